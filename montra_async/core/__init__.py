@@ -1,0 +1,1 @@
+"""What both services stand on: HTTP, retries, errors, serde. Knows no endpoint."""

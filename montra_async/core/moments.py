@@ -1,0 +1,36 @@
+"""Moments: ISO 8601 on the wire, aware UTC datetimes here."""
+
+from __future__ import annotations
+
+import re
+import sys
+from datetime import datetime, timezone
+
+_ISO = re.compile(r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d+))?\s*(Z|z|[+-]\d\d:?\d\d)?)?", re.ASCII)
+
+
+def parse_moment(value: str) -> datetime:
+    """ISO 8601 as an aware UTC datetime. Without a zone it is UTC; digits past microseconds are cut."""
+    if sys.version_info >= (3, 11):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = _parse_iso(value)
+    else:
+        moment = _parse_iso(value)
+    if moment.tzinfo is timezone.utc:
+        return moment
+    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
+
+
+def _parse_iso(value: str) -> datetime:
+    match = _ISO.fullmatch(value)
+    if match is None:
+        raise ValueError(f"not an ISO 8601 moment: {value!r:.60}")
+    day, time, fraction, zone = match.groups()
+    zone = "+00:00" if zone in (None, "Z", "z") else zone if ":" in zone else f"{zone[:3]}:{zone[3:]}"
+    return datetime.fromisoformat(f"{day}T{time or '00:00:00'}.{(fraction or '')[:6]:0<6}{zone}")
+
+
+def format_moment(value: datetime) -> str:
+    return value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,146 @@
+"""Settings of a client and of its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import aiohttp
+import attrs
+
+from .errors import ConfigError, InvalidArgumentError
+
+Seconds: TypeAlias = float
+
+
+def _positive(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
+        raise InvalidArgumentError(attribute.name, f"seconds (more than 0, less than 10**9) or None, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Timeout:
+    """Time-outs in seconds; None waits for ever.
+
+    Attributes:
+        total: the whole call with all its tries and pauses.
+        connect: name look-up, TCP and TLS of one try.
+        read: the longest silence while waiting for, or reading, an answer.
+        pool: waiting for a free connection when `pool_size` calls are under way.
+    """
+
+    total: Seconds | None = attrs.field(default=60.0, validator=_positive)
+    connect: Seconds | None = attrs.field(default=5.0, validator=_positive)
+    read: Seconds | None = attrs.field(default=30.0, validator=_positive)
+    pool: Seconds | None = attrs.field(default=30.0, validator=_positive)
+
+
+def as_timeout(value: float | Timeout) -> Timeout:
+    """A bare number is the total time-out."""
+    return value if isinstance(value, Timeout) else Timeout(total=value)
+
+
+@attrs.frozen(kw_only=True)
+class CallEvent:
+    """What a hook is told about one try of one call.
+
+    Attributes:
+        method, path: the call; the path carries ids but never a query or a key.
+        attempt: 1 for the first try.
+        elapsed: seconds since this try began; 0.0 in `on_request`.
+        status: HTTP status, None before an answer and when none came.
+        request_id: the answer's `x-request-id`, when present.
+        error: what went wrong instead of an answer.
+        pause: seconds until the next try, in `on_retry` only.
+    """
+
+    method: str
+    path: str
+    attempt: int
+    elapsed: Seconds = 0.0
+    status: int | None = None
+    request_id: str | None = None
+    error: Exception | None = None
+    pause: Seconds | None = None
+
+
+Hook: TypeAlias = Callable[[CallEvent], object]
+
+
+@attrs.frozen(kw_only=True)
+class Hooks:
+    """Plain functions, called on the event loop: be quick. One that raises is logged and ignored."""
+
+    on_request: Hook | None = None
+    on_response: Hook | None = None
+    on_retry: Hook | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Connection:
+    """How connections are made. `session` wins over everything else; `proxy` is never shown, it may hold a password."""
+
+    pool_size: int = 100
+    session: aiohttp.ClientSession | None = None
+    connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None
+    proxy: str | None = attrs.field(default=None, repr=False)
+    ssl: Any = True
+    trace_configs: tuple[aiohttp.TraceConfig, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self.pool_size, bool) or not isinstance(self.pool_size, int) or self.pool_size < 1:
+            raise InvalidArgumentError("pool_size", f"a whole number of at least 1, not {self.pool_size!r}")
+        rest = (self.connector, self.proxy, self.trace_configs or None, None if self.ssl is True else self.ssl)
+        if self.session is not None and any(part is not None for part in rest):
+            raise ConfigError("session= brings its own connector, proxy, ssl and trace_configs: give one or the other")
+
+
+_RESERVED = frozenset(
+    {"authorization", "idempotency-key", "content-type", "content-length", "transfer-encoding", "host"}
+)
+
+
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Refuse headers that would break a call, or replace what the client is responsible for."""
+    for name, value in headers.items():
+        if not all(isinstance(part, str) for part in (name, value)):
+            raise InvalidArgumentError("headers", "names and values are strings")
+        if name.lower() in _RESERVED:
+            raise InvalidArgumentError("headers", f"{name} is set by the client")
+        if not name or not name.isascii() or any(c in "\r\n\0" for c in name + value):
+            raise InvalidArgumentError("headers", f"{name!r} can't be sent in a header")
+    return dict(headers)
+
+
+def _client_timeout(options: CallOptions) -> aiohttp.ClientTimeout:
+    timeout = options.timeout
+    return aiohttp.ClientTimeout(total=None, connect=timeout.connect, sock_read=timeout.read)
+
+
+@attrs.frozen(kw_only=True)
+class CallOptions:
+    """What `with_options` changes."""
+
+    timeout: Timeout = attrs.field(factory=Timeout)
+    max_attempts: int = attrs.field(default=3)
+    headers: Mapping[str, str] = attrs.field(factory=dict, converter=check_headers)
+    client_timeout: aiohttp.ClientTimeout = attrs.field(
+        init=False, repr=False, default=attrs.Factory(_client_timeout, takes_self=True)
+    )
+
+    @max_attempts.validator
+    def _at_least_one(self, _: Any, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidArgumentError("max_attempts", f"a whole number of at least 1, not {value!r}")
+
+    def but(
+        self, timeout: float | Timeout | None, max_attempts: int | None, headers: Mapping[str, str] | None
+    ) -> CallOptions:
+        """These options with some of them changed; headers are added to the ones that are there."""
+        return CallOptions(
+            timeout=self.timeout if timeout is None else as_timeout(timeout),
+            max_attempts=self.max_attempts if max_attempts is None else max_attempts,
+            headers={**self.headers, **(headers or {})},
+        )

@@ -1,0 +1,275 @@
+"""JSON values <-> attrs models: numbers exact, moments UTC, nothing unknown lost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import attrs
+import cattrs
+from cattrs.cols import list_structure_factory
+from cattrs.gen import make_dict_structure_fn, override
+
+from .checks import exact_float
+from .jsontext import dumps
+from .moments import format_moment, parse_moment
+
+T = TypeVar("T")
+M = TypeVar("M", bound="Model")
+
+
+class SerdeError(ValueError):
+    """The JSON does not fit the model; the text says where."""
+
+
+def wire(name: str) -> dict[str, str]:
+    """Metadata of a field whose name on the wire differs from the Python one."""
+    return {"wire": name}
+
+
+@attrs.frozen(kw_only=True)
+class Model:
+    """Base of everything the services answer: immutable, with room for what this SDK does not know yet.
+
+    Attributes:
+        extra: fields that came with the object and have no attribute here. Numbers with a fraction are `Decimal`.
+    """
+
+    extra: dict[str, Any] = attrs.field(factory=dict, repr=False, hash=False)
+
+    @classmethod
+    def from_dict(cls: type[M], data: Mapping[str, Any]) -> M:
+        """Build one from a dict of wire fields, e.g. what `to_dict` gave.
+
+        Raises:
+            ValueError: a required field is missing, or a value can't be what it should be.
+        """
+        return structure(data, cls)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object as the wire had it: wire names, unknown fields included, None fields left out.
+
+        Money stays `Decimal`, moments become ISO 8601 text.
+        """
+        found = {
+            name: _unstructure(value)
+            for name, value in ((wire_name(field), getattr(self, field.name)) for field in _own_fields(type(self)))
+            if value is not None
+        }
+        return {**found, **self.extra}
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON text with every digit kept."""
+        return dumps(self.to_dict()).decode()
+
+
+def _own_fields(cls: type) -> list[attrs.Attribute[Any]]:
+    return [field for field in attrs.fields(cls) if field.name != "extra"]
+
+
+def wire_name(field: attrs.Attribute[Any]) -> str:
+    name: str = field.metadata.get("wire", field.name)
+    return name
+
+
+def _unstructure(value: Any) -> Any:
+    if isinstance(value, Model):
+        return value.to_dict()
+    if isinstance(value, (list, tuple)):
+        return [_unstructure(one) for one in value]
+    if isinstance(value, datetime):
+        return format_moment(value)
+    return value
+
+
+_fast = cattrs.Converter(detailed_validation=False)
+_exact = cattrs.Converter(detailed_validation=True)
+"""Slower, and used only to say where the trouble is."""
+
+
+def structure(data: Any, kind: type[T]) -> T:
+    """`data` as a `kind` (a model, or `list[model]`).
+
+    Raises:
+        SerdeError: it doesn't fit; the message gives the path of every misfit.
+    """
+    try:
+        return _fast.structure(data, kind)
+    except Exception:
+        return _explain(data, kind)
+
+
+def _explain(data: Any, kind: type[T]) -> T:
+    try:
+        return _exact.structure(data, kind)
+    except Exception as error:
+        problems = "; ".join(cattrs.transform_error(error, path=getattr(kind, "__name__", "list"))[:3])
+        raise SerdeError(problems) from None
+
+
+def _structure_text(value: Any, _: Any) -> str:
+    if type(value) is str:
+        return value
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError(f"a string was expected, not {type(value).__name__}")
+
+
+def _structure_money(value: Any, _: Any) -> Decimal:
+    kind = type(value)
+    if kind is Decimal:
+        number: Decimal = value
+    elif kind is int or kind is str:
+        number = Decimal(value)
+    elif kind is float:
+        number = exact_float(value)
+    else:
+        raise ValueError(f"a number was expected, not {kind.__name__}")
+    if not number.is_finite():
+        raise ValueError("a finite number was expected")
+    return number
+
+
+def _structure_quantity(value: Any, _: Any) -> int | float:
+    if type(value) is int:
+        return value
+    number = _structure_money(value, Decimal)
+    return int(number) if number == number.to_integral_value() else float(number)
+
+
+def _structure_count(value: Any, _: Any) -> int:
+    if type(value) is int:
+        return value
+    number = _structure_money(value, Decimal)
+    if number != number.to_integral_value():
+        raise ValueError("a whole number was expected")
+    return int(number)
+
+
+def _structure_flag(value: Any, _: Any) -> bool:
+    if type(value) is bool:
+        return value
+    raise ValueError(f"true or false was expected, not {type(value).__name__}")
+
+
+def _structure_moment(value: Any, _: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"an ISO 8601 moment was expected, not {type(value).__name__}")
+    return parse_moment(value)
+
+
+def plain_json(value: Any) -> Any:
+    """Free-form JSON of the user's own (metadata) with plain floats, wherever a float shows the very same digits."""
+    if isinstance(value, Decimal):
+        plain = float(value)
+        return plain if math.isfinite(plain) and Decimal(repr(plain)) == value else value
+    if isinstance(value, dict):
+        return {key: plain_json(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [plain_json(one) for one in value]
+    return value
+
+
+def _structure_object(value: Any, _: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"an object was expected, not {type(value).__name__}")
+    plain: dict[str, Any] = plain_json(value)
+    return plain
+
+
+def _is_open_enum(kind: Any) -> bool:
+    """`Literal["active", ...] | str`: known values for editors, anything at run time."""
+    return get_origin(kind) is Union and any(get_origin(one) is Literal for one in get_args(kind))
+
+
+def _is_quantity(kind: Any) -> bool:
+    return set(get_args(kind)) == {int, float}
+
+
+def _model_hook(converter: cattrs.Converter) -> Callable[[type], Callable[[Any, Any], Any]]:
+    def make(cls: type) -> Callable[[Any, Any], Any]:
+        fields = _own_fields(cls)
+        known = frozenset(wire_name(field) for field in fields)
+        names: dict[str, Any] = {
+            field.name: override(rename=wire_name(field)) for field in fields if wire_name(field) != field.name
+        }
+        build: Callable[[Any, Any], Any] = make_dict_structure_fn(
+            cls,
+            converter,
+            _cattrs_detailed_validation=converter.detailed_validation,
+            extra=override(omit=True),
+            **names,
+        )
+
+        def structure_model(data: Any, kind: Any) -> Any:
+            if type(data) is not dict:
+                if isinstance(data, cls):
+                    return data
+                if not isinstance(data, Mapping):
+                    raise ValueError(f"an object was expected, not {type(data).__name__}")
+            model = build(data, kind)
+            if not data.keys() <= known:
+                model.extra.update((name, data[name]) for name in data if name not in known)
+            return model
+
+        return structure_model
+
+    return make
+
+
+def _is_optional(kind: Any) -> bool:
+    args = get_args(kind)
+    return get_origin(kind) is not Literal and len(args) > 1 and type(None) in args
+
+
+def _optional_hook(converter: cattrs.Converter) -> Callable[[Any], Callable[[Any, Any], Any]]:
+    def make(kind: Any) -> Callable[[Any, Any], Any]:
+        rest = tuple(one for one in get_args(kind) if one is not type(None))
+        inner: Any = rest[0] if len(rest) == 1 else Union[rest]  # noqa: UP007 - built at run time
+        hook = converter.get_structure_hook(inner)
+        return lambda value, _: None if value is None else hook(value, inner)
+
+    return make
+
+
+def _list_hook(converter: cattrs.Converter) -> Callable[[Any], Callable[[Any, Any], Any]]:
+    def make(kind: Any) -> Callable[[Any, Any], Any]:
+        build = list_structure_factory(kind, converter)
+
+        def structure_list(value: Any, of: Any) -> Any:
+            if type(value) is not list:
+                raise ValueError(f"an array was expected, not {type(value).__name__}")
+            return build(value, of)
+
+        return structure_list
+
+    return make
+
+
+def _is_object(kind: Any) -> bool:
+    return get_origin(kind) is dict
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is list
+
+
+for _converter in (_fast, _exact):
+    _converter.register_structure_hook(str, _structure_text)
+    _converter.register_structure_hook(Decimal, _structure_money)
+    _converter.register_structure_hook(int, _structure_count)
+    _converter.register_structure_hook(bool, _structure_flag)
+    _converter.register_structure_hook(datetime, _structure_moment)
+    _converter.register_structure_hook_func(_is_object, _structure_object)
+    _converter.register_structure_hook_factory(_is_list, _list_hook(_converter))
+    _converter.register_structure_hook_func(_is_quantity, _structure_quantity)
+    _converter.register_structure_hook_func(_is_open_enum, _structure_text)
+    _converter.register_structure_hook_factory(_is_optional, _optional_hook(_converter))
+    _converter.register_structure_hook_factory(
+        lambda kind: isinstance(kind, type) and issubclass(kind, Model), _model_hook(_converter)
+    )

@@ -1,0 +1,108 @@
+"""The audit log: every change that was made."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import Any
+
+import attrs
+
+from ..core import checks
+from ..core.errors import CallInfo
+from ..core.serde import Model
+from ..core.transport import Answer
+from . import envelope
+from .resource import Resource
+
+PAGE = 100
+
+
+@attrs.frozen(kw_only=True)
+class AuditLog(Model):
+    """One change. `payload` is what changed, numbers with a fraction as floats."""
+
+    id: str
+    event_type: str | None = None
+    resource_type: str | None = None
+    resource_id: str | None = None
+    payload: dict[str, Any] | None = attrs.field(default=None, hash=False)
+    created_at: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PageMeta(Model):
+    """Where a page stands: `total` entries in all, this page's `limit` and `offset`."""
+
+    total: int | None = None
+    limit: int | None = None
+    offset: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class AuditLogPage(Model):
+    """A page of the audit log, newest first."""
+
+    data: list[AuditLog] = attrs.field(hash=False)
+    meta: PageMeta
+
+
+class AuditLogsApi(Resource):
+    async def list_audit_logs(
+        self,
+        *,
+        event_type: str | None = None,
+        resource_type: str | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> AuditLogPage:
+        """One page of the audit log (`GET /audit-logs`).
+
+        Args:
+            event_type: e.g. `customer.created`.
+            resource_type: e.g. `customer`.
+            limit: entries of the page, 50 by default.
+            offset: entries to skip, 0 by default.
+        """
+        query = checks.query(
+            event_type=checks.optional_text("event_type", event_type),
+            resource_type=checks.optional_text("resource_type", resource_type),
+            limit=checks.optional_whole("limit", limit, least=1),
+            offset=checks.optional_whole("offset", offset),
+        )
+        return await self._send(self._call("GET", "/audit-logs", query), _read_page)
+
+    async def iter_audit_logs(
+        self, *, event_type: str | None = None, resource_type: str | None = None, page_size: int = PAGE
+    ) -> AsyncGenerator[AuditLog, None]:
+        """Every entry, newest first, page after page as you consume them (`GET /audit-logs`).
+
+        At most one page is in memory. Entries written meanwhile push the older ones back; what was there at the start
+        is given once, in order, and nothing newer. Breaking out of the loop stops fetching.
+
+        Args:
+            event_type: e.g. `customer.created`.
+            resource_type: e.g. `customer`.
+            page_size: entries fetched at a time.
+        """
+        given = pushed = 0
+        at_start: int | None = None
+        while True:
+            page = await self.list_audit_logs(
+                event_type=event_type, resource_type=resource_type, limit=page_size, offset=given + pushed
+            )
+            total = page.meta.total
+            at_start = total if at_start is None else at_start
+            came = 0 if total is None or at_start is None else max(0, total - at_start - pushed)
+            pushed += came
+            for entry in page.data[came:]:
+                yield entry
+            given += max(0, len(page.data) - came)
+            if not page.data or (given >= at_start if at_start is not None else len(page.data) < page_size):
+                return
+
+
+def _read_page(answer: Answer, call: CallInfo) -> AuditLogPage:
+    payload = envelope.read(answer, call)
+    page = {"data": payload.get("data"), "meta": payload.get("meta") or {}}
+    return envelope.read_as(page, answer, call, AuditLogPage)

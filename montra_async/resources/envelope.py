@@ -1,0 +1,101 @@
+"""Pure: from an answer of the Montra API to its data, or to the right error."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from yarl import URL
+
+from ..core.errors import ApiError, CallInfo, InvalidResponseError, error_class
+from ..core.jsontext import loads
+from ..core.serde import SerdeError, structure
+from ..core.transport import Answer
+
+T = TypeVar("T")
+
+_KEPT = 64 * 1024
+
+
+def read(answer: Answer, call: CallInfo) -> dict[str, Any]:
+    """The success envelope of an answer.
+
+    Raises:
+        ApiError: an error status, `success: false`, or a body that is no envelope.
+    """
+    if not 200 <= answer.status < 300:
+        raise error_of(answer, call)
+    payload = _json(answer)
+    if not isinstance(payload, dict):
+        raise unreadable(answer, call, "the body is not the JSON object that was expected")
+    if payload.get("success") is False:
+        raise error_of(answer, call)
+    return payload
+
+
+def read_data(answer: Answer, call: CallInfo, kind: type[T]) -> T:
+    """`data` of an answer as a model or a list of models."""
+    envelope = read(answer, call)
+    if "data" not in envelope:
+        raise unreadable(answer, call, "the body has no `data`")
+    return read_as(envelope["data"], answer, call, kind)
+
+
+def read_as(data: Any, answer: Answer, call: CallInfo, kind: type[T]) -> T:
+    try:
+        return structure(data, kind)
+    except SerdeError as error:
+        raise unreadable(answer, call, str(error)) from None
+
+
+def unreadable(answer: Answer, call: CallInfo, problem: str) -> InvalidResponseError:
+    message = f"{problem}. The service answered {answer.status}, so the call was carried out"
+    return InvalidResponseError(message, code="invalid_response", **_facts(answer, call))
+
+
+def error_of(answer: Answer, call: CallInfo) -> ApiError:
+    """The error an answer stands for. Never fails: whatever the body is, the status decides the class."""
+    payload = _json(answer)
+    error = payload.get("error") if isinstance(payload, dict) else None
+    fields: dict[str, Any] = error if isinstance(error, dict) else {"message": error}
+    code, message = fields.get("code"), fields.get("message")
+    return error_class(answer.status)(
+        message if isinstance(message, str) and message else _without_words(answer),
+        code=code if isinstance(code, str) and code else f"http_{answer.status}",
+        details=fields.get("details"),
+        retry_after=answer.retry_after,
+        **_facts(answer, call),
+    )
+
+
+def _facts(answer: Answer, call: CallInfo) -> dict[str, Any]:
+    return {
+        "status": answer.status,
+        "call": call,
+        "request_id": answer.request_id,
+        "body": answer.body[:_KEPT].decode("utf-8", "replace"),
+    }
+
+
+def _json(answer: Answer) -> Any:
+    try:
+        return loads(answer.body)
+    except ValueError:
+        return None
+
+
+def _without_words(answer: Answer) -> str:
+    """A message for an answer that brought none of its own."""
+    reason = answer.reason or "error"
+    if 300 <= answer.status < 400:
+        return f"redirected to {_target(answer)}; redirects are not followed, check base_url"
+    if not answer.body:
+        return f"{reason} (empty body)"
+    kind = answer.headers.get("Content-Type", "unknown type").split(";")[0]
+    return f"{reason} (the body, {kind}, is not the service's; is a proxy in between?)"
+
+
+def _target(answer: Answer) -> str:
+    try:
+        return str(URL(answer.headers.get("Location", "")).origin())
+    except ValueError:
+        return "another address"

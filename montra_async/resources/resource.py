@@ -1,0 +1,94 @@
+"""What every resource stands on: four verbs that send one call and read its envelope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from yarl import URL
+
+from ..core.checks import idempotency_key as checked_key
+from ..core.errors import ApiError, CallInfo
+from ..core.options import CallOptions
+from ..core.jsontext import dumps
+from ..core.transport import Answer, Call, Transport
+from . import envelope
+
+T = TypeVar("T")
+
+_JSON = {"Content-Type": "application/json"}
+
+
+class Resource:
+    """A group of calls on one transport. `Montra` is made of these."""
+
+    _transport: Transport
+    _options: CallOptions
+    _base: str
+
+    async def _get(self, path: str, kind: type[T], query: str = "") -> T:
+        return await self._send(
+            self._call("GET", path, query), lambda answer, info: envelope.read_data(answer, info, kind)
+        )
+
+    async def _post(self, path: str, body: Mapping[str, Any] | None, kind: type[T], key: str | None) -> T:
+        return await self._send(
+            self._with_key(self._json_call("POST", path, body), key),
+            lambda answer, info: envelope.read_data(answer, info, kind),
+        )
+
+    async def _post_nothing_back(self, path: str, body: Mapping[str, Any], key: str | None) -> None:
+        await self._send(self._with_key(self._json_call("POST", path, body), key), envelope.read)
+
+    async def _patch(self, path: str, body: Mapping[str, Any], kind: type[T]) -> T:
+        return await self._send(
+            self._json_call("PATCH", path, body), lambda answer, info: envelope.read_data(answer, info, kind)
+        )
+
+    async def _delete(self, path: str) -> None:
+        await self._send(self._call("DELETE", path), _expect_success)
+
+    def _call(self, method: str, path: str, query: str = "") -> Call:
+        return Call(method=method, path=path, url=URL(f"{self._base}{path}{query}", encoded=True))
+
+    def _json_call(self, method: str, path: str, body: Mapping[str, Any] | None) -> Call:
+        call = self._call(method, path)
+        if body is not None:
+            call.body = dumps({name: value for name, value in body.items() if value is not None})
+            call.headers = _JSON
+        return call
+
+    def _with_key(self, call: Call, key: str | None) -> Call:
+        call.idempotency_key = checked_key(key)
+        call.headers = {**(call.headers or {}), "Idempotency-Key": call.idempotency_key}
+        return call
+
+    async def _send(self, call: Call, read: Callable[[Answer, CallInfo], T]) -> T:
+        answer = await self._transport.send(call, self._options)
+        try:
+            return read(answer, call.info())
+        except ApiError as error:
+            raise self._without_secrets(error) from None
+
+    def _without_secrets(self, error: ApiError) -> ApiError:
+        """A service may quote the key it refused."""
+        scrub = self._transport.scrub
+        error.message, error.body = scrub(error.message), scrub(error.body)
+        error.args = (error.message,)
+        error.details = _scrubbed(error.details, scrub)
+        return error
+
+
+def _expect_success(answer: Answer, call: CallInfo) -> None:
+    if answer.body or not 200 <= answer.status < 300:
+        envelope.read(answer, call)
+
+
+def _scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, dict):
+        return {key: _scrubbed(one, scrub) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_scrubbed(one, scrub) for one in value]
+    return value

@@ -1,0 +1,5 @@
+"""Receiving webhooks."""
+
+from .signature import verify_signature
+
+__all__ = ["verify_signature"]
