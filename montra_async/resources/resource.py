@@ -9,8 +9,8 @@ from yarl import URL
 
 from ..core.checks import idempotency_key as checked_key
 from ..core.errors import ApiError, CallInfo
-from ..core.options import CallOptions
 from ..core.jsontext import dumps
+from ..core.options import CallOptions
 from ..core.transport import Answer, Call, Transport
 from . import envelope
 

@@ -1,0 +1,78 @@
+"""`python -m montra_sandbox`: run the sandbox until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sqlite3
+import sys
+from collections.abc import Sequence
+
+from .server import DEFAULT_API_KEY, Sandbox
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m montra_sandbox",
+        description="A Montra of your own, on this machine: state, webhooks, a checkout page, a clock and faults.",
+        epilog="Point a client at it with MONTRA_BASE_URL and MONTRA_API_KEY as printed. "
+        "Open its address in a browser to look inside.",
+    )
+    parser.add_argument("--port", type=int, default=4242, help="0 takes a free one (default: 4242)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: 127.0.0.1)")
+    parser.add_argument(
+        "--db", default=":memory:", metavar="FILE", help="keep the state in this file (default: in memory)"
+    )
+    parser.add_argument(
+        "--api-key",
+        action="append",
+        dest="api_keys",
+        metavar="KEY",
+        help=f"accept this key; several make several merchants (default: {DEFAULT_API_KEY})",
+    )
+    parser.add_argument("--allow-remote", action="store_true", help="allow --host to let other machines in")
+    parser.add_argument("--deliver-anywhere", action="store_true", help="send webhooks to other machines too")
+    return parser.parse_args(arguments)
+
+
+async def serve(options: argparse.Namespace) -> None:
+    sandbox = Sandbox(
+        api_keys=options.api_keys or [DEFAULT_API_KEY],
+        host=options.host,
+        port=options.port,
+        db=options.db,
+        allow_remote=options.allow_remote,
+        deliver_anywhere=options.deliver_anywhere,
+    )
+    stop = asyncio.Event()
+    async with sandbox:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends asyncio.run instead
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        print(f"Montra sandbox at {sandbox.url}  (Ctrl-C stops it)\n")
+        print(f"  export MONTRA_BASE_URL={sandbox.base_url}")
+        for key in sandbox.api_keys:
+            print(f"  export MONTRA_API_KEY={key}")
+        print(f"\nState: {'in memory, gone when it stops' if options.db == ':memory:' else options.db}", flush=True)
+        await stop.wait()
+    print("Stopped.", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(serve(options))
+    except KeyboardInterrupt:
+        return 0
+    except (OSError, ValueError, sqlite3.Error) as error:
+        print(f"The sandbox can't start: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""JSON Schema with words that help."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema.exceptions import ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
+
+from ..clock import from_text
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_MOST = 20
+
+_formats = FormatChecker(formats=())
+
+
+@_formats.checks("date-time", raises=ValueError)
+def _is_moment(value: object) -> bool:
+    return not isinstance(value, str) or (bool(_MOMENT.fullmatch(value)) and bool(from_text(value)))
+
+
+@_formats.checks("date", raises=ValueError)
+def _is_day(value: object) -> bool:
+    return not isinstance(value, str) or (len(value) == 10 and bool(date.fromisoformat(value)))
+
+
+def _is_integer(_: object, value: object) -> bool:
+    """1.0 is a whole number in JSON Schema, also when it was read as a Decimal."""
+    if isinstance(value, Decimal):
+        return value == value.to_integral_value()
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_Validator: Any = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+)
+
+
+def validator(schema: Mapping[str, Any]) -> Validator:
+    made: Validator = _Validator(schema, format_checker=_formats)
+    return made
+
+
+def describe(check: Validator, value: Any) -> list[dict[str, str]]:
+    """What is wrong with a value: `path` and `message` of each problem, at most twenty; empty when it is valid."""
+    problems: list[dict[str, str]] = []
+    for error in check.iter_errors(value):
+        problems.append({"path": _path(error), "message": _words(error)})
+        if len(problems) == _MOST:
+            break
+    return problems
+
+
+def _path(error: ValidationError) -> str:
+    path = ""
+    for part in error.absolute_path:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path
+
+
+def _words(error: ValidationError) -> str:
+    rule: Any = error.validator
+    limit: Any = error.validator_value
+    if rule in ("oneOf", "anyOf") and error.context and all(one.validator == "required" for one in error.context):
+        required: list[Any] = [one.validator_value for one in error.context]
+        names = " or ".join(str(one[0]) for one in required)
+        return f"give {'exactly one of' if rule == 'oneOf' else 'at least one of'} {names}"
+    if rule == "oneOf" and not error.context:
+        return "give exactly one of " + " or ".join(one["required"][0] for one in limit)
+    if rule == "anyOf" and all("format" in one for one in limit):
+        return "must be an ISO 8601 date or moment"
+    if rule == "format":
+        return "must be an ISO 8601 moment with a time zone" if limit == "date-time" else f"must be a {limit}"
+    if rule == "minLength" or (rule == "pattern" and limit == "\\S"):
+        return "must not be empty"
+    if rule == "enum":
+        return f"must be one of {', '.join(limit)}"
+    if rule == "pattern":
+        return f"does not look right (pattern {limit})"
+    message = error.message
+    return message if len(message) <= 300 else f"{message[:100]} ... ({rule} {str(limit)[:100]})"

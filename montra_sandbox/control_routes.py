@@ -1,0 +1,102 @@
+"""`/_sandbox/`: the controls over HTTP.
+
+GET    /_sandbox/                         clock, faults and counts
+POST   /_sandbox/reset                    forget everything but the keys
+POST   /_sandbox/clock/advance            {"days": 31} or {"to": "2026-01-01T00:00:00Z"}
+POST   /_sandbox/limits                   {"pricing_model_id", "meter_slug", "max_amount", "period"?, "aggregation"?}
+POST   /_sandbox/products/{id}/tiers      {"tiers": [{"up_to": 1000, "unit_amount": 0.01}, {"up_to": null, ...}]}
+POST   /_sandbox/subscriptions/{id}       {"status"?, "cancel_at_period_end"?}
+GET    /_sandbox/faults                   what is waiting; POST adds one, DELETE removes all
+GET    /_sandbox/deliveries               webhooks and what became of them
+POST   /_sandbox/deliveries/{id}/replay   send one again
+GET    /_sandbox/transactions             payments that were tried
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from aiohttp import web
+
+from .api import http_problem, respond, respond_problem
+from .clock import to_text
+from .controls import Controls, moment_of
+from .problems import Problem, invalid
+from .wire import dumps, loads
+
+PREFIX = "/_sandbox"
+
+_Route: TypeAlias = Callable[[web.Request, dict[str, Any]], Any]
+_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def control_routes(controls: Controls) -> list[web.RouteDef]:
+    def advance(_: web.Request, body: dict[str, Any]) -> Any:
+        to = moment_of(body.pop("to")) if "to" in body else None
+        return {"now": to_text(controls.advance(to=to, **body))}
+
+    def add_fault(_: web.Request, body: dict[str, Any]) -> Any:
+        return controls.add_fault(**body)
+
+    def replay(request: web.Request, _: dict[str, Any]) -> Any:
+        return controls.replay(request.match_info["id"])
+
+    def set_limit(_: web.Request, body: dict[str, Any]) -> Any:
+        return _call(controls.set_limit, **body)
+
+    def set_tiers(request: web.Request, body: dict[str, Any]) -> Any:
+        return _call(controls.set_tiers, request.match_info["id"], **body)
+
+    def set_subscription(request: web.Request, body: dict[str, Any]) -> Any:
+        return _call(controls.set_subscription, request.match_info["id"], **body)
+
+    routes: list[tuple[str, str, _Route]] = [
+        ("GET", "/", lambda _, __: controls.overview()),
+        ("POST", "/reset", lambda _, __: controls.reset()),
+        ("POST", "/clock/advance", advance),
+        ("POST", "/limits", set_limit),
+        ("POST", "/products/{id}/tiers", set_tiers),
+        ("POST", "/subscriptions/{id}", set_subscription),
+        ("GET", "/faults", lambda _, __: controls.faults()),
+        ("POST", "/faults", add_fault),
+        ("DELETE", "/faults", lambda _, __: controls.clear_faults()),
+        ("GET", "/deliveries", lambda _, __: controls.deliveries()),
+        ("POST", "/deliveries/{id}/replay", replay),
+        ("GET", "/transactions", lambda _, __: controls.transactions()),
+    ]
+    return [web.route(method, PREFIX + path, _handler(route)) for method, path, route in routes]
+
+
+def _call(control: Callable[..., Any], *args: Any, **fields: Any) -> Any:
+    """A control with fields from outside: a missing or unknown one is the caller's mistake."""
+    try:
+        return control(*args, **fields)
+    except TypeError as error:
+        raise invalid(str(error).partition("() ")[2] or str(error)) from None
+
+
+def _handler(route: _Route) -> _Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            result = route(request, await _body(request))
+        except Problem as problem:
+            return respond_problem(problem)
+        except web.HTTPException as error:
+            return respond_problem(http_problem(error))
+        return respond(200, dumps({"success": True, "data": result}).encode())
+
+    return handle
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    raw = await request.read()
+    if not raw:
+        return {}
+    try:
+        body = loads(raw)
+    except ValueError:
+        raise Problem(400, "invalid_json", "the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise invalid("the body is a JSON object")
+    return body

@@ -1,0 +1,1 @@
+"""What a person sees: the hosted checkout and the sandbox's front page."""

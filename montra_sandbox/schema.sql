@@ -1,0 +1,127 @@
+-- Money and other exact numbers are decimal text; moments are ISO 8601 UTC text of one fixed width, so that they sort.
+-- `merchant_id` stands in every table that a merchant can reach: another merchant's rows do not exist for it.
+
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS merchants (id TEXT PRIMARY KEY, key_hash TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS customers (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, name TEXT NOT NULL, email TEXT NOT NULL, status TEXT NOT NULL,
+  phone TEXT, address TEXT, invoicing_emails TEXT, metadata TEXT, created_at TEXT NOT NULL,
+  UNIQUE (merchant_id, email));
+
+CREATE TABLE IF NOT EXISTS pricing_models (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, name TEXT NOT NULL, is_default INTEGER NOT NULL, created_at TEXT NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS one_default ON pricing_models (merchant_id) WHERE is_default;
+
+CREATE TABLE IF NOT EXISTS products (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, pricing_model_id TEXT NOT NULL REFERENCES pricing_models,
+  name TEXT NOT NULL, price_type TEXT NOT NULL, amount TEXT, status TEXT NOT NULL, pricing_structure TEXT NOT NULL,
+  meter_slug TEXT, currency TEXT NOT NULL, tiers TEXT, created_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS products_of_model ON products (pricing_model_id);
+
+CREATE TABLE IF NOT EXISTS features (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, pricing_model_id TEXT NOT NULL REFERENCES pricing_models,
+  name TEXT NOT NULL, slug TEXT NOT NULL, description TEXT, type TEXT NOT NULL, status TEXT NOT NULL,
+  created_at TEXT NOT NULL, UNIQUE (pricing_model_id, slug));
+
+CREATE TABLE IF NOT EXISTS meters (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, pricing_model_id TEXT NOT NULL REFERENCES pricing_models,
+  name TEXT NOT NULL, slug TEXT NOT NULL, aggregation TEXT NOT NULL, currency TEXT NOT NULL, amount TEXT,
+  events_per_unit INTEGER NOT NULL, created_at TEXT NOT NULL, UNIQUE (merchant_id, pricing_model_id, slug));
+CREATE INDEX IF NOT EXISTS meters_by_slug ON meters (merchant_id, slug);
+
+CREATE TABLE IF NOT EXISTS plan_limits (
+  pricing_model_id TEXT NOT NULL REFERENCES pricing_models, meter_slug TEXT NOT NULL, max_amount TEXT,
+  period TEXT NOT NULL, aggregation TEXT, PRIMARY KEY (pricing_model_id, meter_slug));
+
+CREATE TABLE IF NOT EXISTS usage_events (
+  id INTEGER PRIMARY KEY, customer_id TEXT NOT NULL REFERENCES customers, meter_slug TEXT NOT NULL,
+  amount TEXT NOT NULL, unique_value TEXT NOT NULL, metadata TEXT, created_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS usage_by_customer ON usage_events (customer_id, meter_slug, created_at);
+
+-- Running totals of one billing period, so that a check does not read every event. Always derivable from usage_events.
+CREATE TABLE IF NOT EXISTS usage_totals (
+  customer_id TEXT NOT NULL, meter_slug TEXT NOT NULL, period_start TEXT NOT NULL,
+  total TEXT NOT NULL, largest TEXT NOT NULL, events INTEGER NOT NULL, distinct_values INTEGER NOT NULL,
+  PRIMARY KEY (customer_id, meter_slug, period_start)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS usage_values (
+  customer_id TEXT NOT NULL, meter_slug TEXT NOT NULL, period_start TEXT NOT NULL, value TEXT NOT NULL,
+  PRIMARY KEY (customer_id, meter_slug, period_start, value)) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS subscriptions (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, customer_id TEXT NOT NULL REFERENCES customers,
+  pricing_model_id TEXT NOT NULL REFERENCES pricing_models, status TEXT NOT NULL, anchor TEXT NOT NULL,
+  current_period_start TEXT NOT NULL, current_period_end TEXT NOT NULL, cancel_at_period_end INTEGER NOT NULL,
+  paused_at TEXT, pause_behavior TEXT, resume_at TEXT, created_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS subscriptions_of_customer ON subscriptions (customer_id, created_at);
+CREATE INDEX IF NOT EXISTS subscriptions_by_end ON subscriptions (current_period_end)
+  WHERE status IN ('active', 'trialing', 'past_due', 'paused');
+CREATE INDEX IF NOT EXISTS subscriptions_by_resume ON subscriptions (resume_at)
+  WHERE status = 'paused' AND resume_at IS NOT NULL;
+
+CREATE TABLE IF NOT EXISTS scheduled_changes (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, subscription_id TEXT NOT NULL REFERENCES subscriptions,
+  new_pricing_model_id TEXT NOT NULL, scheduled_for TEXT NOT NULL, status TEXT NOT NULL, created_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS changes_by_moment ON scheduled_changes (scheduled_for) WHERE status = 'pending';
+CREATE INDEX IF NOT EXISTS changes_of_subscription ON scheduled_changes (subscription_id);
+
+CREATE TABLE IF NOT EXISTS checkout_links (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, link_name TEXT NOT NULL, payment_name TEXT NOT NULL, amount TEXT,
+  description TEXT, line_items TEXT, image_ids TEXT, image_url TEXT, status TEXT NOT NULL, created_at TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS checkout_sessions (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, link_id TEXT NOT NULL REFERENCES checkout_links, status TEXT NOT NULL,
+  transaction_id TEXT, created_at TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS transactions (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, link_id TEXT, customer_id TEXT, amount TEXT NOT NULL,
+  currency TEXT NOT NULL, status TEXT NOT NULL, failure TEXT, description TEXT, product_ids TEXT NOT NULL,
+  discount_id TEXT, created_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS transactions_by_moment ON transactions (merchant_id, created_at);
+
+CREATE TABLE IF NOT EXISTS refunds (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, transaction_id TEXT NOT NULL REFERENCES transactions,
+  amount TEXT NOT NULL, status TEXT NOT NULL, reason TEXT, created_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS refunds_of_transaction ON refunds (transaction_id);
+
+CREATE TABLE IF NOT EXISTS discounts (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, name TEXT NOT NULL, code TEXT NOT NULL, status TEXT NOT NULL,
+  percent_off TEXT, amount_off TEXT, currency TEXT NOT NULL, duration TEXT NOT NULL, duration_in_months INTEGER,
+  max_redemptions INTEGER, times_redeemed INTEGER NOT NULL, valid_until TEXT, created_at TEXT NOT NULL,
+  UNIQUE (merchant_id, code));
+
+CREATE TABLE IF NOT EXISTS invoices (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, customer_id TEXT, subscription_id TEXT, title TEXT,
+  amount_due TEXT NOT NULL, currency TEXT NOT NULL, status TEXT NOT NULL, description TEXT, due_date TEXT,
+  invoice_number TEXT NOT NULL, created_at TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS mrr_movements (
+  id INTEGER PRIMARY KEY, merchant_id TEXT NOT NULL, pricing_model_id TEXT NOT NULL, kind TEXT NOT NULL,
+  amount TEXT NOT NULL, created_at TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS files (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, size INTEGER NOT NULL,
+  content BLOB NOT NULL, created_at TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS webhook_endpoints (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, url TEXT NOT NULL, description TEXT, events TEXT NOT NULL,
+  enabled INTEGER NOT NULL, secret TEXT NOT NULL, created_at TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS audit_logs (
+  id TEXT PRIMARY KEY, sequence INTEGER NOT NULL UNIQUE, merchant_id TEXT NOT NULL, event_type TEXT NOT NULL,
+  resource_type TEXT NOT NULL, resource_id TEXT NOT NULL, payload TEXT NOT NULL, created_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS audit_of_merchant ON audit_logs (merchant_id, sequence);
+
+CREATE TABLE IF NOT EXISTS events (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL, created_at TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS deliveries (
+  id TEXT PRIMARY KEY, sequence INTEGER NOT NULL UNIQUE, merchant_id TEXT NOT NULL,
+  event_id TEXT NOT NULL REFERENCES events, endpoint_id TEXT NOT NULL, status TEXT NOT NULL, attempts INTEGER NOT NULL,
+  next_attempt_at TEXT, last_status INTEGER, last_error TEXT, created_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (next_attempt_at) WHERE status = 'pending';
+
+CREATE TABLE IF NOT EXISTS idempotency_records (
+  merchant_id TEXT NOT NULL, key TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL, fingerprint TEXT NOT NULL,
+  status INTEGER NOT NULL, body BLOB NOT NULL, created_at TEXT NOT NULL, PRIMARY KEY (merchant_id, key)) WITHOUT ROWID;
