@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from . import idempotency
 from .context import NOTHING, Bare, Handler, Page, UploadedPart
@@ -66,7 +67,7 @@ class Api:
                 exact.prec = _DIGITS
                 status, body = self._process(merchant_id, incoming, path, headers)
         except Problem as problem:
-            return respond(problem.status, dumps(problem.envelope()).encode(), headers)
+            return respond_problem(problem)
         except web.HTTPException as error:
             return respond_problem(http_problem(error))
         except Exception:
@@ -152,7 +153,7 @@ def respond(status: int, body: bytes, headers: Mapping[str, str] | None = None) 
 
 
 def respond_problem(problem: Problem) -> web.Response:
-    headers = {}
+    headers: dict[str, str] = {}
     if problem.status == 405 and problem.details:
         headers["Allow"] = problem.details["allowed"]
     return respond(problem.status, dumps(problem.envelope()).encode(), headers)
@@ -217,11 +218,11 @@ async def _read_part(request: web.Request) -> UploadedPart:
         raise Problem(415, "unsupported_media_type", "send Content-Type: multipart/form-data")
     try:
         fields = await request.post()
-    except (ValueError, AssertionError) as error:
-        raise invalid(f"the multipart body can't be read: {error}"[:300]) from None
+    except (ValueError, AssertionError, RuntimeError, HttpProcessingError):
+        raise invalid("the multipart body can't be read") from None
     part = fields.get("file")
-    if not isinstance(part, web.FileField):
-        raise invalid("send the file in a part named `file`, with a file name")
+    if len(fields) != 1 or not isinstance(part, web.FileField):
+        raise invalid("send one part, named `file`, with a file name")
     with part.file:
         content = part.file.read()
     return UploadedPart(name=part.filename, type=part.content_type or "application/octet-stream", content=content)

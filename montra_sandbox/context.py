@@ -48,9 +48,9 @@ class Context:
     merchant_id: str
     now: datetime
     origin: str
-    path: Mapping[str, str] = attrs.field(factory=dict)
-    query: Mapping[str, Any] = attrs.field(factory=dict)
-    body: Mapping[str, Any] = attrs.field(factory=dict)
+    path: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    query: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    body: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     part: UploadedPart | None = None
 
     @property

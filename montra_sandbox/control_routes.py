@@ -23,7 +23,7 @@ from .api import http_problem, respond, respond_problem
 from .clock import to_text
 from .controls import Controls, moment_of
 from .problems import Problem, invalid
-from .wire import dumps, loads
+from .wire import dumps, is_object, loads
 
 PREFIX = "/_sandbox"
 
@@ -97,6 +97,6 @@ async def _body(request: web.Request) -> dict[str, Any]:
         body = loads(raw)
     except ValueError:
         raise Problem(400, "invalid_json", "the body is not JSON") from None
-    if not isinstance(body, dict):
+    if not is_object(body):
         raise invalid("the body is a JSON object")
     return body

@@ -13,7 +13,7 @@ from .faults import parse_fault
 from .montra import checkout, subscriptions, timeline, usage
 from .problems import invalid, not_found
 from .store import Row
-from .wire import decimal_text, dumps
+from .wire import decimal_text, dumps, is_array, is_object
 from .world import World
 
 _SPANS = ("seconds", "minutes", "hours", "days", "weeks")
@@ -111,7 +111,7 @@ class Controls:
         return shown
 
     def add_fault(self, **fields: Any) -> dict[str, Any]:
-        """`kind`, with `times` or `share`, `method`, `path`, `seconds`, `status`, `retry_after`, `body`: see `faults`."""
+        """`kind`, and what else it wants: see `faults`."""
         fault = self._world.faults.add(parse_fault(dict(fields)))
         return {"kind": fault.kind, "times": fault.times, "share": fault.share}
 
@@ -165,12 +165,13 @@ def _amount(name: str, value: Any) -> Decimal | None:
 
 
 def _tiers(tiers: Any) -> list[dict[str, Any]]:
-    if not isinstance(tiers, list) or not tiers:
+    if not is_array(tiers) or not tiers:
         raise invalid("tiers: a list with at least one tier")
     checked: list[dict[str, Any]] = []
     below: Decimal = Decimal(0)
-    for i, tier in enumerate(tiers):
-        if not isinstance(tier, Mapping) or set(tier) != {"up_to", "unit_amount"}:
+    for i, one in enumerate(tiers):
+        tier = one if is_object(one) else {}
+        if set(tier) != {"up_to", "unit_amount"}:
             raise invalid(f"tiers[{i}]: up_to and unit_amount, nothing else")
         up_to, price = (
             _amount(f"tiers[{i}].up_to", tier["up_to"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from typing import Any
@@ -30,7 +30,7 @@ class Store:
         self._db.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[Store]:
+    def transaction(self) -> Generator[Store]:
         """Everything inside happens, or nothing."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -91,4 +91,4 @@ def new_id(prefix: str) -> str:
 
 
 def _schema() -> str:
-    return resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+    return resources.files("montra_sandbox").joinpath("schema.sql").read_text(encoding="utf-8")

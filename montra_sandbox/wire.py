@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeGuard
 
 import simplejson
 
@@ -24,6 +24,16 @@ def loads(body: bytes) -> Any:
 
 def dumps(value: Any) -> str:
     return simplejson.dumps(value, use_decimal=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    """What a JSON object was read as."""
+    return isinstance(value, dict)
+
+
+def is_array(value: Any) -> TypeGuard[list[Any]]:
+    """What a JSON array was read as."""
+    return isinstance(value, list)
 
 
 def canonical(value: Any) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timezone
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
 from .errors import InvalidArgumentError
+from .shapes import is_mapping, is_sequence
 
 Number: TypeAlias = "int | float | Decimal"
 """What money and quantities may be given as. `Decimal` and `int` are exact; a float stands for its shortest decimal."""
@@ -124,7 +124,7 @@ def texts(parameter: str, value: Any) -> list[str] | None:
     """A list of non-empty strings. A lone string is a mistake: it would be taken apart into letters."""
     if value is None:
         return None
-    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+    if not is_sequence(value):
         raise InvalidArgumentError(parameter, f"a list of strings, not {type(value).__name__}")
     return [text(f"{parameter}[{i}]", one) for i, one in enumerate(value)]
 
@@ -132,7 +132,7 @@ def texts(parameter: str, value: Any) -> list[str] | None:
 def json_object(parameter: str, value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
-    if not isinstance(value, Mapping):
+    if not is_mapping(value):
         raise InvalidArgumentError(parameter, f"a dict, not {type(value).__name__}")
     if not all(isinstance(key, str) for key in value):
         raise InvalidArgumentError(parameter, "keys must be strings")

@@ -13,6 +13,7 @@ from typing import Any
 
 from .errors import InvalidArgumentError
 from .moments import format_moment
+from .shapes import is_mapping
 
 try:
     import orjson
@@ -25,41 +26,22 @@ def _refuse_constant(name: str) -> Any:
 
 
 _exact_decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant)
-_LONG_NUMBER = re.compile(rb"[0-9.]{16}|[0-9][eE]")
-"""Digits that a binary float may not hold. Where they stand (an id, a date) matters less than never missing one."""
+_NEEDS_EXACT = re.compile(rb'(?:"\s*:|[,\[])\s*-?(?:\d+[.eE]|\d{19})')
+"""Where a value can stand, a number that must not pass through a binary float or a 64-bit integer."""
 
 
 def loads(body: bytes) -> Any:
-    """Parse JSON; numbers with a fraction become `Decimal` with the digits of the wire.
+    """Parse JSON; a number with a fraction becomes a `Decimal` with the digits that it has on the wire.
 
     Raises:
         ValueError: not JSON.
     """
-    if orjson is not None and not _LONG_NUMBER.search(body):
-        return _decimals(orjson.loads(body))
+    if orjson is not None and not _NEEDS_EXACT.search(body):
+        return orjson.loads(body)
     try:
         return _exact_decoder.decode(body.decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
-
-
-def _decimals(value: Any) -> Any:
-    """What orjson read, with its floats as the decimals they were. Safe: no number was long enough to be rounded."""
-    kind = type(value)
-    if kind is float:
-        return Decimal(repr(value))
-    if kind is dict:
-        for key, one in value.items():
-            if type(one) in _HOLDS_FLOATS:
-                value[key] = _decimals(one)
-    elif kind is list:
-        for i, one in enumerate(value):
-            if type(one) in _HOLDS_FLOATS:
-                value[i] = _decimals(one)
-    return value
-
-
-_HOLDS_FLOATS = frozenset({float, dict, list})
 
 
 def dumps(value: Any) -> bytes:
@@ -75,11 +57,11 @@ def dumps(value: Any) -> bytes:
 
 
 def _write(value: Any, where: str) -> str:
-    kind = type(value)
+    kind: type[Any] = value.__class__
     for base in kind.__mro__:
         if writer := _WRITERS.get(base):
             return writer(value, where)
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return _object(value, where)
     raise InvalidArgumentError(where or "body", f"JSON can't hold a {kind.__name__}")
 

@@ -20,6 +20,11 @@ def _positive(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         raise InvalidArgumentError(attribute.name, f"seconds (more than 0, less than 10**9) or None, not {value!r}")
 
 
+def _at_least_one(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidArgumentError(attribute.name, f"a whole number of at least 1, not {value!r}")
+
+
 @attrs.frozen(kw_only=True)
 class Timeout:
     """Time-outs in seconds; None waits for ever.
@@ -82,7 +87,7 @@ class Hooks:
 class Connection:
     """How connections are made. `session` wins over everything else; `proxy` is never shown, it may hold a password."""
 
-    pool_size: int = 100
+    pool_size: int = attrs.field(default=100, validator=_at_least_one)
     session: aiohttp.ClientSession | None = None
     connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None
     proxy: str | None = attrs.field(default=None, repr=False)
@@ -90,8 +95,6 @@ class Connection:
     trace_configs: tuple[aiohttp.TraceConfig, ...] = ()
 
     def __attrs_post_init__(self) -> None:
-        if isinstance(self.pool_size, bool) or not isinstance(self.pool_size, int) or self.pool_size < 1:
-            raise InvalidArgumentError("pool_size", f"a whole number of at least 1, not {self.pool_size!r}")
         rest = (self.connector, self.proxy, self.trace_configs or None, None if self.ssl is True else self.ssl)
         if self.session is not None and any(part is not None for part in rest):
             raise ConfigError("session= brings its own connector, proxy, ssl and trace_configs: give one or the other")
@@ -124,16 +127,11 @@ class CallOptions:
     """What `with_options` changes."""
 
     timeout: Timeout = attrs.field(factory=Timeout)
-    max_attempts: int = attrs.field(default=3)
-    headers: Mapping[str, str] = attrs.field(factory=dict, converter=check_headers)
+    max_attempts: int = attrs.field(default=3, validator=_at_least_one)
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=check_headers)
     client_timeout: aiohttp.ClientTimeout = attrs.field(
         init=False, repr=False, default=attrs.Factory(_client_timeout, takes_self=True)
     )
-
-    @max_attempts.validator
-    def _at_least_one(self, _: Any, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InvalidArgumentError("max_attempts", f"a whole number of at least 1, not {value!r}")
 
     def but(
         self, timeout: float | Timeout | None, max_attempts: int | None, headers: Mapping[str, str] | None

@@ -16,6 +16,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from .checks import exact_float
 from .jsontext import dumps
 from .moments import format_moment, parse_moment
+from .shapes import is_array, is_object
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Model")
@@ -30,6 +31,10 @@ def wire(name: str) -> dict[str, str]:
     return {"wire": name}
 
 
+def _no_fields() -> dict[str, Any]:
+    return {}
+
+
 @attrs.frozen(kw_only=True)
 class Model:
     """Base of everything the services answer: immutable, with room for what this SDK does not know yet.
@@ -38,7 +43,7 @@ class Model:
         extra: fields that came with the object and have no attribute here. Numbers with a fraction are `Decimal`.
     """
 
-    extra: dict[str, Any] = attrs.field(factory=dict, repr=False, hash=False)
+    extra: dict[str, Any] = attrs.field(factory=_no_fields, repr=False, hash=False)
 
     @classmethod
     def from_dict(cls: type[M], data: Mapping[str, Any]) -> M:
@@ -47,7 +52,7 @@ class Model:
         Raises:
             ValueError: a required field is missing, or a value can't be what it should be.
         """
-        return structure(data, cls)
+        return structure(dict(data), cls)
 
     def to_dict(self) -> dict[str, Any]:
         """The object as the wire had it: wire names, unknown fields included, None fields left out.
@@ -78,7 +83,7 @@ def wire_name(field: attrs.Attribute[Any]) -> str:
 def _unstructure(value: Any) -> Any:
     if isinstance(value, Model):
         return value.to_dict()
-    if isinstance(value, (list, tuple)):
+    if is_array(value):
         return [_unstructure(one) for one in value]
     if isinstance(value, datetime):
         return format_moment(value)
@@ -119,7 +124,7 @@ def _structure_text(value: Any, _: Any) -> str:
 
 
 def _structure_money(value: Any, _: Any) -> Decimal:
-    kind = type(value)
+    kind: type[Any] = value.__class__
     if kind is Decimal:
         number: Decimal = value
     elif kind is int or kind is str:
@@ -168,9 +173,9 @@ def plain_json(value: Any) -> Any:
     if isinstance(value, Decimal):
         plain = float(value)
         return plain if math.isfinite(plain) and Decimal(repr(plain)) == value else value
-    if isinstance(value, dict):
+    if is_object(value):
         return {key: plain_json(one) for key, one in value.items()}
-    if isinstance(value, list):
+    if is_array(value):
         return [plain_json(one) for one in value]
     return value
 
@@ -191,14 +196,14 @@ def _is_quantity(kind: Any) -> bool:
     return set(get_args(kind)) == {int, float}
 
 
-def _model_hook(converter: cattrs.Converter) -> Callable[[type], Callable[[Any, Any], Any]]:
-    def make(cls: type) -> Callable[[Any, Any], Any]:
+def _model_hook(converter: cattrs.Converter) -> Callable[[type[Model]], Callable[[Any, Any], Any]]:
+    def make(cls: type[Model]) -> Callable[[Any, Any], Any]:
         fields = _own_fields(cls)
         known = frozenset(wire_name(field) for field in fields)
         names: dict[str, Any] = {
             field.name: override(rename=wire_name(field)) for field in fields if wire_name(field) != field.name
         }
-        build: Callable[[Any, Any], Any] = make_dict_structure_fn(
+        build: Callable[[Any, Any], Model] = make_dict_structure_fn(
             cls,
             converter,
             _cattrs_detailed_validation=converter.detailed_validation,
@@ -206,12 +211,11 @@ def _model_hook(converter: cattrs.Converter) -> Callable[[type], Callable[[Any, 
             **names,
         )
 
-        def structure_model(data: Any, kind: Any) -> Any:
-            if type(data) is not dict:
-                if isinstance(data, cls):
-                    return data
-                if not isinstance(data, Mapping):
-                    raise ValueError(f"an object was expected, not {type(data).__name__}")
+        def structure_model(data: Any, kind: Any) -> Model:
+            if isinstance(data, cls):
+                return data
+            if not is_object(data):
+                raise ValueError(f"an object was expected, not {type(data).__name__}")
             model = build(data, kind)
             if not data.keys() <= known:
                 model.extra.update((name, data[name]) for name in data if name not in known)

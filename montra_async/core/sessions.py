@@ -11,6 +11,7 @@ answer here:
   touching the loop (`_abandon`).
 """
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio

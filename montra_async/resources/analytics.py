@@ -52,15 +52,17 @@ class AnalyticsSeries(Model):
     start: datetime | None = None
     end: datetime | None = None
     product: str | None = None
-    transactions: list[SeriesPoint] = attrs.field(factory=list, hash=False)
-    payments: list[SeriesPoint] = attrs.field(factory=list, hash=False)
-    failed: list[SeriesPoint] = attrs.field(factory=list, hash=False)
-    revenue: list[SeriesPoint] = attrs.field(factory=list, hash=False)
-    net_cash_flow: list[SeriesPoint] = attrs.field(factory=list, hash=False, metadata=wire("netCashFlow"))
-    settlements: list[SeriesPoint] = attrs.field(factory=list, hash=False)
-    customers_new: list[SeriesPoint] = attrs.field(factory=list, hash=False, metadata=wire("customersNew"))
-    customers_total: list[SeriesPoint] = attrs.field(factory=list, hash=False, metadata=wire("customersTotal"))
-    mrr_movements: list[MrrMovement] = attrs.field(factory=list, hash=False, metadata=wire("mrrMovements"))
+    transactions: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], hash=False)
+    payments: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], hash=False)
+    failed: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], hash=False)
+    revenue: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], hash=False)
+    net_cash_flow: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], hash=False, metadata=wire("netCashFlow"))
+    settlements: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], hash=False)
+    customers_new: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], hash=False, metadata=wire("customersNew"))
+    customers_total: list[SeriesPoint] = attrs.field(
+        factory=list[SeriesPoint], hash=False, metadata=wire("customersTotal")
+    )
+    mrr_movements: list[MrrMovement] = attrs.field(factory=list[MrrMovement], hash=False, metadata=wire("mrrMovements"))
 
 
 class AnalyticsApi(Resource):

@@ -104,5 +104,5 @@ class AuditLogsApi(Resource):
 
 def _read_page(answer: Answer, call: CallInfo) -> AuditLogPage:
     payload = envelope.read(answer, call)
-    page = {"data": payload.get("data"), "meta": payload.get("meta") or {}}
+    page: dict[str, Any] = {"data": payload.get("data"), "meta": payload.get("meta") or {}}
     return envelope.read_as(page, answer, call, AuditLogPage)

@@ -12,6 +12,7 @@ from ..core.checks import Number
 from ..core.errors import InvalidArgumentError
 from ..core.multipart import FileSource, multipart
 from ..core.serde import Model
+from ..core.shapes import is_sequence
 from . import envelope
 from .resource import Resource
 
@@ -112,7 +113,7 @@ class CheckoutLinksApi(Resource):
 def _line_items(items: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:
     if items is None:
         return None
-    if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Sequence):
+    if not is_sequence(items):
         raise InvalidArgumentError("line_items", f"a list of dicts, not {type(items).__name__}")
     checked: list[dict[str, Any]] = []
     for i, item in enumerate(items):

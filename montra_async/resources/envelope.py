@@ -9,6 +9,7 @@ from yarl import URL
 from ..core.errors import ApiError, CallInfo, InvalidResponseError, error_class
 from ..core.jsontext import loads
 from ..core.serde import SerdeError, structure
+from ..core.shapes import is_object
 from ..core.transport import Answer
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ def read(answer: Answer, call: CallInfo) -> dict[str, Any]:
     if not 200 <= answer.status < 300:
         raise error_of(answer, call)
     payload = _json(answer)
-    if not isinstance(payload, dict):
+    if not is_object(payload):
         raise unreadable(answer, call, "the body is not the JSON object that was expected")
     if payload.get("success") is False:
         raise error_of(answer, call)
@@ -55,8 +56,8 @@ def unreadable(answer: Answer, call: CallInfo, problem: str) -> InvalidResponseE
 def error_of(answer: Answer, call: CallInfo) -> ApiError:
     """The error an answer stands for. Never fails: whatever the body is, the status decides the class."""
     payload = _json(answer)
-    error = payload.get("error") if isinstance(payload, dict) else None
-    fields: dict[str, Any] = error if isinstance(error, dict) else {"message": error}
+    error = payload.get("error") if is_object(payload) else None
+    fields: dict[str, Any] = error if is_object(error) else {"message": error}
     code, message = fields.get("code"), fields.get("message")
     return error_class(answer.status)(
         message if isinstance(message, str) and message else _without_words(answer),

@@ -11,6 +11,7 @@ from ..core.checks import idempotency_key as checked_key
 from ..core.errors import ApiError, CallInfo
 from ..core.jsontext import dumps
 from ..core.options import CallOptions
+from ..core.shapes import is_array, is_object
 from ..core.transport import Answer, Call, Transport
 from . import envelope
 
@@ -87,8 +88,8 @@ def _expect_success(answer: Answer, call: CallInfo) -> None:
 def _scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return scrub(value)
-    if isinstance(value, dict):
+    if is_object(value):
         return {key: _scrubbed(one, scrub) for key, one in value.items()}
-    if isinstance(value, list):
+    if is_array(value):
         return [_scrubbed(one, scrub) for one in value]
     return value

@@ -12,6 +12,7 @@ import attrs
 import yaml
 from jsonschema.protocols import Validator
 
+from ..wire import is_array, is_object
 from .validation import validator
 
 _METHODS = ("get", "post", "patch", "put", "delete")
@@ -39,7 +40,7 @@ class Contract:
     """All operations of one document."""
 
     def __init__(self, name: str) -> None:
-        text = resources.files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+        text = resources.files("montra_sandbox.contract").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
         self.document = _load(text)
         paths = _inline(self.document["paths"], self.document)
         self.operations = [
@@ -74,18 +75,17 @@ def _load(text: str) -> dict[str, Any]:
 
 def _inline(node: Any, document: Mapping[str, Any]) -> Any:
     """`node` with every reference replaced by what it points to; keys beside a reference are kept."""
-    if isinstance(node, list):
+    if is_array(node):
         return [_inline(one, document) for one in node]
-    if not isinstance(node, dict):
+    if not is_object(node):
         return node
-    fields = cast("dict[str, Any]", node)
-    if "$ref" in fields:
+    if "$ref" in node:
         target: Any = document
-        for part in str(fields["$ref"]).removeprefix("#/").split("/"):
+        for part in str(node["$ref"]).removeprefix("#/").split("/"):
             target = target[part]
-        rest = {key: value for key, value in fields.items() if key != "$ref"}
+        rest = {key: value for key, value in node.items() if key != "$ref"}
         return {**_inline(target, document), **_inline(rest, document)}
-    return {key: _inline(value, document) for key, value in fields.items()}
+    return {key: _inline(value, document) for key, value in node.items()}
 
 
 def _operation(template: str, method: str, operation: Any, shared: list[Any]) -> Operation:

@@ -11,11 +11,12 @@ from typing import Any
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
-from jsonschema.validators import extend
+from jsonschema.validators import extend  # pyright: ignore[reportUnknownVariableType]
 
 from ..clock import from_text
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_NOT_BLANK = r"[^\x00-\x20]"
 _MOST = 20
 
 _formats = FormatChecker(formats=())
@@ -78,11 +79,15 @@ def _words(error: ValidationError) -> str:
         return "must be an ISO 8601 date or moment"
     if rule == "format":
         return "must be an ISO 8601 moment with a time zone" if limit == "date-time" else f"must be a {limit}"
-    if rule == "minLength" or (rule == "pattern" and limit == "\\S"):
+    if rule == "minLength" or (rule == "pattern" and limit == _NOT_BLANK):
         return "must not be empty"
     if rule == "enum":
         return f"must be one of {', '.join(limit)}"
+    if rule == "pattern" and "@" in limit:
+        return "must be an email address"
+    if rule == "pattern" and "http" in limit:
+        return "must be a URL such as https://example.com/webhooks"
     if rule == "pattern":
-        return f"does not look right (pattern {limit})"
+        return f"does not match {limit}"
     message = error.message
     return message if len(message) <= 300 else f"{message[:100]} ... ({rule} {str(limit)[:100]})"

@@ -23,7 +23,7 @@ def show(context: Context, row: Row) -> dict[str, Any]:
 
 def create_checkout_link(context: Context) -> Any:
     body = context.body
-    items = [
+    items: list[dict[str, Any]] = [
         {"product_id": one["product_id"], "quantity": int(one.get("quantity", 1))} for one in body.get("line_items", [])
     ]
     for item in items:

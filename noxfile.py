@@ -1,0 +1,73 @@
+"""Every chore of the project. `nox --list` shows them; `nox -s quickstart` and `nox -s tests` are where to begin."""
+
+import shutil
+import sys
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "tests"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+
+
+def install(session: nox.Session, *groups: str, extras: str = "sandbox,speed") -> None:
+    """The project itself, and the dependency groups of a chore."""
+    session.install("-e", f".[{extras}]", *nox.project.dependency_groups(PROJECT, *groups))
+
+
+@nox.session
+def quickstart(session: nox.Session) -> None:
+    """The whole walk over real HTTP against the sandbox: every step with what came back."""
+    install(session, extras="sandbox")
+    session.run("python", "examples/quickstart.py")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests with the Python at hand, warnings as errors, in random order, with coverage."""
+    install(session, "tests")
+    session.run("coverage", "erase")
+    session.run("pytest", "--cov", "--cov-report=term-missing:skip-covered", *session.posargs)
+
+
+@nox.session(python=PYTHONS, name="tests-all")
+def tests_all(session: nox.Session) -> None:
+    """All tests with every supported Python that is found; the others are skipped."""
+    install(session, "tests")
+    session.run("pytest", "-q", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff: rules and format. `nox -s lint -- --fix` mends."""
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    if "--fix" in session.posargs:
+        session.run("ruff", "check", "--fix", ".")
+        session.run("ruff", "format", ".")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy --strict and pyright --strict, on the project and on what its users write."""
+    install(session, "typing", "tests")
+    session.run("mypy")
+    session.run("pyright", "--pythonpath", shutil.which("python", path=session.bin) or sys.executable)
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """schemathesis: thousands of good and bad requests to the running sandbox, held against its OpenAPI document."""
+    install(session, "contract", extras="sandbox")
+    session.run("python", "tools/check_contract.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """What the sandbox can take. `--seconds N` sets how long each measurement lasts."""
+    install(session, "bench", extras="sandbox,speed")
+    session.run("python", "benchmarks/sandbox_capacity.py", *session.posargs)
