@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import ClassVar
 
 import aiohttp
-from yarl import URL
 
 from ._version import __version__
 from .core.errors import ConfigError
@@ -99,7 +98,9 @@ class Montra(
         on_retry: Hook | None = None,
         allow_insecure_http: bool = False,
     ) -> None:
-        key = _api_key(api_key)
+        key = Secret((api_key if api_key is not None else os.environ.get("MONTRA_API_KEY", "")).strip())
+        del api_key  # error reporters print the local variables of a traceback's frames
+        _check_key(key)
         address = base_url or os.environ.get("MONTRA_BASE_URL") or DEFAULT_BASE_URL
         self._base = str(parse_base_url("base_url", address, allow_insecure_http=allow_insecure_http))
         self._options = CallOptions(
@@ -148,16 +149,14 @@ class Montra(
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<Montra {URL(self._base)}>"
+        return f"<Montra {self._base}>"
 
 
-def _api_key(given: str | None) -> Secret:
-    key = (given if given is not None else os.environ.get("MONTRA_API_KEY", "")).strip()
-    if not key:
+def _check_key(key: Secret) -> None:
+    if not key.reveal():
         raise ConfigError("no API key: pass api_key=..., or set the environment variable MONTRA_API_KEY")
-    if not key.isascii() or not key.isprintable() or " " in key:
+    if not key.reveal().isascii() or not key.reveal().isprintable() or " " in key.reveal():
         raise ConfigError("the API key holds characters that no key has; was it copied whole, and nothing else?")
-    return Secret(key)
 
 
 def _base_headers(key: Secret) -> dict[str, str]:

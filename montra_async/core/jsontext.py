@@ -26,7 +26,7 @@ def _refuse_constant(name: str) -> Any:
 
 
 _exact_decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant)
-_NEEDS_EXACT = re.compile(rb'(?:"\s*:|[,\[])\s*-?(?:\d+[.eE]|\d{19})')
+_NEEDS_EXACT = re.compile(rb'(?:^|"\s*:|[,\[])\s*-?(?:\d+[.eE]|\d{19})')
 """Where a value can stand, a number that must not pass through a binary float or a 64-bit integer."""
 
 
@@ -63,6 +63,8 @@ def _write(value: Any, where: str) -> str:
             return writer(value, where)
     if is_mapping(value):
         return _object(value, where)
+    if callable(to_dict := getattr(value, "to_dict", None)):  # a model
+        return _write(to_dict(), where)
     raise InvalidArgumentError(where or "body", f"JSON can't hold a {kind.__name__}")
 
 

@@ -6,9 +6,9 @@ answer here:
 
 - the loop ends properly (`asyncio.run`, `asyncio.Runner`, pytest-asyncio): an async generator parked on the loop is
   closed by the loop's own shutdown, and closes the session with it;
-- the client is garbage collected while the loop lives: the same generator is finalised by the loop;
-- the loop was closed without that, the process ends, or the process was forked: the sockets are freed without
-  touching the loop (`_abandon`).
+- the client is garbage collected while the loop lives: the loop is asked to close the session;
+- the loop was closed without a shutdown, the process ends, or it was forked: the sockets are freed without touching the
+  loop (`LoopSession.abandon`).
 """
 
 # pyright: reportPrivateUsage=false
@@ -36,22 +36,71 @@ KEEP_ALIVE_SECONDS = 15.0
 class LoopSession:
     """What one event loop has: session, the gate that bounds its connections, the deadlines of its calls."""
 
-    __slots__ = ("closed", "deadlines", "gate", "keeper", "loop", "owned", "session")
+    __slots__ = ("_keeper", "_on_close", "closed", "deadlines", "gate", "loop", "owned", "session")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession, size: int, owned: bool) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        session: aiohttp.ClientSession,
+        *,
+        size: int,
+        owned: bool,
+        on_close: Callable[[LoopSession], None],
+    ) -> None:
         self.loop = loop
         self.session = session
         self.owned = owned
         self.gate = anyio.Semaphore(size, fast_acquire=True)
         self.deadlines = Deadlines(loop)
-        self.keeper: AsyncGenerator[None, None] | None = None
         self.closed = False
+        self._on_close = on_close
+        self._keeper: AsyncGenerator[None, None] | None = None
+
+    async def open(self) -> None:
+        """Have the loop close us when it ends."""
+        _open.add(self)
+        self._keeper = self._keep()
+        await self._keeper.__anext__()
 
     async def close(self) -> None:
+        if self._keeper is not None:
+            await self._keeper.aclose()
+
+    def close_soon(self) -> None:
+        """From any thread: have our own loop close us."""
+        with contextlib.suppress(RuntimeError):  # that loop may be closing right now, and closes us then
+            self.loop.call_soon_threadsafe(self._close_in_task)
+
+    def _close_in_task(self) -> None:
+        task = self.loop.create_task(self.close())
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+
+    async def _keep(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            self._leave()
+            self.deadlines.close()
+            if self.owned:
+                await self.session.close()
+
+    def _leave(self) -> None:
         self.closed = True
-        self.deadlines.close()
+        _open.discard(self)
+        self._on_close(self)
+
+    def abandon(self) -> None:
+        """Free the sockets of a session whose loop will never run again here, silently.
+
+        Closing properly would schedule callbacks on that loop: it raises when the loop is closed, and in a forked
+        child it would remove the parent's sockets from the selector that both share.
+        """
+        self._leave()
+        if not self.loop.is_closed():
+            _abandoned.append(self._keeper)
         if self.owned:
-            await self.session.close()
+            _drop_connections(self.session)
 
 
 class Sessions:
@@ -61,8 +110,6 @@ class Sessions:
         self._connection = connection
         self._headers = headers
         self._by_loop: dict[asyncio.AbstractEventLoop, LoopSession] = {}
-        self._loop_of_given: asyncio.AbstractEventLoop | None = None
-        _all.add(self)
 
     @property
     def pool_size(self) -> int:
@@ -78,134 +125,90 @@ class Sessions:
         here = asyncio.get_running_loop()
         for loop, one in list(self._by_loop.items()):
             if loop is here:
-                await self._end(one)
+                await one.close()
             elif loop.is_closed():
-                self._bury(one)
+                one.abandon()
             else:
-                with contextlib.suppress(RuntimeError):  # the other thread may be closing that loop right now
-                    loop.call_soon_threadsafe(self._end_soon, one)
+                one.close_soon()
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> LoopSession:
-        for other in [one for one in self._by_loop.values() if one.loop.is_closed()]:
-            self._bury(other)
+        _abandon_where(lambda one: one.loop.is_closed())
         given = self._connection.session
-        if given is not None:
-            self._check_loop_of_given(loop, given)
-        one = LoopSession(loop, given or self._new_session(), self.pool_size, owned=given is None)
-        self._by_loop[loop] = one
-        one.keeper = _keep(one, weakref.ref(self))
-        await one.keeper.__anext__()
-        return one
-
-    def _check_loop_of_given(self, loop: asyncio.AbstractEventLoop, given: aiohttp.ClientSession) -> None:
-        if given.closed:
+        if given is not None and given.closed:
             raise ConfigError("the session given to the client is closed")
-        if self._loop_of_given not in (None, loop):
+        if given is not None and given._loop is not loop:
             raise ConfigError(
                 "the session given to the client belongs to another event loop; "
                 "leave session= out, or give connector=<a function that makes one>, to work on several loops"
             )
-        self._loop_of_given = loop
+        by_loop = weakref.ref(self)
 
-    def _new_session(self) -> aiohttp.ClientSession:
+        def forget(one: LoopSession) -> None:
+            owner = by_loop()
+            if owner is not None:
+                owner._by_loop.pop(one.loop, None)
+
+        session = given or self._new_session(loop)
+        one = LoopSession(loop, session, size=self.pool_size, owned=given is None, on_close=forget)
+        self._by_loop[loop] = one
+        await one.open()
+        return one
+
+    def _new_session(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
         connection = self._connection
-        connector = connection.connector
-        mine = connector is None or not isinstance(connector, aiohttp.BaseConnector)
-        if connector is None:
-            # The gate bounds the connections, so the connector never has to make anybody wait.
-            made: aiohttp.BaseConnector = aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=connection.ssl
-            )
-        elif isinstance(connector, aiohttp.BaseConnector):
-            made = connector
-        else:
-            made = connector()
-        try:
-            session = aiohttp.ClientSession(
-                connector=made,
-                connector_owner=mine,
-                headers=self._headers(),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                proxy=connection.proxy,
-                trace_configs=list(connection.trace_configs),
-            )
-        except RuntimeError as error:
-            raise ConfigError(
-                f"the connector given to the client can't be used here: {error}; give a function that makes one"
-            ) from None
+        given = connection.connector
+        session = aiohttp.ClientSession(
+            connector=self._connector(loop),
+            connector_owner=not isinstance(given, aiohttp.BaseConnector),
+            headers=self._headers(),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=connection.proxy,
+            trace_configs=list(connection.trace_configs),
+        )
         # aiohttp would silently repeat some requests on its own; tries are counted in one place, the transport.
         session._retry_connection = False
         return session
 
-    async def _end(self, one: LoopSession) -> None:
-        self._by_loop.pop(one.loop, None)
-        if one.keeper is not None:
-            await one.keeper.aclose()
-
-    def _end_soon(self, one: LoopSession) -> None:
-        task = one.loop.create_task(self._end(one))
-        _closing.add(task)
-        task.add_done_callback(_closing.discard)
-
-    def _bury(self, one: LoopSession) -> None:
-        self._by_loop.pop(one.loop, None)
-        _abandon(one)
-
-    def _bury_all(self, *, even_running: bool) -> None:
-        for one in list(self._by_loop.values()):
-            if even_running or not one.loop.is_running():
-                self._bury(one)
+    def _connector(self, loop: asyncio.AbstractEventLoop) -> aiohttp.BaseConnector:
+        given = self._connection.connector
+        if given is None:
+            # The gate bounds the connections, so the connector never has to make anybody wait.
+            return aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=self._connection.ssl)
+        if not isinstance(given, aiohttp.BaseConnector):
+            return given()
+        if given._loop is not loop:
+            raise ConfigError(
+                "the connector given to the client belongs to another event loop; give a function that makes one"
+            )
+        return given
 
     def __del__(self) -> None:
         for one in list(self._by_loop.values()):
             if one.loop.is_closed():
-                self._bury(one)
+                one.abandon()
+            else:
+                one.close_soon()
 
 
-async def _keep(one: LoopSession, owner: weakref.ref[Sessions]) -> AsyncGenerator[None, None]:
-    """Parked at its `yield`; whoever closes it, above all the loop's own shutdown, closes the session."""
-    try:
-        yield
-    finally:
-        sessions = owner()
-        if sessions is not None:
-            sessions._by_loop.pop(one.loop, None)
-        await one.close()
-
-
-def _abandon(one: LoopSession) -> None:
-    """Free the sockets of a session whose loop will never run again, silently.
-
-    Closing properly would schedule callbacks on that loop: it raises when the loop is closed, and in a forked child
-    it would remove the parent's sockets from the selector that both share. `_call_connection_lost` is what asyncio
-    itself calls last: it closes the socket and does nothing else. Where it is missing (another loop implementation),
-    garbage collection closes the socket.
-    """
-    one.closed = True
-    if not one.loop.is_closed():
-        _abandoned.append(one.keeper)
-    if not one.owned:
-        return
-    connector = one.session.connector
-    one.session.detach()
-    if connector is None or one.session.connector is connector:  # pragma: no cover - detach always lets go
-        return
-    for protocol in _connections(connector):
-        _drop_socket(protocol)
-    with contextlib.suppress(AttributeError):
+def _drop_connections(session: aiohttp.ClientSession) -> None:
+    """Close the sockets of a session and nothing else; neither session nor connector complain of it later."""
+    connector = session.connector
+    session.detach()
+    with contextlib.suppress(AttributeError):  # another aiohttp may keep its connections elsewhere
+        assert connector is not None
+        idle = [protocol for kept in connector._conns.values() for protocol, _ in kept]
+        for protocol in (*idle, *connector._acquired):
+            _drop_socket(protocol)
         connector._conns.clear()
         connector._acquired.clear()
         connector._closed = True
 
 
-def _connections(connector: aiohttp.BaseConnector) -> list[Any]:
-    try:
-        return [protocol for idle in connector._conns.values() for protocol, _ in idle] + list(connector._acquired)
-    except AttributeError:  # pragma: no cover - another aiohttp keeps its connections elsewhere
-        return []
-
-
 def _drop_socket(protocol: Any) -> None:
+    """`_call_connection_lost` is what asyncio itself calls last: it closes the socket and schedules nothing.
+
+    Where it is missing (another loop implementation), garbage collection closes the socket.
+    """
     transport = protocol.transport
     tls = getattr(transport, "_ssl_protocol", None)
     if tls is not None:
@@ -217,22 +220,20 @@ def _drop_socket(protocol: Any) -> None:
             lost(None)
 
 
-_all: weakref.WeakSet[Sessions] = weakref.WeakSet()
+_open: set[LoopSession] = set()
+"""All open sessions of this process. Strong: a session must be closed, not collected."""
+
 _closing: set[asyncio.Task[None]] = set()
+
 _abandoned: list[object] = []
 """Keepers of open loops that will not run again here: finalising them would schedule work there."""
 
 
-def _in_forked_child() -> None:
-    for sessions in list(_all):
-        sessions._bury_all(even_running=True)
+def _abandon_where(hopeless: Callable[[LoopSession], bool]) -> None:
+    for one in [one for one in list(_open) if hopeless(one)]:
+        one.abandon()
 
 
-def _at_exit() -> None:
-    for sessions in list(_all):
-        sessions._bury_all(even_running=False)
-
-
-atexit.register(_at_exit)
+atexit.register(_abandon_where, lambda one: not one.loop.is_running())
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_forked_child)
+    os.register_at_fork(after_in_child=lambda: _abandon_where(lambda one: True))

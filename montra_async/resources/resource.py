@@ -25,7 +25,7 @@ class Resource:
 
     _transport: Transport
     _options: CallOptions
-    _base: str
+    _base: str = ""
 
     async def _get(self, path: str, kind: type[T], query: str = "") -> T:
         return await self._send(

@@ -26,7 +26,7 @@ def verify_signature(raw_body: bytes | str, signature: str | None, secret: str |
     body = raw_body.encode("utf-8", "surrogatepass") if isinstance(raw_body, str) else raw_body
     if given is None or not isinstance(body, (bytes, bytearray, memoryview)):
         return False
-    secrets = [secret] if isinstance(secret, str) else _strings(secret)
+    secrets = _strings([secret] if isinstance(secret, str) else secret)
     genuine = False
     for one in secrets:
         genuine |= hmac.compare_digest(sign(body, one), given)

@@ -1,0 +1,53 @@
+"""Fixtures for all tests: a sandbox of its own for each, and a client whose every request is held against the contract."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from montra_async import Montra
+from montra_sandbox import Sandbox
+
+from .contract_watch import ContractWatch
+
+settings.register_profile("quick", deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
+settings.register_profile("thorough", deadline=None, max_examples=1000, suppress_health_check=list(HealthCheck))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MONTRA_API_KEY", raising=False)
+    monkeypatch.delenv("MONTRA_BASE_URL", raising=False)
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(api_keys=("sk_test_sandbox", "sk_test_other")) as running:
+        yield running
+
+
+@pytest.fixture
+async def montra(sandbox: Sandbox) -> AsyncIterator[Montra]:
+    """A client of the first merchant; what it sends and gets must be as the contract says."""
+    watch = ContractWatch(sandbox.base_url)
+    async with Montra(sandbox.api_key, sandbox.base_url, trace_configs=[watch.trace()]) as client:
+        yield client
+    assert watch.problems == []
+
+
+@pytest.fixture
+async def unwatched(sandbox: Sandbox) -> AsyncIterator[Montra]:
+    """The same for tests that break answers on purpose."""
+    async with Montra(sandbox.api_key, sandbox.base_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def other(sandbox: Sandbox) -> AsyncIterator[Montra]:
+    """Another merchant."""
+    async with Montra(sandbox.api_keys[1], sandbox.base_url) as client:
+        yield client

@@ -1,0 +1,72 @@
+"""Hold what a client sends and gets against the OpenAPI document, on the wire, through aiohttp's tracing."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+
+from montra_sandbox.contract import Contract, describe
+
+_contract = Contract("montra")
+
+
+class ContractWatch:
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        self.problems: list[str] = []
+        self.seen: set[str] = set()
+
+    def trace(self) -> aiohttp.TraceConfig:
+        config = aiohttp.TraceConfig(trace_config_ctx_factory=lambda **_: SimpleNamespace(sent=b"", got=b"", end=None))
+        config.on_request_chunk_sent.append(self._sent)
+        config.on_request_end.append(self._end)
+        config.on_response_chunk_received.append(self._got)
+        return config
+
+    async def _sent(self, _: Any, context: Any, params: aiohttp.TraceRequestChunkSentParams) -> None:
+        context.sent += params.chunk
+
+    async def _got(self, _: Any, context: Any, params: aiohttp.TraceResponseChunkReceivedParams) -> None:
+        context.got += params.chunk
+        self._check(context)
+
+    async def _end(self, _: Any, context: Any, params: aiohttp.TraceRequestEndParams) -> None:
+        context.end = params
+        self._check(context)
+
+    def _check(self, context: Any) -> None:
+        """Once both the end of the request and the body of the answer are here."""
+        if context.end is None or not context.got:
+            return
+        end = context.end
+        path = str(end.url)[len(self._base_url) :].partition("?")[0]
+        operations = {one.method: one for one, _ in _contract.at(path)}
+        operation = operations.get(end.method)
+        if operation is None:
+            self.problems.append(f"no operation {end.method} {path}")
+            return
+        self.seen.add(operation.id)
+        status = end.response.status
+        answer = operation.responses["200" if status == 200 else "default"]
+        self._note(operation.id, "answer", describe(answer, json.loads(context.got, parse_float=Decimal)))
+        if status != 400:
+            self._check_request(operation, end, context.sent)
+
+    def _check_request(self, operation: Any, end: Any, sent: bytes) -> None:
+        query = dict(end.url.query)
+        typed = {k: int(v) if operation.query_types.get(k) == "integer" else v for k, v in query.items()}
+        self._note(operation.id, "query", describe(operation.query_validator, typed))
+        self._note(operation.id, "query", [f"unknown {name}" for name in query.keys() - operation.query_types.keys()])
+        if end.method == "POST":
+            key = end.headers.get("Idempotency-Key")
+            self._note(operation.id, "header", [] if key else ["no idempotency key"])
+            self._note(operation.id, "header", describe(operation.headers_validator, {"Idempotency-Key": key}))
+        if operation.body is not None and (sent or operation.body_required):
+            self._note(operation.id, "body", describe(operation.body, json.loads(sent, parse_float=Decimal)))
+
+    def _note(self, operation: str, where: str, problems: Any) -> None:
+        self.problems += [f"{operation} {where}: {problem}" for problem in problems]

@@ -1,0 +1,54 @@
+"""A sandbox in a process of its own, for tests about processes, threads and event loops of the client."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[str]:
+    """The base URL of a running `python -m montra_sandbox`."""
+    process = start_sandbox("--port", "0")
+    try:
+        yield base_url_of(process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Stopped." in out
+
+
+def start_sandbox(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "montra_sandbox", *arguments], stdout=subprocess.PIPE, text=True
+    )
+
+
+def base_url_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"MONTRA_BASE_URL=(\S+)", line):
+            return found[1]
+    raise AssertionError(f"the sandbox did not start: exit {process.wait(10)}")
+
+
+def run_program(code: str, base_url: str) -> str:
+    """Run a script with warnings as errors; what it printed. Nothing on stderr: no warning, no error log."""
+    environment = {**os.environ, "MONTRA_BASE_URL": base_url, "MONTRA_API_KEY": "sk_test_sandbox"}
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+    )
+    assert run.stderr == ""
+    assert run.returncode == 0
+    return run.stdout.strip()

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from montra_async.core.deadlines import Deadline, Deadlines
+
+
+async def test_a_call_within_its_time_is_left_alone() -> None:
+    loop = asyncio.get_running_loop()
+    with Deadline(Deadlines(loop), loop.time() + 60) as deadline:
+        await asyncio.sleep(0)
+    assert not deadline.expired
+
+
+async def test_time_is_up() -> None:
+    loop = asyncio.get_running_loop()
+    with pytest.raises(TimeoutError), Deadline(Deadlines(loop), loop.time() + 0.01):
+        await asyncio.sleep(60)
+    await asyncio.sleep(0)  # no cancellation is left over
+    assert _cancelling() == 0
+
+
+async def test_many_calls_share_one_timer_and_each_ends_at_its_own_time() -> None:
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop)
+    ended: list[int] = []
+
+    async def call(number: int, seconds: float) -> None:
+        try:
+            with Deadline(deadlines, loop.time() + seconds):
+                await asyncio.sleep(60)
+        except TimeoutError:
+            ended.append(number)
+
+    async with _group() as group:
+        for number, seconds in enumerate((0.09, 0.03, 0.06, 0.0)):
+            group.append(asyncio.create_task(call(number, seconds)))
+    assert ended == [3, 1, 2, 0]
+    assert deadlines._timer is None
+
+
+async def test_a_cancellation_from_outside_stays_one() -> None:
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop)
+
+    async def call() -> None:
+        with Deadline(deadlines, loop.time() + 60):
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not deadlines._open
+    deadlines.close()
+
+
+async def test_an_error_of_the_call_wins() -> None:
+    loop = asyncio.get_running_loop()
+    with pytest.raises(KeyError), Deadline(Deadlines(loop), loop.time() + 60):
+        raise KeyError("x")
+
+
+async def test_a_call_that_swallows_the_cancellation_is_not_cancelled_later() -> None:
+    loop = asyncio.get_running_loop()
+    with Deadline(Deadlines(loop), loop.time() + 0.01) as deadline:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+    assert deadline.expired
+    await asyncio.sleep(0.01)
+    assert _cancelling() == 0
+
+
+def _cancelling() -> int:
+    task = asyncio.current_task()
+    return getattr(task, "cancelling", lambda: 0)()
+
+
+class _group:
+    def __init__(self) -> None:
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> list[asyncio.Task[None]]:
+        return self.tasks
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(*self.tasks)

@@ -1,0 +1,31 @@
+"""The floors of the house: who may import whom, and what an import costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_no_floor_imports_one_above_it(monkeypatch: object) -> None:
+    assert lint_imports(config_filename=str(ROOT / ".importlinter"), no_cache=True) == 0
+
+
+def test_importing_the_client_brings_nothing_optional_and_starts_nothing() -> None:
+    code = (
+        "import sys, threading, montra_async\n"
+        "optional = {'jsonschema', 'yaml', 'jinja2', 'simplejson', 'requests', 'httpx', 'montra_sandbox', 'sqlite3'}\n"
+        "print(sorted(optional & set(sys.modules)), threading.active_count())"
+    )
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.stdout.strip() == "[] 1", run.stderr
+
+
+def test_without_its_extra_the_sandbox_says_what_to_install() -> None:
+    code = "import sys; sys.modules['jinja2'] = None\nimport montra_sandbox"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "pip install 'montra[sandbox]'" in run.stderr

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import pickle
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import montra_async
+from montra_async import (
+    AnalyticsSeries,
+    Customer,
+    Entitlement,
+    Invoice,
+    Meter,
+    Model,
+    Refund,
+    Subscription,
+    SubscriptionUpgrade,
+    WebhookEndpoint,
+)
+from montra_async.core.moments import format_moment, parse_moment
+from montra_async.core.serde import SerdeError, structure
+
+UTC = timezone.utc
+MODELS = [
+    one for one in vars(montra_async).values() if isinstance(one, type) and issubclass(one, Model) and one is not Model
+]
+UNKNOWN = {"new_field": {"a": [1, "x"]}, "fee": Decimal("0.10")}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_models_are_immutable_slotted_and_keyword_only(model: type[Model]) -> None:
+    assert not hasattr(model, "__dict__") or "__slots__" in vars(model)
+    assert all(field.kw_only for field in attrs.fields(model))
+    assert model.__setattr__ is not object.__setattr__
+
+
+@given(money=st.decimals(allow_nan=False, allow_infinity=False, places=12))
+def test_money_is_exact(money: Decimal) -> None:
+    refund = Refund.from_dict({"id": "r", "status": "succeeded", "amount": money})
+    assert refund.amount == money
+    assert Refund.from_dict(refund.to_dict()) == refund
+
+
+@pytest.mark.parametrize(
+    ("wire", "amount"),
+    [(5, "5"), ("299.00", "299.00"), (0.1, "0.1"), (9007199254740993, "9007199254740993"), (0.1 + 0.2, "0.3")],
+)
+def test_money_however_it_came(wire: Any, amount: str) -> None:
+    assert Refund.from_dict({"id": "r", "status": "s", "amount": wire}).amount == Decimal(amount)
+
+
+@pytest.mark.parametrize("wire", [None, True, "x", [], {}, Decimal("NaN"), "Infinity"])
+def test_what_is_no_money_is_refused_by_name(wire: Any) -> None:
+    with pytest.raises(SerdeError, match="amount"):
+        Refund.from_dict({"id": "r", "status": "s", "amount": wire})
+
+
+@pytest.mark.parametrize(
+    ("wire", "quantity", "kind"),
+    [
+        (9007199254740993, 9007199254740993, int),
+        (Decimal("2.0"), 2, int),
+        (Decimal("2.5"), 2.5, float),
+        ("7", 7, int),
+    ],
+)
+def test_quantities_are_plain_numbers(wire: Any, quantity: float, kind: type) -> None:
+    usage = Entitlement.from_dict({"has_access": True, "usage": wire}).usage
+    assert usage == quantity
+    assert type(usage) is kind
+
+
+def test_unknown_fields_and_enum_values_survive_a_round_trip() -> None:
+    wire = {
+        "id": "sub_1",
+        "customer_id": "cust_1",
+        "status": "hibernating",
+        "current_period_end": "2026-01-01T00:00:00Z",
+        **UNKNOWN,
+    }
+    subscription = Subscription.from_dict(wire)
+    assert subscription.status == "hibernating"
+    assert subscription.extra == UNKNOWN
+    assert subscription.to_dict() == wire
+    assert "new_field" not in repr(subscription)
+
+
+def test_nested_models_and_renamed_fields_survive_a_round_trip() -> None:
+    wire = {
+        "interval": "hourly",
+        "points": 1,
+        "netCashFlow": [{"key": "a", "value": Decimal("0.10"), "note": "n"}],
+        "mrrMovements": [{"key": "a", "new": 3, "churn": 1}],
+        "transactions": [],
+    }
+    series = AnalyticsSeries.from_dict(wire)
+    assert series.net_cash_flow[0].value == Decimal("0.10")
+    assert series.mrr_movements[0].net == 2
+    again = series.to_dict()
+    assert again["netCashFlow"] == wire["netCashFlow"]
+    assert AnalyticsSeries.from_dict(again) == series
+
+
+def test_metadata_is_plain_json_again() -> None:
+    wire = {"a": Decimal("0.1"), "b": [Decimal("1.5"), 2], "c": Decimal("0.12345678901234567890")}
+    customer = Customer.from_dict({"id": "c", "name": "n", "email": "e", "metadata": wire})
+    assert customer.metadata == {"a": 0.1, "b": [1.5, 2], "c": Decimal("0.12345678901234567890")}
+    assert type(customer.metadata["a"]) is float
+
+
+def test_every_misfit_is_named() -> None:
+    with pytest.raises(SerdeError) as caught:
+        structure([{"id": "m", "name": None, "slug": "s", "events_per_unit": "x"}], list[Meter])
+    assert "[0].name" in str(caught.value)
+    assert "[0].events_per_unit" in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [None, [], "x", 5, {"subscription": [], "proration": 3}])
+def test_no_shape_of_answer_escapes_as_another_error(data: Any) -> None:
+    with pytest.raises(SerdeError):
+        structure(data, SubscriptionUpgrade)
+
+
+@pytest.mark.parametrize("data", [None, {}, "x", 5, [None]])
+def test_a_list_is_a_list(data: Any) -> None:
+    with pytest.raises(SerdeError):
+        structure(data, list[Meter])
+
+
+@given(
+    data=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text() | st.decimals(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["id", "amount_due", "due_date", "x"]), inner),
+    )
+)
+def test_any_json_is_an_invoice_or_a_serde_error(data: Any) -> None:
+    try:
+        invoice = structure(data, Invoice)
+    except SerdeError:
+        return
+    assert invoice.id == str(data["id"])
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2025-12-23T11:00:00Z", datetime(2025, 12, 23, 11, tzinfo=UTC)),
+        ("2025-12-23T11:00:00.5Z", datetime(2025, 12, 23, 11, 0, 0, 500_000, tzinfo=UTC)),
+        ("2025-12-23T11:00:00.123456789Z", datetime(2025, 12, 23, 11, 0, 0, 123_456, tzinfo=UTC)),
+        ("2025-12-23T13:00:00+02:00", datetime(2025, 12, 23, 11, tzinfo=UTC)),
+        ("2025-12-23T13:00:00+0200", datetime(2025, 12, 23, 11, tzinfo=UTC)),
+        ("2025-12-23T11:00:00", datetime(2025, 12, 23, 11, tzinfo=UTC)),
+        ("2025-12-23 11:00:00z", datetime(2025, 12, 23, 11, tzinfo=UTC)),
+        ("2025-12-23", datetime(2025, 12, 23, tzinfo=UTC)),
+    ],
+)
+def test_moments_are_aware_and_utc(text: str, moment: datetime) -> None:
+    parsed = parse_moment(text)
+    assert parsed == moment
+    assert parsed.utcoffset() == timedelta(0)
+
+
+@given(st.datetimes(min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1), timezones=st.timezones()))
+def test_moments_survive_a_round_trip(moment: datetime) -> None:
+    assert parse_moment(format_moment(moment)) == moment.astimezone(UTC)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2025-13-01T00:00:00Z", "2025-12-23T25:00:00Z", "99"])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_moment(text)
+
+
+def test_a_secret_is_not_in_the_repr() -> None:
+    endpoint = WebhookEndpoint(id="wh", url="https://x", secret="whsec_very_secret")
+    assert "very_secret" not in repr(endpoint)
+    assert endpoint.secret == "whsec_very_secret"
+    assert "secret=None" in repr(WebhookEndpoint(id="wh", url="https://x"))
+
+
+def test_models_pickle_and_hash() -> None:
+    refund = Refund(id="r", status="s", amount=Decimal("1.10"), extra={"a": 1})
+    assert pickle.loads(pickle.dumps(refund)) == refund
+    assert hash(refund) == hash(Refund(id="r", status="s", amount=Decimal("1.1"), extra={"b": 1}))
+    assert refund.to_json() == '{"id":"r","status":"s","amount":1.10,"a":1}'
