@@ -15,6 +15,7 @@ GET    /_sandbox/transactions             payments that were tried
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 from aiohttp import web
@@ -34,7 +35,8 @@ _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def control_routes(controls: Controls) -> list[web.RouteDef]:
     def advance(_: web.Request, body: dict[str, Any]) -> Any:
         to = moment_of(body.pop("to")) if "to" in body else None
-        return {"now": to_text(controls.advance(to=to, **body))}
+        spans = {name: float(span) if isinstance(span, Decimal) else span for name, span in body.items()}
+        return {"now": to_text(controls.advance(to=to, **spans))}
 
     def add_fault(_: web.Request, body: dict[str, Any]) -> Any:
         return controls.add_fault(**body)

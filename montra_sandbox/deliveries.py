@@ -50,12 +50,14 @@ class Deliveries:
         self._world = world
         self._anywhere = anywhere
         self._one_round = asyncio.Lock()
+        self._stopping = False
 
     def start(self) -> None:
         self._session = aiohttp.ClientSession(timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar())
         self._task = asyncio.create_task(self._run(), name="montra-sandbox-deliveries")
 
     async def stop(self) -> None:
+        self._stopping = True  # Python 3.11's wait_for may swallow a cancellation
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
@@ -94,7 +96,7 @@ class Deliveries:
         return _show(row)
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopping:
             self._world.changed.clear()
             try:
                 await self.settle()

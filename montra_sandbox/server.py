@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from .api import MOST_UPLOAD, Api, http_problem, respond_problem
-from .contract import Contract
+from .contract import read_contract
 from .control_routes import PREFIX as CONTROL_PREFIX
 from .control_routes import control_routes
 from .controls import Controls
@@ -126,7 +126,7 @@ class Sandbox(Controls):
 
     def _app(self, world: World) -> web.Application:
         app = web.Application(client_max_size=MOST_UPLOAD, middlewares=[_envelopes])
-        api = Api(world, Contract("montra"), HANDLERS, API_PREFIX)
+        api = Api(world, read_contract("montra"), HANDLERS, API_PREFIX)
         app.router.add_route("*", API_PREFIX + "/{tail:.*}", api.handle)
         app.router.add_routes(control_routes(self))
         app.router.add_routes(CheckoutPages(world).routes())

@@ -1,9 +1,10 @@
-"""Fixtures for all tests: a sandbox of its own for each, and a client whose every request is held against the contract."""
+"""Fixtures for all tests: a sandbox for each, and a client whose every request is held against the contract."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +13,7 @@ from montra_async import Montra
 from montra_sandbox import Sandbox
 
 from .contract_watch import ContractWatch
+from .processes import base_url_of, start_sandbox
 
 settings.register_profile("quick", deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
 settings.register_profile("thorough", deadline=None, max_examples=1000, suppress_health_check=list(HealthCheck))
@@ -51,3 +53,16 @@ async def other(sandbox: Sandbox) -> AsyncIterator[Montra]:
     """Another merchant."""
     async with Montra(sandbox.api_keys[1], sandbox.base_url) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[str]:
+    """The base URL of a running `python -m montra_sandbox`."""
+    process = start_sandbox("--port", "0")
+    try:
+        yield base_url_of(process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Stopped." in out

@@ -9,9 +9,9 @@ from typing import Any
 
 import aiohttp
 
-from montra_sandbox.contract import Contract, describe
+from montra_sandbox.contract import describe, read_contract
 
-_contract = Contract("montra")
+_contract = read_contract("montra")
 
 
 class ContractWatch:

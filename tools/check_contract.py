@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from montra_sandbox import Sandbox
-from montra_sandbox.contract import Contract
+from montra_sandbox.contract import read_contract
 
 _SECONDS = 900
 _CONFIG = Path(__file__).with_name("schemathesis.toml")
@@ -27,7 +27,7 @@ _CONFIG = Path(__file__).with_name("schemathesis.toml")
 async def main(arguments: list[str]) -> int:
     async with Sandbox() as sandbox:
         ids = await _furnish(sandbox)
-        document = _with_examples(Contract("montra").document, ids)
+        document = _with_examples(read_contract("montra").document, ids)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "montra.json")
             path.write_text(json.dumps(document), encoding="utf-8")

@@ -72,9 +72,10 @@ def exact_float(value: float) -> Decimal:
     """The decimal a float was meant to be: `0.1 + 0.2` is 0.3."""
     exact = Decimal(repr(value))
     try:
-        return exact.quantize(_FLOAT_DIGITS).normalize() if exact.as_tuple().exponent < -12 else exact  # type: ignore[operator]
-    except InvalidOperation:
+        rounded = exact.quantize(_FLOAT_DIGITS)
+    except InvalidOperation:  # so large that it has no such digits
         return exact
+    return rounded.normalize() if rounded and rounded != exact else exact
 
 
 def optional_number(parameter: str, value: Any, *, above_zero: bool = False) -> int | Decimal | None:

@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from io import BytesIO
 from typing import Any
 
 import anyio
@@ -69,6 +70,16 @@ class Answer:
     @property
     def retry_after(self) -> float | None:
         return parse_retry_after(self.headers.get("Retry-After"), datetime.now(timezone.utc))
+
+
+_LARGE_BODY = 512 * 1024
+
+
+def _payload(body: bytes | Callable[[], Any] | None) -> Any:
+    """What aiohttp is to send. It writes large bytes at one go, and warns of that; a stream goes in pieces."""
+    if callable(body):
+        return body()
+    return BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
 
 
 class Transport:
@@ -158,7 +169,7 @@ class Transport:
             response = await home.session.request(
                 call.method,
                 call.url,
-                data=call.body() if callable(call.body) else call.body,
+                data=_payload(call.body),
                 headers={**self._base_headers(), **options.headers, **(call.headers or {})},
                 timeout=options.client_timeout,
                 allow_redirects=False,

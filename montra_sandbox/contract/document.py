@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from typing import Any, cast
 from urllib.parse import unquote
@@ -66,6 +67,12 @@ class Contract:
             if match := one.path.fullmatch(raw_path):
                 found.append((one, {name: unquote(value) for name, value in match.groupdict().items()}))
         return found
+
+
+@cache
+def read_contract(name: str) -> Contract:
+    """The contract of a service, read once: parsing takes a good part of a second."""
+    return Contract(name)
 
 
 def _load(text: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One client through many loops, threads, forks, cancellations and ends: nothing leaks, nothing hangs, nothing warns."""
+"""One client through many loops, threads, forks, cancellations and ends: no leak, no hang, no warning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from montra_async import ConfigError, Montra, NetworkError, PoolTimeoutError, Timeout
 from montra_sandbox import Sandbox
 
-from .conftest import run_program
+from ..processes import run_program
 
 PRELUDE = """
 import asyncio, gc, os, sys
@@ -40,18 +40,23 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 @linux
 def test_several_runs_one_after_the_other_leave_no_socket(served: str) -> None:
-    code = PRELUDE + """
+    code = (
+        PRELUDE
+        + """
 for _ in range(5):
     asyncio.run(client.list_meters())
     asyncio.run(client.list_meters())
 print(sockets())
 """
+    )
     assert run_program(code, served) == "0"
 
 
 @linux
 def test_loops_that_are_closed_without_a_shutdown(served: str) -> None:
-    code = PRELUDE + """
+    code = (
+        PRELUDE
+        + """
 before = sockets()
 for _ in range(5):
     loop = asyncio.new_event_loop()
@@ -61,12 +66,15 @@ for _ in range(5):
 asyncio.run(client.list_meters())
 print(sockets() - before)
 """
+    )
     assert run_program(code, served) == "0"
 
 
 @linux
 def test_a_client_that_is_forgotten_takes_its_sockets_along(served: str) -> None:
-    code = PRELUDE + """
+    code = (
+        PRELUDE
+        + """
 async def forget():
     before = sockets()
     for _ in range(3):
@@ -76,33 +84,42 @@ async def forget():
     return sockets() - before
 print(asyncio.run(forget()))
 """
+    )
     assert run_program(code, served) == "0"
 
 
 def test_a_process_that_ends_without_closing_anything(served: str) -> None:
-    code = PRELUDE + """
+    code = (
+        PRELUDE
+        + """
 loop = asyncio.new_event_loop()
 loop.run_until_complete(client.list_meters())
 print('done')
 """
+    )
     # asyncio itself complains of the loop that the program never closed; nobody may complain of a session.
     code += "import warnings; warnings.simplefilter('ignore')\n"
     assert run_program(code, served) == "done"
 
 
 def test_ending_with_sys_exit_inside_a_call(served: str) -> None:
-    code = PRELUDE + """
+    code = (
+        PRELUDE
+        + """
 async def main():
     await client.list_meters()
     sys.exit(0)
 asyncio.run(main())
 """
+    )
     assert run_program(code, served) == ""
 
 
 @forks
 def test_after_a_fork_parent_and_child_both_work(served: str) -> None:
-    code = PRELUDE + """
+    code = (
+        PRELUDE
+        + """
 asyncio.run(client.list_meters())
 
 async def use_then_fork():
@@ -128,12 +145,15 @@ async def use_then_fork():
     return os.waitstatus_to_exitcode(result)
 print(asyncio.run(use_then_fork()))
 """
+    )
     assert run_program(code, served) == "0"
 
 
 @forks
 def test_a_prefork_server(served: str) -> None:
-    code = PRELUDE + """
+    code = (
+        PRELUDE
+        + """
 asyncio.run(client.list_meters())       # the master warms up
 pids = []
 for _ in range(3):
@@ -148,6 +168,7 @@ for _ in range(3):
 print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids])
 asyncio.run(client.list_meters())
 """
+    )
     assert run_program(code, served) == "[0, 0, 0]"
 
 
@@ -173,13 +194,15 @@ def test_loops_in_many_threads_share_one_client(served: str) -> None:
 
 async def test_aclose_reaches_the_loops_of_other_threads(served: str) -> None:
     client = Montra("sk_test_sandbox", served)
-    ready, stop = threading.Event(), threading.Event()
+    ready = threading.Event()
+    theirs: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def there() -> None:
         await client.list_meters()
+        stop = asyncio.Event()
+        theirs.append((asyncio.get_running_loop(), stop))
         ready.set()
-        while not stop.is_set():
-            await asyncio.sleep(0.01)
+        await stop.wait()
 
     thread = threading.Thread(target=lambda: asyncio.run(there()))
     thread.start()
@@ -192,7 +215,8 @@ async def test_aclose_reaches_the_loops_of_other_threads(served: str) -> None:
             break
         await asyncio.sleep(0.01)
     assert client._transport._sessions._by_loop == {}
-    stop.set()
+    loop, stop = theirs[0]
+    loop.call_soon_threadsafe(stop.set)
     await asyncio.to_thread(thread.join, 20)
 
 
@@ -256,7 +280,7 @@ async def test_an_exhausted_pool_says_so(sandbox: Sandbox) -> None:
 
 
 async def test_a_call_cancelled_at_any_moment_leaves_the_client_usable(sandbox: Sandbox) -> None:
-    """Cancel after 0, 1, 2, ... steps of the event loop until a call gets through; with a pool of one, any leak hangs."""
+    """Cancel after 0, 1, 2, ... steps of the loop until a call gets through. The pool has one place: a leak hangs."""
     async with Montra(sandbox.api_key, sandbox.base_url, pool_size=1) as client:
         steps = cancelled = 0
         while True:

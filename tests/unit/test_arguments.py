@@ -167,7 +167,13 @@ def test_a_query_reads_back(values: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     ("value", "decimal"),
-    [(0.1 + 0.2, "0.3"), (19.99, "19.99"), (1e22, "1E+22"), (5e-13, "0"), (123456789.123456789, "123456789.12345679")],
+    [
+        (0.1 + 0.2, "0.3"),
+        (19.99, "19.99"),
+        (1e22, "1E+22"),
+        (5e-13, "5E-13"),
+        (123456789.123456789, "123456789.12345679"),
+    ],
 )
 def test_a_float_is_the_decimal_it_was_meant_to_be(value: float, decimal: str) -> None:
     assert exact_float(value) == Decimal(decimal)

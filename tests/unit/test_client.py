@@ -153,7 +153,9 @@ def test_secrets_are_scrubbed() -> None:
 INFO = CallInfo(method="POST", path="/refunds", attempts=3, idempotency_key="k")
 
 
-@pytest.mark.parametrize("status", [300, 302, 399, 400, 401, 402, 403, 404, 405, 409, 410, 418, 422, 425, 429, 500, 503, 599, 999])
+@pytest.mark.parametrize(
+    "status", [300, 302, 399, 400, 401, 402, 403, 404, 405, 409, 410, 418, 422, 425, 429, 500, 503, 599, 999]
+)
 def test_every_status_has_a_class(status: int) -> None:
     kind = error_class(status)
     assert issubclass(kind, ApiError)

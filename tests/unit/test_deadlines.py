@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -34,9 +35,7 @@ async def test_many_calls_share_one_timer_and_each_ends_at_its_own_time() -> Non
         except TimeoutError:
             ended.append(number)
 
-    async with _group() as group:
-        for number, seconds in enumerate((0.09, 0.03, 0.06, 0.0)):
-            group.append(asyncio.create_task(call(number, seconds)))
+    await asyncio.gather(*(call(number, seconds) for number, seconds in enumerate((0.09, 0.03, 0.06, 0.0))))
     assert ended == [3, 1, 2, 0]
     assert deadlines._timer is None
 
@@ -66,11 +65,8 @@ async def test_an_error_of_the_call_wins() -> None:
 
 async def test_a_call_that_swallows_the_cancellation_is_not_cancelled_later() -> None:
     loop = asyncio.get_running_loop()
-    with Deadline(Deadlines(loop), loop.time() + 0.01) as deadline:
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            pass
+    with Deadline(Deadlines(loop), loop.time() + 0.01) as deadline, contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(60)
     assert deadline.expired
     await asyncio.sleep(0.01)
     assert _cancelling() == 0
@@ -79,14 +75,3 @@ async def test_a_call_that_swallows_the_cancellation_is_not_cancelled_later() ->
 def _cancelling() -> int:
     task = asyncio.current_task()
     return getattr(task, "cancelling", lambda: 0)()
-
-
-class _group:
-    def __init__(self) -> None:
-        self.tasks: list[asyncio.Task[None]] = []
-
-    async def __aenter__(self) -> list[asyncio.Task[None]]:
-        return self.tasks
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.gather(*self.tasks)

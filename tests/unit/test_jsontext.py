@@ -55,7 +55,12 @@ def test_what_is_written_reads_back_to_the_digit(reader: str, value: Any) -> Non
     assert _same(jsontext.loads(jsontext.dumps(value)), _as_read(value))
 
 
-@given(value=st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
 def test_it_is_json(value: Any) -> None:
     assert json.loads(jsontext.dumps(value)) == value
 
@@ -78,7 +83,10 @@ def test_every_digit_survives(reader: str, text: bytes) -> None:
     assert jsontext.dumps(read).decode() == text.decode().replace(" ", "").replace("\n", "")
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"nope", b'{"a":NaN}', b'{"a":Infinity}', b"[1.5", b"\xff\xfe", b'{"a":1.}', b"[" * 100_000 + b"1.5"])
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{", b"nope", b'{"a":NaN}', b'{"a":Infinity}', b"[1.5", b"\xff\xfe", b'{"a":1.}', b"[" * 100_000 + b"1.5"],
+)
 def test_what_is_not_json_is_a_value_error(reader: str, text: bytes) -> None:
     with pytest.raises(ValueError):
         jsontext.loads(text)

@@ -42,9 +42,7 @@ def test_retry_after_never_fails(value: str) -> None:
     assert seconds is None or seconds >= 0
 
 
-@given(
-    attempt=st.integers(1, 10_000), draw=st.floats(0, 1), remaining=st.floats(0, 1e6), at_once=st.booleans()
-)
+@given(attempt=st.integers(1, 10_000), draw=st.floats(0, 1), remaining=st.floats(0, 1e6), at_once=st.booleans())
 def test_pauses_are_jittered_and_bounded(attempt: int, draw: float, remaining: float, at_once: bool) -> None:
     pause = next_pause(
         attempt=attempt, max_attempts=attempt + 1, remaining=remaining, draw=lambda: draw, at_once=at_once

@@ -1,28 +1,11 @@
-"""A sandbox in a process of its own, for tests about processes, threads and event loops of the client."""
+"""Processes of their own: a running sandbox, and scripts that use it."""
 
 from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-
-import pytest
-
-
-@pytest.fixture(scope="session")
-def served() -> Iterator[str]:
-    """The base URL of a running `python -m montra_sandbox`."""
-    process = start_sandbox("--port", "0")
-    try:
-        yield base_url_of(process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert "Stopped." in out
 
 
 def start_sandbox(*arguments: str) -> subprocess.Popen[str]:

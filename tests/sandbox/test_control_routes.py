@@ -1,0 +1,115 @@
+"""The controls over HTTP, and the front page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeAlias
+
+import aiohttp
+import pytest
+
+from montra_async import Montra
+from montra_sandbox import Sandbox
+
+Control: TypeAlias = Callable[..., Any]
+
+
+@pytest.fixture
+async def control(sandbox: Sandbox) -> AsyncIterator[Control]:
+    async with aiohttp.ClientSession() as http:
+
+        async def send(method: str, path: str, body: Any = None, **fields: Any) -> tuple[int, Any]:
+            async with http.request(method, f"{sandbox.url}/_sandbox{path}", json=body, **fields) as answer:
+                payload = await answer.json()
+                return answer.status, payload["data"] if answer.status == 200 else payload["error"]["message"]
+
+        yield send
+
+
+async def test_clock(control: Control, sandbox: Sandbox) -> None:
+    before = sandbox.now()
+    assert (await control("POST", "/clock/advance", {"days": 2, "hours": 1.5}))[0] == 200
+    assert (sandbox.now() - before).total_seconds() >= 2 * 86400 + 5400
+    assert (await control("POST", "/clock/advance", {"to": "2100-01-01T00:00:00Z"}))[1]["now"].startswith("2100-01-01")
+    for wrong in ({"to": "soon"}, {"to": 5}, {"weeks": "x"}, {"years": 1}, {"days": -1}, [1]):
+        assert (await control("POST", "/clock/advance", wrong))[0] == 400
+    assert (await control("GET", "/"))[1]["now"].startswith("2100")
+
+
+async def test_limits_tiers_and_subscriptions(control: Control, montra: Montra) -> None:
+    model = await montra.create_pricing_model(name="P", is_default=True)
+    await montra.create_meter(name="T", slug="t", pricing_model_id=model.id)
+    product = await montra.create_product(
+        pricing_model_id=model.id, name="T", price_type="usage", meter_slug="t", pricing_structure="tiered"
+    )
+    ada = await montra.create_customer(name="A", email="a@example.com")
+    limit = {"pricing_model_id": model.id, "meter_slug": "t", "max_amount": 2.5}
+    assert (await control("POST", "/limits", limit))[0] == 200
+    assert (await montra.check_entitlement(ada.id, "t")).limit == 2.5
+    for wrong in ({}, {**limit, "odd": 1}, {**limit, "period": "x"}):
+        assert (await control("POST", "/limits", wrong))[0] == 400
+    tiers = {"tiers": [{"up_to": None, "unit_amount": 0.5}]}
+    assert (await control("POST", f"/products/{product.id}/tiers", tiers))[0] == 200
+    assert (await control("POST", "/products/none/tiers", tiers))[0] == 404
+    subscription = await montra.create_subscription(customer_id=ada.id, pricing_model_id=model.id)
+    status, shown = await control("POST", f"/subscriptions/{subscription.id}", {"status": "past_due"})
+    assert (status, shown["status"]) == (200, "past_due")
+    assert (await control("POST", f"/subscriptions/{subscription.id}", {"mood": "x"}))[0] == 400
+
+
+async def test_faults(control: Control, montra: Montra) -> None:
+    assert (await control("POST", "/faults", {"kind": "status", "status": 503, "times": 2}))[0] == 200
+    assert [one["kind"] for one in (await control("GET", "/faults"))[1]] == ["status"]
+    assert await montra.list_meters() == []
+    assert (await control("GET", "/faults"))[1] == []
+    await control("POST", "/faults", {"kind": "latency", "share": 0.5})
+    assert (await control("DELETE", "/faults"))[1] is None
+    assert (await control("GET", "/faults"))[1] == []
+    assert (await control("POST", "/faults", {"kind": "x"}))[0] == 400
+
+
+async def test_deliveries_and_payments(control: Control, montra: Montra, sandbox: Sandbox) -> None:
+    await montra.create_webhook(url="http://127.0.0.1:9/")
+    await montra.create_customer(name="A", email="a@example.com")
+    await sandbox.settle()
+    [delivery] = (await control("GET", "/deliveries"))[1]
+    assert (delivery["event_type"], delivery["attempts"]) == ("customer.created", 1)
+    assert (await control("POST", f"/deliveries/{delivery['id']}/replay"))[1]["attempts"] == 0
+    assert (await control("POST", "/deliveries/none/replay"))[0] == 404
+    assert (await control("GET", "/transactions"))[1] == []
+
+
+async def test_reset(control: Control, montra: Montra, sandbox: Sandbox) -> None:
+    before = sandbox.now()
+    model = await montra.create_pricing_model(name="P")
+    ada = await montra.create_customer(name="A", email="a@example.com")
+    await montra.create_subscription(customer_id=ada.id, pricing_model_id=model.id)
+    sandbox.advance(days=400)
+    sandbox.add_fault(kind="status", share=1)
+    assert (await control("POST", "/reset"))[0] == 200
+    assert await montra.list_customers() == []
+    assert (await montra.list_audit_logs()).meta.total == 0
+    assert (sandbox.now() - before).days == 0
+
+
+async def test_nonsense(control: Control, sandbox: Sandbox) -> None:
+    assert (await control("GET", "/nothing"))[0] == 404
+    assert (await control("PUT", "/reset"))[0] == 405
+    async with aiohttp.ClientSession() as http, http.post(f"{sandbox.url}/_sandbox/limits", data=b"{") as answer:
+        assert answer.status == 400
+
+
+async def test_the_front_page(sandbox: Sandbox, montra: Montra) -> None:
+    async with aiohttp.ClientSession() as http:
+        for _ in range(2):
+            async with http.get(f"{sandbox.url}/") as answer:
+                page = await answer.text()
+                assert answer.status == 200
+            await montra.create_webhook(url="http://127.0.0.1:9/<b>")
+            await montra.create_customer(name="A", email=f"{len(page)}@example.com")
+            await sandbox.settle()
+        assert sandbox.base_url in page
+        assert "customer.created" in page
+        assert "<b>" not in page
+        async with http.get(f"{sandbox.url}/nothing") as answer:
+            assert (answer.status, answer.content_type) == (404, "text/html")

@@ -1,0 +1,99 @@
+"""The sandbox as a process: command line, restarts, ports, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from montra_async import Montra
+from montra_sandbox import Sandbox
+from montra_sandbox.__main__ import main
+
+from ..processes import base_url_of, start_sandbox
+
+
+def test_state_survives_a_restart(tmp_path: Path) -> None:
+    async def work(base_url: str, email: str) -> list[str]:
+        async with Montra("sk_test_mine", base_url) as montra:
+            await montra.create_customer(name="A", email=email)
+            return [customer.email for customer in await montra.list_customers()]
+
+    arguments = ("--port", "0", "--db", str(tmp_path / "state.db"), "--api-key", "sk_test_mine", "--api-key", "other")
+    found = []
+    for email in ("a@example.com", "b@example.com"):
+        process = start_sandbox(*arguments)
+        found.append(asyncio.run(work(base_url_of(process), email)))
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert "Stopped." in out
+    assert found == [["a@example.com"], ["a@example.com", "b@example.com"]]
+
+
+async def test_time_survives_a_restart_and_goes_on_meanwhile(tmp_path: Path) -> None:
+    async with Sandbox(db=str(tmp_path / "state.db")) as sandbox:
+        moment = sandbox.advance(days=100)
+    async with Sandbox(db=str(tmp_path / "state.db")) as sandbox:
+        assert sandbox.now() >= moment
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    assert "--deliver-anywhere" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
+def test_other_machines_are_let_in_only_on_purpose(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--host", host, "--port", "0"]) == 1
+    assert "--allow-remote" in capsys.readouterr().err
+
+
+async def test_on_purpose() -> None:
+    async with Sandbox(host="0.0.0.0", allow_remote=True) as sandbox:
+        assert sandbox.url.startswith("http://0.0.0.0:")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+async def test_ipv6() -> None:
+    async with Sandbox(host="::1") as sandbox, Montra(sandbox.api_key, sandbox.base_url) as montra:
+        assert await montra.list_meters() == []
+
+
+async def test_what_can_not_be_started_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with Sandbox() as sandbox:
+        port = sandbox.url.rpartition(":")[2]
+        assert await asyncio.to_thread(main, ["--port", port]) == 1
+        assert "can't start" in capsys.readouterr().err
+    assert await asyncio.to_thread(main, ["--db", str(tmp_path / "no" / "such" / "folder")]) == 1
+    not_a_database = tmp_path / "text.db"
+    not_a_database.write_text("just words, and enough of them to be no database")
+    assert await asyncio.to_thread(main, ["--db", str(not_a_database)]) == 1
+    for keys in ((), ("",), (" a",)):
+        with pytest.raises(ValueError, match="api_keys"):
+            Sandbox(api_keys=keys)
+
+
+async def test_stopping_twice_and_never_starting() -> None:
+    sandbox = Sandbox()
+    await sandbox.stop()
+    await sandbox.start()
+    await sandbox.stop()
+    await sandbox.stop()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals(number: Any) -> None:
+    process = start_sandbox("--port", "0")
+    base_url_of(process)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=30)
+    assert (process.returncode, "Stopped." in out) == (0, True)

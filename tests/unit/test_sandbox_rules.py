@@ -1,0 +1,242 @@
+"""The sandbox's pure rules: periods, prices, aggregation, buckets, faults, schema words."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from montra_sandbox import wire
+from montra_sandbox.clock import from_text, to_text
+from montra_sandbox.contract import describe, read_contract
+from montra_sandbox.contract.validation import validator
+from montra_sandbox.deliveries import is_here, pause_after
+from montra_sandbox.faults import Fault, Faults, parse_fault
+from montra_sandbox.montra import HANDLERS
+from montra_sandbox.montra.analytics import bucket_edges, key_of
+from montra_sandbox.montra.periods import add_months, period_after, period_at
+from montra_sandbox.montra.pricing import discounted, prorate, tiered_charge
+from montra_sandbox.montra.usage import aggregate, unique_value
+from montra_sandbox.problems import Problem
+
+UTC = timezone.utc
+moments = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
+prices = st.decimals(0, 10**6, places=2)
+
+
+def test_every_operation_has_a_handler() -> None:
+    assert {one.id for one in read_contract("montra").operations} == set(HANDLERS)
+
+
+@given(anchor=moments, moment=moments)
+def test_a_period_holds_its_moment_and_ends_where_the_next_begins(anchor: datetime, moment: datetime) -> None:
+    start, end = period_at(anchor, moment)
+    assert start <= moment < end
+    assert period_after(anchor, end)[0] == end
+    assert timedelta(days=28) <= end - start <= timedelta(days=31)
+    assert start.day == min(anchor.day, (add_months(start.replace(day=1), 1) - timedelta(days=1)).day)
+
+
+def test_the_thirty_first_comes_back_after_a_short_month() -> None:
+    anchor = datetime(2026, 1, 31, tzinfo=UTC)
+    assert [add_months(anchor, n).date() for n in (1, 2, 3)] == [
+        date(2026, 2, 28),
+        date(2026, 3, 31),
+        date(2026, 4, 30),
+    ]
+
+
+@given(old=prices, new=prices, start=moments, days=st.integers(1, 31), part=st.floats(-1, 2))
+def test_proration(old: Decimal, new: Decimal, start: datetime, days: int, part: float) -> None:
+    end = start + timedelta(days=days)
+    proration = prorate(old, new, start, end, start + timedelta(days=days * part))
+    assert 0 <= proration.remaining_ratio <= 1
+    assert 0 <= proration.unused_amount <= old
+    assert proration.net_amount == proration.remaining_amount - proration.unused_amount
+    if part <= 0:
+        assert (proration.unused_amount, proration.remaining_amount) == (old, new)
+    if part >= 1:
+        assert proration.net_amount == 0
+
+
+def test_proration_half_way() -> None:
+    start = datetime(2026, 4, 1, tzinfo=UTC)
+    half = prorate(Decimal(10), Decimal("99.99"), start, start + timedelta(30), start + timedelta(15))
+    assert (half.unused_amount, half.remaining_amount, half.net_amount) == (Decimal(5), Decimal("50.00"), Decimal(45))
+    assert half.remaining_ratio == Decimal("0.5")
+    assert prorate(Decimal(1), Decimal(2), start, start, start).remaining_ratio == 0
+
+
+@given(events=st.lists(st.tuples(st.decimals(0, 10**6, places=3), st.text(max_size=3))))
+def test_aggregations(events: list[tuple[Decimal, str]]) -> None:
+    amounts = [amount for amount, _ in events]
+    assert aggregate("sum", events) == sum(amounts)
+    assert aggregate("max", events) == (max(amounts) if amounts else 0)
+    assert aggregate("count", events) == len(events)
+    assert aggregate("unique", events) == len(dict(tuple(reversed(event)) for event in events))
+
+
+def test_what_makes_a_report_unique() -> None:
+    assert unique_value(Decimal(1), {"unique_key": "a", "x": 1}) == unique_value(Decimal(2), {"unique_key": "a"})
+    assert unique_value(Decimal(1), {"a": 1, "b": 2}) == unique_value(Decimal(2), {"b": 2, "a": 1})
+    assert unique_value(Decimal("1.0"), None) == unique_value(Decimal(1), {})
+    assert unique_value(Decimal(1), None) != unique_value(Decimal(2), None)
+
+
+@given(units=st.decimals(0, 10**5, places=2), edge=st.integers(1, 10**5))
+def test_tiers_price_the_units_that_fall_into_them(units: Decimal, edge: int) -> None:
+    tiers = [{"up_to": str(edge), "unit_amount": "2"}, {"up_to": None, "unit_amount": "1"}]
+    assert tiered_charge(units, tiers) == 2 * min(units, edge) + max(Decimal(0), units - edge)
+
+
+@pytest.mark.parametrize(
+    ("percent", "off", "left"),
+    [("10", None, "269.10"), (None, "50", "249.00"), (None, "500", "0"), (None, None, "299")],
+)
+def test_discounts_never_go_below_zero(percent: str | None, off: str | None, left: str) -> None:
+    amounts = [None if one is None else Decimal(one) for one in (percent, off)]
+    assert discounted(Decimal(299), *amounts) == Decimal(left)
+
+
+@given(interval=st.sampled_from(["daily", "weekly", "monthly"]), points=st.integers(1, 60), end=moments)
+def test_buckets_touch_and_the_last_holds_the_end(interval: str, points: int, end: datetime) -> None:
+    edges = bucket_edges(interval, points, end)
+    assert len(edges) == points + 1
+    assert edges == sorted(edges)
+    assert edges[-2] <= end < edges[-1]
+    assert len({key_of(interval, edge) for edge in edges}) == points + 1
+
+
+def test_buckets_before_the_calendar_are_empty() -> None:
+    for interval in ("daily", "weekly", "monthly"):
+        assert len(bucket_edges(interval, 1000, datetime(1, 1, 1, 5, tzinfo=UTC))) == 1001
+
+
+def test_keys() -> None:
+    wednesday = datetime(2026, 11, 18, 13, tzinfo=UTC)
+    assert key_of("weekly", bucket_edges("weekly", 1, wednesday)[0]) == "2026-11-16"
+    assert key_of("monthly", bucket_edges("monthly", 1, wednesday)[0]) == "2026-11"
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_stored_moments_sort_like_time(moment: datetime) -> None:
+    text = to_text(moment)
+    assert len(text) == 27
+    assert from_text(text) == moment
+
+
+@pytest.mark.parametrize("text", ["", "x", "0001-01-01T00:00:00+12:00", "2026-02-30", "9999-12-31T23:59:59-12:00"])
+def test_what_is_no_moment(text: str) -> None:
+    with pytest.raises(ValueError):
+        from_text(text)
+
+
+def test_moments_with_odd_fractions() -> None:
+    assert from_text("2026-01-01T00:00:00.1234567+01:00") == datetime(2025, 12, 31, 23, 0, 0, 123456, tzinfo=UTC)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text() | st.decimals(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_the_sandbox_reads_what_it_writes(value: Any) -> None:
+    assert wire.loads(wire.dumps(value).encode()) == value
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"NaN", b'"\\ud800"', b"\xff", b"[" * 100_000])
+def test_the_sandbox_refuses_what_is_not_json(text: bytes) -> None:
+    with pytest.raises(ValueError):
+        wire.loads(text)
+
+
+def test_pauses_between_deliveries_double_up_to_an_hour() -> None:
+    assert [pause_after(n).total_seconds() for n in (1, 2, 3, 12, 13, 99)] == [1, 2, 4, 2048, 3600, 3600]
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://127.0.0.1:1/x", True),
+        ("http://localhost", True),
+        ("http://[::1]/", True),
+        ("http://example.com", False),
+        ("http://10.0.0.1", False),
+        ("http://localhost.example.com", False),
+        ("http://x:y:z", False),
+    ],
+)
+def test_which_addresses_are_here(url: str, here: bool) -> None:
+    assert is_here(url) is here
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"kind": "gremlins"},
+        {"kind": "latency", "seconds": "x"},
+        {"kind": "latency", "seconds": 1e9},
+        {"kind": "status", "status": 99},
+        {"kind": "status", "status": True},
+        {"kind": "latency", "times": 0},
+        {"kind": "latency", "share": 2},
+        {"kind": "latency", "path": 5},
+        {"kind": "status", "retry_after": []},
+        {"kind": "malformed", "body": "odd"},
+        {"kind": "latency", "struck": 1},
+        {"kind": "latency", "typo": 1},
+    ],
+)
+def test_faults_that_make_no_sense(fields: dict[str, Any]) -> None:
+    with pytest.raises(Problem):
+        parse_fault(fields)
+
+
+def test_faults_strike_who_they_should() -> None:
+    faults = Faults(seed=1)
+    faults.add(parse_fault({"kind": "status", "times": 2, "method": "post", "path": "/usage"}))
+    struck = [faults.draw(*call) is not None for call in (("GET", "/usage"), ("POST", "/x"), *[("POST", "/usage")] * 3)]
+    assert struck == [False, False, True, True, False]
+    assert faults.waiting() == []
+    faults.add(Fault(kind="latency", share=0.25))
+    share = sum(faults.draw("GET", "/") is not None for _ in range(4000)) / 4000
+    assert 0.2 < share < 0.3
+    faults.clear()
+    assert faults.draw("GET", "/") is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "words"),
+    [
+        ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, {}, "give exactly one of a or b"),
+        ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, {"a": 1, "b": 1}, "give exactly one of a or b"),
+        ({"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}, {}, "give at least one of a or b"),
+        ({"format": "date-time"}, "x", "must be an ISO 8601 moment with a time zone"),
+        ({"format": "date"}, "x", "must be a date"),
+        ({"anyOf": [{"format": "date"}, {"format": "date-time"}]}, "x", "must be an ISO 8601 date or moment"),
+        ({"minLength": 1}, "", "must not be empty"),
+        ({"enum": ["a", "b"]}, "c", "must be one of a, b"),
+        ({"pattern": "^a$"}, "c", "does not match ^a$"),
+        ({"pattern": "@"}, "c", "must be an email address"),
+        ({"pattern": "^http"}, "c", "must be a URL such as https://example.com/webhooks"),
+        ({"maxItems": 1}, ["x" * 500, 2], "... (maxItems 1)"),
+        ({"type": "integer"}, Decimal("1.5"), "is not of type 'integer'"),
+    ],
+)
+def test_words_for_what_is_wrong(schema: dict[str, Any], value: Any, words: str) -> None:
+    [problem] = describe(validator(schema), value)
+    assert words in problem["message"]
+
+
+def test_at_most_twenty_problems_and_where_they_are() -> None:
+    check = validator({"properties": {"a": {"items": {"type": "string"}}}})
+    problems = describe(check, {"a": list(range(100))})
+    assert len(problems) == 20
+    assert problems[3]["path"] == "a[3]"
+    assert describe(validator({"type": "integer"}), Decimal("1.0")) == []
