@@ -2,7 +2,7 @@
 
 try:
     from .server import API_PREFIX, DEFAULT_API_KEY, Sandbox
-except ModuleNotFoundError as error:  # pragma: no cover - covered by a test in a process without the extra
+except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"the sandbox needs {error.name}: pip install 'montra[sandbox]'", name=error.name
     ) from None

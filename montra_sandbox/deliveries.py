@@ -135,7 +135,7 @@ class Deliveries:
                 status: int | None = answer.status
                 error = None if 200 <= answer.status < 300 else f"answered {answer.status}"
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as failure:
-            status, error = None, str(failure) or type(failure).__name__
+            status, error = None, _words(failure)
         if error is None:
             self._note(row, "succeeded", status)
         else:
@@ -154,6 +154,11 @@ class Deliveries:
                 last_status=status,
                 last_error=error,
             )
+
+
+def _words(failure: Exception) -> str:
+    reason = failure.os_error.strerror if isinstance(failure, aiohttp.ClientConnectorError) else None
+    return reason or str(failure) or type(failure).__name__
 
 
 def is_here(url: str) -> bool:

@@ -21,10 +21,14 @@ class Store:
         self.path = path
         self._db = sqlite3.connect(path, isolation_level=None, timeout=10)
         self._db.row_factory = sqlite3.Row
-        # NORMAL loses nothing when the process dies, only (the last moments) when the machine does.
-        self._db.executescript(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;" + _schema()
-        )
+        try:
+            # NORMAL loses nothing when the process dies, only (the last moments) when the machine does.
+            self._db.executescript(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;" + _schema()
+            )
+        except sqlite3.Error:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         self._db.close()

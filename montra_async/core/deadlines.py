@@ -8,7 +8,6 @@ a call is a dictionary entry.
 from __future__ import annotations
 
 import asyncio
-import sys
 from types import TracebackType
 
 
@@ -66,11 +65,9 @@ class Deadline:
 
     def __enter__(self) -> Deadline:
         task = asyncio.current_task()
-        if task is None:  # pragma: no cover - aiohttp itself refuses to work outside a task
-            raise RuntimeError("calls must be awaited inside an asyncio task")
+        assert task is not None, "aiohttp refuses to work outside a task"
         self._task = task
-        if sys.version_info >= (3, 11):
-            self._cancelling = task.cancelling()
+        self._cancelling: int = _call(task, "cancelling")
         self._deadlines.start(self)
         return self
 
@@ -84,8 +81,12 @@ class Deadline:
         self._deadlines.stop(self)
         if not self.expired:
             return
-        ours = True
-        if sys.version_info >= (3, 11):
-            ours = self._task.uncancel() <= self._cancelling
+        ours = _call(self._task, "uncancel") <= self._cancelling
         if ours and kind is asyncio.CancelledError:
             raise TimeoutError from error
+
+
+def _call(task: asyncio.Task[object], method: str) -> int:
+    """`task.cancelling()` or `task.uncancel()`; before Python 3.11 most tasks have neither, and count nothing."""
+    count: int = getattr(task, method, int)()
+    return count
