@@ -90,7 +90,8 @@ class Api:
         key = request.headers.get(idempotency.HEADER) if operation.method == "POST" else None
         _check(operation.path_validator, path_values, "path")
         _check(operation.query_validator, query, "query")
-        _check(operation.headers_validator, {} if key is None else {idempotency.HEADER: key}, "header")
+        if key is not None:
+            _check(operation.headers_validator, {idempotency.HEADER: key}, "header")
         body = part = None
         if operation.multipart:
             part = await _read_part(request)

@@ -35,7 +35,7 @@ class Clock:
 
 def to_text(moment: datetime) -> str:
     """ISO 8601 in UTC, always with microseconds: one width, so that text sorts like time."""
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def from_text(text: str) -> datetime:

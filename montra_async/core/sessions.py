@@ -23,7 +23,6 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import aiohttp
-import anyio
 
 from .deadlines import Deadlines
 from .errors import ConfigError
@@ -50,7 +49,7 @@ class LoopSession:
         self.loop = loop
         self.session = session
         self.owned = owned
-        self.gate = anyio.Semaphore(size, fast_acquire=True)
+        self.gate = asyncio.Semaphore(size)
         self.deadlines = Deadlines(loop)
         self.closed = False
         self._on_close = on_close

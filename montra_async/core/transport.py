@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 from io import BytesIO
 from typing import Any
 
-import anyio
 import attrs
 from yarl import URL
 
@@ -161,10 +160,10 @@ class Transport:
                 await asyncio.sleep(pause)
 
     async def _try(self, home: LoopSession, call: Call, options: CallOptions) -> Answer:
-        try:
-            home.gate.acquire_nowait()
-        except anyio.WouldBlock:
+        if home.gate.locked():
             await self._wait_for_connection(home, call, options.timeout.pool)
+        else:
+            await home.gate.acquire()  # at once
         try:
             response = await home.session.request(
                 call.method,
@@ -184,12 +183,14 @@ class Transport:
         return Answer(status=response.status, headers=response.headers, body=body, reason=response.reason)
 
     async def _wait_for_connection(self, home: LoopSession, call: Call, seconds: float | None) -> None:
-        with anyio.move_on_after(seconds):
-            await home.gate.acquire()
-            return
-        size = self._sessions.pool_size
-        problem = f"no connection became free within {seconds:g} s: all {size} of the pool are in use"
-        raise PoolTimeoutError(problem, call.info(), sent=call.attempts > 1, phase="pool")
+        deadline = Deadline(home.deadlines, home.loop.time() + (seconds or _FOREVER))
+        try:
+            with deadline:
+                await home.gate.acquire()
+        except TimeoutError:
+            size = self._sessions.pool_size
+            problem = f"no connection became free within {seconds:g} s: all {size} of the pool are in use"
+            raise PoolTimeoutError(problem, call.info(), sent=call.attempts > 1, phase="pool") from None
 
     def _failure(self, cause: BaseException, call: Call, home: LoopSession) -> NetworkError:
         failure = network_error(cause, call.info(), call.url.host or "the service")

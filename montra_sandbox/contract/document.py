@@ -21,16 +21,16 @@ _METHODS = ("get", "post", "patch", "put", "delete")
 
 @attrs.frozen(kw_only=True)
 class Operation:
-    """One method of one path. `body` is None when there is none, or when it is not JSON."""
+    """One method of one path. What it does not have is not checked: a validator of None."""
 
     id: str
     method: str
     template: str
     path: re.Pattern[str]
-    path_validator: Validator
-    query_validator: Validator
+    path_validator: Validator | None
+    query_validator: Validator | None
     query_types: Mapping[str, str]
-    headers_validator: Validator
+    headers_validator: Validator | None
     body: Validator | None
     body_required: bool
     multipart: bool
@@ -119,8 +119,10 @@ def _operation(template: str, method: str, operation: Any, shared: list[Any]) ->
     )
 
 
-def _parameters(where: str, parameters: list[Any]) -> Validator:
+def _parameters(where: str, parameters: list[Any]) -> Validator | None:
     mine = [one for one in parameters if one["in"] == where]
+    if not mine:
+        return None
     return validator(
         {
             "type": "object",
