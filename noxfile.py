@@ -6,6 +6,7 @@ import sys
 import nox
 
 nox.needs_version = ">=2025.2.9"
+nox.options.error_on_missing_interpreters = False
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "types", "tests"]
 

@@ -136,16 +136,14 @@ async def walk(montra: Montra, sandbox: Sandbox, receiver: Receiver, receiver_ur
         step("refund of more than is left", f"refused: {error.message}")
 
     # A subscription's life.
-    [subscription] = await montra.list_subscriptions(customer_id=ada.id)
+    [subscription] = await montra.list_subscriptions(ada.id)
     step("subscription", f"{subscription.status} until {subscription.current_period_end:%Y-%m-%d}")
-    upgrade = await montra.upgrade_subscription(subscription.id, new_pricing_model_id=free.id)
+    upgrade = await montra.upgrade_subscription(subscription.id, free.id)
     proration = upgrade.proration
     step("down to Free", f"net {proration.net_amount if proration else None}")
-    await montra.upgrade_subscription(subscription.id, new_pricing_model_id=pro.id)
+    await montra.upgrade_subscription(subscription.id, pro.id)
     soon = sandbox.now() + timedelta(days=10)
-    change = await montra.schedule_subscription_change(
-        subscription.id, new_pricing_model_id=free.id, scheduled_for=soon
-    )
+    change = await montra.schedule_subscription_change(subscription.id, free.id, scheduled_for=soon)
     step("scheduled change", f"{change.status} for {change.scheduled_for:%Y-%m-%d}")
     paused = await montra.pause_subscription(subscription.id, resume_at=sandbox.now() + timedelta(days=5))
     step("paused", f"{paused.status} until {paused.resume_at:%Y-%m-%d}")

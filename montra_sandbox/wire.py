@@ -54,9 +54,13 @@ def number(text: str | None) -> int | Decimal | None:
     return int(value) if value == value.to_integral_value() else value.normalize()
 
 
-def money(text: str | None) -> Decimal | None:
-    """The same for money, with its cents: 299.00 stays 299.00."""
+def decimal(text: str | None) -> Decimal | None:
+    """The database's text as a Decimal."""
     return None if text is None else Decimal(text)
+
+
+money = decimal
+"""Money goes out with its cents: 299.00 stays 299.00."""
 
 
 def _refuse_half_characters(value: Any) -> None:

@@ -1,1 +1,1 @@
-"""The synchronous facade of `montra_async`."""
+"""Room for the synchronous facade, which will be generated from `montra_async`."""

@@ -43,16 +43,20 @@ async def montra(sandbox: Sandbox) -> AsyncIterator[Montra]:
 
 @pytest.fixture
 async def unwatched(sandbox: Sandbox) -> AsyncIterator[Montra]:
-    """The same for tests that break answers on purpose."""
-    async with Montra(sandbox.api_key, sandbox.base_url) as client:
+    """The same for tests that break answers on purpose: only what it sends is held against the contract."""
+    watch = ContractWatch(sandbox.base_url, answers=False)
+    async with Montra(sandbox.api_key, sandbox.base_url, trace_configs=[watch.trace()]) as client:
         yield client
+    assert watch.problems == []
 
 
 @pytest.fixture
 async def other(sandbox: Sandbox) -> AsyncIterator[Montra]:
     """Another merchant."""
-    async with Montra(sandbox.api_keys[1], sandbox.base_url) as client:
+    watch = ContractWatch(sandbox.base_url)
+    async with Montra(sandbox.api_keys[1], sandbox.base_url, trace_configs=[watch.trace()]) as client:
         yield client
+    assert watch.problems == []
 
 
 @pytest.fixture(scope="session")

@@ -193,7 +193,7 @@ class Transport:
             raise PoolTimeoutError(problem, call.info(), sent=call.attempts > 1, phase="pool") from None
 
     def _failure(self, cause: BaseException, call: Call, home: LoopSession) -> NetworkError:
-        failure = network_error(cause, call.info(), call.url.host or "the service")
+        failure = network_error(cause, call.info(), call.url.authority)
         if home.closed:
             return NetworkError("the client was closed during the call", call.info(), sent=failure.sent)
         return failure

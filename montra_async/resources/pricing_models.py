@@ -80,7 +80,7 @@ class PricingModelsApi(Resource):
         }
         return await self._patch("/pricing-models", body, PricingModel)
 
-    async def list_products(self, *, pricing_model_id: str | None = None) -> list[Product]:
+    async def list_products(self, pricing_model_id: str | None = None) -> list[Product]:
         """All products, or those of one pricing model (`GET /products`)."""
         query = checks.query(pricing_model_id=checks.optional_text("pricing_model_id", pricing_model_id))
         return await self._get("/products", list[Product], query)

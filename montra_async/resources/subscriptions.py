@@ -76,7 +76,7 @@ class ScheduledChange(Model):
 
 class SubscriptionsApi(Resource):
     async def list_subscriptions(
-        self, *, customer_id: str | None = None, status: SubscriptionStatus | None = None
+        self, customer_id: str | None = None, *, status: SubscriptionStatus | None = None
     ) -> list[Subscription]:
         """Subscriptions, of one customer or in one status if you like (`GET /subscriptions`)."""
         query = checks.query(
@@ -93,7 +93,7 @@ class SubscriptionsApi(Resource):
         return await self._get(_path(subscription_id), Subscription)
 
     async def create_subscription(
-        self, *, customer_id: str, pricing_model_id: str, idempotency_key: str | None = None
+        self, customer_id: str, pricing_model_id: str, *, idempotency_key: str | None = None
     ) -> Subscription:
         """Put a customer on a plan (`POST /subscriptions`).
 
@@ -105,7 +105,7 @@ class SubscriptionsApi(Resource):
         return await self._post("/subscriptions", body, Subscription, idempotency_key)
 
     async def upgrade_subscription(
-        self, subscription_id: str, *, new_pricing_model_id: str, idempotency_key: str | None = None
+        self, subscription_id: str, new_pricing_model_id: str, *, idempotency_key: str | None = None
     ) -> SubscriptionUpgrade:
         """Change the plan now, up or down, prorated (`POST /subscriptions/{id}/upgrade`).
 
@@ -119,8 +119,8 @@ class SubscriptionsApi(Resource):
     async def schedule_subscription_change(
         self,
         subscription_id: str,
-        *,
         new_pricing_model_id: str,
+        *,
         scheduled_for: datetime,
         idempotency_key: str | None = None,
     ) -> ScheduledChange:

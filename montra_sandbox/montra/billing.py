@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ..clock import from_text
+from ..clock import from_text, to_text
 from ..context import Context
 from ..store import Row
-from ..wire import decimal_text, loads
+from ..wire import decimal, decimal_text, loads
 from .invoices import add as add_invoice
+from .periods import add_months
 from .plans import Plan, price_of
-from .pricing import cents, tiered_charge, total, usage_charge
+from .pricing import cents, discounted, tiered_charge, total, usage_charge
 from .usage import measure
 
 DAYS_TO_PAY = 14
@@ -20,17 +21,17 @@ DAYS_TO_PAY = 14
 _STATUS_WHILE_PAUSED = {"keep_as_is": "draft", "mark_uncollectible": "uncollectible", "void": "void"}
 
 
-def invoice_period(context: Context, subscription: Row, *, usage_of: Plan | None) -> None:
+def invoice_period(context: Context, subscription: Row, *, usage_of: Plan | None, paid: bool = False) -> None:
     """The invoice at the start of a period: the recurring price of this one, and the usage of the last.
 
     While paused, the pause behavior decides what becomes of it. Nothing to pay: no invoice.
     """
-    recurring = price_of(context, subscription["pricing_model_id"])
+    recurring = _after_discount(context, subscription, price_of(context, subscription["pricing_model_id"]))
     used = Decimal(0) if usage_of is None else usage_total(context, subscription, usage_of)
     amount = cents(recurring + used)
     if not amount:
         return
-    status = "open"
+    status = "paid" if paid else "open"
     if subscription["status"] == "paused":
         status = _STATUS_WHILE_PAUSED[subscription["pause_behavior"] or "keep_as_is"]
     add_invoice(
@@ -44,6 +45,20 @@ def invoice_period(context: Context, subscription: Row, *, usage_of: Plan | None
         description=f"Recurring {cents(recurring)}, usage {cents(used)}",
         due_date=context.now + timedelta(days=DAYS_TO_PAY),
     )
+
+
+def discount_end(discount: Row, start: datetime) -> str | None:
+    """When a discount that begins with a subscription ends; None is never. `once` covers the first period."""
+    months = {"once": 1, "repeating": discount["duration_in_months"]}.get(discount["duration"])
+    return None if months is None else to_text(add_months(start, months))
+
+
+def _after_discount(context: Context, subscription: Row, price: Decimal) -> Decimal:
+    until = subscription["discount_until"]
+    if subscription["discount_id"] is None or (until is not None and until <= context.now_text):
+        return price
+    discount = context.find("discounts", "discount", subscription["discount_id"])
+    return discounted(price, decimal(discount["percent_off"]), decimal(discount["amount_off"]))
 
 
 def usage_total(context: Context, subscription: Row, period: Plan) -> Decimal:

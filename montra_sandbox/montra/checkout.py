@@ -10,7 +10,7 @@ import attrs
 from ..context import Context, Handler
 from ..problems import conflict
 from ..store import Row, new_id
-from ..wire import decimal_text, dumps, loads, money
+from ..wire import decimal, decimal_text, dumps, loads, money
 from . import customers
 from . import money as discounts
 from .pricing import cents, discounted, total
@@ -107,7 +107,7 @@ def pay(context: Context, session: Row, payment: Payment) -> Row:
     discount = _discount(context, payment.code)
     amount = cents(price(context, link))
     if discount is not None:
-        amount = discounted(amount, _decimal(discount["percent_off"]), _decimal(discount["amount_off"]))
+        amount = discounted(amount, decimal(discount["percent_off"]), decimal(discount["amount_off"]))
     customer = None if payment.declined else _customer(context, payment)
     transaction = _add_transaction(context, link, payment, amount, customer, discount)
     status = "declined" if payment.declined else "paid"
@@ -160,7 +160,7 @@ def _add_transaction(
 def _complete(context: Context, link: Row, session: Row, transaction: Row, customer: Row, discount: Row | None) -> None:
     if discount is not None:
         context.store.update("discounts", discount["id"], times_redeemed=discount["times_redeemed"] + 1)
-    subscription_id = _start_subscription(context, link, customer)
+    subscription_id = _start_subscription(context, link, customer, discount)
     payload = {
         "session_id": session["id"],
         "link_id": link["id"],
@@ -176,7 +176,7 @@ def _complete(context: Context, link: Row, session: Row, transaction: Row, custo
     context.record("checkout.completed", session["id"], payload)
 
 
-def _start_subscription(context: Context, link: Row, customer: Row) -> str | None:
+def _start_subscription(context: Context, link: Row, customer: Row, discount: Row | None) -> str | None:
     """Buying a recurring product puts the customer on that product's plan."""
     products = [context.find("products", "product", item["product_id"]) for item in line_items(link)]
     plan = next((one["pricing_model_id"] for one in products if one["price_type"] == "recurring"), None)
@@ -184,7 +184,7 @@ def _start_subscription(context: Context, link: Row, customer: Row) -> str | Non
         return None
     running = still_running(context, customer["id"])
     if running is None:
-        return str(subscribe(context, customer["id"], plan)["id"])
+        return str(subscribe(context, customer["id"], plan, paid=True, discount=discount)["id"])
     if running["pricing_model_id"] != plan:
         change_plan(context, find(context, running["id"]), plan)
     return str(running["id"])
@@ -201,10 +201,6 @@ def show_transaction(row: Row) -> dict[str, Any]:
         "amount": money(row["amount"]),
         "product_ids": loads(row["product_ids"].encode()),
     }
-
-
-def _decimal(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
 
 
 HANDLERS: dict[str, Handler] = {"create_checkout_link": create_checkout_link}

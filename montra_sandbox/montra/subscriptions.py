@@ -8,7 +8,7 @@ from ..clock import from_text, to_text
 from ..context import Context, Handler
 from ..problems import conflict, invalid
 from ..store import Row, new_id
-from .billing import invoice_period, record_mrr
+from .billing import discount_end, invoice_period, record_mrr
 from .catalog import find_model
 from .periods import period_at
 from .plans import price_of
@@ -74,8 +74,10 @@ def still_running(context: Context, customer_id: str) -> Row | None:
     )
 
 
-def subscribe(context: Context, customer_id: str, pricing_model_id: str) -> dict[str, Any]:
-    """A new subscription from now on, with the invoice of its first period."""
+def subscribe(
+    context: Context, customer_id: str, pricing_model_id: str, *, paid: bool = False, discount: Row | None = None
+) -> dict[str, Any]:
+    """A new subscription from now on, with the invoice of its first period, which a checkout has `paid` already."""
     subscription_id = new_id("sub")
     start, end = period_at(context.now, context.now)
     context.store.insert(
@@ -89,11 +91,13 @@ def subscribe(context: Context, customer_id: str, pricing_model_id: str) -> dict
         current_period_start=to_text(start),
         current_period_end=to_text(end),
         cancel_at_period_end=0,
+        discount_id=None if discount is None else discount["id"],
+        discount_until=None if discount is None else discount_end(discount, start),
         created_at=context.now_text,
     )
     record_mrr(context, pricing_model_id, "new", price_of(context, pricing_model_id))
     shown = announce(context, "subscription.created", subscription_id)
-    invoice_period(context, find(context, subscription_id), usage_of=None)
+    invoice_period(context, find(context, subscription_id), usage_of=None, paid=paid)
     return shown
 
 

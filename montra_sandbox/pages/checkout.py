@@ -14,7 +14,7 @@ from ..montra import checkout, money
 from ..montra.pricing import cents, discounted
 from ..problems import Problem
 from ..store import Row
-from ..wire import loads
+from ..wire import decimal, loads
 from ..world import World
 from .render import page
 
@@ -148,8 +148,7 @@ def _reduced(context: Context, amount: Decimal, code: str | None) -> tuple[Decim
     found = money.redeemable(context, code)
     if isinstance(found, str):
         return amount, found
-    percent, off = (None if found[name] is None else Decimal(found[name]) for name in ("percent_off", "amount_off"))
-    return discounted(amount, percent, off), None
+    return discounted(amount, decimal(found["percent_off"]), decimal(found["amount_off"])), None
 
 
 def _items(context: Context, link: Row) -> list[dict[str, Any]]:

@@ -101,8 +101,8 @@ async def test_figures_of_a_merchant(montra: Montra, sandbox: Sandbox, browser: 
     sandbox.advance(days=1)
     [subscription] = await montra.list_subscriptions()
     free = await montra.create_pricing_model(name="Free")
-    await montra.upgrade_subscription(subscription.id, new_pricing_model_id=free.id)
-    await montra.upgrade_subscription(subscription.id, new_pricing_model_id=pro.id)
+    await montra.upgrade_subscription(subscription.id, free.id)
+    await montra.upgrade_subscription(subscription.id, pro.id)
     sandbox.set_subscription(subscription.id, status="canceled")
 
     series = await montra.get_analytics_series(interval="daily", points=4)

@@ -63,7 +63,7 @@ async def test_merchants_see_nothing_of_each_other(montra: Montra, other: Montra
         other.update_pricing_model(model.id, name="x"),
         other.delete_feature(feature.id),
         other.delete_webhook(hook.id),
-        other.create_subscription(customer_id=mine.id, pricing_model_id=model.id),
+        other.create_subscription(mine.id, model.id),
         other.check_feature_access(mine.id, "f"),
         other.create_invoice(customer_id=mine.id, amount_due=1),
     ):
@@ -106,10 +106,10 @@ async def test_products(montra: Montra) -> None:
     )
     assert tokens.amount is None
     assert await montra.list_products() == [seat, tokens]
-    assert await montra.list_products(pricing_model_id=other_model.id) == []
+    assert await montra.list_products(other_model.id) == []
     assert [one.products_count for one in await montra.list_pricing_models()] == [2, 0]
     with pytest.raises(NotFoundError):
-        await montra.list_products(pricing_model_id="pm_none")
+        await montra.list_products("pm_none")
     with pytest.raises(NotFoundError):
         await montra.create_product(pricing_model_id=model.id, name="x", price_type="usage", meter_slug="none")
     with pytest.raises(InvalidRequestError, match="price_type"):

@@ -189,6 +189,27 @@ async def test_discounts(montra: Montra, sandbox: Sandbox, browser: Browser) -> 
     assert "expired" in (await browser.pay(url, code="EXP")).words
 
 
+@pytest.mark.parametrize(
+    ("duration", "months", "amounts"),
+    [
+        ("once", None, ["18.00", "20.00", "20.00", "20.00"]),
+        ("repeating", 2, ["18.00", "18.00", "20.00", "20.00"]),
+        ("forever", None, ["18.00", "18.00", "18.00", "18.00"]),
+    ],
+)
+async def test_a_discount_lasts_as_long_as_it_says(
+    montra: Montra, sandbox: Sandbox, browser: Browser, duration: str, months: int | None, amounts: list[str]
+) -> None:
+    pro = await montra.create_pricing_model(name="Pro")
+    seat = await montra.create_product(pricing_model_id=pro.id, name="Seat", price_type="recurring", amount=20)
+    await montra.create_discount(name="Ten", code="TEN", percent_off=10, duration=duration, duration_in_months=months)
+    await browser.pay(await _link(montra, amount=None, line_items=[{"product_id": seat.id}]), code="TEN")
+    sandbox.advance(days=31 * 3 + 1)
+    invoices = await montra.list_invoices()
+    assert [invoice.amount_due for invoice in invoices] == [Decimal(amount) for amount in amounts]
+    assert [invoice.status for invoice in invoices] == ["paid", "open", "open", "open"]
+
+
 async def test_refunds_never_exceed_the_payment(montra: Montra, sandbox: Sandbox, browser: Browser) -> None:
     await browser.pay(await _link(montra))
     [payment] = sandbox.transactions()
@@ -202,6 +223,31 @@ async def test_refunds_never_exceed_the_payment(montra: Montra, sandbox: Sandbox
         await montra.create_refund(transaction_id=payment["id"], amount=Decimal("0.01"))
     with pytest.raises(NotFoundError):
         await montra.create_refund(transaction_id="tx_none", amount=1)
+
+
+@pytest.mark.parametrize(
+    "amount",
+    [
+        Decimal("0.1") + Decimal("0.2"),
+        Decimal("9007199254740993"),
+        Decimal("0.123456789012"),
+        Decimal("9007199254740993.123456789012"),
+        Decimal("299.00"),
+        Decimal("1E+3"),
+    ],
+    ids=str,
+)
+async def test_money_keeps_every_digit_on_its_way(montra: Montra, amount: Decimal) -> None:
+    ada = await montra.create_customer(name="A", email="a@example.com")
+    invoice = await montra.create_invoice(customer_id=ada.id, amount_due=amount)
+    assert invoice.amount_due == amount
+    assert format(invoice.amount_due, "f") == format(amount, "f")
+    assert (await montra.get_invoice(invoice.id)).amount_due == amount
+
+
+async def test_a_float_shows_no_noise(montra: Montra) -> None:
+    ada = await montra.create_customer(name="A", email="a@example.com")
+    assert str((await montra.create_invoice(customer_id=ada.id, amount_due=0.1 + 0.2)).amount_due) == "0.3"
 
 
 async def test_invoices_by_hand(montra: Montra) -> None:

@@ -51,7 +51,7 @@ async def test_limits_tiers_and_subscriptions(control: Control, montra: Montra) 
     tiers = {"tiers": [{"up_to": None, "unit_amount": 0.5}]}
     assert (await control("POST", f"/products/{product.id}/tiers", tiers))[0] == 200
     assert (await control("POST", "/products/none/tiers", tiers))[0] == 404
-    subscription = await montra.create_subscription(customer_id=ada.id, pricing_model_id=model.id)
+    subscription = await montra.create_subscription(ada.id, model.id)
     status, shown = await control("POST", f"/subscriptions/{subscription.id}", {"status": "past_due"})
     assert (status, shown["status"]) == (200, "past_due")
     assert (await control("POST", f"/subscriptions/{subscription.id}", {"mood": "x"}))[0] == 400
@@ -83,7 +83,7 @@ async def test_reset(control: Control, montra: Montra, sandbox: Sandbox) -> None
     before = sandbox.now()
     model = await montra.create_pricing_model(name="P")
     ada = await montra.create_customer(name="A", email="a@example.com")
-    await montra.create_subscription(customer_id=ada.id, pricing_model_id=model.id)
+    await montra.create_subscription(ada.id, model.id)
     sandbox.advance(days=400)
     sandbox.add_fault(kind="status", share=1)
     assert (await control("POST", "/reset"))[0] == 200

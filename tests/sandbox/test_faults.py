@@ -7,6 +7,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from montra_async import (
     ApiError,
@@ -115,7 +116,7 @@ async def test_time_outs_by_kind(
 
 async def test_nobody_there(sandbox: Sandbox) -> None:
     async with Montra("sk_test_x", "http://127.0.0.1:9/api/v1", max_attempts=2) as montra:
-        with pytest.raises(NetworkError, match=r"cannot connect to 127\.0\.0\.1: ") as caught:
+        with pytest.raises(NetworkError, match=r"cannot connect to 127\.0\.0\.1:9: ") as caught:
             await montra.create_customer(name="A", email="a@example.com")
     assert (caught.value.attempts, caught.value.sent) == (2, False)
 
@@ -143,3 +144,32 @@ async def test_a_wrong_key(sandbox: Sandbox) -> None:
             await montra.list_meters()
     assert (caught.value.status, caught.value.attempts) == (401, 1)
     assert "wrong_0123456789" not in str(caught.value)
+
+
+async def test_a_redirect_takes_the_key_nowhere(sandbox: Sandbox) -> None:
+    """A service that sends us to another server: that one hears nothing."""
+    heard: list[str] = []
+
+    async def elsewhere(request: web.BaseRequest) -> web.Response:
+        heard.append(request.headers.get("Authorization", ""))
+        return web.json_response({"success": True, "data": []})
+
+    servers = [web.ServerRunner(web.Server(elsewhere))]
+    await servers[0].setup()
+    await web.TCPSite(servers[0], "127.0.0.1", 0).start()
+    target = f"http://127.0.0.1:{servers[0].addresses[0][1]}/stolen?key=1"
+
+    async def redirect(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=307, headers={"Location": target})
+
+    servers.append(web.ServerRunner(web.Server(redirect)))
+    await servers[1].setup()
+    await web.TCPSite(servers[1], "127.0.0.1", 0).start()
+    async with Montra("sk_test_x", f"http://127.0.0.1:{servers[1].addresses[0][1]}") as montra:
+        for call in (montra.list_meters(), montra.create_pricing_model(name="P"), montra.upload_file(b"x")):
+            with pytest.raises(ApiError, match="redirects are not followed") as caught:
+                await call
+            assert "stolen" not in str(caught.value)
+    for server in servers:
+        await server.cleanup()
+    assert heard == []

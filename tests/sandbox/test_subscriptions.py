@@ -27,7 +27,7 @@ async def plans(montra: Montra) -> Plans:
         await montra.create_product(pricing_model_id=model.id, name=name, price_type="recurring", amount=Decimal(price))
         ids.append(model.id)
     ada = await montra.create_customer(name="Ada", email="ada@example.com")
-    return Plans(*ids, await montra.create_subscription(customer_id=ada.id, pricing_model_id=ids[0]))
+    return Plans(*ids, await montra.create_subscription(ada.id, ids[0]))
 
 
 async def _status(montra: Montra, plans: Plans) -> str:
@@ -44,7 +44,7 @@ async def test_a_new_subscription(montra: Montra, plans: Plans) -> None:
     assert (invoice.amount_due, invoice.status, invoice.customer_id) == (Decimal("10.00"), "open", new.customer_id)
     assert await montra.get_invoice(invoice.id) == invoice
     with pytest.raises(ConflictError, match="already_subscribed"):
-        await montra.create_subscription(customer_id=new.customer_id, pricing_model_id=plans.pro)
+        await montra.create_subscription(new.customer_id, plans.pro)
     for wrong in ({"customer_id": "cust_none"}, {"pricing_model_id": "pm_none"}):
         with pytest.raises(NotFoundError):
             await montra.create_subscription(**{"customer_id": new.customer_id, "pricing_model_id": plans.pro, **wrong})
@@ -52,12 +52,12 @@ async def test_a_new_subscription(montra: Montra, plans: Plans) -> None:
 
 async def test_lists_can_be_filtered(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
     bob = await montra.create_customer(name="Bob", email="bob@example.com")
-    second = await montra.create_subscription(customer_id=bob.id, pricing_model_id=plans.pro)
+    second = await montra.create_subscription(bob.id, plans.pro)
     sandbox.set_subscription(second.id, status="past_due")
     assert len(await montra.list_subscriptions()) == 2
-    assert [one.id for one in await montra.list_subscriptions(customer_id=bob.id)] == [second.id]
+    assert [one.id for one in await montra.list_subscriptions(bob.id)] == [second.id]
     assert [one.id for one in await montra.list_subscriptions(status="active")] == [plans.subscription.id]
-    assert await montra.list_subscriptions(customer_id=bob.id, status="active") == []
+    assert await montra.list_subscriptions(bob.id, status="active") == []
 
 
 async def test_an_upgrade_half_way(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
@@ -65,7 +65,7 @@ async def test_an_upgrade_half_way(montra: Montra, sandbox: Sandbox, plans: Plan
     assert start is not None
     assert end is not None
     sandbox.advance(to=start + (end - start) / 2)
-    upgrade = await montra.upgrade_subscription(plans.subscription.id, new_pricing_model_id=plans.pro)
+    upgrade = await montra.upgrade_subscription(plans.subscription.id, plans.pro)
     proration = upgrade.proration
     assert proration is not None
     assert proration.unused_amount == Decimal("5.00")
@@ -75,10 +75,10 @@ async def test_an_upgrade_half_way(montra: Montra, sandbox: Sandbox, plans: Plan
     assert upgrade.subscription.pricing_model_id == plans.pro
     assert upgrade.subscription.current_period_end == end
     with pytest.raises(NotFoundError):
-        await montra.upgrade_subscription(plans.subscription.id, new_pricing_model_id="pm_none")
+        await montra.upgrade_subscription(plans.subscription.id, "pm_none")
     sandbox.set_subscription(plans.subscription.id, status="canceled")
     with pytest.raises(ConflictError, match="canceled"):
-        await montra.upgrade_subscription(plans.subscription.id, new_pricing_model_id=plans.basic)
+        await montra.upgrade_subscription(plans.subscription.id, plans.basic)
 
 
 async def test_periods_roll_over_one_by_one(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:

@@ -185,7 +185,7 @@ async def test_only_a_running_subscription_counts(
     montra: Montra, sandbox: Sandbox, shop: Shop, status: str, pro: bool
 ) -> None:
     await montra.create_feature(name="S", slug="sso", pricing_model_id=shop.pro.id)
-    subscription = await montra.create_subscription(customer_id=shop.ada.id, pricing_model_id=shop.pro.id)
+    subscription = await montra.create_subscription(shop.ada.id, shop.pro.id)
     if status == "paused":
         await montra.pause_subscription(subscription.id)
     elif status != "active":

@@ -40,7 +40,7 @@ async def main() -> None:
         refund = await montra.create_refund(transaction_id="tx", amount=Decimal(5))
         assert_type(refund, Refund)
         assert_type(refund.amount, Decimal)
-        upgrade = await montra.upgrade_subscription("sub", new_pricing_model_id="pm")
+        upgrade = await montra.upgrade_subscription("sub", "pm")
         assert_type(upgrade.subscription, Subscription)
         assert_type(upgrade.proration, Proration | None)
         assert_type(await montra.delete_feature("feat"), None)

@@ -108,7 +108,7 @@ WRONG: list[tuple[str, Wrong]] = [
         "scheduled_for",
         lambda m: m.schedule_subscription_change("s", new_pricing_model_id="p", scheduled_for="2030-01-01"),  # type: ignore[arg-type]
     ),
-    ("new_pricing_model_id", lambda m: m.upgrade_subscription("s", new_pricing_model_id="")),
+    ("new_pricing_model_id", lambda m: m.upgrade_subscription("s", "")),
     ("resume_at", lambda m: m.pause_subscription("s", resume_at=datetime(2030, 1, 1))),
     ("amount", lambda m: m.create_refund(transaction_id="t", amount=0)),
     ("amount", lambda m: m.create_refund(transaction_id="t", amount=-5)),
