@@ -16,7 +16,7 @@ from yarl import URL
 
 from .clock import to_text
 from .problems import not_found
-from .store import Row
+from .store import Row, pick
 from .wire import loads
 from .world import World
 
@@ -184,4 +184,4 @@ def _show(row: Row) -> dict[str, Any]:
         "last_error",
         "created_at",
     )
-    return {**{name: row[name] for name in names}, "body": loads(row["body"].encode())}
+    return {**pick(row, *names), "body": loads(row["body"].encode())}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from types import TracebackType
@@ -10,12 +9,13 @@ from types import TracebackType
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from .api import MOST_UPLOAD, Api, http_problem, respond_problem
 from .contract import read_contract
-from .control_routes import PREFIX as CONTROL_PREFIX
-from .control_routes import control_routes
 from .controls import Controls
 from .deliveries import Deliveries, is_here
+from .http.answers import MOST_UPLOAD, http_problem, respond_problem
+from .http.api import Api
+from .http.control_routes import PREFIX as CONTROL_PREFIX
+from .http.control_routes import control_routes
 from .montra import HANDLERS
 from .pages.checkout import CheckoutPages
 from .pages.render import page
@@ -159,8 +159,6 @@ async def _envelopes(request: web.Request, handler: Handler) -> web.StreamRespon
         problem = http_problem(error)
     except Problem as refused:
         problem = refused
-    except asyncio.CancelledError:
-        raise
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         problem = Problem(500, "internal_error", "the sandbox failed; its log says why")

@@ -90,6 +90,11 @@ class Store:
         return [row[0] for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
 
 
+def pick(row: Row, *names: str) -> dict[str, Any]:
+    """These columns of a row, by their names."""
+    return {name: row[name] for name in names}
+
+
 def new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(10)}"
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..context import Context, Handler, Page
-from ..store import Row
+from ..store import Row, pick
 from ..wire import loads
 
 
 def show(row: Row) -> dict[str, Any]:
     names = ("id", "event_type", "resource_type", "resource_id", "created_at")
-    return {**{name: row[name] for name in names}, "payload": loads(row["payload"].encode())}
+    return {**pick(row, *names), "payload": loads(row["payload"].encode())}
 
 
 def list_audit_logs(context: Context) -> Page:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..context import NOTHING, Context, Handler
 from ..problems import conflict, not_found
-from ..store import Row, new_id
+from ..store import Row, new_id, pick
 from ..wire import decimal_text, money
 
 _MODEL = """
@@ -131,7 +131,7 @@ def create_product(context: Context) -> Any:
 
 def show_feature(row: Row) -> dict[str, Any]:
     names = ("id", "name", "slug", "description", "type", "status", "pricing_model_id", "created_at")
-    return {name: row[name] for name in names}
+    return pick(row, *names)
 
 
 def list_features(context: Context) -> list[Any]:
@@ -200,7 +200,7 @@ def show_meter(row: Row) -> dict[str, Any]:
         "events_per_unit",
         "created_at",
     )
-    return {**{name: row[name] for name in names}, "amount": money(row["amount"])}
+    return {**pick(row, *names), "amount": money(row["amount"])}
 
 
 def list_meters(context: Context) -> list[Any]:

@@ -9,7 +9,7 @@ import attrs
 
 from ..context import Context, Handler
 from ..problems import conflict
-from ..store import Row, new_id
+from ..store import Row, new_id, pick
 from ..wire import decimal, decimal_text, dumps, loads, money
 from . import customers
 from . import money as discounts
@@ -197,7 +197,7 @@ def find_transaction(context: Context, transaction_id: str) -> Row:
 def show_transaction(row: Row) -> dict[str, Any]:
     names = ("id", "link_id", "customer_id", "currency", "status", "failure", "description", "created_at")
     return {
-        **{name: row[name] for name in names},
+        **pick(row, *names),
         "amount": money(row["amount"]),
         "product_ids": loads(row["product_ids"].encode()),
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..clock import from_text, to_text
 from ..context import Context, Handler
-from ..store import Row, new_id
+from ..store import Row, new_id, pick
 from ..wire import decimal_text, money
 
 
@@ -24,7 +24,7 @@ def show(row: Row) -> dict[str, Any]:
         "invoice_number",
         "created_at",
     )
-    return {**{name: row[name] for name in names}, "amount_due": money(row["amount_due"])}
+    return {**pick(row, *names), "amount_due": money(row["amount_due"])}
 
 
 def list_invoices(context: Context) -> list[Any]:

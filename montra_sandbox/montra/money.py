@@ -9,14 +9,14 @@ from typing import Any
 from ..clock import from_text, to_text
 from ..context import Context, Handler
 from ..problems import conflict
-from ..store import Row, new_id
+from ..store import Row, new_id, pick
 from ..wire import decimal_text, money, number
 from .pricing import total
 
 
 def show_refund(row: Row) -> dict[str, Any]:
     names = ("id", "status", "transaction_id", "reason", "created_at")
-    return {**{name: row[name] for name in names}, "amount": money(row["amount"])}
+    return {**pick(row, *names), "amount": money(row["amount"])}
 
 
 def create_refund(context: Context) -> Any:
@@ -63,7 +63,7 @@ def show_discount(row: Row) -> dict[str, Any]:
         "valid_until",
         "created_at",
     )
-    shown = {name: row[name] for name in names}
+    shown = pick(row, *names)
     return {**shown, "percent_off": number(row["percent_off"]), "amount_off": money(row["amount_off"])}
 
 

@@ -17,13 +17,6 @@ def add_months(anchor: datetime, months: int) -> datetime:
 def period_at(anchor: datetime, moment: datetime) -> tuple[datetime, datetime]:
     """Start (in) and end (out) of the period that holds `moment`."""
     months = (moment.year - anchor.year) * 12 + moment.month - anchor.month
-    while add_months(anchor, months) > moment:
+    if add_months(anchor, months) > moment:
         months -= 1
-    while add_months(anchor, months + 1) <= moment:
-        months += 1
     return add_months(anchor, months), add_months(anchor, months + 1)
-
-
-def period_after(anchor: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """The period that begins where the last one ended."""
-    return period_at(anchor, end)

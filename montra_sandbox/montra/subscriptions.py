@@ -7,7 +7,7 @@ from typing import Any
 from ..clock import from_text, to_text
 from ..context import Context, Handler
 from ..problems import conflict, invalid
-from ..store import Row, new_id
+from ..store import Row, new_id, pick
 from .billing import discount_end, invoice_period, record_mrr
 from .catalog import find_model
 from .periods import period_at
@@ -138,7 +138,7 @@ def change_plan(context: Context, row: Row, pricing_model_id: str) -> dict[str, 
 
 def show_change(row: Row) -> dict[str, Any]:
     names = ("id", "subscription_id", "new_pricing_model_id", "scheduled_for", "status", "created_at")
-    return {name: row[name] for name in names}
+    return pick(row, *names)
 
 
 def schedule_subscription_change(context: Context) -> Any:

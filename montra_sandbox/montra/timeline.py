@@ -14,7 +14,7 @@ from ..clock import from_text, to_text
 from ..context import Context
 from ..store import Row, Store
 from .billing import invoice_period, plan_during, record_mrr
-from .periods import period_after
+from .periods import period_at
 from .plans import price_of
 from .subscriptions import RUNNING, announce, change_plan, find, resume, show_change
 
@@ -74,7 +74,7 @@ def _end_period(context: Context, due: Row) -> None:
     if subscription["cancel_at_period_end"]:
         cancel(context, subscription)
         return
-    start, end = period_after(from_text(subscription["anchor"]), last.period_end)
+    start, end = period_at(from_text(subscription["anchor"]), last.period_end)
     context.store.update(
         "subscriptions", due["id"], current_period_start=to_text(start), current_period_end=to_text(end)
     )

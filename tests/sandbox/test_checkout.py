@@ -61,6 +61,13 @@ async def test_sending_the_form_twice_pays_once(montra: Montra, sandbox: Sandbox
     assert len(sandbox.transactions()) == 1
 
 
+async def test_a_form_without_its_session_pays_in_a_new_one(montra: Montra, sandbox: Sandbox, browser: Browser) -> None:
+    url = await _link(montra)
+    for session in ("", "cs_none"):
+        assert "Payment complete" in (await browser.pay(url, session=session)).words
+    assert len(sandbox.transactions()) == 2
+
+
 @pytest.mark.parametrize(
     ("action", "card", "words"),
     [

@@ -212,6 +212,16 @@ async def test_an_end_at_the_end_of_the_period(montra: Montra, sandbox: Sandbox,
         await montra.pause_subscription(plans.subscription.id)
 
 
+async def test_a_long_way_is_gone_in_pieces(
+    montra: Montra, sandbox: Sandbox, plans: Plans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("montra_sandbox.montra.timeline.MOST_STEPS", 2)
+    sandbox.advance(days=31 * 6)
+    for _ in range(3):
+        await montra.list_meters()
+    assert len(await montra.list_invoices()) == 7
+
+
 async def test_controls_refuse_nonsense(sandbox: Sandbox, plans: Plans) -> None:
     with pytest.raises(Problem, match="status"):
         sandbox.set_subscription(plans.subscription.id, status="dormant")

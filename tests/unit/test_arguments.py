@@ -43,6 +43,11 @@ def _product(**fields: Any) -> Wrong:
     return lambda m: m.create_product(**{"pricing_model_id": "pm", "name": "n", "price_type": "recurring", **fields})
 
 
+class _BytesPath:
+    def __fspath__(self) -> bytes:
+        return b"x"
+
+
 WRONG: list[tuple[str, Wrong]] = [
     ("name", _customer(name="")),
     ("name", _customer(name=" ")),
@@ -100,6 +105,8 @@ WRONG: list[tuple[str, Wrong]] = [
     ("file", lambda m: m.upload_file(b"/bytes/are/content\0", name=None, content_type="a\r\nb")),
     ("file", lambda m: m.upload_file(io.StringIO("text"))),  # type: ignore[arg-type]
     ("name", lambda m: m.upload_file(b"x", name="a\r\nb")),
+    ("file", lambda m: m.upload_file(_BytesPath())),  # type: ignore[arg-type]
+    ("file", lambda m: m.upload_file("a\0b")),
     (
         "scheduled_for",
         lambda m: m.schedule_subscription_change("s", new_pricing_model_id="p", scheduled_for=datetime(2030, 1, 1)),

@@ -18,7 +18,7 @@ from montra_sandbox.deliveries import is_here, pause_after
 from montra_sandbox.faults import Fault, Faults, parse_fault
 from montra_sandbox.montra import HANDLERS
 from montra_sandbox.montra.analytics import bucket_edges, key_of
-from montra_sandbox.montra.periods import add_months, period_after, period_at
+from montra_sandbox.montra.periods import add_months, period_at
 from montra_sandbox.montra.pricing import discounted, prorate, tiered_charge
 from montra_sandbox.montra.usage import aggregate, unique_value
 from montra_sandbox.problems import Problem
@@ -36,7 +36,7 @@ def test_every_operation_has_a_handler() -> None:
 def test_a_period_holds_its_moment_and_ends_where_the_next_begins(anchor: datetime, moment: datetime) -> None:
     start, end = period_at(anchor, moment)
     assert start <= moment < end
-    assert period_after(anchor, end)[0] == end
+    assert period_at(anchor, end)[0] == end
     assert timedelta(days=28) <= end - start <= timedelta(days=31)
     assert start.day == min(anchor.day, (add_months(start.replace(day=1), 1) - timedelta(days=1)).day)
 

@@ -127,6 +127,39 @@ def test_no_shape_of_answer_escapes_as_another_error(data: Any) -> None:
         structure(data, SubscriptionUpgrade)
 
 
+@pytest.mark.parametrize(
+    ("kind", "field", "wire"),
+    [
+        (Entitlement, "has_access", 1),
+        (Entitlement, "has_access", "true"),
+        (Meter, "events_per_unit", Decimal("1.5")),
+        (Meter, "created_at", 5),
+        (Meter, "created_at", "soon"),
+        (Meter, "slug", True),
+        (Customer, "metadata", [1]),
+        (Customer, "invoicing_emails", "a@x"),
+        (Customer, "invoicing_emails", [None]),
+        (Subscription, "status", {}),
+    ],
+)
+def test_values_of_the_wrong_kind_are_named(kind: type[Model], field: str, wire: Any) -> None:
+    with pytest.raises(SerdeError, match=field):
+        kind.from_dict({"id": "i", "name": "n", "email": "e", "slug": "s", "customer_id": "c", field: wire})
+
+
+def test_values_of_a_near_kind_are_taken() -> None:
+    meter = Meter.from_dict({"id": 5, "name": "n", "slug": Decimal("1.5"), "events_per_unit": Decimal("2.0")})
+    assert (meter.id, meter.slug, meter.events_per_unit) == ("5", "1.5", 2)
+    now = datetime.now(UTC)
+    assert Meter.from_dict({"id": "m", "name": "n", "slug": "s", "created_at": now}).created_at is now
+
+
+def test_parts_that_are_models_already() -> None:
+    series = AnalyticsSeries.from_dict({"interval": "daily", "points": 1})
+    again = AnalyticsSeries.from_dict({**series.to_dict(), "mrrMovements": [montra_async.MrrMovement(key="k")]})
+    assert again.mrr_movements == [montra_async.MrrMovement(key="k")]
+
+
 @pytest.mark.parametrize("data", [None, {}, "x", 5, [None]])
 def test_a_list_is_a_list(data: Any) -> None:
     with pytest.raises(SerdeError):

@@ -20,11 +20,11 @@ from typing import Any, TypeAlias
 
 from aiohttp import web
 
-from .api import http_problem, respond, respond_problem
-from .clock import to_text
-from .controls import Controls, moment_of
-from .problems import Problem, invalid
-from .wire import dumps, is_object, loads
+from ..clock import to_text
+from ..controls import Controls, moment_of
+from ..problems import Problem, invalid
+from ..wire import dumps, is_object, loads
+from .answers import respond
 
 PREFIX = "/_sandbox"
 
@@ -80,12 +80,7 @@ def _call(control: Callable[..., Any], *args: Any, **fields: Any) -> Any:
 
 def _handler(route: _Route) -> _Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        try:
-            result = route(request, await _body(request))
-        except Problem as problem:
-            return respond_problem(problem)
-        except web.HTTPException as error:
-            return respond_problem(http_problem(error))
+        result = route(request, await _body(request))
         return respond(200, dumps({"success": True, "data": result}).encode())
 
     return handle

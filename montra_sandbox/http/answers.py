@@ -1,0 +1,39 @@
+"""Answers with the envelope: JSON, a request id, and what aiohttp refuses by itself in our words."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from ..problems import Problem
+from ..wire import dumps
+
+MOST_UPLOAD = 20 * 1024 * 1024
+
+
+def respond(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(
+        status=status,
+        body=body,
+        content_type="application/json",
+        charset="utf-8",
+        headers={"x-request-id": f"req_{secrets.token_hex(8)}", **(headers or {})},
+    )
+
+
+def respond_problem(problem: Problem) -> web.Response:
+    headers: dict[str, str] = {}
+    if problem.status == 405 and problem.details:
+        headers["Allow"] = problem.details["allowed"]
+    return respond(problem.status, dumps(problem.envelope()).encode(), headers)
+
+
+def http_problem(error: web.HTTPException) -> Problem:
+    """What aiohttp refuses by itself, in our words."""
+    if error.status == 413:
+        return Problem(413, "too_large", f"at most {MOST_UPLOAD} bytes")
+    if error.status == 404:
+        return Problem(404, "unknown_route", "there is nothing here")
+    return Problem(error.status, f"http_{error.status}", error.reason)

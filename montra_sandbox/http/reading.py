@@ -1,0 +1,78 @@
+"""Read and check what a request brings: query, JSON body, uploaded file."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http import HttpProcessingError
+from jsonschema.protocols import Validator
+
+from ..context import UploadedPart
+from ..contract import Operation, describe
+from ..problems import Problem, invalid
+from ..wire import loads
+
+MOST_JSON = 1024 * 1024
+_WHOLE = re.compile(r"-?[0-9]{1,15}", re.ASCII)
+
+
+def check(validator: Validator | None, values: Any, where: str) -> None:
+    problems = describe(validator, values)
+    if problems:
+        first = problems[0]
+        name = first["path"] or where
+        raise invalid(f"{name}: {first['message']}", problems)
+
+
+def read_query(request: web.Request, operation: Operation) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, kind in operation.query_types.items():
+        values = request.query.getall(name, [])
+        if len(values) > 1:
+            raise invalid(f"{name}: given {len(values)} times")
+        if values:
+            whole = kind == "integer" and _WHOLE.fullmatch(values[0])
+            found[name] = int(values[0]) if whole else values[0]
+    return found
+
+
+async def read_json(request: web.Request, operation: Operation) -> Any:
+    raw = await _read_limited(request, MOST_JSON)
+    if not raw:
+        if operation.body_required:
+            raise invalid("a JSON body is required")
+        return None
+    if request.content_type != "application/json":
+        raise Problem(415, "unsupported_media_type", "send Content-Type: application/json")
+    try:
+        body = loads(raw)
+    except ValueError as error:
+        raise Problem(400, "invalid_json", f"the body is not JSON: {error}"[:300]) from None
+    check(operation.body, body, "body")
+    return body
+
+
+async def _read_limited(request: web.Request, most: int) -> bytes:
+    if (request.content_length or 0) > most:
+        raise Problem(413, "too_large", f"at most {most} bytes")
+    raw = await request.read()
+    if len(raw) > most:
+        raise Problem(413, "too_large", f"at most {most} bytes")
+    return raw
+
+
+async def read_part(request: web.Request) -> UploadedPart:
+    if request.content_type != "multipart/form-data":
+        raise Problem(415, "unsupported_media_type", "send Content-Type: multipart/form-data")
+    try:
+        fields = await request.post()
+    except (ValueError, AssertionError, RuntimeError, HttpProcessingError):
+        raise invalid("the multipart body can't be read") from None
+    part = fields.get("file")
+    if len(fields) != 1 or not isinstance(part, web.FileField):
+        raise invalid("send one part, named `file`, with a file name")
+    with part.file:
+        content = part.file.read()
+    return UploadedPart(name=part.filename, type=part.content_type or "application/octet-stream", content=content)
