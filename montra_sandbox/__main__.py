@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import sqlite3
@@ -69,9 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0
     except (OSError, ValueError, sqlite3.Error) as error:
-        print(f"The sandbox can't start: {error}", file=sys.stderr)
+        print(f"The sandbox can't start: {error}{_hint(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _hint(error: Exception) -> str:
+    in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+    return "\nIs another one running? --port 0 takes a free port." if in_use else ""
 
 
 if __name__ == "__main__":

@@ -162,6 +162,6 @@ async def _envelopes(request: web.Request, handler: Handler) -> web.StreamRespon
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
         problem = Problem(500, "internal_error", "the sandbox failed; its log says why")
-    if request.path.startswith((API_PREFIX, CONTROL_PREFIX)):
+    if "text/html" not in request.headers.get("Accept", "") or request.path.startswith(CONTROL_PREFIX):
         return respond_problem(problem)
     return page("problem.html", status=problem.status, message=problem.message)

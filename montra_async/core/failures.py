@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import ssl
 
 import aiohttp
 
@@ -20,12 +23,12 @@ _BEFORE_SENDING = (
 _NEVER_AGAIN = (aiohttp.ClientSSLError, aiohttp.ClientHttpProxyError, aiohttp.ServerFingerprintMismatch)
 
 
-def may_retry(error: BaseException) -> bool:
+def may_retry(error: BaseException | None) -> bool:
     """A wrong certificate or a refusing proxy will not be better in a second."""
     return not isinstance(error, _NEVER_AGAIN)
 
 
-def dropped(error: BaseException) -> bool:
+def dropped(error: BaseException | None) -> bool:
     """The connection died before any byte of an answer."""
     if isinstance(error, _BEFORE_SENDING):
         return False
@@ -52,12 +55,13 @@ def network_error(error: BaseException, call: CallInfo, host: str) -> NetworkErr
 
 
 def _reason(error: BaseException) -> str:
-    reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        reason = error.certificate_error
-    if isinstance(reason, OSError) and reason.strerror:
-        return reason.strerror
-    return str(reason) or type(reason).__name__
+        return str(error.certificate_error)
+    reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(reason, ssl.SSLError) or not isinstance(reason, OSError):
+        return str(reason) or type(reason).__name__
+    known = reason.errno is not None and reason.errno in errno.errorcode
+    return os.strerror(reason.errno or 0) if known else reason.strerror or str(reason)
 
 
 def without_frames(error: BaseException) -> BaseException:

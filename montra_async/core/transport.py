@@ -3,74 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from io import BytesIO
 from typing import Any
 
-import attrs
-from yarl import URL
-
+from .calls import Answer, Call, Outcome
 from .deadlines import Deadline
-from .errors import CallInfo, NetworkError, PoolTimeoutError, RequestTimeoutError
+from .errors import NetworkError, PoolTimeoutError, RequestTimeoutError
 from .failures import EXPECTED, dropped, may_retry, network_error, without_frames
-from .options import CallEvent, CallOptions, Connection, Hook, Hooks
+from .observer import Observer
+from .options import CallOptions, Connection, Hooks
 from .redaction import Secret, scrub
-from .retry import RETRY_STATUSES, next_pause, parse_retry_after
+from .retry import RETRY_STATUSES, next_pause
 from .sessions import LoopSession, Sessions
 
-log = logging.getLogger("montra")
-
 _FOREVER = 1e9  # seconds; for a call without a total time-out
-REQUEST_ID = "x-request-id"
-
-
-@attrs.define(kw_only=True)
-class Call:
-    """One logical call, complete before its first try: every try sends the same key and the same body.
-
-    `path` is for people (messages, logs, hooks). `body` makes the payload anew for each try when it can't be bytes.
-    `repeatable` says whether a second execution is harmless; when it is not, only what was never sent is tried again.
-    """
-
-    method: str
-    url: URL
-    path: str
-    body: bytes | Callable[[], Any] | None = None
-    headers: Mapping[str, str] | None = None
-    idempotency_key: str | None = None
-    repeatable: bool = True
-    attempts: int = 0
-
-    def info(self) -> CallInfo:
-        return CallInfo(
-            method=self.method,
-            path=self.path,
-            attempts=max(1, self.attempts),
-            idempotency_key=self.idempotency_key,
-        )
-
-
-@attrs.frozen(kw_only=True)
-class Answer:
-    """What came back, whatever its status."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    reason: str | None = None
-
-    @property
-    def request_id(self) -> str | None:
-        return self.headers.get(REQUEST_ID)
-
-    @property
-    def retry_after(self) -> float | None:
-        return parse_retry_after(self.headers.get("Retry-After"), datetime.now(timezone.utc))
-
-
 _LARGE_BODY = 512 * 1024
 
 
@@ -98,7 +46,7 @@ class Transport:
         # A session of the user's doesn't carry our headers: they are sent with each call then.
         self._base_headers = headers if self._connection.session is not None else dict
         self._secrets = secrets
-        self._hooks = hooks or Hooks()
+        self._observer = Observer(hooks or Hooks())
         self._draw = draw
 
     async def aclose(self) -> None:
@@ -134,28 +82,22 @@ class Transport:
         while True:
             home = await self._sessions.here()
             call.attempts += 1
-            answer: Answer | None = None
-            failure: NetworkError | None = None
-            cause: BaseException | None = None
-            began = home.loop.time()
-            if self._hooks.on_request is not None:
-                self._tell(self._hooks.on_request, call, began, home)
+            outcome = Outcome(began=home.loop.time())
+            self._observer.begins(call)
             try:
-                answer = await self._try(home, call, options)
+                outcome.answer = await self._try(home, call, options)
             except EXPECTED as error:
-                if isinstance(error, NetworkError):
+                if isinstance(error, NetworkError):  # the pool is exhausted: waiting again would not help
                     raise
-                cause = without_frames(error)
-                failure = self._failure(cause, call, home)
-            self._report(call, began, home, answer, failure)
+                outcome.cause = without_frames(error)
+                outcome.failure = self._failure(error, call, home)
+            outcome.elapsed = home.loop.time() - outcome.began
+            self._observer.ended(call, outcome)
 
-            pause = self._pause(call, options, end - home.loop.time(), answer, failure, cause)
+            pause = None if home.closed else self._pause(call, options, end - home.loop.time(), outcome)
             if pause is None:
-                if answer is not None:
-                    return answer
-                assert failure is not None
-                raise failure from cause
-            self._report_retry(call, began, home, answer, failure, pause)
+                return outcome.result()
+            self._observer.tries_again(call, outcome, pause)
             if pause:
                 await asyncio.sleep(pause)
 
@@ -198,21 +140,12 @@ class Transport:
             return NetworkError("the client was closed during the call", call.info(), sent=failure.sent)
         return failure
 
-    def _pause(
-        self,
-        call: Call,
-        options: CallOptions,
-        remaining: float,
-        answer: Answer | None,
-        failure: NetworkError | None,
-        cause: BaseException | None,
-    ) -> float | None:
+    def _pause(self, call: Call, options: CallOptions, remaining: float, outcome: Outcome) -> float | None:
+        answer, failure, cause = outcome.answer, outcome.failure, outcome.cause
         if answer is not None:
             again = call.repeatable and answer.status in RETRY_STATUSES
         else:
-            assert failure is not None
-            assert cause is not None
-            again = may_retry(cause) and (call.repeatable or not failure.sent)
+            again = may_retry(cause) and (call.repeatable or (failure is not None and not failure.sent))
         if not again:
             return None
         return next_pause(
@@ -220,55 +153,6 @@ class Transport:
             max_attempts=options.max_attempts,
             remaining=remaining,
             draw=self._draw,
-            retry_after=answer.retry_after if answer is not None else None,
-            at_once=cause is not None and dropped(cause),
+            retry_after=None if answer is None else answer.retry_after,
+            at_once=dropped(cause),
         )
-
-    def _report(
-        self, call: Call, began: float, home: LoopSession, answer: Answer | None, failure: NetworkError | None
-    ) -> None:
-        if self._hooks.on_response is not None:
-            self._tell(self._hooks.on_response, call, began, home, answer, failure)
-        if log.isEnabledFor(logging.DEBUG):
-            what = answer.status if answer is not None else failure
-            milliseconds = (home.loop.time() - began) * 1000
-            log.debug("%s %s -> %s in %.1f ms, try %d", call.method, call.path, what, milliseconds, call.attempts)
-
-    def _report_retry(
-        self,
-        call: Call,
-        began: float,
-        home: LoopSession,
-        answer: Answer | None,
-        failure: NetworkError | None,
-        pause: float,
-    ) -> None:
-        if self._hooks.on_retry is not None:
-            self._tell(self._hooks.on_retry, call, began, home, answer, failure, pause)
-        what = answer.status if answer is not None else failure
-        log.info("%s %s: %s; trying again in %.2f s", call.method, call.path, what, pause)
-
-    def _tell(
-        self,
-        hook: Hook,
-        call: Call,
-        began: float,
-        home: LoopSession,
-        answer: Answer | None = None,
-        failure: NetworkError | None = None,
-        pause: float | None = None,
-    ) -> None:
-        event = CallEvent(
-            method=call.method,
-            path=call.path,
-            attempt=call.attempts,
-            elapsed=home.loop.time() - began,
-            status=answer.status if answer is not None else None,
-            request_id=answer.request_id if answer is not None else None,
-            error=failure,
-            pause=pause,
-        )
-        try:
-            hook(event)
-        except Exception:
-            log.exception("a hook of the user failed on %s %s", call.method, call.path)

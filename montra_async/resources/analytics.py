@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias
 import attrs
 
 from ..core import checks
+from ..core.calls import Answer
 from ..core.errors import CallInfo
 from ..core.serde import Model, wire
-from ..core.transport import Answer
 from . import envelope
 from .resource import Resource
 

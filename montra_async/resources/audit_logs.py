@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 
 from ..core import checks
+from ..core.calls import Answer
 from ..core.errors import CallInfo
 from ..core.serde import Model
-from ..core.transport import Answer
 from . import envelope
 from .resource import Resource
 

@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 
 from yarl import URL
 
+from ..core.calls import Answer
 from ..core.errors import ApiError, CallInfo, InvalidResponseError, error_class
 from ..core.jsontext import loads
 from ..core.serde import SerdeError, structure
 from ..core.shapes import is_object
-from ..core.transport import Answer
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ def _without_words(answer: Answer) -> str:
     if not answer.body:
         return f"{reason} (empty body)"
     kind = answer.headers.get("Content-Type", "unknown type").split(";")[0]
-    return f"{reason} (the body, {kind}, is not the service's; is a proxy in between?)"
+    return f"{reason} (the body, {kind}, is not the service's: is base_url right, is a proxy in between?)"
 
 
 def _target(answer: Answer) -> str:

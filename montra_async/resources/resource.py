@@ -7,12 +7,13 @@ from typing import Any, TypeVar
 
 from yarl import URL
 
+from ..core.calls import Answer, Call
 from ..core.checks import idempotency_key as checked_key
 from ..core.errors import ApiError, CallInfo
 from ..core.jsontext import dumps
 from ..core.options import CallOptions
 from ..core.shapes import is_array, is_object
-from ..core.transport import Answer, Call, Transport
+from ..core.transport import Transport
 from . import envelope
 
 T = TypeVar("T")

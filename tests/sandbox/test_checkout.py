@@ -20,7 +20,7 @@ from .browser import Browser
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    async with aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession(headers={"Accept": "text/html"}) as http:
         yield Browser(http)
 
 

@@ -235,11 +235,12 @@ async def test_closing_during_a_call_fails_it_clearly(sandbox: Sandbox) -> None:
     client = Montra(sandbox.api_key, sandbox.base_url)
     await client.list_meters()
     sandbox.add_fault(kind="latency", seconds=30)
-    call = asyncio.create_task(client.with_options(max_attempts=1).list_meters())
+    call = asyncio.create_task(client.list_meters())
     await asyncio.sleep(0.05)
     await client.aclose()
-    with pytest.raises(NetworkError, match="closed during the call"):
+    with pytest.raises(NetworkError, match="closed during the call") as caught:
         await call
+    assert caught.value.attempts == 1
 
 
 async def test_no_task_is_left_behind(sandbox: Sandbox) -> None:

@@ -71,7 +71,7 @@ async def test_what_can_not_be_started_says_why(tmp_path: Path, capsys: pytest.C
     async with Sandbox() as sandbox:
         port = sandbox.url.rpartition(":")[2]
         assert await asyncio.to_thread(main, ["--port", port]) == 1
-        assert "can't start" in capsys.readouterr().err
+        assert "--port 0" in capsys.readouterr().err
     assert await asyncio.to_thread(main, ["--db", str(tmp_path / "no" / "such" / "folder")]) == 1
     not_a_database = tmp_path / "text.db"
     not_a_database.write_text("just words, and enough of them to be no database")

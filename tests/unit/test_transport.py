@@ -186,11 +186,11 @@ async def test_a_retry_after_beyond_the_time_budget_is_given_to_the_caller(wire:
     [
         ("", "application/json", "empty body"),
         ("<html>Bad Gateway</html>", "text/html", "text/html"),
-        ('{"success": false, "error": {"co', "application/json", "is a proxy in between"),
-        ("[]", "application/json", "is a proxy in between"),
-        ("null", "application/json", "is a proxy in between"),
+        ('{"success": false, "error": {"co', "application/json", "is base_url right"),
+        ("[]", "application/json", "is base_url right"),
+        ("null", "application/json", "is base_url right"),
         ('{"error": "plain words"}', "application/json", "plain words"),
-        ('{"error": {"code": 5, "message": ["x"]}}', "application/json", "is a proxy in between"),
+        ('{"error": {"code": 5, "message": ["x"]}}', "application/json", "is base_url right"),
         ("\udcff", "application/octet-stream", "octet-stream"),
     ],
 )

@@ -1,0 +1,81 @@
+"""What is sent, what comes back, and what became of one try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import attrs
+from yarl import URL
+
+from .errors import CallInfo, NetworkError
+from .retry import parse_retry_after
+
+REQUEST_ID = "x-request-id"
+
+
+@attrs.define(kw_only=True)
+class Call:
+    """One logical call, complete before its first try: every try sends the same key and the same body.
+
+    `path` is for people (messages, logs, hooks). `body` makes the payload anew for each try when it can't be bytes.
+    `repeatable` says whether a second execution is harmless; when it is not, only what was never sent is tried again.
+    """
+
+    method: str
+    url: URL
+    path: str
+    body: bytes | Callable[[], Any] | None = None
+    headers: Mapping[str, str] | None = None
+    idempotency_key: str | None = None
+    repeatable: bool = True
+    attempts: int = 0
+
+    def info(self) -> CallInfo:
+        return CallInfo(
+            method=self.method,
+            path=self.path,
+            attempts=max(1, self.attempts),
+            idempotency_key=self.idempotency_key,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What came back, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    reason: str | None = None
+
+    @property
+    def request_id(self) -> str | None:
+        return self.headers.get(REQUEST_ID)
+
+    @property
+    def retry_after(self) -> float | None:
+        return parse_retry_after(self.headers.get("Retry-After"), datetime.now(timezone.utc))
+
+
+@attrs.define(kw_only=True)
+class Outcome:
+    """What became of one try: an answer, or a failure with its cause. `began` is the loop's time."""
+
+    began: float
+    elapsed: float = 0.0
+    answer: Answer | None = None
+    failure: NetworkError | None = None
+    cause: BaseException | None = None
+
+    def result(self) -> Answer:
+        """The answer.
+
+        Raises:
+            NetworkError: there is none.
+        """
+        if self.answer is not None:
+            return self.answer
+        assert self.failure is not None
+        raise self.failure from self.cause

@@ -1,0 +1,55 @@
+"""Tell hooks and log what happens to a call. Neither may ever disturb it, or learn a secret."""
+
+from __future__ import annotations
+
+import logging
+
+from .calls import Call, Outcome
+from .options import CallEvent, Hook, Hooks
+
+log = logging.getLogger("montra")
+
+
+class Observer:
+    """One client's hooks, and the logger `montra`: every try at DEBUG, every retry at INFO."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+
+    def begins(self, call: Call) -> None:
+        if self._hooks.on_request is not None:
+            self._tell(self._hooks.on_request, call, None)
+
+    def ended(self, call: Call, outcome: Outcome) -> None:
+        if self._hooks.on_response is not None:
+            self._tell(self._hooks.on_response, call, outcome)
+        if log.isEnabledFor(logging.DEBUG):
+            milliseconds = outcome.elapsed * 1000
+            words = (call.method, call.path, _what(outcome), milliseconds, call.attempts)
+            log.debug("%s %s -> %s in %.1f ms, try %d", *words)
+
+    def tries_again(self, call: Call, outcome: Outcome, pause: float) -> None:
+        if self._hooks.on_retry is not None:
+            self._tell(self._hooks.on_retry, call, outcome, pause)
+        log.info("%s %s: %s; trying again in %.2f s", call.method, call.path, _what(outcome), pause)
+
+    def _tell(self, hook: Hook, call: Call, outcome: Outcome | None, pause: float | None = None) -> None:
+        answer = None if outcome is None else outcome.answer
+        event = CallEvent(
+            method=call.method,
+            path=call.path,
+            attempt=call.attempts,
+            elapsed=0.0 if outcome is None else outcome.elapsed,
+            status=None if answer is None else answer.status,
+            request_id=None if answer is None else answer.request_id,
+            error=None if outcome is None else outcome.failure,
+            pause=pause,
+        )
+        try:
+            hook(event)
+        except Exception:
+            log.exception("a hook of the user failed on %s %s", call.method, call.path)
+
+
+def _what(outcome: Outcome) -> object:
+    return outcome.failure if outcome.answer is None else outcome.answer.status
