@@ -60,6 +60,12 @@ def types(session: nox.Session) -> None:
     session.run("pyright", "--pythonpath", shutil.which("python", path=session.bin) or sys.executable)
 
 
+@nox.session(venv_backend="none")
+def generate(session: nox.Session) -> None:
+    """Write the synchronous facade anew; `-- --check` fails when it is stale."""
+    session.run(sys.executable, "tools/generate_sync.py", *session.posargs, external=True)
+
+
 @nox.session
 def contract(session: nox.Session) -> None:
     """schemathesis: thousands of good and bad requests to the running sandbox, held against its OpenAPI document."""
