@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,28 +34,34 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-async def montra(sandbox: Sandbox) -> AsyncIterator[Montra]:
+def connect() -> Any:
+    """Makes clients; in `tests/both` of either kind."""
+    return Montra
+
+
+@pytest.fixture
+async def montra(sandbox: Sandbox, connect: Any) -> AsyncIterator[Montra]:
     """A client of the first merchant; what it sends and gets must be as the contract says."""
     watch = ContractWatch(sandbox.base_url)
-    async with Montra(sandbox.api_key, sandbox.base_url, trace_configs=[watch.trace()]) as client:
+    async with connect(sandbox.api_key, sandbox.base_url, trace_configs=[watch.trace()]) as client:
         yield client
     assert watch.problems == []
 
 
 @pytest.fixture
-async def unwatched(sandbox: Sandbox) -> AsyncIterator[Montra]:
+async def unwatched(sandbox: Sandbox, connect: Any) -> AsyncIterator[Montra]:
     """The same for tests that break answers on purpose: only what it sends is held against the contract."""
     watch = ContractWatch(sandbox.base_url, answers=False)
-    async with Montra(sandbox.api_key, sandbox.base_url, trace_configs=[watch.trace()]) as client:
+    async with connect(sandbox.api_key, sandbox.base_url, trace_configs=[watch.trace()]) as client:
         yield client
     assert watch.problems == []
 
 
 @pytest.fixture
-async def other(sandbox: Sandbox) -> AsyncIterator[Montra]:
+async def other(sandbox: Sandbox, connect: Any) -> AsyncIterator[Montra]:
     """Another merchant."""
     watch = ContractWatch(sandbox.base_url)
-    async with Montra(sandbox.api_keys[1], sandbox.base_url, trace_configs=[watch.trace()]) as client:
+    async with connect(sandbox.api_keys[1], sandbox.base_url, trace_configs=[watch.trace()]) as client:
         yield client
     assert watch.problems == []
 

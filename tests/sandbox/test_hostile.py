@@ -165,6 +165,24 @@ async def test_wrong_queries(ask: Ask, query: str) -> None:
     assert status == 400
 
 
+async def test_neither_meter_nor_feature_and_both(ask: Ask, montra: Montra) -> None:
+    ada = await montra.create_customer(name="A", email="a@example.com")
+    for query in ("", "&meter=tokens&feature=sso"):
+        status, payload = await ask("GET", f"/entitlements?customer_id={ada.id}{query}")
+        assert (status, payload["error"]["message"]) == (400, "give exactly one of meter and feature")
+
+
+async def test_amounts_that_are_none(ask: Ask, montra: Montra) -> None:
+    model = await montra.create_pricing_model(name="P", is_default=True)
+    await montra.create_meter(name="T", slug="tokens", pricing_model_id=model.id)
+    ada = await montra.create_customer(name="A", email="a@example.com")
+    for amount in ("-1", "1e400", '"5"', "null", "true", "1000000000000000001"):
+        body = f'{{"customer_id":"{ada.id}","meter_slug":"tokens","amount":{amount}}}'
+        status, _ = await ask("POST", "/usage", data=body, headers=JSON)
+        assert status == 400
+    assert (await montra.check_entitlement(ada.id, "tokens")).usage == 0
+
+
 async def test_dates_at_the_ends_of_the_calendar(ask: Ask) -> None:
     for end in ("0001-01-01", "9999-12-31", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"):
         for interval in ("daily", "weekly", "monthly"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -135,8 +136,8 @@ async def test_other_machines_get_nothing_unless_allowed(montra: Montra, sandbox
     assert "--deliver-anywhere" in delivery["last_error"]
 
 
-async def test_other_machines_when_allowed() -> None:
-    async with Sandbox(deliver_anywhere=True) as sandbox, Montra(sandbox.api_key, sandbox.base_url) as montra:
+async def test_other_machines_when_allowed(connect: Any) -> None:
+    async with Sandbox(deliver_anywhere=True) as sandbox, connect(sandbox.api_key, sandbox.base_url) as montra:
         await montra.create_webhook(url="http://hooks.invalid:99999/hook")
         await montra.create_customer(name="A", email="a@example.com")
         await sandbox.settle()

@@ -71,9 +71,9 @@ async def test_entries_that_are_written_meanwhile_repeat_nothing(montra: Montra,
     assert seen == ids[::-1]
 
 
-async def test_breaking_out_stops_fetching(sandbox: Sandbox) -> None:
+async def test_breaking_out_stops_fetching(connect: Any, sandbox: Sandbox) -> None:
     asked: list[CallEvent] = []
-    async with Montra(sandbox.api_key, sandbox.base_url, on_request=asked.append) as montra:
+    async with connect(sandbox.api_key, sandbox.base_url, on_request=asked.append) as montra:
         await _customers(montra, 9)
         asked.clear()
         async for _ in montra.iter_audit_logs(page_size=2):

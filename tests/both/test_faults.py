@@ -65,9 +65,9 @@ async def test_other_methods_are_retried_too(unwatched: Montra, sandbox: Sandbox
     assert sandbox.faults() == []
 
 
-async def test_an_idle_connection_that_the_server_closed_costs_no_pause(sandbox: Sandbox) -> None:
+async def test_an_idle_connection_that_the_server_closed_costs_no_pause(connect: Any, sandbox: Sandbox) -> None:
     retries: list[CallEvent] = []
-    async with Montra(sandbox.api_key, sandbox.base_url, on_retry=retries.append) as montra:
+    async with connect(sandbox.api_key, sandbox.base_url, on_retry=retries.append) as montra:
         await montra.list_meters()
         sandbox.add_fault(kind="drop_before", times=1)
         await montra.create_pricing_model(name="P")
@@ -114,8 +114,8 @@ async def test_time_outs_by_kind(
     assert caught.value.attempts == (3 if phase == "read" else 1)
 
 
-async def test_nobody_there(sandbox: Sandbox) -> None:
-    async with Montra("sk_test_x", "http://127.0.0.1:9/api/v1", max_attempts=2) as montra:
+async def test_nobody_there(connect: Any, sandbox: Sandbox) -> None:
+    async with connect("sk_test_x", "http://127.0.0.1:9/api/v1", max_attempts=2) as montra:
         with pytest.raises(NetworkError, match=r"cannot connect to 127\.0\.0\.1:9: ") as caught:
             await montra.create_customer(name="A", email="a@example.com")
     assert (caught.value.attempts, caught.value.sent) == (2, False)
@@ -138,15 +138,15 @@ async def test_a_share_of_bad_answers_is_survived(unwatched: Montra, sandbox: Sa
     assert await _created(unwatched) == 20
 
 
-async def test_a_wrong_key(sandbox: Sandbox) -> None:
-    async with Montra("sk_test_wrong_0123456789", sandbox.base_url) as montra:
+async def test_a_wrong_key(connect: Any, sandbox: Sandbox) -> None:
+    async with connect("sk_test_wrong_0123456789", sandbox.base_url) as montra:
         with pytest.raises(ApiError, match="invalid_api_key") as caught:
             await montra.list_meters()
     assert (caught.value.status, caught.value.attempts) == (401, 1)
     assert "wrong_0123456789" not in str(caught.value)
 
 
-async def test_a_redirect_takes_the_key_nowhere(sandbox: Sandbox) -> None:
+async def test_a_redirect_takes_the_key_nowhere(connect: Any, sandbox: Sandbox) -> None:
     """A service that sends us to another server: that one hears nothing."""
     heard: list[str] = []
 
@@ -165,7 +165,7 @@ async def test_a_redirect_takes_the_key_nowhere(sandbox: Sandbox) -> None:
     servers.append(web.ServerRunner(web.Server(redirect)))
     await servers[1].setup()
     await web.TCPSite(servers[1], "127.0.0.1", 0).start()
-    async with Montra("sk_test_x", f"http://127.0.0.1:{servers[1].addresses[0][1]}") as montra:
+    async with connect("sk_test_x", f"http://127.0.0.1:{servers[1].addresses[0][1]}") as montra:
         for call in (montra.list_meters(), montra.create_pricing_model(name="P"), montra.upload_file(b"x")):
             with pytest.raises(ApiError, match="redirects are not followed") as caught:
                 await call

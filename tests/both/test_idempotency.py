@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import aiohttp
 import pytest
@@ -74,10 +75,10 @@ async def test_simultaneous_twins_run_once(montra: Montra, sandbox: Sandbox) -> 
     assert (await montra.list_audit_logs(event_type="customer.created")).meta.total == 1
 
 
-async def test_keys_outlive_a_restart(tmp_path: object) -> None:
+async def test_keys_outlive_a_restart(connect: Any, tmp_path: object) -> None:
     db = f"{tmp_path}/sandbox.db"
     made = []
     for _ in range(2):
-        async with Sandbox(db=db) as sandbox, Montra(sandbox.api_key, sandbox.base_url) as montra:
+        async with Sandbox(db=db) as sandbox, connect(sandbox.api_key, sandbox.base_url) as montra:
             made.append(await montra.create_customer(name="A", email="a@example.com", idempotency_key="k"))
     assert made[0] == made[1]
