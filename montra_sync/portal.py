@@ -10,7 +10,7 @@ import atexit
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import ParamSpec, TypeVar, cast
 
@@ -27,6 +27,10 @@ _SECONDS_TO_END = 5.0
 _END = object()
 
 
+class _Ended(Exception):
+    """The exit handler has run: no thread is started any more."""
+
+
 class _Background:
     """The thread and its portal. There is one of these per process, and a new one after a fork."""
 
@@ -40,7 +44,8 @@ class _Background:
         """The running portal; started when there is none.
 
         Raises:
-            RuntimeError: called from the background thread itself (a hook, for example), or at the interpreter's end.
+            RuntimeError: called from the background thread itself, e.g. by a hook.
+            _Ended: at the interpreter's end.
         """
         if threading.current_thread() is self._thread:
             raise RuntimeError("a synchronous call inside a hook would wait for itself; hooks must not make calls")
@@ -55,7 +60,7 @@ class _Background:
             if self._portal is not None:
                 return self._portal
             if self._ended:
-                raise RuntimeError("the interpreter is shutting down")
+                raise _Ended
             ready: Future[BlockingPortal] = Future()
             self._thread = threading.Thread(target=_serve, args=(ready,), name=THREAD_NAME, daemon=True)
             self._thread.start()
@@ -96,14 +101,24 @@ def run(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T
     Context variables flow into it. Ctrl-C while waiting cancels it. What it raises comes without the frames of the
     machinery in between: the traceback goes from the caller's line to the SDK's method.
     """
-    future = _background.portal().start_task_soon(partial(call, *args, **kwargs))
     try:
-        return future.result()
+        future = _background.portal().start_task_soon(partial(call, *args, **kwargs))
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
     except MontraError as error:
         raise error.with_traceback(None)  # noqa: B904 - its cause is its own
-    except BaseException:
-        future.cancel()
-        raise
+    except (_Ended, CancelledError):
+        _at_the_end()
+        raise RuntimeError("the interpreter is shutting down") from None
+
+
+def _at_the_end() -> None:
+    """Calls of daemon threads end with the process, without a word, as everything else in such a thread does."""
+    if threading.current_thread().daemon:
+        threading.Event().wait()
 
 
 def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:

@@ -1,0 +1,1 @@
+"""The synchronous facade: its surface, and the places where legacy code runs it."""

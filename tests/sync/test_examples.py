@@ -1,0 +1,146 @@
+"""The examples for legacy code, each started as it is in production."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from montra_sync import Customer, Montra
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def montra(served: str) -> Iterator[Montra]:
+    with Montra("sk_test_sandbox", served) as client:
+        yield client
+
+
+@pytest.fixture
+def ada(montra: Montra, served: str) -> Customer:
+    """A customer who may use 20 tokens."""
+    plan = montra.create_pricing_model(name="Free", is_default=True)
+    montra.create_meter(name="T", slug="api-tokens", pricing_model_id=plan.id)
+    limit = {"pricing_model_id": plan.id, "meter_slug": "api-tokens", "max_amount": 20}
+    _post(served.replace("/api/v1", "/_sandbox/limits"), json.dumps(limit).encode())
+    return montra.create_customer(name="Ada", email=f"{plan.id}@example.com")
+
+
+def _environment(served: str, **more: str) -> dict[str, str]:
+    return {**os.environ, "MONTRA_BASE_URL": served, "MONTRA_API_KEY": "sk_test_sandbox", **more}
+
+
+def _post(url: str, body: bytes, **headers: str) -> tuple[int, Any]:
+    request = urllib.request.Request(url, data=body, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+@contextmanager
+def _running(command: list[str], ready: str, environment: dict[str, str], cwd: Path) -> Iterator[str]:
+    """A server until the end of the block; what its log says when it is ready."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=cwd
+    )
+    try:
+        assert process.stdout is not None
+        log = ""
+        for line in process.stdout:
+            log += line
+            if found := re.search(ready, line):
+                yield found[0]
+                break
+        else:
+            raise AssertionError(log)
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="gunicorn forks")
+def test_flask_under_gunicorn_with_preloaded_workers(montra: Montra, ada: Customer, served: str) -> None:
+    gunicorn = [sys.executable, "-m", "gunicorn", "--preload", "-w", "2", "-b", "127.0.0.1:0", "flask_app:app"]
+    with _running(gunicorn, r"http://127\.0\.0\.1:\d+", _environment(served), EXAMPLES) as url:
+        address = f"{url}/completions/{ada.id}"
+        for _ in range(2):  # the same request twice: charged once
+            status, body = _post(address, b"one two three", **{"X-Request-Id": f"r1-{ada.id}"})
+            assert (status, body["answer"]) == (200, "You said: one two three")
+        assert montra.check_entitlement(ada.id, "api-tokens").usage == 5
+        statuses = [_post(address, b"one two three four five six")[0] for _ in range(4)]
+        assert statuses == [200, 200, 402, 402]  # 5 + 8 + 8 tokens of 20
+        assert _post(f"{url}/completions/cust_none", b"x") == (404, {"error": "unknown customer"})
+
+
+def test_lambda(montra: Montra, ada: Customer, served: str) -> None:
+    records = [
+        {"messageId": f"m1-{ada.id}", "body": {"customer_id": ada.id, "meter_slug": "api-tokens", "amount": 3}},
+        {"messageId": f"m2-{ada.id}", "body": {"customer_id": "cust_none", "meter_slug": "api-tokens", "amount": 3}},
+    ]
+    code = (
+        "import json, sys; sys.path.insert(0, '.'); import lambda_handler\n"
+        f"event = {{'Records': {records!r}}}\n"
+        "for _ in range(2): print(json.dumps(lambda_handler.handler(event, None)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=EXAMPLES,
+        env=_environment(served),
+    )
+    assert run.stderr == ""
+    answers = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    assert answers == [{"batchItemFailures": [{"itemIdentifier": f"m2-{ada.id}"}]}] * 2
+    assert montra.check_entitlement(ada.id, "api-tokens").usage == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the prefork pool forks")
+def test_celery_with_prefork_workers(montra: Montra, served: str, tmp_path: Path) -> None:
+    for folder in ("queue", "results", "control"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "settings.py").write_text(
+        f"""
+broker_url = "filesystem://"
+folder = {str(tmp_path)!r}
+broker_transport_options = dict(
+    data_folder_in=folder + "/queue", data_folder_out=folder + "/queue", control_folder=folder + "/control"
+)
+result_backend = "file://" + folder + "/results"
+broker_connection_retry_on_startup = True
+"""
+    )
+    paths = f"{EXAMPLES}{os.pathsep}{tmp_path}"
+    environment = _environment(served, CELERY_CONFIG_MODULE="settings", PYTHONPATH=paths)
+    link = montra.create_checkout_link(link_name="l", payment_name="p", amount=10)
+    form = "name=Ada&email=celery%40example.com&card=4242424242424242&action=pay"
+    request = urllib.request.Request(link.url, data=form.encode())
+    with urllib.request.urlopen(request, timeout=30) as page:
+        transaction = re.findall(r"tx_\w+", page.read().decode())[0]
+
+    worker = [sys.executable, "-m", "celery", "-A", "celery_task", "worker", "-P", "prefork", "-c", "2", "-l", "INFO"]
+    with _running(worker, r"ready\.", environment, tmp_path):
+        code = (
+            "from celery_task import refund\n"
+            f"sent = [refund.delay({transaction!r}, amount) for amount in ('4.00', '4.00', '4.00')]\n"
+            "print(*sorted(one.get(timeout=60)[:4] for one in sent))"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment, cwd=tmp_path
+        )
+    assert run.stdout.split() == ["ref_", "ref_", "refu"], run.stderr

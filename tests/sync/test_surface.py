@@ -1,0 +1,115 @@
+"""The facade is the async client without `await`: same names, parameters, types, docs, models and errors."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import montra_async
+import montra_sync
+from montra_sync import Montra
+
+ROOT = Path(__file__).parents[2]
+RENAMED = {"aclose": "close"}
+
+
+def _public(cls: type) -> dict[str, Any]:
+    return {name: value for name, value in inspect.getmembers(cls) if not name.startswith("_")}
+
+
+ASYNC, SYNC = _public(montra_async.Montra), _public(Montra)
+METHODS = [name for name, value in ASYNC.items() if inspect.isfunction(value)]
+
+
+def test_the_same_names() -> None:
+    assert {RENAMED.get(name, name) for name in ASYNC} == set(SYNC)
+    assert SYNC["webhooks"] is ASYNC["webhooks"]
+
+
+@pytest.mark.parametrize("name", [*METHODS, "__init__"])
+def test_the_same_parameters_types_and_docs(name: str) -> None:
+    theirs, ours = getattr(montra_async.Montra, name), getattr(Montra, RENAMED.get(name, name))
+    expected, actual = inspect.signature(theirs), inspect.signature(ours)
+    assert list(actual.parameters.values()) == list(expected.parameters.values())
+    returns = str(expected.return_annotation).replace(
+        "AsyncGenerator[AuditLog, None]", "Generator[AuditLog, None, None]"
+    )
+    assert actual.return_annotation == returns
+    assert not inspect.iscoroutinefunction(ours)
+    if theirs.__doc__:
+        assert inspect.cleandoc(ours.__doc__ or "") == inspect.cleandoc(theirs.__doc__)
+
+
+def test_no_doc_of_the_facade_speaks_of_await() -> None:
+    for value in [Montra, *SYNC.values()]:
+        text = inspect.getdoc(value) or ""
+        assert "await" not in text
+        assert "async " not in text
+        assert "aclose" not in text
+
+
+def test_the_same_models_and_errors() -> None:
+    assert set(montra_sync.__all__) == set(montra_async.__all__)
+    for name in set(montra_async.__all__) - {"Montra"}:
+        assert getattr(montra_sync, name) is getattr(montra_async, name)
+
+
+def test_the_generated_files_are_fresh(tmp_path: Path) -> None:
+    """Checked by a bare interpreter: the generator needs nothing installed."""
+    command = [sys.executable, "-I", "-S", str(ROOT / "tools" / "generate_sync.py"), "--check"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert run.returncode == 0, run.stdout
+
+
+def test_a_new_method_needs_no_other_edit(tmp_path: Path) -> None:
+    """In a copy of the tree: a call is added to a resource, the generator is run, and the facade has it."""
+    for source in [*ROOT.glob("montra_*/**/*.py"), ROOT / "tools" / "generate_sync.py"]:
+        copy = tmp_path / source.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(source.read_bytes())
+    meters = tmp_path / "montra_async" / "resources" / "meters.py"
+    meters.write_text(
+        meters.read_text(encoding="utf-8")
+        + '''
+    async def rename_meter(self, meter_id: str, *, name: str = "x", at: datetime | None = None) -> Meter | None:
+        """Rename, as in `await montra.rename_meter("m")`."""
+        return await self._patch(f"/meters/{meter_id}", {"name": name}, Meter)
+''',
+        encoding="utf-8",
+    )
+    generator = str(tmp_path / "tools" / "generate_sync.py")
+    check = subprocess.run([sys.executable, generator, "--check"], capture_output=True, text=True, timeout=60)
+    assert check.returncode == 1
+    assert "nox -s generate" in check.stderr
+    subprocess.run([sys.executable, generator], check=True, timeout=60, capture_output=True)
+    written = (tmp_path / "montra_sync" / "client.py").read_text(encoding="utf-8")
+    assert (
+        '''    def rename_meter(self, meter_id: str, *, name: str = "x", at: datetime | None = None) -> Meter | None:
+        """Rename, as in `montra.rename_meter("m")`."""
+        return run(self._async.rename_meter, meter_id, name=name, at=at)
+'''.replace('"x"', "'x'")
+        in written
+    )
+
+
+def test_importing_and_building_start_no_thread_and_no_loop() -> None:
+    code = (
+        "import threading, asyncio, montra_sync\n"
+        "montra_sync.Montra('sk_test_x').with_options(timeout=5)\n"
+        "print(threading.active_count(), montra_sync.portal._background._portal)"
+    )
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.stdout.strip() == "1 None", run.stderr
+
+
+def test_one_thread_for_all_clients(served: str) -> None:
+    for _ in range(5):
+        Montra("sk_test_sandbox", served).list_meters()
+    names = [thread.name for thread in threading.enumerate()]
+    assert names.count("montra-sync") == 1
