@@ -7,12 +7,13 @@ which lets the loop close its connections first. A forked child has no thread: i
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import CancelledError, Future
 from functools import partial
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -40,8 +41,8 @@ class _Background:
         self._thread: threading.Thread | None = None
         self._ended = False
 
-    def portal(self) -> BlockingPortal:
-        """The running portal; started when there is none.
+    def begin(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Start a coroutine function on the loop; the loop's thread is started when there is none.
 
         Raises:
             RuntimeError: called from the background thread itself, e.g. by a hook.
@@ -49,11 +50,19 @@ class _Background:
         """
         if threading.current_thread() is self._thread:
             raise RuntimeError("a synchronous call inside a hook would wait for itself; hooks must not make calls")
-        return self._portal or self._start()
+        portal = self._portal or self._start()
+        try:
+            return portal.start_task_soon(partial(call, *args, **kwargs))
+        except RuntimeError:
+            if self._ended:
+                raise _Ended from None
+            raise
 
-    def running(self) -> BlockingPortal | None:
-        """The portal, if it runs."""
-        return self._portal
+    def forget(self, items: AsyncGenerator[Any, None]) -> None:
+        """Close an async generator without waiting for it; its loop does so by itself when we can't."""
+        with contextlib.suppress(RuntimeError):
+            if self._portal is not None:
+                self._portal.start_task_soon(items.aclose)
 
     def _start(self) -> BlockingPortal:
         with self._starting:
@@ -102,7 +111,7 @@ def run(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T
     machinery in between: the traceback goes from the caller's line to the SDK's method.
     """
     try:
-        future = _background.portal().start_task_soon(partial(call, *args, **kwargs))
+        future = _background.begin(call, *args, **kwargs)
         try:
             return future.result()
         except BaseException:
@@ -127,8 +136,7 @@ def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         while (item := run(_next, items)) is not _END:
             yield cast("T", item)
     finally:
-        if (portal := _background.running()) is not None:
-            portal.start_task_soon(items.aclose)
+        _background.forget(items)
 
 
 async def _next(items: AsyncGenerator[T, None]) -> T | object:
