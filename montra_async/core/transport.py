@@ -114,6 +114,7 @@ class Transport:
                 headers={**self._base_headers(), **options.headers, **(call.headers or {})},
                 timeout=options.client_timeout,
                 allow_redirects=False,
+                raise_for_status=False,  # whatever a session of the user's does by default
             )
             body = await response.read()
         except RuntimeError:

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from montra_async import ConfigError, Montra, NetworkError, PoolTimeoutError, Timeout
+from montra_async import ConfigError, Montra, NetworkError, NotFoundError, PoolTimeoutError, Timeout
 from montra_sandbox import Sandbox
 
 from ..processes import run_program
@@ -333,9 +333,12 @@ async def test_time_outs_within_anyio_and_asyncio_scopes(sandbox: Sandbox) -> No
 
 class TestOwnParts:
     async def test_a_session(self, sandbox: Sandbox) -> None:
-        async with aiohttp.ClientSession() as session:
+        defaults = {"Authorization": "Bearer sk_of_somebody_else", "X-Own": "1"}
+        async with aiohttp.ClientSession(headers=defaults, raise_for_status=True) as session:
             async with Montra(sandbox.api_key, sandbox.base_url, session=session) as client:
                 assert await client.list_meters() == []
+                with pytest.raises(NotFoundError):
+                    await client.get_customer("cust_none")
             assert not session.closed, "what the user brings, the user closes"
         with pytest.raises(ConfigError, match="closed"):
             await client.list_meters()
