@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 
 def start_sandbox(*arguments: str) -> subprocess.Popen[str]:
@@ -22,16 +23,17 @@ def base_url_of(process: subprocess.Popen[str]) -> str:
     raise AssertionError(f"the sandbox did not start: exit {process.wait(10)}")
 
 
-def run_program(code: str, base_url: str) -> str:
-    """Run a script with warnings as errors; what it printed. Nothing on stderr: no warning, no error log."""
+def run_program(program: str | Path, base_url: str) -> str:
+    """Run code, or a file, with warnings as errors; what it printed. Nothing on stderr: no warning, no error log."""
+    code = ["-c", program] if isinstance(program, str) else [str(program)]
     environment = {**os.environ, "MONTRA_BASE_URL": base_url, "MONTRA_API_KEY": "sk_test_sandbox"}
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-W", "error", *code],
         capture_output=True,
         text=True,
         timeout=60,
         env=environment,
     )
-    assert run.stderr == ""
+    assert not run.stderr, run.stderr
     assert run.returncode == 0
     return run.stdout.strip()

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import os
 import signal
-import subprocess
 import sys
 import threading
 import traceback
@@ -205,35 +204,28 @@ print(results)
     assert run_program(code, served) == "[0, 0, 0, 0, 0]"
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_multiprocessing(served: str, tmp_path: Path, method: str) -> None:
-    if method == "fork" and not hasattr(os, "fork"):
-        pytest.skip("needs fork")
-    (tmp_path / "pooled.py").write_text(
-        f"""
+POOL = """
 import multiprocessing, warnings
 from montra_sync import Montra
 client = Montra()
 def work(n):
-    return client.create_pricing_model(name=f'p{{n}}').name
+    return client.create_pricing_model(name=f'p{n}').name
 if __name__ == '__main__':
     warnings.simplefilter('ignore', DeprecationWarning)
     client.list_meters()
-    with multiprocessing.get_context('{method}').Pool(3) as pool:
+    with multiprocessing.get_context('METHOD').Pool(3) as pool:
         print(sorted(pool.map(work, range(6))))
+        pool.close()
+        pool.join()
     client.list_meters()
 """
-    )
-    code = f"import runpy, sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-    code += f"runpy.run_path({str(tmp_path / 'pooled.py')!r}, run_name='__main__')" if method == "fork" else ""
-    if method == "fork":
-        assert run_program(code, served) == str([f"p{n}" for n in range(6)])
-        return
-    environment = {**os.environ, "MONTRA_BASE_URL": served, "MONTRA_API_KEY": "sk_test_sandbox"}
-    run = subprocess.run(
-        [sys.executable, str(tmp_path / "pooled.py")], capture_output=True, text=True, timeout=60, env=environment
-    )
-    assert (run.stdout.strip(), run.stderr) == (str([f"p{n}" for n in range(6)]), "")
+
+
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=forks), "spawn"])
+def test_multiprocessing(served: str, tmp_path: Path, method: str) -> None:
+    program = tmp_path / "pooled.py"
+    program.write_text(POOL.replace("METHOD", method))
+    assert run_program(program, served) == str([f"p{n}" for n in range(6)])
 
 
 # Frozen processes
