@@ -202,7 +202,7 @@ def synchronous(text: str) -> str:
     return text.replace("one endpoint, one coroutine", "one endpoint, one method")
 
 
-def method(one: Method, client: str, imports: Imports) -> str:
+def method(one: Method, imports: Imports) -> str:
     returns = imports.annotation(one.node.returns, one.module)
     call = ", ".join([f"self._async.{one.node.name}", *arguments(one.node)])
     passed = arguments(one.node)
@@ -240,7 +240,7 @@ def client_class(class_name: str, source: str, title: str) -> str:
         f"class {class_name}:\n{doc(node, '    ')}\n",
         f"    webhooks = Async{class_name}.webhooks\n\n" if any_assigned(node, "webhooks") else "",
         wrapped("def __init__", parameters(init, module, imports), " -> None:", "    ") + made + "\n",
-        *(method(one, class_name, imports) + "\n" for one in methods_of(class_name, module)),
+        *(method(one, imports) + "\n" for one in methods_of(class_name, module)),
         _PLUMBING.replace("CLIENT", class_name),
     ]
     body = "".join(parts)
