@@ -65,6 +65,15 @@ async def test_other_methods_are_retried_too(unwatched: Montra, sandbox: Sandbox
     assert sandbox.faults() == []
 
 
+async def test_tries_are_counted_in_one_place(unwatched: Montra, sandbox: Sandbox) -> None:
+    """aiohttp would repeat a GET by itself, unseen."""
+    sandbox.add_fault(kind="drop_before", times=3)
+    with pytest.raises(NetworkError) as caught:
+        await unwatched.list_meters()
+    assert caught.value.attempts == 3
+    assert sandbox.faults() == []
+
+
 async def test_an_idle_connection_that_the_server_closed_costs_no_pause(connect: Any, sandbox: Sandbox) -> None:
     retries: list[CallEvent] = []
     async with connect(sandbox.api_key, sandbox.base_url, on_retry=retries.append) as montra:

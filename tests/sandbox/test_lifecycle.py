@@ -98,7 +98,7 @@ print('done')
 """
     )
     # asyncio itself complains of the loop that the program never closed; nobody may complain of a session.
-    code += "import warnings; warnings.simplefilter('ignore')\n"
+    code += "import warnings; warnings.simplefilter('ignore', ResourceWarning)\n"
     assert run_program(code, served) == "done"
 
 

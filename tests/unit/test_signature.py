@@ -24,6 +24,7 @@ def test_a_genuine_signature_is_accepted_in_every_spelling(body: bytes, secret: 
     signature = sign(body, secret)
     for spelling in (signature, f"sha256={signature}", signature.upper(), f"  SHA256={signature}\n"):
         assert verify_signature(body, spelling, secret)
+    assert verify_signature(body, signature, [secret, f"{secret}x"])
     assert verify_signature(bytearray(body), signature, [b"nonsense", "whsec_old", secret])  # type: ignore[arg-type, list-item]
 
 
