@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ from montra_async import Montra
 from montra_sandbox import Sandbox
 
 from .contract_watch import ContractWatch
-from .processes import base_url_of, start_sandbox
+from .processes import running_sandbox
 
 settings.register_profile("quick", deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
 settings.register_profile("thorough", deadline=None, max_examples=1000, suppress_health_check=list(HealthCheck))
@@ -69,11 +68,5 @@ async def other(sandbox: Sandbox, connect: Any) -> AsyncIterator[Montra]:
 @pytest.fixture(scope="session")
 def served() -> Iterator[str]:
     """The base URL of a running `python -m montra_sandbox`."""
-    process = start_sandbox("--port", "0")
-    try:
-        yield base_url_of(process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert "Stopped." in out
+    with running_sandbox() as base_url:
+        yield base_url

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def start_sandbox(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "montra_sandbox", *arguments], stdout=subprocess.PIPE, text=True
+@contextmanager
+def running_sandbox(*arguments: str, end: int = signal.SIGTERM) -> Iterator[str]:
+    """The base URL of a `python -m montra_sandbox`, which is ended by a signal, whatever happens, and must end well."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "montra_sandbox", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
     )
+    try:
+        yield _base_url_of(process)
+    finally:
+        process.send_signal(end)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Stopped." in out
 
 
-def base_url_of(process: subprocess.Popen[str]) -> str:
+def _base_url_of(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     for line in process.stdout:
         if found := re.search(r"MONTRA_BASE_URL=(\S+)", line):

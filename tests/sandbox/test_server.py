@@ -15,7 +15,7 @@ from montra_async import Montra
 from montra_sandbox import Sandbox
 from montra_sandbox.__main__ import main
 
-from ..processes import base_url_of, start_sandbox
+from ..processes import running_sandbox
 
 
 def test_state_survives_a_restart(tmp_path: Path) -> None:
@@ -24,15 +24,11 @@ def test_state_survives_a_restart(tmp_path: Path) -> None:
             await montra.create_customer(name="A", email=email)
             return [customer.email for customer in await montra.list_customers()]
 
-    arguments = ("--port", "0", "--db", str(tmp_path / "state.db"), "--api-key", "sk_test_mine", "--api-key", "other")
+    arguments = ("--db", str(tmp_path / "state.db"), "--api-key", "sk_test_mine", "--api-key", "other")
     found = []
     for email in ("a@example.com", "b@example.com"):
-        process = start_sandbox(*arguments)
-        found.append(asyncio.run(work(base_url_of(process), email)))
-        process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=30)
-        assert process.returncode == 0
-        assert "Stopped." in out
+        with running_sandbox(*arguments) as base_url:
+            found.append(asyncio.run(work(base_url, email)))
     assert found == [["a@example.com"], ["a@example.com", "b@example.com"]]
 
 
@@ -92,8 +88,5 @@ async def test_stopping_twice_and_never_starting() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals(number: Any) -> None:
-    process = start_sandbox("--port", "0")
-    base_url_of(process)
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=30)
-    assert (process.returncode, "Stopped." in out) == (0, True)
+    with running_sandbox(end=number) as base_url:
+        assert base_url.startswith("http://127.0.0.1:")
