@@ -99,7 +99,8 @@ class Montra(
         allow_insecure_http: bool = False,
     ) -> None:
         key = Secret((api_key if api_key is not None else os.environ.get("MONTRA_API_KEY", "")).strip())
-        del api_key  # error reporters print the local variables of a traceback's frames
+        hidden_proxy = None if proxy is None else Secret(proxy)
+        del api_key, proxy  # error reporters print the local variables of a traceback's frames
         _check_key(key)
         address = base_url or os.environ.get("MONTRA_BASE_URL") or DEFAULT_BASE_URL
         self._base = str(parse_base_url("base_url", address, allow_insecure_http=allow_insecure_http))
@@ -115,7 +116,7 @@ class Montra(
                 pool_size=pool_size,
                 session=session,
                 connector=connector,
-                proxy=proxy,
+                proxy=hidden_proxy,
                 ssl=ssl,
                 trace_configs=tuple(trace_configs),
             ),

@@ -84,23 +84,26 @@ class Montra:
         on_retry: Hook | None = None,
         allow_insecure_http: bool = False,
     ) -> None:
-        self._async = AsyncMontra(
-            api_key,
-            base_url,
-            timeout=timeout,
-            max_attempts=max_attempts,
-            pool_size=pool_size,
-            headers=headers,
-            session=session,
-            connector=connector,
-            proxy=proxy,
-            ssl=ssl,
-            trace_configs=trace_configs,
-            on_request=on_request,
-            on_response=on_response,
-            on_retry=on_retry,
-            allow_insecure_http=allow_insecure_http,
-        )
+        try:
+            self._async = AsyncMontra(
+                api_key,
+                base_url,
+                timeout=timeout,
+                max_attempts=max_attempts,
+                pool_size=pool_size,
+                headers=headers,
+                session=session,
+                connector=connector,
+                proxy=proxy,
+                ssl=ssl,
+                trace_configs=trace_configs,
+                on_request=on_request,
+                on_response=on_response,
+                on_retry=on_retry,
+                allow_insecure_http=allow_insecure_http,
+            )
+        finally:  # error reporters print the local variables of a traceback's frames
+            del api_key, proxy
 
     def list_customers(self) -> list[Customer]:
         """All customers of the merchant (`GET /customers`)."""
@@ -881,4 +884,4 @@ class Montra:
         self.close()
 
     def __repr__(self) -> str:
-        return repr(self._async)
+        return repr(self._async) if hasattr(self, "_async") else "<Montra>"

@@ -9,6 +9,7 @@ import aiohttp
 import attrs
 
 from .errors import ConfigError, InvalidArgumentError
+from .redaction import Secret
 
 Seconds: TypeAlias = float
 
@@ -44,7 +45,12 @@ class Timeout:
 
 def as_timeout(value: float | Timeout) -> Timeout:
     """A bare number is the total time-out."""
-    return value if isinstance(value, Timeout) else Timeout(total=value)
+    if isinstance(value, Timeout):
+        return value
+    try:
+        return Timeout(total=value)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError("timeout", error.problem) from None
 
 
 @attrs.frozen(kw_only=True)
@@ -85,12 +91,12 @@ class Hooks:
 
 @attrs.frozen(kw_only=True)
 class Connection:
-    """How connections are made. `session` wins over everything else; `proxy` is never shown, it may hold a password."""
+    """How connections are made. `session` wins over everything else; `proxy` may hold a password."""
 
     pool_size: int = attrs.field(default=100, validator=_at_least_one)
     session: aiohttp.ClientSession | None = None
     connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None
-    proxy: str | None = attrs.field(default=None, repr=False)
+    proxy: Secret | None = None
     ssl: Any = True
     trace_configs: tuple[aiohttp.TraceConfig, ...] = ()
 

@@ -161,7 +161,7 @@ class Sessions:
             connector_owner=not isinstance(given, aiohttp.BaseConnector),
             headers=self._headers(),
             cookie_jar=aiohttp.DummyCookieJar(),
-            proxy=connection.proxy,
+            proxy=None if connection.proxy is None else connection.proxy.reveal(),
             trace_configs=list(connection.trace_configs),
         )
         # aiohttp would silently repeat some requests on its own; tries are counted in one place, the transport.

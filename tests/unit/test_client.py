@@ -11,6 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+import montra_async
+import montra_sync
 from montra_async import (
     ApiError,
     CallInfo,
@@ -119,7 +121,7 @@ def test_time_outs_by_kind() -> None:
 async def test_an_own_session_excludes_what_it_brings_itself() -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(ConfigError):
-            Connection(session=session, proxy="http://proxy")
+            Connection(session=session, proxy=Secret("http://proxy"))
 
 
 def test_views_add_headers_and_share_the_rest() -> None:
@@ -140,6 +142,34 @@ def test_a_key_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     except ConfigError as error:
         shown += traceback.TracebackException.from_exception(error, capture_locals=True).format()
     assert not any("0123456789abcdef" in text for text in shown)
+
+
+def _shown(value: object) -> str:
+    """What an error reporter prints: it survives objects that are not finished."""
+    try:
+        return repr(value)
+    except AttributeError:
+        return "<unfinished>"
+
+
+@pytest.mark.parametrize("facade", [montra_async.Montra, montra_sync.Montra], ids=["async", "sync"])
+@pytest.mark.parametrize(
+    "wrong", [{"base_url": "http://example.com"}, {"timeout": "5"}, {"pool_size": 0}, {"headers": {"Host": "x"}}]
+)
+def test_no_local_variable_of_a_failed_construction_holds_a_secret(facade: Any, wrong: dict[str, Any]) -> None:
+    try:
+        facade(KEY, proxy="http://user:hunter2@proxy", **wrong)
+    except ValueError as error:
+        ours = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
+    shown = " ".join(f"{name}={_shown(value)}" for frame in ours for name, value in frame.f_locals.items())
+    assert "wrong" not in shown, "only frames of the SDK"
+    assert "0123456789abcdef" not in shown
+    assert "hunter2" not in shown
+
+
+def test_a_bad_time_out_is_named_as_it_was_given() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^timeout: "):
+        Montra(KEY, timeout="5")  # type: ignore[arg-type]
 
 
 def test_secrets_are_scrubbed() -> None:
