@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -30,6 +31,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 async def sandbox() -> AsyncIterator[Sandbox]:
     async with Sandbox(api_keys=("sk_test_sandbox", "sk_test_other")) as running:
         yield running
+
+
+async def struck(sandbox: Sandbox) -> None:
+    """Wait until the waiting fault has met its request: then the call is surely under way."""
+    while sandbox.faults():  # noqa: ASYNC110 - the sandbox has no event for it
+        await asyncio.sleep(0.005)
 
 
 @pytest.fixture

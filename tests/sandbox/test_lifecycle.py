@@ -16,6 +16,7 @@ import pytest
 from montra_async import ConfigError, Montra, NetworkError, NotFoundError, PoolTimeoutError, Timeout
 from montra_sandbox import Sandbox
 
+from ..conftest import struck
 from ..processes import run_program
 
 PRELUDE = """
@@ -236,7 +237,7 @@ async def test_closing_during_a_call_fails_it_clearly(sandbox: Sandbox) -> None:
     await client.list_meters()
     sandbox.add_fault(kind="latency", seconds=30)
     call = asyncio.create_task(client.list_meters())
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(struck(sandbox), 30)
     await client.aclose()
     with pytest.raises(NetworkError, match="closed during the call") as caught:
         await call
@@ -270,9 +271,9 @@ async def test_two_hundred_calls_on_a_pool_of_ten(sandbox: Sandbox) -> None:
 
 async def test_an_exhausted_pool_says_so(sandbox: Sandbox) -> None:
     async with Montra(sandbox.api_key, sandbox.base_url, pool_size=2, timeout=Timeout(pool=0.05)) as client:
-        sandbox.add_fault(kind="latency", seconds=0.5, times=2)
+        sandbox.add_fault(kind="latency", seconds=1.5, times=2)
         slow = [asyncio.create_task(client.list_meters()) for _ in range(2)]
-        await asyncio.sleep(0.02)
+        await asyncio.wait_for(struck(sandbox), 30)
         with pytest.raises(PoolTimeoutError, match="all 2 of the pool") as caught:
             await client.list_features()
         assert (caught.value.phase, caught.value.sent) == ("pool", False)
@@ -307,9 +308,9 @@ async def test_a_call_cancelled_at_any_moment_leaves_the_client_usable(sandbox: 
 
 async def test_a_call_cancelled_while_waiting_for_the_pool_gives_its_place_up(sandbox: Sandbox) -> None:
     async with Montra(sandbox.api_key, sandbox.base_url, pool_size=1) as client:
-        sandbox.add_fault(kind="latency", seconds=0.2)
+        sandbox.add_fault(kind="latency", seconds=1)
         first = asyncio.create_task(client.list_meters())
-        await asyncio.sleep(0.05)
+        await asyncio.wait_for(struck(sandbox), 30)
         waiting = [asyncio.create_task(client.list_meters()) for _ in range(3)]
         await asyncio.sleep(0.02)
         for call in waiting[:2]:

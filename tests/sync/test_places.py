@@ -19,6 +19,7 @@ from aiohttp import web
 from montra_sandbox import Sandbox
 from montra_sync import CallEvent, Montra, NotFoundError, portal
 
+from ..conftest import struck
 from ..processes import run_program
 
 PRELUDE = """
@@ -310,7 +311,7 @@ print('tasks left', left - 2)
     )
     assert process.stdout is not None
     assert await asyncio.wait_for(process.stdout.readline(), 30) == b"ready\n"
-    await asyncio.sleep(0.3)
+    await asyncio.wait_for(struck(sandbox), 30)
     process.send_signal(signal.SIGINT)
     assert await asyncio.wait_for(process.stdout.readline(), 30) == b"interrupted 0\n"
     assert await asyncio.wait_for(process.stdout.readline(), 30) == b"tasks left 0\n"
