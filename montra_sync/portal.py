@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -22,6 +23,10 @@ from montra_async import MontraError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+with contextlib.suppress(ImportError):  # should anyio keep it elsewhere one day, the first call imports it
+    # Here rather than in the background thread: a child forked during that import would wait for ever for its lock.
+    importlib.import_module("anyio._backends._asyncio")
 
 THREAD_NAME = "montra-sync"
 _SECONDS_TO_END = 5.0

@@ -205,6 +205,19 @@ print(results)
     assert run_program(code, served) == "[0, 0, 0, 0, 0]"
 
 
+def test_the_first_call_imports_nothing(served: str) -> None:
+    """The time is paid at import; and a child forked while another thread imports would wait for the import's lock."""
+    code = (
+        PRELUDE
+        + """
+before = set(sys.modules)
+client.list_meters()
+print(sorted(set(sys.modules) - before))
+"""
+    )
+    assert run_program(code, served) == "[]"
+
+
 POOL = """
 import multiprocessing, warnings
 from montra_sync import Montra
