@@ -57,6 +57,9 @@ async def serve(options: argparse.Namespace) -> None:
         print(f"  export MONTRA_BASE_URL={sandbox.base_url}")
         for key in sandbox.api_keys:
             print(f"  export MONTRA_API_KEY={key}")
+        print(f"  export PAYWALL_ORIGIN={sandbox.url}")
+        print(f"  export PAYWALL_ID={sandbox.paywall_id}")
+        print(f"  export MONETIZE_API_KEY={sandbox.api_key}")
         print(f"\nState: {'in memory, gone when it stops' if options.db == ':memory:' else options.db}", flush=True)
         await stop.wait()
     print("Stopped.", flush=True)

@@ -11,6 +11,7 @@ from .clock import from_text, to_text
 from .deliveries import Deliveries
 from .faults import parse_fault
 from .montra import checkout, subscriptions, timeline, usage
+from .paywall_controls import PaywallControls
 from .problems import invalid, not_found
 from .store import Row
 from .wire import decimal_text, dumps, is_array, is_object
@@ -20,7 +21,7 @@ _SPANS = ("seconds", "minutes", "hours", "days", "weeks")
 _STATUSES = ("active", "past_due", "unpaid", "canceled", "incomplete", "incomplete_expired", "trialing")
 
 
-class Controls:
+class Controls(PaywallControls):
     """Every control takes effect at once and is one transaction.
 
     Raises:
@@ -141,7 +142,10 @@ class Controls:
 
     def overview(self) -> dict[str, Any]:
         """The clock, the waiting faults and how much of everything there is."""
-        tables = ("customers", "pricing_models", "subscriptions", "transactions", "invoices", "events", "deliveries")
+        tables = (
+            *("customers", "pricing_models", "subscriptions", "transactions", "invoices"),
+            *("paywall_users", "paywall_purchases", "paywall_tickets", "events", "deliveries"),
+        )
         counts = {table: self._world.store.value(f"SELECT count(*) FROM {table}") for table in tables}
         return {"now": to_text(self.now()), "faults": self.faults(), "counts": counts}
 

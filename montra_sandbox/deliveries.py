@@ -29,13 +29,25 @@ _AT_ONCE = 10
 _LOOK_EVERY = 0.5
 
 _DETAILS = """
-SELECT delivery.*, event.type AS event_type, event.body, endpoint.url, endpoint.secret
+SELECT delivery.*, event.type AS event_type, event.body, paywall.id AS paywall_id,
+  coalesce(endpoint.url, paywall.webhook_url) AS url, coalesce(endpoint.secret, paywall.webhook_secret) AS secret
 FROM deliveries delivery JOIN events event ON event.id = delivery.event_id
-LEFT JOIN webhook_endpoints endpoint ON endpoint.id = delivery.endpoint_id"""
+LEFT JOIN webhook_endpoints endpoint ON endpoint.id = delivery.endpoint_id
+LEFT JOIN paywalls paywall ON paywall.id = delivery.endpoint_id"""
 
 
 def signature(body: bytes, secret: str) -> str:
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def _signatures(row: Row, body: bytes) -> dict[str, str]:
+    """The paywall service signs in two ways, and not at all without a secret."""
+    if row["secret"] is None:
+        return {}
+    signed = signature(body, row["secret"])
+    if row["paywall_id"] is None:
+        return {SIGNATURE: signed}
+    return {"X-Signature": signed, "X-Monetize-Signature": f"sha256={signed}"}
 
 
 def pause_after(attempts: int) -> timedelta:
@@ -128,7 +140,7 @@ class Deliveries:
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "montra-sandbox",
-            SIGNATURE: signature(body, row["secret"]),
+            **_signatures(row, body),
         }
         try:
             async with self._session.post(row["url"], data=body, headers=headers, allow_redirects=False) as answer:

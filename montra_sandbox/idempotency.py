@@ -7,12 +7,16 @@ the same key may be used again, also with a corrected body.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import attrs
 
-from .context import Context, UploadedPart
+from .clock import to_text
+from .context import UploadedPart
 from .problems import conflict
+from .store import Store
 from .wire import canonical
 
 HEADER = "Idempotency-Key"
@@ -29,23 +33,21 @@ class Keyed:
     fingerprint: str
 
 
-def keyed(key: str, method: str, path: str, body: Any, part: UploadedPart | None) -> Keyed:
+def keyed(key: str, method: str, path: str, body: Any, parts: Sequence[UploadedPart]) -> Keyed:
     content = canonical(body)
-    if part is not None:
+    for part in parts:
         content += f"\0{part.name}\0{part.type}\0{hashlib.sha256(part.content).hexdigest()}"
     digest = hashlib.sha256(f"{method}\0{path}\0{content}".encode("utf-8", "surrogatepass")).hexdigest()
     return Keyed(key=key, method=method, path=path, fingerprint=digest)
 
 
-def replay(context: Context, request: Keyed) -> tuple[int, bytes] | None:
+def replay(store: Store, scope: str, request: Keyed) -> tuple[int, bytes] | None:
     """The stored status and body of this very request; None when the key is new.
 
     Raises:
         Problem: 409, the key belongs to another request.
     """
-    row = context.store.one(
-        "SELECT * FROM idempotency_records WHERE merchant_id = ? AND key = ?", context.merchant_id, request.key
-    )
+    row = store.one("SELECT * FROM idempotency_records WHERE scope = ? AND key = ?", scope, request.key)
     if row is None:
         return None
     if row["fingerprint"] != request.fingerprint:
@@ -56,15 +58,15 @@ def replay(context: Context, request: Keyed) -> tuple[int, bytes] | None:
     return row["status"], row["body"]
 
 
-def remember(context: Context, request: Keyed, status: int, body: bytes) -> None:
-    context.store.insert(
+def remember(store: Store, scope: str, request: Keyed, status: int, body: bytes, now: datetime) -> None:
+    store.insert(
         "idempotency_records",
-        merchant_id=context.merchant_id,
+        scope=scope,
         key=request.key,
         method=request.method,
         path=request.path,
         fingerprint=request.fingerprint,
         status=status,
         body=body,
-        created_at=context.now_text,
+        created_at=to_text(now),
     )

@@ -123,5 +123,61 @@ CREATE TABLE IF NOT EXISTS deliveries (
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (next_attempt_at) WHERE status = 'pending';
 
 CREATE TABLE IF NOT EXISTS idempotency_records (
-  merchant_id TEXT NOT NULL, key TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL, fingerprint TEXT NOT NULL,
-  status INTEGER NOT NULL, body BLOB NOT NULL, created_at TEXT NOT NULL, PRIMARY KEY (merchant_id, key)) WITHOUT ROWID;
+  scope TEXT NOT NULL, key TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL, fingerprint TEXT NOT NULL,
+  status INTEGER NOT NULL, body BLOB NOT NULL, created_at TEXT NOT NULL, PRIMARY KEY (scope, key)) WITHOUT ROWID;
+
+-- The paywall service. A paywall's `config` is what its owner sets up in the dashboard: prices, offers, acquirer,
+-- tokenization, gateway providers. Balances are whole numbers.
+
+CREATE TABLE IF NOT EXISTS paywalls (
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, config TEXT NOT NULL, version INTEGER NOT NULL,
+  webhook_url TEXT, webhook_secret TEXT, created_at TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS paywall_users (
+  id TEXT PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, email TEXT, external_id TEXT, name TEXT,
+  is_anonymous INTEGER NOT NULL DEFAULT 0, password_hash TEXT, confirmed INTEGER NOT NULL DEFAULT 0,
+  trial_started_at TEXT, trial_expires_at TEXT, had_trial INTEGER NOT NULL DEFAULT 0, topped_up_on TEXT,
+  created_at TEXT NOT NULL, UNIQUE (paywall_id, email), UNIQUE (paywall_id, external_id));
+
+CREATE TABLE IF NOT EXISTS paywall_checkouts (
+  id TEXT PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, user_id TEXT NOT NULL REFERENCES paywall_users,
+  price TEXT NOT NULL, discount TEXT, trial_days INTEGER, success_url TEXT, error_url TEXT, shop_url TEXT,
+  product_name TEXT, status TEXT NOT NULL, purchase_id TEXT, created_at TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS paywall_purchases (
+  id TEXT PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, user_id TEXT NOT NULL REFERENCES paywall_users,
+  price TEXT NOT NULL, discount TEXT, status TEXT NOT NULL, unit_amount INTEGER NOT NULL, currency TEXT NOT NULL,
+  interval TEXT, interval_count INTEGER NOT NULL, anchor TEXT NOT NULL, renewals INTEGER NOT NULL,
+  current_period_start TEXT, current_period_end TEXT, cancel_at TEXT, cancel_at_period_end INTEGER NOT NULL,
+  canceled_at TEXT, ended_at TEXT, reason TEXT, created_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS purchases_of_user ON paywall_purchases (user_id, created_at);
+CREATE INDEX IF NOT EXISTS purchases_by_end ON paywall_purchases (current_period_end)
+  WHERE status IN ('active', 'trialing');
+
+CREATE TABLE IF NOT EXISTS paywall_balances (
+  user_id TEXT NOT NULL REFERENCES paywall_users, type TEXT NOT NULL, count INTEGER NOT NULL CHECK (count >= 0),
+  PRIMARY KEY (user_id, type)) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS paywall_tickets (
+  id INTEGER PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, email TEXT NOT NULL, subject TEXT NOT NULL,
+  content TEXT NOT NULL, status TEXT NOT NULL, created_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS paywall_ticket_files (
+  id INTEGER PRIMARY KEY, ticket_id INTEGER NOT NULL REFERENCES paywall_tickets, name TEXT NOT NULL, type TEXT NOT NULL,
+  size INTEGER NOT NULL, content BLOB NOT NULL);
+
+CREATE TABLE IF NOT EXISTS paywall_sessions (
+  id TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES paywall_users, access_hash TEXT NOT NULL UNIQUE,
+  refresh_hash TEXT NOT NULL UNIQUE, expires_at TEXT NOT NULL, created_at TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS paywall_mails (
+  id TEXT PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, email TEXT NOT NULL, type TEXT NOT NULL,
+  token TEXT NOT NULL, password_hash TEXT, expires_at TEXT NOT NULL, used INTEGER NOT NULL DEFAULT 0,
+  created_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS mails_to ON paywall_mails (paywall_id, email, type);
+
+CREATE TABLE IF NOT EXISTS paywall_oauth (
+  state TEXT PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, provider TEXT NOT NULL, scopes TEXT NOT NULL,
+  challenge TEXT NOT NULL, code TEXT UNIQUE, email TEXT, expires_at TEXT NOT NULL);
+
+CREATE TABLE IF NOT EXISTS paywall_portals (
+  token TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES paywall_users, return_url TEXT, expires_at TEXT NOT NULL);

@@ -9,24 +9,26 @@ from types import TracebackType
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from .contract import read_contract
 from .controls import Controls
 from .deliveries import Deliveries, is_here
 from .http.answers import MOST_UPLOAD, http_problem, respond_problem
-from .http.api import Api
 from .http.control_routes import PREFIX as CONTROL_PREFIX
 from .http.control_routes import control_routes
-from .montra import HANDLERS
+from .http.montra_api import MontraApi
+from .http.paywall_api import PaywallApi
 from .pages.checkout import CheckoutPages
+from .pages.paywall import PaywallPages
 from .pages.render import page
 from .problems import Problem
 from .store import Store
-from .world import World
+from .world import FIRST_PAYWALL, World
 
 log = logging.getLogger("montra_sandbox")
 
 DEFAULT_API_KEY = "sk_test_sandbox"
 API_PREFIX = "/api/v1"
+PAYWALL_PREFIX = "/api"
+PAYWALL_PATHS = ("/v1/paywall/{tail:.*}", "/v1/api-gateway/{tail:.*}", "/v1/withdraw-tokens", "/paywall/{tail:.*}")
 
 
 class Sandbox(Controls):
@@ -74,6 +76,11 @@ class Sandbox(Controls):
         return f"{self.url}{API_PREFIX}"
 
     @property
+    def paywall_id(self) -> str:
+        """The paywall of the first key: `BillingClient(sandbox.paywall_id, sandbox.url, sandbox.api_key)`."""
+        return FIRST_PAYWALL
+
+    @property
     def api_key(self) -> str:
         """The first key."""
         return self.api_keys[0]
@@ -94,6 +101,7 @@ class Sandbox(Controls):
     async def _start(self, world: World) -> None:
         for key in self.api_keys:
             world.add_merchant(key)
+        world.furnish()
         deliveries = Deliveries(world, anywhere=self._deliver_anywhere)
         super().__init__(world, deliveries)
         self._runner = web.AppRunner(self._app(world), access_log=None, shutdown_timeout=1.0)
@@ -126,10 +134,12 @@ class Sandbox(Controls):
 
     def _app(self, world: World) -> web.Application:
         app = web.Application(client_max_size=MOST_UPLOAD, middlewares=[_envelopes])
-        api = Api(world, read_contract("montra"), HANDLERS, API_PREFIX)
-        app.router.add_route("*", API_PREFIX + "/{tail:.*}", api.handle)
+        paywall = PaywallApi(world, PAYWALL_PREFIX)
+        for path in PAYWALL_PATHS:
+            app.router.add_route("*", PAYWALL_PREFIX + path, paywall.handle)
+        app.router.add_route("*", API_PREFIX + "/{tail:.*}", MontraApi(world, API_PREFIX).handle)
         app.router.add_routes(control_routes(self))
-        app.router.add_routes(CheckoutPages(world).routes())
+        app.router.add_routes([*CheckoutPages(world).routes(), *PaywallPages(world).routes()])
         app.router.add_get("/", self._front)
         return app
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from .clock import LAST_MOMENT, Clock, to_text
 from .context import Context
 from .faults import Faults
 from .montra import timeline
+from .paywall import config as paywall_config
+from .paywall import purchases
 from .problems import invalid
 from .store import Store, new_id
+from .wire import dumps
+
+FIRST_PAYWALL = "pw_sandbox"
 
 
 class World:
@@ -24,6 +31,8 @@ class World:
         self.origin = ""
         self.changed = asyncio.Event()
         """Set after a commit: deliveries may be waiting."""
+        self.streams: list[dict[str, Any]] = []
+        """What the gateway's providers have streamed so far."""
 
     def add_merchant(self, api_key: str) -> str:
         """The merchant of a key, made when there is none."""
@@ -37,6 +46,39 @@ class World:
             )
         return merchant_id
 
+    def add_paywall(
+        self,
+        merchant_id: str,
+        fields: Mapping[str, Any],
+        *,
+        paywall_id: str | None = None,
+        webhook_url: str | None = None,
+        webhook_secret: str | None = None,
+    ) -> str:
+        """A paywall of an owner. Inside a transaction."""
+        made = paywall_id or new_id("pw")
+        self.store.insert(
+            "paywalls",
+            id=made,
+            merchant_id=merchant_id,
+            config=dumps(paywall_config.merged(None, fields)),
+            version=1,
+            webhook_url=webhook_url,
+            webhook_secret=webhook_secret,
+            created_at=to_text(self.clock.now()),
+        )
+        return made
+
+    def furnish(self) -> None:
+        """Give every owner without a paywall one to begin with. The first owner's is `pw_sandbox`."""
+        with self.store.transaction():
+            rows = self.store.all(
+                "SELECT id, rowid FROM merchants WHERE id NOT IN (SELECT merchant_id FROM paywalls) ORDER BY rowid"
+            )
+            for row in rows:
+                paywall_id = FIRST_PAYWALL if row["rowid"] == 1 else f"{FIRST_PAYWALL}_{row['rowid']}"
+                self.add_paywall(row["id"], paywall_config.DEMO, paywall_id=paywall_id)
+
     def merchant_of(self, api_key: str) -> str | None:
         found: str | None = self.store.value("SELECT id FROM merchants WHERE key_hash = ?", _hash(api_key))
         return found
@@ -44,11 +86,12 @@ class World:
     def catch_up(self) -> datetime:
         """Let happen what has come due by now; the now it was done for."""
         now = self.clock.now()
-        due = timeline.next_due(self.store)
-        if due is not None and due <= now:
-            with self.store.transaction():
-                timeline.catch_up(self.store, now, self.origin)
-            self.changed.set()
+        for service in (timeline, purchases):
+            due = service.next_due(self.store)
+            if due is not None and due <= now:
+                with self.store.transaction():
+                    service.catch_up(self.store, now, self.origin)
+                self.changed.set()
         return now
 
     def context(self, merchant_id: str, now: datetime) -> Context:
@@ -77,9 +120,11 @@ class World:
     def reset(self) -> None:
         """Forget everything but the keys; the clock shows the real time again."""
         self.faults.clear()
+        self.streams.clear()
         with self.store.transaction():
             self.store.reset()
             self.clock.reset()
+        self.furnish()
 
 
 def _hash(api_key: str) -> str:

@@ -1,7 +1,7 @@
-"""Run schemathesis against a sandbox of its own. Further arguments go to schemathesis.
+"""Run schemathesis against a sandbox of its own, for both services. Further arguments go to schemathesis.
 
-A merchant with some data is set up first, and its ids are put into the document as examples, so that not every
-generated request ends at "no such customer".
+Some data is set up first, and its ids are put into the documents as examples, so that not every generated request ends
+at "no such customer".
 """
 
 from __future__ import annotations
@@ -26,18 +26,29 @@ _CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 async def main(arguments: list[str]) -> int:
     async with Sandbox() as sandbox:
-        ids = await _furnish(sandbox)
-        document = _with_examples(read_contract("montra").document, ids)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "montra.json")
-            path.write_text(json.dumps(document), encoding="utf-8")
-            return await _schemathesis(sandbox, path, arguments)
+        montra = await _check("montra", sandbox.base_url, await _montra(sandbox), _bearer(sandbox.api_key), arguments)
+    async with Sandbox() as sandbox:
+        ids = await _paywall(sandbox)
+        headers = {"X-Api-Key": sandbox.api_key, **_bearer(ids.pop("access_token"))}
+        paywall = await _check("paywall", f"{sandbox.url}/api", ids, headers, arguments)
+    return montra or paywall
 
 
-async def _furnish(sandbox: Sandbox) -> dict[str, str]:
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def _check(name: str, url: str, ids: dict[str, str], headers: dict[str, str], arguments: list[str]) -> int:
+    document = _with_examples(read_contract(name).document, ids)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"{name}.json")
+        path.write_text(json.dumps(document), encoding="utf-8")
+        return await _schemathesis(url, headers, path, arguments)
+
+
+async def _montra(sandbox: Sandbox) -> dict[str, str]:
     """One of everything; the ids by parameter name."""
-    headers = {"Authorization": f"Bearer {sandbox.api_key}"}
-    async with aiohttp.ClientSession(headers=headers) as http:
+    async with aiohttp.ClientSession(headers=_bearer(sandbox.api_key)) as http:
 
         async def post(path: str, **body: Any) -> str:
             async with http.post(sandbox.base_url + path, json=body) as answer:
@@ -69,6 +80,33 @@ async def _furnish(sandbox: Sandbox) -> dict[str, str]:
         }
 
 
+async def _paywall(sandbox: Sandbox) -> dict[str, str]:
+    """A user with a purchase and a session; the ids by parameter name."""
+    base = f"{sandbox.url}/api/v1/paywall/{sandbox.paywall_id}"
+    async with aiohttp.ClientSession(headers={"X-Api-Key": sandbox.api_key}, raise_for_status=True) as http:
+        ada = {"email": "ada@example.com", "userMeta": {"userId": "ada"}}
+        async with http.post(f"{base}/start-checkout", json={**ada, "priceId": 101}) as answer:
+            page = (await answer.json())["checkoutUrl"]
+        async with http.post(page, data={"card": "4242424242424242", "action": "pay"}):
+            pass
+        async with http.post(f"{base}/auth/otp/send", json={"email": ada["email"]}):
+            pass
+        proof = {"email": ada["email"], "token": sandbox.mails()[0]["token"], "type": "email"}
+        async with http.post(f"{base}/auth/otp/verify", json=proof) as answer:
+            session = await answer.json()
+        [purchase] = sandbox.paywall_users(sandbox.paywall_id)[0]["purchases"]
+    return {
+        "paywall_id": sandbox.paywall_id,
+        "paywallId": sandbox.paywall_id,
+        "provider_id": "echo",
+        "priceId": "101",
+        "email": "ada@example.com",
+        "user_id": "ada",
+        "subscriptionId": purchase["id"],
+        "access_token": session["access_token"],
+    }
+
+
 def _with_examples(document: dict[str, Any], ids: dict[str, str]) -> dict[str, Any]:
     """The document with the ids that exist as examples of path parameters and body fields."""
     document = copy.deepcopy(document)
@@ -77,17 +115,17 @@ def _with_examples(document: dict[str, Any], ids: dict[str, str]) -> dict[str, A
         if parameter["name"] in ids:
             parameter["example"] = ids[parameter["name"]]
     for name, schema in components["schemas"].items():
-        if name.endswith(("Create", "Request", "Report")):
+        if name.endswith(("Create", "Request", "Report", "Change", "Withdrawal")):
             for field, rule in schema["properties"].items():
                 if field in ids:
                     schema["properties"][field] = {**rule, "examples": [ids[field]]}
     return document
 
 
-async def _schemathesis(sandbox: Sandbox, document: Path, arguments: list[str]) -> int:
+async def _schemathesis(url: str, headers: dict[str, str], document: Path, arguments: list[str]) -> int:
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(_CONFIG), "run", str(document)),
-        *("--url", sandbox.base_url, "--header", f"Authorization: Bearer {sandbox.api_key}"),
+        *("--url", url, *(part for one in headers.items() for part in ("--header", ": ".join(one)))),
         # One worker: Python 3.11's parser, which hypothesis uses to describe itself, is not safe in several threads.
         *("--max-examples", "40", "--seed", "1", "--workers", "1"),
         *arguments,

@@ -35,5 +35,5 @@ def http_problem(error: web.HTTPException) -> Problem:
     if error.status == 413:
         return Problem(413, "too_large", f"at most {MOST_UPLOAD} bytes")
     if error.status == 404:
-        return Problem(404, "unknown_route", "there is nothing here; the API is below /api/v1")
+        return Problem(404, "unknown_route", "there is nothing here; the APIs are below /api")
     return Problem(error.status, f"http_{error.status}", error.reason)

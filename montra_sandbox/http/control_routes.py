@@ -10,6 +10,14 @@ GET    /_sandbox/faults                   what is waiting; POST adds one, DELETE
 GET    /_sandbox/deliveries               webhooks and what became of them
 POST   /_sandbox/deliveries/{id}/replay   send one again
 GET    /_sandbox/transactions             payments that were tried
+
+POST   /_sandbox/paywalls                 a further paywall; GET and POST /_sandbox/paywalls/{id} show and change one
+POST   /_sandbox/paywalls/{id}/providers/{provider}   {"query_type"?, "mode"?, "enabled"?, "events"?, "pause"?, ...}
+GET    /_sandbox/paywalls/{id}/users      with balances and purchases
+POST   /_sandbox/purchases/{id}/refund    give the money back
+GET    /_sandbox/mails                    codes that would have been mailed
+GET    /_sandbox/tickets                  support tickets
+GET    /_sandbox/streams                  how far the gateway's streams have come
 """
 
 from __future__ import annotations
@@ -53,6 +61,12 @@ def control_routes(controls: Controls) -> list[web.RouteDef]:
     def set_subscription(request: web.Request, body: dict[str, Any]) -> Any:
         return _call(controls.set_subscription, request.match_info["id"], **body)
 
+    def set_paywall(request: web.Request, body: dict[str, Any]) -> Any:
+        return _call(controls.set_paywall, request.match_info["id"], **body)
+
+    def set_provider(request: web.Request, body: dict[str, Any]) -> Any:
+        return _call(controls.set_provider, request.match_info["id"], request.match_info["provider"], **body)
+
     routes: list[tuple[str, str, _Route]] = [
         ("GET", "/", lambda _, __: controls.overview()),
         ("POST", "/reset", lambda _, __: controls.reset()),
@@ -66,6 +80,15 @@ def control_routes(controls: Controls) -> list[web.RouteDef]:
         ("GET", "/deliveries", lambda _, __: controls.deliveries()),
         ("POST", "/deliveries/{id}/replay", replay),
         ("GET", "/transactions", lambda _, __: controls.transactions()),
+        ("POST", "/paywalls", lambda _, body: _call(controls.add_paywall, **body)),
+        ("GET", "/paywalls/{id}", lambda request, _: controls.paywall(request.match_info["id"])),
+        ("POST", "/paywalls/{id}", set_paywall),
+        ("POST", "/paywalls/{id}/providers/{provider}", set_provider),
+        ("GET", "/paywalls/{id}/users", lambda request, _: controls.paywall_users(request.match_info["id"])),
+        ("POST", "/purchases/{id}/refund", lambda request, _: controls.refund_purchase(request.match_info["id"])),
+        ("GET", "/mails", lambda _, __: controls.mails()),
+        ("GET", "/tickets", lambda _, __: controls.tickets()),
+        ("GET", "/streams", lambda _, __: controls.streams()),
     ]
     return [web.route(method, PREFIX + path, _handler(route)) for method, path, route in routes]
 

@@ -9,11 +9,13 @@ from aiohttp import web
 
 from ..faults import Fault
 from ..problems import Problem
-from .answers import respond_problem
 
 
 async def strike(
-    request: web.Request, fault: Fault, answer: Callable[[], Awaitable[web.Response]]
+    request: web.Request,
+    fault: Fault,
+    answer: Callable[[], Awaitable[web.StreamResponse]],
+    problem: Callable[[Problem], web.Response],
 ) -> web.StreamResponse:
     """Let a fault have its effect; `answer` handles the request, which some faults never let happen."""
     if fault.kind == "latency":
@@ -24,8 +26,10 @@ async def strike(
         return _hang_up(request)
     if fault.kind in ("status", "rate_limit"):
         await request.read()
-        return _fault_status(fault)
+        return _fault_status(fault, problem)
     response = await answer()
+    if not isinstance(response, web.Response):  # a stream: it is out already
+        return response
     if fault.kind == "drop_after":
         return _hang_up(request)
     if fault.kind == "drop_during_answer":
@@ -39,10 +43,9 @@ def _hang_up(request: web.Request) -> web.Response:
     return web.Response(status=500)
 
 
-def _fault_status(fault: Fault) -> web.Response:
+def _fault_status(fault: Fault, answer: Callable[[Problem], web.Response]) -> web.Response:
     code = "rate_limited" if fault.status == 429 else "injected_fault"
-    problem = Problem(fault.status, code, f"a fault was asked for: status {fault.status}")
-    response = respond_problem(problem)
+    response = answer(Problem(fault.status, code, f"a fault was asked for: status {fault.status}"))
     if fault.retry_after is not None:
         response.headers["Retry-After"] = str(fault.retry_after)
     return response

@@ -63,16 +63,27 @@ async def _read_limited(request: web.Request, most: int) -> bytes:
     return raw
 
 
-async def read_part(request: web.Request) -> UploadedPart:
+async def read_multipart(request: web.Request, operation: Operation) -> tuple[dict[str, str], tuple[UploadedPart, ...]]:
+    """The text fields, held against the operation's schema, and the files."""
     if request.content_type != "multipart/form-data":
         raise Problem(415, "unsupported_media_type", "send Content-Type: multipart/form-data")
     try:
         fields = await request.post()
     except (ValueError, AssertionError, RuntimeError, HttpProcessingError):
         raise invalid("the multipart body can't be read") from None
-    part = fields.get("file")
-    if len(fields) != 1 or not isinstance(part, web.FileField):
-        raise invalid("send one part, named `file`, with a file name")
-    with part.file:
-        content = part.file.read()
-    return UploadedPart(name=part.filename, type=part.content_type or "application/octet-stream", content=content)
+    texts = {name: value for name, value in fields.items() if isinstance(value, str)}
+    files = [(name, value) for name, value in fields.items() if isinstance(value, web.FileField)]
+    if operation.body is None:
+        if len(fields) != 1 or [name for name, _ in files] != ["file"]:
+            raise invalid("send one part, named `file`, with a file name")
+    else:
+        check(operation.body, texts, "body")
+        if any(name != "files" for name, _ in files) or len(files) + len(texts) != len(fields):
+            raise invalid("files: parts with a file name, named `files`")
+    return texts, tuple(_part(one) for _, one in files)
+
+
+def _part(field: web.FileField) -> UploadedPart:
+    with field.file:
+        content = field.file.read()
+    return UploadedPart(name=field.filename, type=field.content_type or "application/octet-stream", content=content)

@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 
 from ..clock import LAST_MOMENT, from_text, to_text
 from ..context import Bare, Context, Handler
+from ..periods import add_months
 from ..store import Row
 from ..wire import loads
-from .periods import add_months
 
 SETTLED_AFTER = timedelta(days=2)
 _FIRST = datetime.min.replace(tzinfo=timezone.utc)

@@ -8,10 +8,10 @@ from typing import Any
 
 from ..clock import from_text, to_text
 from ..context import Context
+from ..periods import add_months
 from ..store import Row
 from ..wire import decimal, decimal_text, loads
 from .invoices import add as add_invoice
-from .periods import add_months
 from .plans import Plan, price_of
 from .pricing import cents, discounted, tiered_charge, total, usage_charge
 from .usage import measure

@@ -9,8 +9,8 @@ import attrs
 
 from ..clock import from_text
 from ..context import Context
+from ..periods import period_at
 from ..store import Row
-from .periods import period_at
 from .pricing import total
 
 

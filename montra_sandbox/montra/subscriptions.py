@@ -6,11 +6,11 @@ from typing import Any
 
 from ..clock import from_text, to_text
 from ..context import Context, Handler
+from ..periods import period_at
 from ..problems import conflict, invalid
 from ..store import Row, new_id, pick
 from .billing import discount_end, invoice_period, record_mrr
 from .catalog import find_model
-from .periods import period_at
 from .plans import price_of
 from .pricing import prorate
 

@@ -12,9 +12,9 @@ from typing import TypeAlias
 
 from ..clock import from_text, to_text
 from ..context import Context
+from ..periods import period_at
 from ..store import Row, Store
 from .billing import invoice_period, plan_during, record_mrr
-from .periods import period_at
 from .plans import price_of
 from .subscriptions import RUNNING, announce, change_plan, find, resume, show_change
 
