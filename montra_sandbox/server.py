@@ -28,7 +28,8 @@ log = logging.getLogger("montra_sandbox")
 DEFAULT_API_KEY = "sk_test_sandbox"
 API_PREFIX = "/api/v1"
 PAYWALL_PREFIX = "/api"
-PAYWALL_PATHS = ("/v1/paywall/{tail:.*}", "/v1/api-gateway/{tail:.*}", "/v1/withdraw-tokens", "/paywall/{tail:.*}")
+_REST = "{rest:(?s:.*)}"  # whatever follows, line breaks included
+PAYWALL_PATHS = (f"/v1/paywall/{_REST}", f"/v1/api-gateway/{_REST}", "/v1/withdraw-tokens", f"/paywall/{_REST}")
 
 
 class Sandbox(Controls):
@@ -137,7 +138,7 @@ class Sandbox(Controls):
         paywall = PaywallApi(world, PAYWALL_PREFIX)
         for path in PAYWALL_PATHS:
             app.router.add_route("*", PAYWALL_PREFIX + path, paywall.handle)
-        app.router.add_route("*", API_PREFIX + "/{tail:.*}", MontraApi(world, API_PREFIX).handle)
+        app.router.add_route("*", f"{API_PREFIX}/{_REST}", MontraApi(world, API_PREFIX).handle)
         app.router.add_routes(control_routes(self))
         app.router.add_routes([*CheckoutPages(world).routes(), *PaywallPages(world).routes()])
         app.router.add_get("/", self._front)

@@ -30,8 +30,11 @@ async def main(arguments: list[str]) -> int:
     async with Sandbox() as sandbox:
         ids = await _paywall(sandbox)
         headers = {"X-Api-Key": sandbox.api_key, **_bearer(ids.pop("access_token"))}
-        paywall = await _check("paywall", f"{sandbox.url}/api", ids, headers, arguments)
-    return montra or paywall
+        base = f"{sandbox.url}/api"
+        ending = [f"--{{}}-operation-id={name}" for name in ("sign_out", "revoke_all")]  # they end the session
+        paywall = await _check("paywall", base, ids, headers, [one.format("exclude") for one in ending] + arguments)
+        ends = await _check("paywall", base, ids, headers, [one.format("include") for one in ending] + arguments)
+    return montra or paywall or ends
 
 
 def _bearer(token: str) -> dict[str, str]:
@@ -114,6 +117,8 @@ def _with_examples(document: dict[str, Any], ids: dict[str, str]) -> dict[str, A
     for parameter in components["parameters"].values():
         if parameter["name"] in ids:
             parameter["example"] = ids[parameter["name"]]
+        if parameter["name"] == "paywall_id":  # without it there is nothing but 404
+            parameter["schema"] = {"const": ids["paywall_id"]}
     for name, schema in components["schemas"].items():
         if name.endswith(("Create", "Request", "Report", "Change", "Withdrawal")):
             for field, rule in schema["properties"].items():

@@ -11,6 +11,7 @@ from yarl import URL
 
 from .errors import CallInfo, NetworkError
 from .retry import parse_retry_after
+from .streams import Stream
 
 REQUEST_ID = "x-request-id"
 
@@ -21,15 +22,19 @@ class Call:
 
     `path` is for people (messages, logs, hooks). `body` makes the payload anew for each try when it can't be bytes.
     `repeatable` says whether a second execution is harmless; when it is not, only what was never sent is tried again.
+    `single_use`: the body can be made only once.
+    `streams` hands the answer over as soon as its headers are here, its body unread.
     """
 
     method: str
     url: URL
     path: str
-    body: bytes | Callable[[], Any] | None = None
-    headers: Mapping[str, str] | None = None
+    body: bytes | Callable[[], Any] | None = attrs.field(default=None, repr=False)
+    headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
     idempotency_key: str | None = None
     repeatable: bool = True
+    single_use: bool = False
+    streams: bool = False
     attempts: int = 0
 
     def info(self) -> CallInfo:
@@ -43,12 +48,13 @@ class Call:
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """What came back, whatever its status."""
+    """What came back, whatever its status. A success of a call that streams has its body in `stream`."""
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = b""
     reason: str | None = None
+    stream: Stream | None = None
 
     @property
     def request_id(self) -> str | None:

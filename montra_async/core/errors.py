@@ -98,7 +98,7 @@ class NetworkError(_CallError):
         self.sent = sent
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__)
+        return rebuild, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
         return f"{self.problem} ({self.call})"
@@ -153,14 +153,14 @@ class ApiError(_CallError):
         self.retry_after = retry_after
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__)
+        return rebuild, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
         where = f"{self.call}, request {self.request_id}" if self.request_id else str(self.call)
         return f"{self.status} {self.code}: {self.message} ({where})"
 
 
-def _rebuild(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+def rebuild(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
     """Make an error again in another process: keyword-only arguments defeat the default pickling."""
     error = kind.__new__(kind, *args)
     error.args = args

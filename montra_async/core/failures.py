@@ -39,7 +39,7 @@ def network_error(error: BaseException, call: CallInfo, host: str) -> NetworkErr
     """The error to raise for `error`, with words that name the host but no query, header or credential."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return RequestTimeoutError(f"connecting to {host} timed out", call, sent=False, phase="connect")
-    if isinstance(error, asyncio.TimeoutError):
+    if isinstance(error, (asyncio.TimeoutError, TimeoutError)):  # two classes before Python 3.11
         return RequestTimeoutError(f"{host} stayed silent for the whole read time-out", call, phase="read")
     if isinstance(error, aiohttp.ClientSSLError):
         return NetworkError(f"no trusted TLS connection to {host}: {_reason(error)}", call, sent=False)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d+))?\s*(Z|z|[+-]\d\d:?\d\d)?)?", re.ASCII)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MILLISECONDS = 10**11  # as seconds, the year 5138
 
 
 def parse_moment(value: str) -> datetime:
@@ -30,6 +34,15 @@ def _parse_iso(value: str) -> datetime:
     day, time, fraction, zone = match.groups()
     zone = "+00:00" if zone in (None, "Z", "z") else zone if ":" in zone else f"{zone[:3]}:{zone[3:]}"
     return datetime.fromisoformat(f"{day}T{time or '00:00:00'}.{(fraction or '')[:6]:0<6}{zone}")
+
+
+def moment_of_number(value: int | Decimal) -> datetime:
+    """Seconds since 1970; from a number too large for that, milliseconds."""
+    seconds = float(value)
+    try:
+        return _EPOCH + timedelta(seconds=seconds / 1000 if abs(seconds) >= _MILLISECONDS else seconds)
+    except OverflowError:
+        raise ValueError("outside the calendar") from None
 
 
 def format_moment(value: datetime) -> str:

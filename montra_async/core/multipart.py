@@ -7,7 +7,7 @@ import hashlib
 import io
 import mimetypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import IO, Any, BinaryIO, TypeAlias, cast
 
 import aiohttp
@@ -22,6 +22,15 @@ FileSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview
 _FALLBACK_TYPE = "application/octet-stream"
 
 
+@attrs.frozen
+class Attachment:
+    """A file with what it is to be called. `name` and `content_type` are guessed when not given."""
+
+    file: FileSource = attrs.field(repr=False)
+    name: str | None = attrs.field(default=None, kw_only=True)
+    content_type: str | None = attrs.field(default=None, kw_only=True)
+
+
 @attrs.frozen(kw_only=True)
 class Upload:
     """`payload` makes the body of one try; without `rewindable` there is only one."""
@@ -30,29 +39,59 @@ class Upload:
     rewindable: bool
 
 
+@attrs.frozen(kw_only=True)
+class _Part:
+    """`make` gives the content; without `rewindable` it does so once."""
+
+    make: Callable[[str], payload.Payload]
+    rewindable: bool
+    filename: str
+    content_type: str
+
+
 async def multipart(
-    part_name: str, source: FileSource, name: str | None, content_type: str | None, *, boundary_seed: str
+    part_name: str,
+    files: Mapping[str, FileSource | Attachment],
+    fields: Mapping[str, str],
+    *,
+    boundary_seed: str,
 ) -> Upload:
-    """A multipart body with one file. The boundary follows from the seed, so that every try sends the same bytes.
+    """A multipart body: text fields, then files, each in a part called `part_name`.
+
+    The keys of `files` name them in errors. The boundary follows from the seed, so that every try sends the same bytes.
 
     Raises:
         InvalidArgumentError: no such file, or nothing that can be read.
     """
-    opened, guessed_name, rewindable = await _opener(part_name, source)
-    filename = name or guessed_name or "file"
-    kind = content_type or mimetypes.guess_type(filename)[0] or _FALLBACK_TYPE
-    if any(c in "\r\n\0" for c in filename + kind):
-        raise InvalidArgumentError("name" if name else part_name, "line breaks can't stand in a file name or type")
+    parts = [await _part(name, file) for name, file in files.items()]
     boundary = hashlib.sha256(boundary_seed.encode()).hexdigest()[:32]
 
     def body() -> aiohttp.MultipartWriter:
         writer = aiohttp.MultipartWriter("form-data", boundary=boundary)
-        part = opened(kind)
-        part.headers["Content-Disposition"] = f'form-data; name="{part_name}"; filename="{_quoted(filename)}"'
-        writer.append_payload(part)
+        for name, text in fields.items():
+            _append(writer, payload.StringPayload(text, content_type="text/plain; charset=utf-8"), f'name="{name}"')
+        for part in parts:
+            named = f'name="{part_name}"; filename="{_quoted(part.filename)}"'
+            _append(writer, part.make(part.content_type), named)
         return writer
 
-    return Upload(payload=body, rewindable=rewindable)
+    return Upload(payload=body, rewindable=all(part.rewindable for part in parts))
+
+
+async def _part(parameter: str, file: FileSource | Attachment) -> _Part:
+    given = file if isinstance(file, Attachment) else Attachment(file)
+    make, guessed_name, rewindable = await _opener(parameter, given.file)
+    filename = given.name or guessed_name or "file"
+    kind = given.content_type or mimetypes.guess_type(filename)[0] or _FALLBACK_TYPE
+    if any(c in "\r\n\0" for c in filename + kind):
+        where = "name" if given.name else parameter
+        raise InvalidArgumentError(where, "line breaks can't stand in a file name or type")
+    return _Part(make=make, rewindable=rewindable, filename=filename, content_type=kind)
+
+
+def _append(writer: aiohttp.MultipartWriter, part: payload.Payload, disposition: str) -> None:
+    part.headers["Content-Disposition"] = f"form-data; {disposition}"
+    writer.append_payload(part)
 
 
 def _quoted(filename: str) -> str:

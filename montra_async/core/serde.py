@@ -15,7 +15,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from .checks import exact_float
 from .jsontext import dumps
-from .moments import format_moment, parse_moment
+from .moments import format_moment, moment_of_number, parse_moment
 from .shapes import is_array, is_object
 
 T = TypeVar("T")
@@ -163,6 +163,8 @@ def _structure_flag(value: Any, _: Any) -> bool:
 def _structure_moment(value: Any, _: Any) -> datetime:
     if isinstance(value, datetime):
         return value
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+        return moment_of_number(value)
     if not isinstance(value, str):
         raise ValueError(f"an ISO 8601 moment was expected, not {type(value).__name__}")
     return parse_moment(value)

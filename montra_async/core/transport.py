@@ -8,15 +8,20 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
 
+import aiohttp
+from yarl import URL
+
 from .calls import Answer, Call, Outcome
 from .deadlines import Deadline
 from .errors import NetworkError, PoolTimeoutError, RequestTimeoutError
+from .failover import Failover
 from .failures import EXPECTED, dropped, may_retry, network_error, without_frames
 from .observer import Observer
 from .options import CallOptions, Connection, Hooks
 from .redaction import Secret, scrub
 from .retry import RETRY_STATUSES, next_pause
 from .sessions import LoopSession, Sessions
+from .streams import Stream
 
 _FOREVER = 1e9  # seconds; for a call without a total time-out
 _LARGE_BODY = 512 * 1024
@@ -39,6 +44,7 @@ class Transport:
         secrets: tuple[Secret, ...] = (),
         connection: Connection | None = None,
         hooks: Hooks | None = None,
+        failover: Failover | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._connection = connection or Connection()
@@ -47,6 +53,7 @@ class Transport:
         self._base_headers = headers if self._connection.session is not None else dict
         self._secrets = secrets
         self._observer = Observer(hooks or Hooks())
+        self._failover = failover
         self._draw = draw
 
     async def aclose(self) -> None:
@@ -83,47 +90,75 @@ class Transport:
             home = await self._sessions.here()
             call.attempts += 1
             outcome = Outcome(began=home.loop.time())
+            on_mirror = self._failover is not None and self._failover.on_mirror()
             self._observer.begins(call)
             try:
-                outcome.answer = await self._try(home, call, options)
+                outcome.answer = await self._try(home, call, options, on_mirror)
             except EXPECTED as error:
                 if isinstance(error, NetworkError):  # the pool is exhausted: waiting again would not help
                     raise
                 outcome.cause = without_frames(error)
-                outcome.failure = self._failure(error, call, home)
+                outcome.failure = self._failure(error, call, home, on_mirror)
             outcome.elapsed = home.loop.time() - outcome.began
             self._observer.ended(call, outcome)
 
-            pause = None if home.closed else self._pause(call, options, end - home.loop.time(), outcome)
+            if home.closed:
+                return outcome.result()
+            if self._failover is not None and self._failover.moves(call, outcome, on_mirror=on_mirror):
+                pause: float | None = 0.0
+            else:
+                pause = self._pause(call, options, end - home.loop.time(), outcome)
             if pause is None:
                 return outcome.result()
             self._observer.tries_again(call, outcome, pause)
             if pause:
                 await asyncio.sleep(pause)
 
-    async def _try(self, home: LoopSession, call: Call, options: CallOptions) -> Answer:
+    async def _try(self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool) -> Answer:
         if home.gate.locked():
             await self._wait_for_connection(home, call, options.timeout.pool)
         else:
             await home.gate.acquire()  # at once
+        stream = None
+        body = b""
         try:
-            response = await home.session.request(
-                call.method,
-                call.url,
-                data=_payload(call.body),
-                headers={**self._base_headers(), **options.headers, **(call.headers or {})},
-                timeout=options.client_timeout,
-                allow_redirects=False,
-                raise_for_status=False,  # whatever a session of the user's does by default
-            )
-            body = await response.read()
+            response = await self._request(home, call, options, on_mirror)
+            if call.streams and response.status < 300:
+                stream = Stream(response, call.info(), home.gate.release)
+            else:
+                body = await response.read()
         except RuntimeError:
             if not home.session.closed:
                 raise
             raise NetworkError("the client was closed before the call was sent", call.info(), sent=False) from None
         finally:
-            home.gate.release()
-        return Answer(status=response.status, headers=response.headers, body=body, reason=response.reason)
+            if stream is None:  # else it keeps its place until its end
+                home.gate.release()
+        return Answer(
+            status=response.status, headers=response.headers, body=body, reason=response.reason, stream=stream
+        )
+
+    async def _request(
+        self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool
+    ) -> aiohttp.ClientResponse:
+        """The answer's headers, from the service or its mirror."""
+        request = home.session.request(
+            call.method,
+            self._url(call, on_mirror),
+            data=_payload(call.body),
+            headers={**self._base_headers(), **options.headers, **(call.headers or {})},
+            timeout=options.client_timeout,
+            allow_redirects=False,
+            raise_for_status=False,  # whatever a session of the user's does by default
+        )
+        patience = None if self._failover is None else self._failover.patience(call, on_mirror=on_mirror)
+        if patience is None:
+            return await request
+        with Deadline(home.deadlines, home.loop.time() + patience):
+            return await request
+
+    def _url(self, call: Call, on_mirror: bool) -> URL:
+        return call.url if self._failover is None else self._failover.route(call.url, on_mirror=on_mirror)
 
     async def _wait_for_connection(self, home: LoopSession, call: Call, seconds: float | None) -> None:
         deadline = Deadline(home.deadlines, home.loop.time() + (seconds or _FOREVER))
@@ -135,8 +170,8 @@ class Transport:
             problem = f"no connection became free within {seconds:g} s: all {size} of the pool are in use"
             raise PoolTimeoutError(problem, call.info(), sent=call.attempts > 1, phase="pool") from None
 
-    def _failure(self, cause: BaseException, call: Call, home: LoopSession) -> NetworkError:
-        failure = network_error(cause, call.info(), call.url.authority)
+    def _failure(self, cause: BaseException, call: Call, home: LoopSession, on_mirror: bool) -> NetworkError:
+        failure = network_error(cause, call.info(), self._url(call, on_mirror).authority)
         if home.closed:
             return NetworkError("the client was closed during the call", call.info(), sent=failure.sent)
         return failure

@@ -10,7 +10,7 @@ import attrs
 from ..core import checks
 from ..core.checks import Number
 from ..core.errors import InvalidArgumentError
-from ..core.multipart import FileSource, multipart
+from ..core.multipart import Attachment, FileSource, multipart
 from ..core.serde import Model
 from ..core.shapes import is_sequence
 from . import envelope
@@ -104,9 +104,9 @@ class CheckoutLinksApi(Resource):
             InvalidArgumentError: no such file, or not something that can be read.
         """
         call = self._with_key(self._call("POST", "/files"), idempotency_key)
-        upload = await multipart("file", file, name, content_type, boundary_seed=call.idempotency_key or "")
-        call.body = upload.payload
-        call.repeatable = upload.rewindable
+        named = {"file": Attachment(file, name=name, content_type=content_type)}
+        upload = await multipart("file", named, {}, boundary_seed=call.idempotency_key or "")
+        call.body, call.single_use, call.repeatable = upload.payload, not upload.rewindable, upload.rewindable
         return await self._send(call, lambda answer, info: envelope.read_data(answer, info, UploadedFile))
 
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from yarl import URL
-
+from ..core.answers import json_of, text_of, words_for
 from ..core.calls import Answer
 from ..core.errors import ApiError, CallInfo, InvalidResponseError, error_class
-from ..core.jsontext import loads
 from ..core.serde import SerdeError, structure
 from ..core.shapes import is_object
 
 T = TypeVar("T")
-
-_KEPT = 64 * 1024
 
 
 def read(answer: Answer, call: CallInfo) -> dict[str, Any]:
@@ -25,7 +21,7 @@ def read(answer: Answer, call: CallInfo) -> dict[str, Any]:
     """
     if not 200 <= answer.status < 300:
         raise error_of(answer, call)
-    payload = _json(answer)
+    payload = json_of(answer)
     if not is_object(payload):
         raise unreadable(answer, call, "the body is not the JSON object that was expected")
     if payload.get("success") is False:
@@ -55,12 +51,12 @@ def unreadable(answer: Answer, call: CallInfo, problem: str) -> InvalidResponseE
 
 def error_of(answer: Answer, call: CallInfo) -> ApiError:
     """The error an answer stands for. Never fails: whatever the body is, the status decides the class."""
-    payload = _json(answer)
+    payload = json_of(answer)
     error = payload.get("error") if is_object(payload) else None
     fields: dict[str, Any] = error if is_object(error) else {"message": error}
     code, message = fields.get("code"), fields.get("message")
     return error_class(answer.status)(
-        message if isinstance(message, str) and message else _without_words(answer),
+        message if isinstance(message, str) and message else words_for(answer),
         code=code if isinstance(code, str) and code else f"http_{answer.status}",
         details=fields.get("details"),
         retry_after=answer.retry_after,
@@ -73,30 +69,5 @@ def _facts(answer: Answer, call: CallInfo) -> dict[str, Any]:
         "status": answer.status,
         "call": call,
         "request_id": answer.request_id,
-        "body": answer.body[:_KEPT].decode("utf-8", "replace"),
+        "body": text_of(answer),
     }
-
-
-def _json(answer: Answer) -> Any:
-    try:
-        return loads(answer.body)
-    except ValueError:
-        return None
-
-
-def _without_words(answer: Answer) -> str:
-    """A message for an answer that brought none of its own."""
-    reason = answer.reason or "error"
-    if 300 <= answer.status < 400:
-        return f"redirected to {_target(answer)}; redirects are not followed, check base_url"
-    if not answer.body:
-        return f"{reason} (empty body)"
-    kind = answer.headers.get("Content-Type", "unknown type").split(";")[0]
-    return f"{reason} (the body, {kind}, is not the service's: is base_url right, is a proxy in between?)"
-
-
-def _target(answer: Answer) -> str:
-    try:
-        return str(URL(answer.headers.get("Location", "")).origin())
-    except ValueError:
-        return "another address"

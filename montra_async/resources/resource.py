@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 from yarl import URL
 
+from ..core.answers import scrubbed
 from ..core.calls import Answer, Call
 from ..core.checks import idempotency_key as checked_key
 from ..core.errors import ApiError, CallInfo
 from ..core.jsontext import dumps
 from ..core.options import CallOptions
-from ..core.shapes import is_array, is_object
 from ..core.transport import Transport
 from . import envelope
 
@@ -77,20 +77,10 @@ class Resource:
         scrub = self._transport.scrub
         error.message, error.body = scrub(error.message), scrub(error.body)
         error.args = (error.message,)
-        error.details = _scrubbed(error.details, scrub)
+        error.details = scrubbed(error.details, scrub)
         return error
 
 
 def _expect_success(answer: Answer, call: CallInfo) -> None:
     if answer.body or not 200 <= answer.status < 300:
         envelope.read(answer, call)
-
-
-def _scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return scrub(value)
-    if is_object(value):
-        return {key: _scrubbed(one, scrub) for key, one in value.items()}
-    if is_array(value):
-        return [_scrubbed(one, scrub) for one in value]
-    return value

@@ -61,7 +61,8 @@ class PaywallApi(Api[PaywallContext]):
         return self._with_session(request, context)
 
     def scope(self, context: PaywallContext) -> str:
-        return f"paywall {context.paywall_id}"
+        asks = "owner" if context.owner else "anybody" if context.session_user is None else context.session_user["id"]
+        return f"paywall {context.paywall_id} {asks}"
 
     def success(self, result: Any) -> Any:
         return result
@@ -83,7 +84,12 @@ class PaywallApi(Api[PaywallContext]):
         if not paywall_id:
             raise invalid("paywall_id: required in the query")
         if request.method not in ("GET", "POST", "PUT", "PATCH", "DELETE"):
-            raise Problem(405, "method_not_allowed", "here: GET, POST", {"allowed": "DELETE, GET, PATCH, POST, PUT"})
+            raise Problem(
+                405,
+                "method_not_allowed",
+                "here: DELETE, GET, PATCH, POST, PUT",
+                {"allowed": "DELETE, GET, PATCH, POST, PUT"},
+            )
         return await serve_provider(request, rest, self._world, lambda: self.at_paywall(request, paywall_id))
 
     def _key_owner(self, request: web.Request) -> str | None:

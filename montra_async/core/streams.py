@@ -1,0 +1,68 @@
+"""The body of an answer, taken as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import aiohttp
+
+from .errors import CallInfo, NetworkError
+from .failures import EXPECTED, network_error, without_frames
+
+
+class Stream:
+    """An open answer. It holds its place in the pool until it was read to its end, or closed.
+
+    Nothing is read ahead of the consumer beyond aiohttp's buffer: who reads slowly makes the server wait.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, call: CallInfo, on_end: Callable[[], None]) -> None:
+        self._response = response
+        self._call = call
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self._ended = False
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Bytes as they arrive.
+
+        Raises:
+            NetworkError: the connection broke, or the stream was closed.
+        """
+        if self._ended and not self._response.content.at_eof():
+            raise NetworkError("the answer was closed before it was read", self._call)
+        whole = False
+        try:
+            while chunk := await self._response.content.readany():
+                yield chunk
+            whole = True
+        except EXPECTED as error:
+            raise network_error(without_frames(error), self._call, self._response.url.authority) from error
+        finally:
+            self._end(drop=not whole)
+
+    def close(self) -> None:
+        """Let go of the connection; what has not been read is lost. Safe to call twice."""
+        self._end(drop=True)
+
+    def _end(self, *, drop: bool) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        _let_go(self._response, self._on_end, drop)
+
+    def __del__(self) -> None:
+        if not getattr(self, "_ended", True):
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the connection with it
+                self._loop.call_soon_threadsafe(_let_go, self._response, self._on_end, True)
+
+
+def _let_go(response: Any, on_end: Callable[[], None], drop: bool) -> None:
+    if drop:
+        response.close()
+    else:
+        response.release()
+    on_end()

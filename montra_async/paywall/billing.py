@@ -1,0 +1,62 @@
+"""`BillingClient`: what a server does for the users of a paywall."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ..core import checks
+from ..core.redaction import Secret
+from .acting import Kept, checked_identity
+from .auth import AuthClient
+from .catalog import CatalogCalls
+from .errors import preconditions
+from .identity import Identity
+from .purchases import PurchaseCalls
+from .service import ClientSettings
+from .support import SupportCalls
+from .tokens import TokenCalls
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
+    """Checkout, prices, access, tokens, tickets of one paywall.
+
+    Make one client and keep it: it pools connections and works on every event loop. Act for a user through
+    `billing.for_user(email=..., user_id=...)`, a cheap view; one client serves any number of users at once.
+
+    Args:
+        paywall_id: the environment's `PAYWALL_ID` when not given.
+        api_origin: the paywall's own domain, e.g. `https://pay.example.com`; else the environment's `PAYWALL_ORIGIN`.
+        api_key: server key `sk_...`; else the environment's `MONETIZE_API_KEY`. Not every call needs one.
+        identity: whom to act for where no view says otherwise.
+        auth: the session of the user to act for.
+        accept_language: language of labels, where a call names none.
+        settings: see `ClientSettings`.
+
+    Raises:
+        PaywallError: `invalid_config`, `invalid_argument`, `apikey_in_browser`.
+    """
+
+    def __init__(
+        self,
+        paywall_id: str | None = None,
+        api_origin: str | None = None,
+        api_key: str | None = None,
+        *,
+        identity: Identity | None = None,
+        auth: AuthClient | None = None,
+        accept_language: str | None = None,
+        **settings: Unpack[ClientSettings],
+    ) -> None:
+        key = Secret((api_key if api_key is not None else os.environ.get("MONETIZE_API_KEY", "")).strip())
+        del api_key  # error reporters print the local variables of a traceback's frames
+        self._key = key if key.reveal() else None
+        self._open(paywall_id, api_origin, self._key, settings)
+        with preconditions():
+            self._accept_language = checks.optional_text("accept_language", accept_language)
+        self._identity = checked_identity(identity)
+        self._auth = auth
+        self._kept = Kept()

@@ -1,0 +1,310 @@
+"""`ApiGatewayClient`: calls of AI providers that the paywall service meters, streamed."""
+
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+import codecs
+import copy
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+from yarl import URL
+
+from ..core import checks
+from ..core.calls import Answer, Call
+from ..core.errors import InvalidArgumentError, NetworkError
+from ..core.jsontext import dumps, loads
+from ..core.options import CallOptions, Timeout, check_headers
+from ..core.streams import Stream
+from .answers import error_of, quota_error
+from .auth import AuthClient
+from .billing import BillingClient
+from .errors import PaywallError, of_network, preconditions
+from .models import AuthSession
+from .service import ClientSettings, PaywallClient, with_header
+from .sse import EventReader, LineReader, ServerSentEvent
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+QUERY_TYPE = "X-Query-Type"
+_OURS = frozenset({"x-sdk-version", "x-paywall-id", "x-user-id", "x-api-key"})
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+
+
+class ApiGatewayClient(PaywallClient):
+    """Calls providers through the paywall's gateway, which charges the user one credit per call.
+
+    A server that holds the provider's own key does better to call the provider itself and charge afterwards, by
+    `billing.for_user(...).metered(...)`: then a failed answer costs nothing.
+
+    Args:
+        paywall_id: the environment's `PAYWALL_ID` when not given.
+        api_origin: the paywall's own domain; else the environment's `PAYWALL_ORIGIN`.
+        user_id: whom to charge, where there is no session.
+        auth: the session of the user to charge.
+        billing: share this client's connections, and keep the balances it remembers right.
+        settings: see `ClientSettings`; not together with `billing`.
+
+    Raises:
+        PaywallError: `invalid_config`, `invalid_argument`.
+    """
+
+    def __init__(
+        self,
+        paywall_id: str | None = None,
+        api_origin: str | None = None,
+        *,
+        user_id: str | None = None,
+        auth: AuthClient | None = None,
+        billing: BillingClient | None = None,
+        **settings: Unpack[ClientSettings],
+    ) -> None:
+        self._billing = billing
+        if billing is None:
+            self._open(paywall_id, api_origin, None, settings)
+        elif paywall_id is not None or api_origin is not None or settings:
+            settings.pop("proxy", None)
+            raise PaywallError(
+                "invalid_config", "billing= brings paywall, origin and settings with it: give one or the other"
+            )
+        else:
+            self._place, self._options = billing._place, billing._options
+            auth = auth or billing._auth
+            user_id = user_id or billing._identity.user_id
+        self._act_for(user_id, auth)
+
+    def for_user(self, *, user_id: str | None = None, auth: AuthClient | None = None) -> Self:
+        """The same client charging this user: a cheap view on the same connections.
+
+        Args:
+            user_id: your own id of the user.
+            auth: the user's session, used instead where there is one.
+        """
+        view = copy.copy(self)
+        view._act_for(user_id, auth)
+        return view
+
+    def _act_for(self, user_id: str | None, auth: AuthClient | None) -> None:
+        with preconditions():
+            self._user_id = checks.optional_text("user_id", user_id)
+        self._auth = auth
+
+    async def call(
+        self,
+        provider_id: str,
+        path: str = "",
+        *,
+        method: str = "POST",
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> GatewayResponse:
+        """Call a provider (`/api/v1/api-gateway/{provider_id}/{path}`); its answer, as soon as it begins.
+
+            async with await gateway.call("openai", "v1/chat/completions", body={...}) as answer:
+                async for event in answer.iter_sse():
+                    ...
+
+        Waits for the answer as long as it takes. Sent once: it may have been charged. Only a call that surely did not
+        reach the service is tried again, and one whose token was refused.
+
+        Args:
+            provider_id: a provider of the paywall.
+            path: what follows it, with its query if it has one.
+            method: GET, POST, PUT, PATCH or DELETE.
+            body: bytes, str, an async iterable of bytes, or anything that JSON can hold.
+            headers: added to the client's own, which they can't replace.
+
+        Raises:
+            QuotaExceededError: the user has no credit left.
+            PaywallError: the service's code or the provider's, e.g. `provider-disabled`.
+        """
+        call = self._gateway_call(provider_id, path, method, body, headers)
+        session = None if self._auth is None else await self._auth.get_session()
+        if session is None and self._user_id is not None:
+            with_header(call, "X-User-ID", self._user_id)
+        answer = await self._answer(call, None if session is None else self._auth)
+        if answer.stream is None:
+            error = quota_error(answer, call.info()) if answer.status == 402 else error_of(answer, call.info(), {})
+            raise self._without_secrets(error, call)
+        self._note(answer, session)
+        return GatewayResponse(answer, answer.stream, call.path)
+
+    def _gateway_call(
+        self, provider_id: str, path: str, method: str, body: Any, headers: Mapping[str, str] | None
+    ) -> Call:
+        with preconditions():
+            if method not in _METHODS:
+                raise InvalidArgumentError("method", f"one of {', '.join(sorted(_METHODS))}, not {method!r}")
+            shown = f"/api/v1/api-gateway/{checks.segment('provider_id', provider_id)}"
+            below, _, query = path.lstrip("/").partition("?")
+            if any(part in (".", "..") for part in below.split("/")):
+                raise InvalidArgumentError("path", "`.` and `..` would lead elsewhere")
+            if below:
+                shown = f"{shown}/{URL.build(path='/' + below).raw_path[1:]}"
+            asked = checks.query(paywall_id=self._place.paywall_id)
+            more = f"&{URL.build(query_string=query).raw_query_string}" if query else ""
+            call = Call(
+                method=method,
+                path=shown,
+                url=URL(f"{self._place.origin}{shown}{asked}{more}", encoded=True),
+                repeatable=False,
+                streams=True,
+            )
+            call.headers = self._headers(headers or {})
+            _put_body(call, body)
+        return call
+
+    @staticmethod
+    def _headers(given: Mapping[str, str]) -> dict[str, str]:
+        kinds = {name: value for name, value in given.items() if name.lower() == "content-type"}
+        rest = {name: value for name, value in given.items() if name not in kinds}
+        if refused := [name for name in rest if name.lower() in _OURS]:
+            raise InvalidArgumentError("headers", f"{refused[0]} is set by the client")
+        return {**check_headers(rest), **kinds}
+
+    @property
+    def _call_options(self) -> CallOptions:
+        """No time-out but the ones for a connection."""
+        timeout = self._options.timeout
+        patient = Timeout(total=None, read=None, connect=timeout.connect, pool=timeout.pool)
+        return attrs.evolve(self._options, timeout=patient)
+
+    def _note(self, answer: Answer, session: AuthSession | None) -> None:
+        """Keep right what the billing client remembers of the balances."""
+        if self._billing is not None and session is not None and session.user is not None:
+            self._billing._charged(session.user.id, answer.headers.get(QUERY_TYPE))
+
+
+class GatewayResponse:
+    """A provider's answer, read as it comes. Nothing is read ahead: a slow reader makes the provider wait.
+
+    Leave it by `async with`, read it to its end, or `aclose()` it; until then it holds a connection of the pool. Its
+    body can be read once.
+
+    Attributes:
+        status: HTTP status, 2xx.
+        headers: of the answer.
+        query_type: what was charged.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    query_type: str | None
+
+    def __init__(self, answer: Answer, stream: Stream, path: str) -> None:
+        self.status = answer.status
+        self.headers = answer.headers
+        self.query_type = answer.headers.get(QUERY_TYPE)
+        self._stream = stream
+        self._path = path
+
+    async def iter_chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body as it arrives.
+
+        Raises:
+            PaywallError: `network_error` when the connection breaks.
+        """
+        chunks = self._stream.chunks()
+        try:
+            async for chunk in chunks:
+                yield chunk
+        except NetworkError as error:
+            raise of_network(error) from error
+        finally:
+            await chunks.aclose()
+
+    async def iter_lines(self) -> AsyncGenerator[str, None]:
+        """The body as lines of text, without their ends."""
+        reader = LineReader(self._encoding())
+        chunks = self.iter_chunks()
+        try:
+            async for chunk in chunks:
+                for line in self._lines(reader, chunk):
+                    yield line
+            for line in self._lines(reader, b"", end=True):
+                yield line
+        finally:
+            await chunks.aclose()
+
+    async def iter_sse(self) -> AsyncGenerator[ServerSentEvent, None]:
+        """The body as server-sent events. A half event at the end of the stream is none."""
+        reader = EventReader()
+        lines = self.iter_lines()
+        try:
+            async for line in lines:
+                if (event := reader.feed(line)) is not None:
+                    yield event
+        finally:
+            await lines.aclose()
+
+    async def read(self) -> bytes:
+        """The whole body."""
+        return b"".join([chunk async for chunk in self.iter_chunks()])
+
+    async def text(self) -> str:
+        """The whole body as text."""
+        return (await self.read()).decode(self._encoding(), "replace")
+
+    async def json(self) -> Any:
+        """The whole body as JSON; numbers with a fraction are `Decimal`.
+
+        Raises:
+            PaywallError: `invalid_response` when it is none.
+        """
+        content = await self.read()
+        try:
+            return loads(content)
+        except ValueError:
+            raise self._invalid("the provider's answer is not JSON") from None
+
+    async def aclose(self) -> None:
+        """Let go of the connection; what has not been read is lost."""
+        self._stream.close()
+
+    async def __aenter__(self) -> GatewayResponse:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+
+    def __repr__(self) -> str:
+        return f"<GatewayResponse {self.status} of {self._path}>"
+
+    def _lines(self, reader: LineReader, chunk: bytes, *, end: bool = False) -> list[str]:
+        try:
+            return reader.feed(chunk, end=end)
+        except ValueError as error:
+            raise self._invalid(str(error)) from None
+
+    def _invalid(self, problem: str) -> PaywallError:
+        return PaywallError("invalid_response", f"{problem} ({self._path})", status=self.status, sent=True)
+
+    def _encoding(self) -> str:
+        _, _, charset = self.headers.get("Content-Type", "").partition("charset=")
+        try:
+            return codecs.lookup(charset.split(";")[0].strip("\"' ")).name
+        except LookupError:
+            return "utf-8"
+
+
+def _put_body(call: Call, body: Any) -> None:
+    """Bytes, text and streams as they are, everything else as JSON."""
+    if body is None:
+        return
+    kind = "application/json"
+    if isinstance(body, (bytes, bytearray)):
+        call.body, kind = bytes(body), "application/octet-stream"
+    elif isinstance(body, str):
+        call.body, kind = body.encode(), "text/plain; charset=utf-8"
+    elif isinstance(body, AsyncIterable):
+        pieces = cast("AsyncIterable[bytes]", body)
+        call.body, call.single_use, kind = (lambda: pieces), True, "application/octet-stream"
+    else:
+        call.body = dumps(body)
+    if not any(name.lower() == "content-type" for name in call.headers or {}):
+        call.headers = {**(call.headers or {}), "Content-Type": kind}

@@ -1,0 +1,181 @@
+"""Checkout, the customer portal, purchases and their cancellation."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..core import checks
+from .acting import Acting
+from .answers import NO_PORTAL, NOT_ON_PAYWALL, read
+from .errors import preconditions
+from .models import CanceledSubscription, CheckoutResult, Purchase
+
+
+class PurchaseCalls(Acting):
+    async def create_checkout(
+        self,
+        price_id: str | int,
+        *,
+        success_url: str | None = None,
+        error_url: str | None = None,
+        shop_url: str | None = None,
+        product_name: str | None = None,
+        trial_days: int | None = None,
+        offer_id: str | int | None = None,
+        local_currency: str | None = None,
+        experiment_id: str | None = None,
+        variant_key: str | None = None,
+        ignore_active_purchase: bool = False,
+        idempotency_key: str | None = None,
+    ) -> CheckoutResult:
+        """Begin a checkout for the user (`POST /api/v1/paywall/{id}/start-checkout`). Needs the user's email address.
+
+        Send the payer to the result's `url`. Callers that ask for the same at the same time share one checkout; the
+        request is retried under its idempotency key.
+
+        Args:
+            price_id: one of `get_prices()`.
+            success_url: where the payer goes after paying.
+            error_url: where the payer goes when it failed.
+            shop_url: where "back to the shop" leads.
+            product_name: shown to the payer instead of the price's label.
+            trial_days: days without payment, instead of the price's.
+            offer_id: one of the paywall's offers.
+            local_currency: currency to charge in, where the acquirer can.
+            experiment_id, variant_key: which variant of an experiment the payer saw.
+            ignore_active_purchase: sell again to someone who has an active purchase.
+            idempotency_key: your own key; one is made when you give none. The same key gives the same checkout.
+
+        Raises:
+            PaywallError: `identity_required`, `already_purchased`, or the service's code for an unknown price.
+        """
+        email = self._require_email()
+        with preconditions():
+            key = None if idempotency_key is None else checks.idempotency_key(idempotency_key)
+            body = {
+                "email": email,
+                "priceId": _number_or_text("price_id", price_id),
+                "offerId": None if offer_id is None else _number_or_text("offer_id", offer_id),
+                "successUrl": checks.optional_text("success_url", success_url),
+                "errorUrl": checks.optional_text("error_url", error_url),
+                "shopUrl": checks.optional_text("shop_url", shop_url),
+                "productName": checks.optional_text("product_name", product_name),
+                "trial_days": checks.optional_whole("trial_days", trial_days),
+                "ignoreActivePurchase": checks.optional_flag("ignore_active_purchase", ignore_active_purchase) or None,
+                "userMeta": self._user_meta(),
+                "localCurrency": checks.optional_text("local_currency", local_currency),
+                "visitorId": self._identity.anonymous_id,
+                "experimentId": checks.optional_text("experiment_id", experiment_id),
+                "variantKey": checks.optional_text("variant_key", variant_key),
+            }
+        call = self._json_call(f"{self._place.paywall}/start-checkout", body, key=key or _uuid4())
+        wanted = ("checkout", self._identity, key, call.body)
+        return await self._kept.flights.join(
+            wanted,
+            lambda: self._send(self._with_key(call), lambda answer, info: read(answer, info, CheckoutResult)),
+        )
+
+    async def get_customer_portal_url(
+        self, *, return_url: str | None = None, idempotency_key: str | None = None
+    ) -> str:
+        """Where the user manages purchases and cards (`POST /api/v1/paywall/{id}/get-customer-portal`).
+
+        Args:
+            return_url: where the portal's "back" leads.
+            idempotency_key: makes the call one that is retried.
+
+        Raises:
+            PaywallError: `identity_required`; `forbidden` when there is nothing to manage, or no portal (Freemius).
+        """
+        signer = await self._session()
+        with preconditions():
+            body: dict[str, Any] = {"returnUrl": checks.optional_text("return_url", return_url)}
+        if signer is None:
+            identity = self._require_identity() if self._key is not None else None
+            email = identity.email if identity is not None else self._require_email()
+            body |= {"email": email, "userMeta": self._user_meta()}
+        call = self._json_call(f"{self._place.paywall}/get-customer-portal", body, key=idempotency_key)
+        if signer is None:
+            self._with_key(call)
+        return await self._send(
+            call, lambda answer, info: read(answer, info, str, within="url"), NO_PORTAL, signer=signer
+        )
+
+    async def list_purchases(self) -> list[Purchase]:
+        """Everything the user has bought (`GET /api/v1/paywall/{id}/user`), by session, or with key and identity.
+
+        Raises:
+            PaywallError: `apikey_required`, `identity_required`; `identity_not_on_paywall` for somebody the paywall has
+                never seen.
+        """
+        signer = await self._session()
+        query = ""
+        if signer is None:
+            self._require_key()
+            identity = self._require_identity()
+            query = checks.query(email=identity.email, user_id=identity.user_id)
+        call = self._call("GET", f"{self._place.paywall}/user", query)
+        if signer is None:
+            self._with_key(call)
+        return await self._send(
+            call,
+            lambda answer, info: read(answer, info, list[Purchase], within="purchases"),
+            NOT_ON_PAYWALL,
+            signer=signer,
+        )
+
+    async def cancel_subscription(
+        self, subscription_id: str, reason: str, *, idempotency_key: str | None = None
+    ) -> CanceledSubscription:
+        """End a subscription at the end of its period (`POST /api/paywall/cancel-subscription`).
+
+        Sent once: it is tried again only when it surely did not reach the service, unless you give a key.
+
+        Args:
+            subscription_id: id of a `Purchase`.
+            reason: why; the service insists.
+            idempotency_key: makes the call one that is retried.
+
+        Raises:
+            PaywallError: `apikey_required`, `identity_required`, `identity_not_on_paywall`.
+        """
+        signer = await self._session()
+        with preconditions():
+            body: dict[str, Any] = {
+                "subscriptionId": checks.text("subscription_id", subscription_id),
+                "paywallId": self._place.paywall_id,
+                "cancellationReason": checks.text("reason", reason),
+            }
+        if signer is None:
+            self._require_key()
+            identity = self._require_identity()
+            body |= {"email": identity.email, "userId": identity.user_id}
+        call = self._json_call("/api/paywall/cancel-subscription", body, key=idempotency_key)
+        if signer is None:
+            self._with_key(call)
+        result = await self._send(
+            call,
+            lambda answer, info: read(answer, info, CanceledSubscription, within="subscription"),
+            NOT_ON_PAYWALL,
+            signer=signer,
+        )
+        self._kept.users.drop(await self._who())
+        return result
+
+
+def _number_or_text(parameter: str, value: str | int) -> int | str:
+    """The wire has numbers, ids made of other things stay text."""
+    if isinstance(value, int):
+        return checks.whole(parameter, value)
+    wanted = checks.text(parameter, value).strip()
+    return int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 16 else wanted
+
+
+def _uuid4() -> str:
+    """A random UUID; the module `uuid` costs more to import than it is worth here."""
+    raw = bytearray(os.urandom(16))
+    raw[6] = raw[6] & 0x0F | 0x40
+    raw[8] = raw[8] & 0x3F | 0x80
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,312 @@
+"""What the three clients of the paywall service share: one paywall, its address, its connections, its words."""
+
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from ssl import SSLContext
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from .._version import __version__
+from ..core import checks
+from ..core.answers import scrubbed
+from ..core.calls import Answer, Call
+from ..core.checks import idempotency_key as checked_key
+from ..core.errors import CallInfo, NetworkError
+from ..core.failover import Failover, edge_of
+from ..core.jsontext import dumps
+from ..core.options import CallOptions, Connection, Hook, Hooks, Timeout, as_timeout
+from ..core.origin import parse_base_url
+from ..core.redaction import Secret, scrub
+from ..core.transport import Transport
+from .answers import error_of
+from .errors import PaywallError, of_network, preconditions
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
+
+SDK_VERSION = f"python-{__version__}"
+_NOTHING: Mapping[int, str] = {}
+_JSON = {"Content-Type": "application/json"}
+_SECRET = ("Authorization", "X-Api-Key")
+
+
+class ClientSettings(TypedDict, total=False):
+    """Settings that every client of the paywall service takes, all of them optional.
+
+    Attributes:
+        timeout: seconds for a whole call with all its tries, or a `Timeout`; 60 by default.
+        max_attempts: tries per call, 3 by default; 1 for no retries.
+        pool_size: connections, and so calls, at the same time per event loop; 100 by default, further ones wait.
+        headers: sent with every call, in addition to the client's own.
+        session: your own aiohttp session, used on its own event loop, and closed by you.
+        connector: your own aiohttp connector, or better a function that makes one for each event loop.
+        proxy: address of an HTTP proxy.
+        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates.
+        trace_configs: aiohttp's tracing.
+        on_request, on_response, on_retry: functions that are told about each try with a `CallEvent`.
+        capabilities: what your application can do beyond the ordinary, sent as `X-SDK-Capabilities`.
+        edge_fallback: False for no mirror, or the origin of another mirror than `https://edge.<host>`.
+        allow_insecure_http: allow a plain `http://` origin that is not this machine. Keys travel in clear.
+        allow_insecure_browser_usage: allow a server key in a browser's Python.
+    """
+
+    timeout: float | Timeout
+    max_attempts: int
+    pool_size: int
+    headers: Mapping[str, str]
+    session: aiohttp.ClientSession
+    connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector]
+    proxy: str
+    ssl: SSLContext | aiohttp.Fingerprint | bool
+    trace_configs: Iterable[aiohttp.TraceConfig]
+    on_request: Hook
+    on_response: Hook
+    on_retry: Hook
+    capabilities: Iterable[str]
+    edge_fallback: bool | str
+    allow_insecure_http: bool
+    allow_insecure_browser_usage: bool
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """One paywall and the connections to it. Shared by all views, and by clients made from another client."""
+
+    paywall_id: str
+    origin: URL
+    transport: Transport
+
+    @property
+    def paywall(self) -> str:
+        """Path of the paywall's own endpoints."""
+        return f"/api/v1/paywall/{quote(self.paywall_id, safe='')}"
+
+
+class Signer(Protocol):
+    """Gives out access tokens: an `AuthClient`."""
+
+    async def _token(self) -> Secret:
+        """A token that is good for another minute, refreshed when needed."""
+        ...
+
+    async def _another_token(self, refused: Secret) -> Secret | None:
+        """A token other than the one that was refused; None when there is none to be had."""
+        ...
+
+
+class PaywallClient:
+    """Base of the clients: sends calls of one paywall. A view shares everything but what it was made for."""
+
+    _place: Place
+    _options: CallOptions
+
+    def with_options(
+        self,
+        *,
+        timeout: float | Timeout | None = None,
+        max_attempts: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Self:
+        """The same client with other settings for the calls made through it: a cheap view on the same connections."""
+        view = copy.copy(self)
+        with preconditions():
+            view._options = self._options.but(timeout, max_attempts, headers)
+        return view
+
+    async def aclose(self) -> None:
+        """Close the connections. Calls that are under way fail; a later call opens new connections."""
+        await self._place.transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._place.paywall_id} at {self._place.origin}>"
+
+    def _open(
+        self,
+        paywall_id: str | None,
+        api_origin: str | None,
+        key: Secret | None,
+        settings: ClientSettings,
+    ) -> None:
+        """Set up the connections of a client that shares nobody's."""
+        proxy = Secret(settings.pop("proxy")) if "proxy" in settings else None
+        with preconditions():
+            paywall_id = paywall_id or os.environ.get("PAYWALL_ID", "").strip()
+            origin = (api_origin or os.environ.get("PAYWALL_ORIGIN", "")).strip()
+            if not paywall_id:
+                raise PaywallError("invalid_config", "no paywall: pass paywall_id=..., or set PAYWALL_ID")
+            if not origin:
+                problem = "no origin: pass api_origin='https://<your paywall's domain>', or set PAYWALL_ORIGIN"
+                raise PaywallError("invalid_config", problem)
+            _check_key(key, settings)
+            checks.segment("paywall_id", paywall_id)
+            base = parse_base_url("api_origin", origin, allow_insecure_http=settings.get("allow_insecure_http", False))
+            if base.path not in ("", "/"):
+                raise PaywallError(
+                    "invalid_config", "api_origin: only scheme, host and port, e.g. https://pay.example.com"
+                )
+            self._options = _options(settings)
+            self._place = Place(
+                paywall_id=paywall_id,
+                origin=base.origin(),
+                transport=_transport(paywall_id, base.origin(), key, proxy, settings),
+            )
+
+    # Calls
+
+    def _call(self, method: str, path: str, query: str = "") -> Call:
+        """A call of the endpoint `path`. Only what is read may be repeated freely."""
+        url = URL(f"{self._place.origin}{path}{query}", encoded=True)
+        return Call(method=method, path=path, url=url, repeatable=method == "GET")
+
+    def _json_call(self, path: str, body: Mapping[str, Any], *, key: str | None = None) -> Call:
+        """A POST. `key` makes it repeatable."""
+        call = self._call("POST", path)
+        with preconditions():
+            call.body = dumps({name: value for name, value in body.items() if value is not None})
+            call.headers = _JSON
+            return self._keyed(call, key)
+
+    def _keyed(self, call: Call, key: str | None) -> Call:
+        if key is not None:
+            call.idempotency_key = checked_key(key)
+            call.headers = {**(call.headers or {}), "Idempotency-Key": call.idempotency_key}
+            call.repeatable = True
+        return call
+
+    async def _send(
+        self,
+        call: Call,
+        read: Callable[[Answer, CallInfo], T],
+        by_status: Mapping[int, str] = _NOTHING,
+        *,
+        signer: Signer | None = None,
+    ) -> T:
+        """Send and read; every failure becomes a PaywallError without secrets."""
+        answer = await self._answer(call, signer)
+        info = call.info()
+        try:
+            if not 200 <= answer.status < 300:
+                raise error_of(answer, info, by_status)
+            return read(answer, info)
+        except PaywallError as error:
+            raise self._without_secrets(error, call) from None
+
+    async def _answer(self, call: Call, signer: Signer | None = None) -> Answer:
+        """Whatever came back. A token that is refused is renewed once, and the call made again: it was not executed."""
+        if signer is None:
+            return await self._once(call)
+        token = await signer._token()
+        answer = await self._once(with_header(call, "Authorization", f"Bearer {token.reveal()}"))
+        if answer.status != 401 or call.single_use:
+            return answer
+        another = await signer._another_token(token)
+        if another is None:
+            return answer
+        return await self._once(with_header(call, "Authorization", f"Bearer {another.reveal()}"))
+
+    async def _once(self, call: Call) -> Answer:
+        try:
+            with preconditions():
+                return await self._place.transport.send(call, self._call_options)
+        except NetworkError as error:
+            raise of_network(error) from error
+
+    @property
+    def _call_options(self) -> CallOptions:
+        return self._options
+
+    def _without_secrets(self, error: PaywallError, call: Call) -> PaywallError:
+        """A service may quote the key or token it refused."""
+        sent = (call.headers or {}).items()
+        used = [Secret(value.removeprefix("Bearer ")) for name, value in sent if name in _SECRET]
+
+        def clean(text: str) -> str:
+            return scrub(self._place.transport.scrub(text), *used)
+
+        error.message, error.body = clean(error.message), scrubbed(error.body, clean)
+        error.args = (error.code, error.message)
+        return error
+
+
+def with_header(call: Call, name: str, value: str) -> Call:
+    call.headers = {**(call.headers or {}), name: value}
+    return call
+
+
+def _check_key(key: Secret | None, settings: ClientSettings) -> None:
+    if key is None:
+        return
+    if not key.reveal().isascii() or not key.reveal().isprintable() or " " in key.reveal():
+        problem = "the API key holds characters that no key has; was it copied whole, and nothing else?"
+        raise PaywallError("invalid_config", problem)
+    if sys.platform == "emscripten" and not settings.get("allow_insecure_browser_usage"):
+        raise PaywallError("apikey_in_browser", "a server key in a browser can be read by everybody who visits it")
+
+
+def _options(settings: ClientSettings) -> CallOptions:
+    timeout = settings.get("timeout")
+    return CallOptions(
+        timeout=Timeout() if timeout is None else as_timeout(timeout),
+        max_attempts=settings.get("max_attempts", 3),
+        headers=settings.get("headers", {}),
+    )
+
+
+def _transport(
+    paywall_id: str, origin: URL, key: Secret | None, proxy: Secret | None, settings: ClientSettings
+) -> Transport:
+    base = {
+        "Accept": "application/json",
+        "User-Agent": f"montra-python/{__version__}",
+        "X-SDK-Version": SDK_VERSION,
+        "X-Paywall-Id": quote(paywall_id, safe="!#$&'*+^`|~"),
+    }
+    if capabilities := ",".join(checks.texts("capabilities", list(settings.get("capabilities", ()))) or ()):
+        base["X-SDK-Capabilities"] = capabilities
+    return Transport(
+        headers=lambda: base,
+        secrets=() if key is None else (key,),
+        connection=Connection(
+            pool_size=settings.get("pool_size", 100),
+            session=settings.get("session"),
+            connector=settings.get("connector"),
+            proxy=proxy,
+            ssl=settings.get("ssl", True),
+            trace_configs=tuple(settings.get("trace_configs", ())),
+        ),
+        hooks=Hooks(
+            on_request=settings.get("on_request"),
+            on_response=settings.get("on_response"),
+            on_retry=settings.get("on_retry"),
+        ),
+        failover=_failover(origin, settings),
+    )
+
+
+def _failover(origin: URL, settings: ClientSettings) -> Failover | None:
+    wanted = settings.get("edge_fallback", True)
+    if isinstance(wanted, str):
+        allowed = settings.get("allow_insecure_http", False)
+        return Failover(origin, parse_base_url("edge_fallback", wanted, allow_insecure_http=allowed).origin())
+    edge = edge_of(origin) if wanted else None
+    return None if edge is None else Failover(origin, edge)

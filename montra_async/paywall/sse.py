@@ -1,0 +1,110 @@
+"""Pure: server-sent events from bytes, as they come."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Any
+
+import attrs
+
+from ..core.jsontext import loads
+
+MOST_PENDING = 16 * 1024 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class ServerSentEvent:
+    """One event of a `text/event-stream`.
+
+    Attributes:
+        data: the text of its `data` lines, joined by line breaks.
+        event: its type, `message` when the stream names none.
+        id: the last id the stream gave, for this event or an earlier one.
+        retry: milliseconds after which a lost connection may be opened again, when the stream says so.
+    """
+
+    data: str
+    event: str = "message"
+    id: str | None = None
+    retry: int | None = None
+
+    def json(self) -> Any:
+        """`data` as JSON; numbers with a fraction are `Decimal`.
+
+        Raises:
+            ValueError: it is none, e.g. the `[DONE]` that some streams end with.
+        """
+        return loads(self.data.encode())
+
+
+class LineReader:
+    """Text lines from bytes: ended by `\n`, `\r\n` or `\r`, whole characters only."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
+        self._parts: list[str] = []
+        self._length = 0
+        self._after_return = False
+
+    def feed(self, chunk: bytes, *, end: bool = False) -> list[str]:
+        """The lines that are whole now, without their ends; at the `end` also one that never ended.
+
+        Raises:
+            ValueError: a line longer than 16 MiB.
+        """
+        text = self._decoder.decode(chunk, end)
+        if self._after_return and text:
+            text = text.removeprefix("\n")
+            self._after_return = False
+        if text.endswith("\r") and not end:
+            self._after_return = True
+        *whole, rest = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        if whole:
+            whole[0] = "".join([*self._parts, whole[0]])
+            self._parts, self._length = [], 0
+        if rest:
+            self._parts.append(rest)
+            self._length += len(rest)
+        if self._length > MOST_PENDING:
+            raise ValueError(f"a line of more than {MOST_PENDING} characters")
+        if end and self._parts:
+            whole.append("".join(self._parts))
+            self._parts, self._length = [], 0
+        return whole
+
+
+class EventReader:
+    """Events from lines, as the HTML standard has it: an event is over at an empty line; a half one is none."""
+
+    def __init__(self) -> None:
+        self._first = True
+        self._data: list[str] = []
+        self._event = ""
+        self._id: str | None = None
+        self._retry: int | None = None
+
+    def feed(self, line: str) -> ServerSentEvent | None:
+        """The event that this line completes, if any."""
+        if self._first:
+            line, self._first = line.removeprefix("\ufeff"), False
+        if line:
+            name, _, value = line.partition(":")
+            self._note(name, value.removeprefix(" "))
+            return None
+        event = None
+        if self._data:
+            event = ServerSentEvent(
+                data="\n".join(self._data), event=self._event or "message", id=self._id, retry=self._retry
+            )
+        self._data, self._event, self._retry = [], "", None
+        return event
+
+    def _note(self, name: str, value: str) -> None:
+        if name == "data":
+            self._data.append(value)
+        elif name == "event":
+            self._event = value
+        elif name == "id" and "\0" not in value:
+            self._id = value
+        elif name == "retry" and value.isascii() and value.isdigit():
+            self._retry = int(value)

@@ -1,0 +1,70 @@
+"""Support tickets, with files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from ..core import checks
+from ..core.errors import InvalidArgumentError
+from ..core.multipart import Attachment, FileSource, multipart
+from ..core.shapes import is_sequence
+from .acting import Acting
+from .answers import read
+from .errors import PaywallError, preconditions
+from .identity import Identity
+from .models import Ticket
+
+Attachable: TypeAlias = "FileSource | Attachment"
+"""A path, bytes, an object open for binary reading, or an `Attachment` that gives such a thing a name and a type."""
+
+
+class SupportCalls(Acting):
+    async def create_support_ticket(
+        self,
+        subject: str,
+        content: str,
+        *,
+        email: str | None = None,
+        files: Sequence[Attachable] = (),
+        idempotency_key: str | None = None,
+    ) -> Ticket:
+        """Open a ticket for the user (`POST /api/v1/paywall/{id}/support/ticket`).
+
+        Sent once: it is tried again only when it surely did not reach the service, unless you give a key.
+
+        Args:
+            subject: in a line.
+            content: in full.
+            email: who is to be answered; the identity's by default.
+            files: paths, bytes, open files, or `Attachment`s. Streamed from disk, never read into memory whole; open
+                objects are left open. Names and types are guessed unless an `Attachment` says them.
+            idempotency_key: makes the call one that is retried.
+
+        Raises:
+            PaywallError: `identity_required` without any address; `invalid_argument`, e.g. no such file.
+        """
+        with preconditions():
+            address = Identity(email=email).email or self._identity.email
+            if address is None:
+                raise PaywallError("identity_required", "a ticket needs an address: email=..., or for_user(email=...)")
+            fields = {
+                "subject": checks.text("subject", subject),
+                "content": checks.text("content", content),
+                "customer_email": address,
+            }
+            if not is_sequence(files):
+                raise InvalidArgumentError("files", f"a list of files, not {type(files).__name__}")
+        path = f"{self._place.paywall}/support/ticket"
+        if not files:
+            call = self._json_call(path, fields, key=idempotency_key)
+        else:
+            call = self._call("POST", path)
+            with preconditions():
+                self._keyed(call, idempotency_key)
+                named = {f"files[{i}]": one for i, one in enumerate(files)}
+                upload = await multipart("files", named, fields, boundary_seed=os.urandom(16).hex())
+            call.body, call.single_use = upload.payload, not upload.rewindable
+            call.repeatable = call.repeatable and upload.rewindable
+        return await self._send(self._with_key(call), lambda answer, info: read(answer, info, Ticket, within="ticket"))

@@ -1,0 +1,225 @@
+"""Token balances: read, credited, debited, and debited after work that succeeded."""
+
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import TracebackType
+from typing import Any
+
+from ..core import checks
+from ..core.answers import json_of
+from ..core.shapes import is_object
+from .acting import Acting
+from .answers import NOT_FOUND, read, unreadable
+from .errors import PaywallError, preconditions
+from .models import Balance, TokenBalance
+
+log = logging.getLogger("montra")
+
+BALANCES_FRESH = 30.0
+
+
+class TokenCalls(Acting):
+    async def credit_tokens(self, type: str, amount: int, *, idempotency_key: str | None = None) -> TokenBalance:
+        """Give the user tokens (`POST /api/v1/paywall/{id}/balances`). Needs the server key and an identity.
+
+        Sent once: it is tried again only when it surely did not reach the service. Whether a call that ended in
+        `network_error` or `timeout` with `error.sent` took effect is unknown: look at the balance before repeating it.
+
+        Args:
+            type: token type, e.g. `gpt-4`; a new one is created.
+            amount: how many, at least 1.
+            idempotency_key: makes the call one that is retried, where the service honours such keys.
+
+        Raises:
+            PaywallError: `apikey_required`, `identity_required`, `invalid_argument`, `identity_not_found`.
+        """
+        return await self._change("credit", type, amount, idempotency_key)
+
+    async def debit_tokens(self, type: str, amount: int, *, idempotency_key: str | None = None) -> TokenBalance:
+        """Take tokens from the user (`POST /api/v1/paywall/{id}/balances`): all of them, or none and `insufficient`.
+
+        Sent once, as `credit_tokens` is.
+
+        Args:
+            type: token type.
+            amount: how many, at least 1.
+            idempotency_key: makes the call one that is retried, where the service honours such keys.
+
+        Raises:
+            PaywallError: `apikey_required`, `identity_required`, `invalid_argument`, `identity_not_found`,
+                `insufficient`.
+        """
+        return await self._change("debit", type, amount, idempotency_key)
+
+    async def withdraw_tokens(
+        self, type: str, amount: int, *, user_id: str | None = None, idempotency_key: str | None = None
+    ) -> dict[str, Any]:
+        """Take tokens by the legacy call (`POST /api/v1/withdraw-tokens`); `debit_tokens` does the same and more.
+
+        Args:
+            type: token type.
+            amount: how many, at least 1.
+            user_id: whose; the identity's `user_id` by default.
+            idempotency_key: makes the call one that is retried, where the service honours such keys.
+
+        Raises:
+            PaywallError: `apikey_required`, `identity_required`, `invalid_argument`, `insufficient`.
+        """
+        self._require_key()
+        with preconditions():
+            whose = checks.optional_text("user_id", user_id) or self._identity.user_id
+        if whose is None:
+            raise PaywallError("identity_required", "this call needs the user's id: billing.for_user(user_id=...)")
+        body = {"paywall_id": self._place.paywall_id, "user_id": whose, **self._tokens(type, amount)}
+        call = self._with_key(self._json_call("/api/v1/withdraw-tokens", body, key=idempotency_key))
+        return await self._send(call, lambda answer, info: read(answer, info, dict[str, Any]), NOT_FOUND)
+
+    async def get_balances(self, *, force: bool = False) -> list[Balance]:
+        """What the signed-in user has, by type (`GET /api/v1/paywall/{id}/balances`).
+
+        Kept for thirty seconds. Without a session there is nothing: no request is made.
+
+        Args:
+            force: ask the service, whatever is kept.
+        """
+        signer = await self._session()
+        if signer is None:
+            return []
+        session = await signer.get_session()
+        who = session.user.id if session is not None and session.user is not None else None
+        kept = None if force or who is None else self._kept.balances.get(who, younger_than=BALANCES_FRESH)
+        if kept is not None:
+            return list(kept)
+
+        async def fetch() -> list[Balance]:
+            call = self._call("GET", f"{self._place.paywall}/balances")
+            found = await self._send(
+                call, lambda answer, info: read(answer, info, list[Balance], within="balances"), signer=signer
+            )
+            if who is not None:
+                self._kept.balances.put(who, found)
+            return found
+
+        return list(await self._kept.flights.join(("balances", who or id(signer), force), fetch))
+
+    def metered(self, *, type: str, amount: int = 1, idempotency_key: str | None = None) -> Charge:
+        """Debit tokens when the work inside succeeded:
+
+            async with billing.for_user(email=...).metered(type="gpt-4", amount=5) as charge:
+                answer = await ask_the_model(...)
+                charge.amount = answer.tokens_used
+
+        A block that raises costs nothing. The debit happens at the block's end; see `Charge` for what its failure
+        means.
+
+        Args:
+            type: token type.
+            amount: how many, unless the block sets `charge.amount`.
+            idempotency_key: makes the debit one that is retried, where the service honours such keys.
+        """
+        return Charge(self, type, amount, idempotency_key)
+
+    def _tokens(self, kind: str, amount: int) -> dict[str, Any]:
+        with preconditions():
+            return {"type": checks.text("type", kind), "amount": checks.whole("amount", amount, least=1)}
+
+    async def _change(self, op: str, kind: str, amount: int, key: str | None) -> TokenBalance:
+        self._require_key()
+        identity = self._require_identity()
+        body = {"email": identity.email, "user_id": identity.user_id, **self._tokens(kind, amount), "op": op}
+        call = self._with_key(self._json_call(f"{self._place.paywall}/balances", body, key=key))
+
+        def changed(answer: Any, info: Any) -> TokenBalance:
+            payload = json_of(answer)
+            if is_object(payload) and payload.get("success") is False:
+                raise unreadable(answer, info, "`success` is false in a success answer")
+            return read(answer, info, TokenBalance)
+
+        result = await self._send(call, changed, NOT_FOUND)
+        self._kept.balances.drop(result.user_id)
+        return result
+
+    def _charged(self, who: str, query_type: str | None) -> None:
+        """The gateway took one of this type from the user with this id; without a type, balances are read anew."""
+        if query_type is None:
+            self._kept.balances.drop(who)
+            return
+        self._kept.balances.change(
+            who,
+            lambda kept: [
+                Balance(type=one.type, count=max(0, one.count - 1)) if one.type == query_type else one for one in kept
+            ],
+        )
+
+
+class Charge:
+    """Tokens that are debited when the `async with` block ends well.
+
+    What the debit's failure means: the block's work is done, and the error comes out of the `async with`.
+
+    - `insufficient`: nothing was taken; `balance` is None. Decide whether to hand the result over.
+    - `network_error`, `timeout` with `error.sent` false: nothing was taken; `debit` again if you want to.
+    - with `error.sent` true: nobody knows. It is not repeated, because it could be taken twice.
+
+    A task that is cancelled while the debit is under way is cancelled after the debit has ended: the work was done, so
+    it is paid for.
+
+    Attributes:
+        balance: what is left, after the debit.
+    """
+
+    balance: TokenBalance | None
+
+    def __init__(self, tokens: TokenCalls, type: str, amount: int, idempotency_key: str | None) -> None:
+        self._tokens = tokens
+        self._type = type
+        self._amount = amount
+        self._key = idempotency_key
+        self.balance = None
+
+    @property
+    def amount(self) -> int:
+        """How many tokens the end of the block takes; may be set inside, once the real cost is known. 0 takes none."""
+        return self._amount
+
+    @amount.setter
+    def amount(self, amount: int) -> None:
+        with preconditions():
+            self._amount = checks.whole("amount", amount)
+
+    async def debit(self) -> TokenBalance | None:
+        """Take the tokens now. The end of the block does this; by hand it is for a second try after a failure."""
+        if self._amount:
+            self.balance = await self._tokens.debit_tokens(self._type, self._amount, idempotency_key=self._key)
+        return self.balance
+
+    async def __aenter__(self) -> Charge:
+        """Everything that can be checked is checked before the work begins."""
+        self._tokens._require_key()
+        self._tokens._require_identity()
+        with preconditions():
+            checks.text("type", self._type)
+            checks.whole("amount", self._amount)
+            if self._key is not None:
+                checks.idempotency_key(self._key)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            return
+        debit = asyncio.ensure_future(self.debit())
+        try:
+            await asyncio.shield(debit)
+        except asyncio.CancelledError:
+            await asyncio.wait([debit])
+            if not debit.cancelled() and (failure := debit.exception()) is not None:
+                log.warning("a task was cancelled while it paid, and the debit failed: %s", failure)
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Charge of {self._amount} {self._type}>"
