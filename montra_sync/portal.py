@@ -129,6 +129,11 @@ def run(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T
         raise RuntimeError("the interpreter is shutting down") from None
 
 
+def behind(facade: Any) -> Any:
+    """The async object of a facade; anything else as it is."""
+    return getattr(facade, "_async", facade)
+
+
 def _at_the_end() -> None:
     """Calls of daemon threads end with the process, without a word, as everything else in such a thread does."""
     if threading.current_thread().daemon:

@@ -23,8 +23,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MONTRA_API_KEY", raising=False)
-    monkeypatch.delenv("MONTRA_BASE_URL", raising=False)
+    for name in ("MONTRA_API_KEY", "MONTRA_BASE_URL", "PAYWALL_ID", "PAYWALL_ORIGIN", "MONETIZE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ async def _opener(part_name: str, source: FileSource) -> tuple[Callable[[str], p
             os.path.basename(path),
             True,
         )
-    return _from_object(part_name, source)
+    return from_object(part_name, source)
 
 
 def _check_readable(part_name: str, path: str) -> None:
@@ -127,7 +127,8 @@ def _check_readable(part_name: str, path: str) -> None:
         raise InvalidArgumentError(part_name, f"can't read {path!r}: {reason}") from None
 
 
-def _from_object(part_name: str, source: Any) -> tuple[Callable[[str], payload.Payload], str | None, bool]:
+def from_object(part_name: str, source: Any) -> tuple[Callable[[str], payload.Payload], str | None, bool]:
+    """As `_opener`, for a caller's open file."""
     if not callable(getattr(source, "read", None)):
         raise InvalidArgumentError(part_name, f"a path, bytes or an open binary file, not {type(source).__name__}")
     if isinstance(source, io.TextIOBase):

@@ -3,12 +3,14 @@
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import asyncio
 import codecs
 import copy
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
+import aiohttp
 import attrs
 from yarl import URL
 
@@ -16,6 +18,7 @@ from ..core import checks
 from ..core.calls import Answer, Call
 from ..core.errors import InvalidArgumentError, NetworkError
 from ..core.jsontext import dumps, loads
+from ..core.multipart import from_object
 from ..core.options import CallOptions, Timeout, check_headers
 from ..core.streams import Stream
 from .answers import error_of, quota_error
@@ -114,7 +117,8 @@ class ApiGatewayClient(PaywallClient):
             provider_id: a provider of the paywall.
             path: what follows it, with its query if it has one.
             method: GET, POST, PUT, PATCH or DELETE.
-            body: bytes, str, an async iterable of bytes, or anything that JSON can hold.
+            body: bytes, str, an open binary file, an iterator or async iterable of bytes, an aiohttp form, or anything
+                that JSON can hold.
             headers: added to the client's own, which they can't replace.
 
         Raises:
@@ -293,18 +297,36 @@ class GatewayResponse:
 
 
 def _put_body(call: Call, body: Any) -> None:
-    """Bytes, text and streams as they are, everything else as JSON."""
+    """Bytes, text, files, streams and forms as they are, everything else as JSON."""
     if body is None:
         return
-    kind = "application/json"
+    kind: str | None = "application/octet-stream"
     if isinstance(body, (bytes, bytearray)):
-        call.body, kind = bytes(body), "application/octet-stream"
+        call.body = bytes(body)
     elif isinstance(body, str):
         call.body, kind = body.encode(), "text/plain; charset=utf-8"
-    elif isinstance(body, AsyncIterable):
-        pieces = cast("AsyncIterable[bytes]", body)
-        call.body, call.single_use, kind = (lambda: pieces), True, "application/octet-stream"
+    elif isinstance(body, (aiohttp.FormData, aiohttp.MultipartWriter)):
+        call.body, call.single_use, kind = (lambda: body), True, None  # it knows its type and boundary
+    elif callable(getattr(body, "read", None)):
+        make, _, again = from_object("body", body)
+        call.body, call.single_use = (lambda: make("application/octet-stream")), not again
+    elif isinstance(body, (AsyncIterable, Iterator)):
+        pieces = cast("AsyncIterable[bytes] | Iterator[bytes]", body)
+        call.body, call.single_use = (lambda: _pieces(pieces)), True
     else:
-        call.body = dumps(body)
-    if not any(name.lower() == "content-type" for name in call.headers or {}):
-        call.headers = {**(call.headers or {}), "Content-Type": kind}
+        call.body, kind = dumps(body), "application/json"
+    if kind is not None and not any(name.lower() == "content-type" for name in call.headers or {}):
+        with_header(call, "Content-Type", kind)
+
+
+async def _pieces(body: AsyncIterable[bytes] | Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+    if isinstance(body, AsyncIterable):
+        async for piece in body:
+            yield piece
+        return
+    while (taken := await asyncio.to_thread(_next, body)) is not None:
+        yield taken
+
+
+def _next(pieces: Iterator[bytes]) -> bytes | None:
+    return next(pieces, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,12 +15,6 @@ from montra_async import ConflictError, InvalidRequestError, Montra, NotFoundErr
 from montra_sandbox import Sandbox
 
 from .browser import Browser
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with aiohttp.ClientSession(headers={"Accept": "text/html"}) as http:
-        yield Browser(http)
 
 
 async def _link(montra: Montra, **fields: Any) -> str:

@@ -114,4 +114,4 @@ async def test_the_front_page(sandbox: Sandbox, montra: Montra) -> None:
         async with http.get(f"{sandbox.url}/nothing", headers={"Accept": "text/html"}) as answer:
             assert (answer.status, answer.content_type) == (404, "text/html")
         async with http.get(f"{sandbox.url}/nothing") as answer:
-            assert "/api/v1" in (await answer.json())["error"]["message"]
+            assert "/api" in (await answer.json())["error"]["message"]

@@ -93,7 +93,7 @@ def test_a_new_method_needs_no_other_edit(tmp_path: Path) -> None:
         '''    def rename_meter(self, meter_id: str, *, name: str = "x", at: datetime | None = None) -> Meter | None:
         """Rename, as in `montra.rename_meter("m")`."""
         return run(self._async.rename_meter, meter_id, name=name, at=at)
-'''.replace('"x"', "'x'")
+'''
         in written
     )
 

@@ -18,9 +18,9 @@ from montra_sandbox.deliveries import is_here, pause_after
 from montra_sandbox.faults import Fault, Faults, parse_fault
 from montra_sandbox.montra import HANDLERS
 from montra_sandbox.montra.analytics import bucket_edges, key_of
-from montra_sandbox.periods import add_months, period_at
 from montra_sandbox.montra.pricing import discounted, prorate, tiered_charge
 from montra_sandbox.montra.usage import aggregate, unique_value
+from montra_sandbox.periods import add_months, period_at
 from montra_sandbox.problems import Problem
 
 UTC = timezone.utc

@@ -133,7 +133,7 @@ def test_no_shape_of_answer_escapes_as_another_error(data: Any) -> None:
         (Entitlement, "has_access", 1),
         (Entitlement, "has_access", "true"),
         (Meter, "events_per_unit", Decimal("1.5")),
-        (Meter, "created_at", 5),
+        (Meter, "created_at", True),
         (Meter, "created_at", "soon"),
         (Meter, "slug", True),
         (Customer, "metadata", [1]),

@@ -1,0 +1,1 @@
+"""The clients of the paywall service against the sandbox, async and sync."""
