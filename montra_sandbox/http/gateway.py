@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -14,6 +15,8 @@ from ..paywall.context import PaywallContext
 from ..wire import dumps
 from ..world import World
 from .answers import respond
+
+log = logging.getLogger("montra_sandbox")
 
 _TOLD = ("Content-Type", "X-SDK-Version", "X-Paywall-Id", "X-User-ID")
 
@@ -49,11 +52,21 @@ async def _stream(
     response = web.StreamResponse(headers={**headers, "Cache-Control": "no-store"})
     response.content_type = "text/event-stream"
     response.charset = "utf-8"
+    try:
+        await _send_events(request, provider, response, progress)
+    except ConnectionResetError:
+        log.debug("the client left a stream after %s events", progress["sent"])
+    return response
+
+
+async def _send_events(
+    request: web.Request, provider: Mapping[str, Any], response: web.StreamResponse, progress: dict[str, Any]
+) -> None:
     await response.prepare(request)
     for event in [*provider.get("events", gateway.EVENTS), "[DONE]"]:
         if progress["sent"] == provider.get("break_after") and request.transport is not None:
             request.transport.close()
-            return response
+            return
         text = event if isinstance(event, str) else dumps(event)
         await response.write("".join(f"data: {line}\n" for line in text.split("\n")).encode() + b"\n")
         progress["sent"] += 1
@@ -61,4 +74,3 @@ async def _stream(
             await asyncio.sleep(float(provider["pause"]))
     await response.write_eof()
     progress["finished"] = True
-    return response

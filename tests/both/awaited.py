@@ -9,6 +9,7 @@ from typing import Any
 import montra_sync
 
 _END = object()
+_RENAMED = {"aclose": "close"}
 _PLAIN = {"with_options", "for_user", "set_identity", "with_storage", "metered"}
 """Methods that are no coroutines in the async clients either."""
 
@@ -18,7 +19,7 @@ class Awaited:
         object.__setattr__(self, "facade", facade)
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self.facade, name)
+        value = getattr(self.facade, _RENAMED.get(name, name))
         if not callable(value):
             return value
         if name in _PLAIN:
