@@ -27,6 +27,7 @@ import aiohttp
 from .deadlines import Deadlines
 from .errors import ConfigError
 from .options import Connection
+from .streams import Stream
 
 KEEP_ALIVE_SECONDS = 15.0
 """Idle connections are dropped before common servers and load balancers (60 s and more) drop them."""
@@ -35,7 +36,7 @@ KEEP_ALIVE_SECONDS = 15.0
 class LoopSession:
     """What one event loop has: session, the gate that bounds its connections, the deadlines of its calls."""
 
-    __slots__ = ("_keeper", "_on_close", "closed", "deadlines", "gate", "loop", "owned", "session")
+    __slots__ = ("_keeper", "_on_close", "closed", "deadlines", "gate", "loop", "owned", "session", "streams")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class LoopSession:
         self.owned = owned
         self.gate = asyncio.Semaphore(size)
         self.deadlines = Deadlines(loop)
+        self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self.closed = False
         self._on_close = on_close
         self._keeper: AsyncGenerator[None, None] | None = None
@@ -81,6 +83,8 @@ class LoopSession:
         finally:
             self._leave()
             self.deadlines.close()
+            for stream in list(self.streams):
+                stream.close()
             if self.owned:
                 await self.session.close()
 
@@ -98,6 +102,8 @@ class LoopSession:
         self._leave()
         if not self.loop.is_closed():
             _abandoned.append(self._keeper)
+        for stream in list(self.streams):
+            stream.abandon()
         if self.owned:
             _drop_connections(self.session)
 

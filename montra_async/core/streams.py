@@ -1,5 +1,6 @@
 """The body of an answer, taken as it comes."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio
@@ -32,21 +33,40 @@ class Stream:
         Raises:
             NetworkError: the connection broke, or the stream was closed.
         """
-        if self._ended and not self._response.content.at_eof():
-            raise NetworkError("the answer was closed before it was read", self._call)
         whole = False
         try:
-            while chunk := await self._response.content.readany():
+            while chunk := await self._next():
                 yield chunk
             whole = True
-        except EXPECTED as error:
-            raise network_error(without_frames(error), self._call, self._response.url.authority) from error
         finally:
             self._end(drop=not whole)
+
+    async def _next(self) -> bytes:
+        if self._ended and not self._response.content.at_eof():
+            raise self._closed()
+        try:
+            return await self._response.content.readany()
+        except (*EXPECTED, RuntimeError) as error:
+            if self._ended:  # while we were waiting
+                raise self._closed() from None
+            if isinstance(error, RuntimeError):
+                raise
+            raise network_error(without_frames(error), self._call, self._response.url.authority) from error
+
+    def _closed(self) -> NetworkError:
+        return NetworkError("the answer was closed before it was read", self._call)
 
     def close(self) -> None:
         """Let go of the connection; what has not been read is lost. Safe to call twice."""
         self._end(drop=True)
+
+    def abandon(self) -> None:
+        """Forget the connection without a word: its loop will never run again here, its socket is taken care of."""
+        self._ended = True
+        with contextlib.suppress(AttributeError):  # another aiohttp may keep it elsewhere
+            connection, self._response._connection = self._response._connection, None
+            if connection is not None:
+                connection._protocol = None
 
     def _end(self, *, drop: bool) -> None:
         if self._ended:

@@ -125,6 +125,7 @@ class Transport:
             response = await self._request(home, call, options, on_mirror)
             if call.streams and response.status < 300:
                 stream = Stream(response, call.info(), home.gate.release)
+                home.streams.add(stream)
             else:
                 body = await response.read()
         except RuntimeError:

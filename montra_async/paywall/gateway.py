@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 import copy
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
 from types import TracebackType
@@ -290,10 +289,12 @@ class GatewayResponse:
 
     def _encoding(self) -> str:
         _, _, charset = self.headers.get("Content-Type", "").partition("charset=")
+        name = charset.split(";")[0].strip("\"' ") or "utf-8"
         try:
-            return codecs.lookup(charset.split(";")[0].strip("\"' ")).name
-        except LookupError:
+            "".encode(name)
+        except (LookupError, ValueError):  # no such encoding, or none of text
             return "utf-8"
+        return name
 
 
 def _put_body(call: Call, body: Any) -> None:

@@ -1,0 +1,221 @@
+"""The mirror of a paywall's origin: https for real, two hosts of one name server of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import aiohttp
+import attrs
+import pytest
+import trustme
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from montra_async.core import failover
+from montra_async.core.failover import Failover, edge_of
+from montra_async.paywall import ApiGatewayClient, BillingClient, PaywallError
+
+HOST = "pay.example.test"
+EDGE = f"edge.{HOST}"
+
+
+@pytest.fixture(autouse=True)
+def _as_if_just_begun() -> Iterator[None]:
+    failover.forget_choices()
+    yield
+    failover.forget_choices()
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+class _Names(AbstractResolver):
+    """Finds both hosts on this machine, each at an address of its own."""
+
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
+        address = {HOST: "127.0.0.1", EDGE: "127.0.0.2"}[host]
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0),
+        ]
+
+    async def close(self) -> None: ...
+
+
+@attrs.define
+class Server:
+    """One of the two hosts. `pause` is how long it is silent, `status` what it answers."""
+
+    name: str
+    asked: list[str] = attrs.field(factory=list)
+    pause: float = 0.0
+    status: int = 200
+    runner: web.ServerRunner | None = None
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        self.asked.append(f"{request.method} {request.path.rpartition('/')[2]}")
+        await request.read()
+        await asyncio.sleep(self.pause)
+        body = {"checkoutUrl": self.name, "ticket": {"id": 1}, "type": "t", "count": 1, "has_active_subscription": True}
+        return web.json_response(body, status=self.status)
+
+    async def start(self, address: str, port: int, context: ssl.SSLContext) -> None:
+        self.runner = web.ServerRunner(web.Server(self.answer), shutdown_timeout=0.1)
+        await self.runner.setup()
+        await web.TCPSite(self.runner, address, port, ssl_context=context).start()
+
+    async def stop(self) -> None:
+        if self.runner is not None:
+            await self.runner.cleanup()
+            self.runner = None
+
+
+@attrs.frozen
+class World:
+    port: int
+    main: Server
+    edge: Server
+    server_tls: ssl.SSLContext
+    client_tls: ssl.SSLContext
+
+    async def start(self, *servers: Server) -> None:
+        for server in servers:
+            address = "127.0.0.1" if server is self.main else "127.0.0.2"
+            await server.start(address, self.port, self.server_tls)
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        def connector() -> aiohttp.TCPConnector:
+            return aiohttp.TCPConnector(resolver=_Names(), ssl=self.client_tls, limit=0, force_close=True)
+
+        return {"connector": connector, "max_attempts": 1, **more}
+
+    def billing(self, **more: Any) -> BillingClient:
+        client = BillingClient("pw", f"https://{HOST}:{self.port}", "sk_test_x", **self.settings(**more))
+        return client.for_user(email="a@example.com")
+
+
+@pytest.fixture
+async def world(authority: trustme.CA) -> AsyncIterator[World]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(HOST, EDGE).configure_cert(server_tls)
+    client_tls = ssl.create_default_context()
+    authority.configure_trust(client_tls)
+    made = World(port, Server("main"), Server("edge"), server_tls, client_tls)
+    yield made
+    await made.main.stop()
+    await made.edge.stop()
+
+
+async def test_what_can_not_be_reached_is_asked_at_the_mirror(world: World) -> None:
+    await world.start(world.edge)
+    async with world.billing() as billing:
+        assert (await billing.create_checkout(1)).url == "edge"
+        assert (await billing.debit_tokens("t", 1)).count == 1  # never sent to the other: not sent twice
+        assert (await billing.create_support_ticket("s", "c", files=[b"x"])).id == 1
+    assert world.edge.asked == ["POST start-checkout", "POST balances", "POST ticket"]
+
+
+async def test_the_choice_sticks_for_all_clients_of_the_origin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.start(world.edge)
+    async with world.billing() as billing:
+        await billing.debit_tokens("t", 1)
+        await world.start(world.main)
+        async with world.billing() as other:
+            await other.debit_tokens("t", 1)
+        assert (len(world.edge.asked), world.main.asked) == (2, [])
+        now = failover.time.monotonic() + failover.STICKS
+        failover._chosen.update({key: until - failover.STICKS for key, until in failover._chosen.items()})
+        assert now
+        await billing.debit_tokens("t", 1)
+    assert (len(world.edge.asked), len(world.main.asked)) == (2, 1)
+
+
+async def test_a_mirror_that_can_not_be_reached_either_is_left(world: World) -> None:
+    async with world.billing() as billing:
+        with pytest.raises(PaywallError, match=r"cannot connect to edge\.pay") as caught:
+            await billing.debit_tokens("t", 1)
+        assert caught.value.call is not None
+        assert (caught.value.sent, caught.value.call.attempts) == (False, 2)
+        await world.start(world.main)
+        assert (await billing.debit_tokens("t", 1)).count == 1
+    assert world.main.asked == ["POST balances"]
+
+
+@pytest.mark.parametrize("status", [500, 503, 404, 418])
+async def test_any_answer_proves_that_the_service_is_there(world: World, status: int) -> None:
+    await world.start(world.main, world.edge)
+    world.main.status = status
+    async with world.billing() as billing:
+        with pytest.raises(PaywallError, match=f"http_{status}"):
+            await billing.get_user()
+    assert world.edge.asked == []
+
+
+async def test_silence_moves_only_what_may_be_repeated(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failover, "SECONDS_TO_HEADERS", 0.1)
+    await world.start(world.main, world.edge)
+    world.main.pause = 0.5
+    async with world.billing() as billing:
+        assert (await billing.debit_tokens("t", 1)).count == 1  # it waited
+        assert (await billing.create_support_ticket("s", "c", files=[b"x"], idempotency_key="k")).id == 1  # an upload
+        assert world.edge.asked == []
+        assert (await billing.create_checkout(1)).url == "edge"
+        assert (await billing.get_user()).has_active_subscription
+    assert world.main.asked == ["POST balances", "POST ticket", "POST start-checkout"]
+    assert world.edge.asked == ["POST start-checkout", "GET user-state"]
+
+
+async def test_the_gateway_waits_but_never_asks_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failover, "SECONDS_TO_HEADERS", 0.1)
+    await world.start(world.main, world.edge)
+    world.main.pause = 0.3
+    settings = world.settings()
+    async with ApiGatewayClient("pw", f"https://{HOST}:{world.port}", user_id="a", **settings) as gateway:
+        await (await gateway.call("openai")).read()
+    assert (len(world.main.asked), world.edge.asked) == (1, [])
+
+
+async def test_without_a_mirror(world: World) -> None:
+    await world.start(world.edge)
+    async with world.billing(edge_fallback=False) as billing:
+        with pytest.raises(PaywallError, match="cannot connect to pay"):
+            await billing.get_user()
+    assert world.edge.asked == []
+
+
+async def test_a_mirror_of_ones_own(world: World) -> None:
+    await world.start(world.edge)
+    settings = world.settings(edge_fallback=f"https://{EDGE}:{world.port}")
+    async with BillingClient("pw", "http://127.0.0.1:9", "sk_test_x", **settings) as billing:
+        assert (await billing.for_user(email="a@example.com").get_user()).has_active_subscription
+
+
+@pytest.mark.parametrize(
+    ("origin", "edge"),
+    [
+        ("https://pay.example.com", "https://edge.pay.example.com"),
+        ("https://pay.example.com:8443", "https://edge.pay.example.com:8443"),
+        ("http://pay.example.com", None),
+        ("https://127.0.0.1", None),
+        ("https://[::1]", None),
+        ("https://localhost", None),
+    ],
+)
+def test_who_has_a_mirror(origin: str, edge: str | None) -> None:
+    assert edge_of(URL(origin)) == (None if edge is None else URL(edge))
+
+
+def test_the_whole_address_is_kept() -> None:
+    routes = Failover(URL("https://a.example"), URL("https://edge.a.example"))
+    url = URL("https://a.example/x%2Fy/%C3%BC?q=a%20b&r=%2B", encoded=True)
+    assert str(routes.route(url, on_mirror=True)) == "https://edge.a.example/x%2Fy/%C3%BC?q=a%20b&r=%2B"
+    assert routes.route(url, on_mirror=False) is url

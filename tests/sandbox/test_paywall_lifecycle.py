@@ -1,0 +1,209 @@
+"""What an event loop can do to the paywall clients: cancellation, several loops, revalidation in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+
+import pytest
+
+from montra_async.paywall import ApiGatewayClient, AuthClient, BillingClient, PaywallError
+from montra_sandbox import Sandbox
+
+from ..conftest import struck
+from ..processes import run_program
+
+
+@pytest.fixture
+async def billing(sandbox: Sandbox) -> AsyncIterator[BillingClient]:
+    async with BillingClient(sandbox.paywall_id, sandbox.url, sandbox.api_key, pool_size=2) as client:
+        user = client.for_user(email="ada@example.com", user_id="ada")
+        await user.create_checkout(101)
+        await user.credit_tokens("gpt-4", 97)
+        yield user
+
+
+def _count(sandbox: Sandbox) -> int:
+    [user] = sandbox.paywall_users(sandbox.paywall_id)
+    [balance] = user["balances"]
+    return int(balance["count"])
+
+
+async def test_work_that_is_done_is_paid_for_also_when_the_task_is_cancelled(
+    billing: BillingClient, sandbox: Sandbox
+) -> None:
+    assert _count(sandbox) == 100
+
+    async def work() -> None:
+        async with billing.metered(type="gpt-4", amount=5):
+            sandbox.add_fault(kind="latency", seconds=0.2)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    await struck(sandbox)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert _count(sandbox) == 95
+
+
+async def test_the_failure_of_a_cancelled_debit_is_told(
+    billing: BillingClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        async with billing.metered(type="gpt-4", amount=500):
+            sandbox.add_fault(kind="latency", seconds=0.2)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    await struck(sandbox)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert "insufficient" in caplog.text
+
+
+async def test_work_that_is_cancelled_costs_nothing(billing: BillingClient, sandbox: Sandbox) -> None:
+    async def work() -> None:
+        async with billing.metered(type="gpt-4", amount=5):
+            await asyncio.sleep(30)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert _count(sandbox) == 100
+
+
+async def test_a_cancelled_stream_gives_its_place_back(billing: BillingClient, sandbox: Sandbox) -> None:
+    sandbox.set_provider(sandbox.paywall_id, "openai", events=["x"] * 1000, pause=0.01)
+    gateway = ApiGatewayClient(billing=billing)
+
+    async def listen() -> None:
+        async with await gateway.call("openai") as answer:
+            async for _ in answer.iter_sse():
+                pass
+
+    for _ in range(4):  # more than the pool has places
+        task = asyncio.create_task(listen())
+        started = len(sandbox.streams())
+        while len(sandbox.streams()) == started:  # noqa: ASYNC110 - the sandbox has no event for it
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert (await billing.debit_tokens("gpt-4", 1)).count == 95
+    assert not any(one["finished"] for one in sandbox.streams())
+
+
+async def test_closing_the_client_ends_a_stream(billing: BillingClient, sandbox: Sandbox) -> None:
+    sandbox.set_provider(sandbox.paywall_id, "openai", events=["x"] * 1000, pause=0.01)
+    answer = await ApiGatewayClient(billing=billing).call("openai")
+    events = answer.iter_sse()
+    await anext(events)
+    await billing.aclose()
+    with pytest.raises(PaywallError) as caught:
+        async for _ in events:
+            pass
+    assert caught.value.code == "network_error"
+
+
+async def test_a_stream_that_is_forgotten_with_its_loop_makes_no_noise(sandbox: Sandbox) -> None:
+    code = f"""
+import asyncio, gc
+from montra_async.paywall import ApiGatewayClient, AuthClient
+kept = []
+async def main():
+    auth = AuthClient({sandbox.paywall_id!r}, {sandbox.url!r})
+    await auth.sign_in_anonymously()
+    kept.append(await ApiGatewayClient({sandbox.paywall_id!r}, {sandbox.url!r}, auth=auth).call('openai'))
+for _ in range(2):
+    asyncio.run(main())
+kept.clear()
+gc.collect()
+print('done')
+"""
+    sandbox.set_provider(sandbox.paywall_id, "openai", events=["x"] * 100, pause=0.05)
+    assert await asyncio.to_thread(run_program, code, sandbox.base_url) == "done"
+
+
+async def test_a_refresh_outlives_its_caller(sandbox: Sandbox) -> None:
+    """Its answer replaces both tokens: who stops waiting must not lose them."""
+    async with AuthClient(sandbox.paywall_id, sandbox.url) as auth:
+        before = await auth.sign_in_anonymously()
+        sandbox.add_fault(kind="latency", seconds=0.2)
+        task = asyncio.create_task(auth.refresh())
+        await asyncio.sleep(0)
+        await struck(sandbox)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        after = await auth.refresh()  # waits for the one that is under way
+        assert after is not None
+        assert after.access_token != before.access_token
+        assert await auth.get_access_token() == after.access_token
+
+
+async def test_an_old_bootstrap_is_served_while_it_is_asked_for_again(billing: BillingClient, sandbox: Sandbox) -> None:
+    now = [1000.0]
+    billing._kept.bootstraps.clock = lambda: now[0]
+    asked: list[str] = []
+    client = billing.for_user(email="ada@example.com")
+    first = await client.bootstrap()
+    now[0] += 299
+    sandbox.set_paywall(sandbox.paywall_id, name="New name")
+    assert (await client.bootstrap()).settings.name == "Demo paywall"
+    now[0] += 2
+    sandbox.add_fault(kind="latency", seconds=0.05)
+    assert (await client.bootstrap()).settings.name == "Demo paywall"
+    await struck(sandbox)
+    while (await client.bootstrap()).settings.name == "Demo paywall":
+        asked.append("waiting")
+        await asyncio.sleep(0.01)
+    assert asked
+    now[0] += 301
+    sandbox.add_fault(kind="status", status=500, share=1)
+    client = client.with_options(max_attempts=1)
+    assert (await client.bootstrap()).settings.name == "New name"  # and the failure behind it is nobody's
+    await asyncio.sleep(0.05)
+    now[0] += 3600
+    with pytest.raises(PaywallError, match="injected_fault"):
+        await client.bootstrap()
+    assert first.version == "1"
+
+
+async def test_an_unchanged_bootstrap_is_not_sent_again(billing: BillingClient, sandbox: Sandbox) -> None:
+    now = [1000.0]
+    billing._kept.bootstraps.clock = lambda: now[0]
+    first = await billing.bootstrap()
+    assert first.user is not None
+    assert not first.user.has_active_subscription
+    now[0] += 301
+    await billing.bootstrap()
+    for _ in range(100):
+        if billing._kept.bootstraps.get((await billing._who(), None), younger_than=1) is not None:
+            break
+        await asyncio.sleep(0.01)
+    later = await billing.bootstrap()
+    assert (later.version, later.prices) == (first.version, first.prices)
+
+
+async def test_one_client_through_several_loops(sandbox: Sandbox) -> None:
+    def use(client: BillingClient) -> list[int]:
+        async def both() -> int:
+            first, second = await asyncio.gather(client.get_prices(force=True), client.get_prices(force=True))
+            return len(first) + len(second)
+
+        return [asyncio.run(both()) for _ in range(3)]
+
+    client = BillingClient(sandbox.paywall_id, sandbox.url, sandbox.api_key)
+    assert await asyncio.to_thread(use, client) == [8, 8, 8]
+    gc.collect()
+
+
+async def test_a_sandbox_of_the_same_name_is_another_world(sandbox: Sandbox) -> None:
+    async with Sandbox() as other, BillingClient(other.paywall_id, other.url, other.api_key) as client:
+        await client.for_user(email="bob@example.com").create_checkout(101)
+        assert sandbox.paywall_users(sandbox.paywall_id) == []
