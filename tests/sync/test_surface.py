@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 import threading
@@ -13,44 +14,78 @@ import pytest
 
 import montra_async
 import montra_sync
+import montra_sync.paywall as sync_paywall
+from montra_async import paywall
 from montra_sync import Montra
 
 ROOT = Path(__file__).parents[2]
 RENAMED = {"aclose": "close"}
+GIVEN = ("Charge", "GatewayResponse")
+"""Classes whose objects a client gives; nobody makes them."""
+
+FACADES = ("BillingClient", "AuthClient", "ApiGatewayClient", *GIVEN)
+
+
+PAIRS = [
+    (montra_async.Montra, montra_sync.Montra),
+    *((getattr(paywall, name), getattr(sync_paywall, name)) for name in FACADES),
+]
 
 
 def _public(cls: type) -> dict[str, Any]:
     return {name: value for name, value in inspect.getmembers(cls) if not name.startswith("_")}
 
 
-ASYNC, SYNC = _public(montra_async.Montra), _public(Montra)
-METHODS = [name for name, value in ASYNC.items() if inspect.isfunction(value)]
+def _declared(cls: type) -> set[str]:
+    """Attributes that a class declares for its objects."""
+    return {name for name in vars(cls).get("__annotations__", {}) if not name.startswith("_")}
 
 
-def test_the_same_names() -> None:
-    assert {RENAMED.get(name, name) for name in ASYNC} == set(SYNC)
-    assert SYNC["webhooks"] is ASYNC["webhooks"]
+METHODS = [
+    pytest.param(theirs, ours, name, id=f"{theirs.__name__}.{name}")
+    for theirs, ours in PAIRS
+    for name, value in _public(theirs).items()
+    if inspect.isfunction(value)
+]
 
 
-@pytest.mark.parametrize("name", [*METHODS, "__init__"])
-def test_the_same_parameters_types_and_docs(name: str) -> None:
-    theirs, ours = getattr(montra_async.Montra, name), getattr(Montra, RENAMED.get(name, name))
-    expected, actual = inspect.signature(theirs), inspect.signature(ours)
+@pytest.mark.parametrize(("theirs", "ours"), PAIRS)
+def test_the_same_names(theirs: type, ours: type) -> None:
+    names = {RENAMED.get(name, name) for name in _public(theirs)} | _declared(theirs)
+    assert names == set(_public(ours))
+    for name, value in _public(theirs).items():
+        if isinstance(value, property):
+            mine = getattr(ours, name)
+            assert (value.fset is None, value.__doc__) == (mine.fset is None, mine.__doc__)
+
+
+def test_the_same_webhooks() -> None:
+    assert Montra.webhooks is montra_async.Montra.webhooks
+
+
+INITS = [pytest.param(*pair, "__init__", id=pair[0].__name__) for pair in PAIRS if pair[0].__name__ not in GIVEN]
+
+
+@pytest.mark.parametrize(("theirs", "ours", "name"), [*METHODS, *INITS])
+def test_the_same_parameters_types_and_docs(theirs: type, ours: type, name: str) -> None:
+    source, facade = getattr(theirs, name), getattr(ours, RENAMED.get(name, name))
+    expected, actual = inspect.signature(source), inspect.signature(facade)
     assert list(actual.parameters.values()) == list(expected.parameters.values())
-    returns = str(expected.return_annotation).replace(
-        "AsyncGenerator[AuditLog, None]", "Generator[AuditLog, None, None]"
-    )
-    assert actual.return_annotation == returns
-    assert not inspect.iscoroutinefunction(ours)
-    if theirs.__doc__:
-        assert inspect.cleandoc(ours.__doc__ or "") == inspect.cleandoc(theirs.__doc__)
+    returns = re.sub(r"AsyncGenerator\[(.*), None\]", r"Generator[\1, None, None]", str(expected.return_annotation))
+    assert actual.return_annotation == returns.replace("Self", ours.__name__)
+    assert not inspect.iscoroutinefunction(facade)
+    if source.__doc__ and "await" not in source.__doc__ and "async " not in source.__doc__:
+        assert inspect.cleandoc(facade.__doc__ or "") == inspect.cleandoc(source.__doc__)
+    assert bool(source.__doc__) == bool(facade.__doc__)
 
 
-def test_no_doc_of_the_facade_speaks_of_await() -> None:
-    for value in [Montra, *SYNC.values()]:
+@pytest.mark.parametrize(("theirs", "ours"), PAIRS)
+def test_no_doc_of_the_facade_speaks_of_await(theirs: type, ours: type) -> None:
+    for value in [ours, *_public(ours).values()]:
         text = inspect.getdoc(value) or ""
         assert "await" not in text
-        assert "async " not in text
+        assert "async with" not in text
+        assert "async for" not in text
         assert "aclose" not in text
 
 
@@ -58,6 +93,9 @@ def test_the_same_models_and_errors() -> None:
     assert set(montra_sync.__all__) == set(montra_async.__all__)
     for name in set(montra_async.__all__) - {"Montra"}:
         assert getattr(montra_sync, name) is getattr(montra_async, name)
+    assert set(sync_paywall.__all__) == set(paywall.__all__)
+    for name in set(paywall.__all__) - set(FACADES):
+        assert getattr(sync_paywall, name) is getattr(paywall, name)
 
 
 def test_the_generated_files_are_fresh(tmp_path: Path) -> None:

@@ -20,6 +20,56 @@ from montra_async import (
     Timeout,
     verify_signature,
 )
+from montra_async.paywall import (
+    ApiGatewayClient,
+    Attachment,
+    AuthClient,
+    AuthSession,
+    Balance,
+    BillingClient,
+    Charge,
+    CheckoutResult,
+    FileSessionStorage,
+    GatewayResponse,
+    PaywallError,
+    Price,
+    QuotaExceededError,
+    ServerSentEvent,
+    TokenBalance,
+)
+
+
+async def sell(billing: BillingClient, auth: AuthClient) -> None:
+    assert_type(billing.for_user(email="a@example.com"), BillingClient)
+    assert_type(billing.with_options(timeout=5), BillingClient)
+    assert_type(await billing.get_prices(locale="de"), list[Price])
+    assert_type(await billing.create_checkout(1), CheckoutResult)
+    assert_type((await billing.debit_tokens("gpt-4", 1)).count, int)
+    async with billing.metered(type="gpt-4", amount=5) as charge:
+        assert_type(charge, Charge)
+        charge.amount = 7
+    assert_type(charge.balance, TokenBalance | None)
+    await billing.create_support_ticket("s", "c", files=["a.png", b"x", Attachment(b"y", name="y.txt")])
+    gateway = ApiGatewayClient(billing=billing)
+    async with await gateway.call("openai", "v1/x", body={"a": 1}) as answer:
+        assert_type(answer, GatewayResponse)
+        async for event in answer.iter_sse():
+            assert_type(event, ServerSentEvent)
+    assert_type(await auth.refresh(), AuthSession | None)
+    assert_type(auth.with_storage(FileSessionStorage("s.json")), AuthClient)
+    try:
+        BillingClient("pw", "https://pay.example.com", timeout=5, max_attempts=2, edge_fallback=False)
+    except QuotaExceededError as error:
+        assert_type(error.balances, list[Balance])
+    except PaywallError as error:
+        assert_type(error.code, str)
+        assert_type(error.status, int | None)
+
+
+def wrong_paywall(billing: BillingClient) -> None:
+    BillingClient("pw", "https://x", nonsense=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    billing.for_user("a@example.com")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    billing.metered(type=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def note(event: CallEvent) -> None:

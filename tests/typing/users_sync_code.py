@@ -10,6 +10,15 @@ from typing_extensions import assert_type
 
 import montra_async
 from montra_sync import AuditLog, Customer, Entitlement, Montra, Proration, Refund, Subscription, Timeout
+from montra_sync.paywall import (
+    ApiGatewayClient,
+    AuthClient,
+    BillingClient,
+    Charge,
+    Price,
+    ServerSentEvent,
+    TokenBalance,
+)
 
 
 def main() -> None:
@@ -31,6 +40,20 @@ def main() -> None:
             assert_type(entry, AuditLog)
         assert_type(montra.with_options(timeout=5), Montra)
         assert_type(montra.webhooks.verify_signature(b"", "", ""), bool)
+
+
+def sell(billing: BillingClient) -> None:
+    assert_type(billing.for_user(email="a@example.com"), BillingClient)
+    assert_type(billing.get_prices(), list[Price])
+    with billing.metered(type="gpt-4") as charge:
+        assert_type(charge, Charge)
+        charge.amount = 7
+    assert_type(charge.balance, TokenBalance | None)
+    with ApiGatewayClient(billing=billing).call("openai", body={"a": 1}) as answer:
+        assert_type(answer.iter_sse(), Generator[ServerSentEvent, None, None])
+        assert_type(answer.status, int)
+    BillingClient("pw", "https://x", auth=AuthClient("pw", "https://x"), timeout=5)
+    BillingClient("pw", "https://x", nonsense=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 def wrong(montra: Montra) -> None:

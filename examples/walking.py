@@ -1,0 +1,69 @@
+"""What the walks share: steps that are counted, a webhook endpoint, a person who pays."""
+
+import re
+import sys
+from types import TracebackType
+
+import aiohttp
+from aiohttp import web
+
+from montra_async import verify_signature
+
+steps = 0
+
+
+def step(what: str, result: object) -> None:
+    """Count a step and show what came back."""
+    global steps
+    steps += 1
+    print(f"{steps:3}  {what:<38} {result}")
+
+
+def expect(truth: bool, what: str) -> None:
+    if not truth:
+        sys.exit(f"Surprise: {what}")
+
+
+def ended() -> None:
+    print(f"\n{steps} steps, all as expected.")
+
+
+class Receiver:
+    """Your webhook endpoint: check the signature over the raw body, then look inside."""
+
+    def __init__(self, header: str) -> None:
+        self.header = header
+        self.secret = ""
+        self.url = ""
+        self.received: list[str] = []
+
+    async def handle(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        if not verify_signature(body, request.headers.get(self.header), self.secret):
+            return web.Response(status=401)
+        self.received.append((await request.json())["type"])
+        return web.Response(status=204)
+
+    async def __aenter__(self) -> "Receiver":
+        app = web.Application()
+        app.router.add_post("/webhooks", self.handle)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/webhooks"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._runner.cleanup()
+
+
+async def pay(url: str, card: str = "4242424242424242", code: str = "") -> str:
+    """What a person does in the browser: open the page, fill in the form, press Pay. The page that follows."""
+    async with aiohttp.ClientSession() as browser:
+        async with browser.get(url) as page:
+            session = re.findall(r'name="session" value="([^"]+)"', await page.text())
+        form = {"session": session[0] if session else "", "card": card, "code": code, "action": "pay"}
+        async with browser.post(url, data={**form, "name": "Ada Lovelace", "email": "ada@example.com"}) as page:
+            return await page.text()
