@@ -18,8 +18,8 @@ from .server import DEFAULT_API_KEY, Sandbox
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m montra_sandbox",
-        description="A Montra of your own, on this machine: state, webhooks, a checkout page, a clock and faults.",
-        epilog="Point a client at it with MONTRA_BASE_URL and MONTRA_API_KEY as printed. "
+        description="Montra and the paywall service on this machine: state, webhooks, checkout pages, clock, faults.",
+        epilog="Point a client at it with the environment variables that it prints. "
         "Open its address in a browser to look inside.",
     )
     parser.add_argument("--port", type=int, default=4242, help="0 takes a free one (default: 4242)")

@@ -148,6 +148,7 @@ class Sandbox(Controls):
         return page(
             "front.html",
             base_url=self.base_url,
+            origin=self.url,
             overview=self.overview(),
             deliveries=self.deliveries()[:20],
             transactions=self.transactions()[:20],

@@ -13,7 +13,6 @@ from montra_async import CallEvent, InvalidRequestError, Montra
 from montra_sandbox import Sandbox
 
 from .browser import Browser
-from .test_checkout import browser  # noqa: F401 - a fixture
 
 
 async def _customers(montra: Montra, count: int, start: int = 0) -> list[str]:
@@ -86,7 +85,7 @@ def _values(points: list[Any]) -> list[Decimal]:
     return [point.value for point in points]
 
 
-async def test_figures_of_a_merchant(montra: Montra, sandbox: Sandbox, browser: Browser) -> None:  # noqa: F811
+async def test_figures_of_a_merchant(montra: Montra, sandbox: Sandbox, browser: Browser) -> None:
     noon = sandbox.now().replace(hour=12, minute=0, second=0, microsecond=0) + timedelta(days=1)
     sandbox.advance(to=noon)
     pro = await montra.create_pricing_model(name="Pro")
