@@ -103,7 +103,7 @@ class Montra:
                 on_retry=on_retry,
                 allow_insecure_http=allow_insecure_http,
             )
-        finally:  # error reporters print the local variables of a traceback's frames
+        finally:  # error reporters print the local variables of frames
             del api_key, proxy
 
     def list_customers(self) -> list[Customer]:

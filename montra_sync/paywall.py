@@ -120,7 +120,7 @@ class AuthClient:
             self._async = AsyncAuthClient(
                 paywall_id, api_origin, storage=storage, visitor_id=visitor_id, user_meta=user_meta, **settings
             )
-        finally:  # error reporters print the local variables of a traceback's frames
+        finally:  # error reporters print the local variables of frames
             del settings
 
     def with_options(
@@ -170,7 +170,10 @@ class AuthClient:
         Raises:
             PaywallError: the service's code, e.g. `invalid_credentials`.
         """
-        return run(self._async.sign_in_with_email, email, password)
+        try:
+            return run(self._async.sign_in_with_email, email, password)
+        finally:  # error reporters print the local variables of frames
+            del password
 
     def sign_up(self, email: str, password: str) -> SignUpResult:
         """Register (`POST .../auth/email/signup`).
@@ -179,7 +182,10 @@ class AuthClient:
             `status` is `signed_in` (with the session), `confirmation_required` (a mail was sent) or
             `already_registered`.
         """
-        return run(self._async.sign_up, email, password)
+        try:
+            return run(self._async.sign_up, email, password)
+        finally:  # error reporters print the local variables of frames
+            del password
 
     def resend_confirmation(self, email: str) -> None:
         """Send the confirmation mail again (`POST .../auth/email/resend`)."""
@@ -195,7 +201,10 @@ class AuthClient:
         Raises:
             PaywallError: `not_authenticated`.
         """
-        return run(self._async.update_password, password)
+        try:
+            return run(self._async.update_password, password)
+        finally:  # error reporters print the local variables of frames
+            del password
 
     def send_otp(self, email: str, *, create_user: bool = True) -> None:
         """Mail a code to sign in with (`POST .../auth/otp/send`).
@@ -217,11 +226,17 @@ class AuthClient:
         Raises:
             PaywallError: the service's code when it is wrong, used or too old.
         """
-        return run(self._async.verify_otp, email, token, type=type)
+        try:
+            return run(self._async.verify_otp, email, token, type=type)
+        finally:  # error reporters print the local variables of frames
+            del token
 
     def sign_in_anonymously(self, *, captcha_token: str | None = None) -> AuthSession:
         """Sign in somebody unknown (`POST .../auth/anonymous/signin`). Callers at the same time share one user."""
-        return run(self._async.sign_in_anonymously, captcha_token=captcha_token)
+        try:
+            return run(self._async.sign_in_anonymously, captcha_token=captcha_token)
+        finally:  # error reporters print the local variables of frames
+            del captcha_token
 
     def upgrade_anonymous_to_email(self, email: str, password: str) -> UpgradeResult:
         """Give the anonymous user an address and a password (`POST .../auth/anonymous/upgrade`).
@@ -229,7 +244,10 @@ class AuthClient:
         Raises:
             PaywallError: `not_authenticated`, or the service's code, e.g. for an address that is taken.
         """
-        return run(self._async.upgrade_anonymous_to_email, email, password)
+        try:
+            return run(self._async.upgrade_anonymous_to_email, email, password)
+        finally:  # error reporters print the local variables of frames
+            del password
 
     def start_oauth(self, provider: str, *, scopes: Sequence[str] | str | None = None) -> OAuthStart:
         """Begin a sign-in at a provider, with PKCE (`POST .../auth/oauth/init`).
@@ -250,7 +268,10 @@ class AuthClient:
         Raises:
             PaywallError: `oauth_invalid_state`, or the service's code.
         """
-        return run(self._async.complete_oauth, state, code, code_verifier=code_verifier)
+        try:
+            return run(self._async.complete_oauth, state, code, code_verifier=code_verifier)
+        finally:  # error reporters print the local variables of frames
+            del code, code_verifier
 
     def sign_out(self) -> None:
         """End this session (`POST .../auth/signout`). It is forgotten here in any case."""
@@ -323,7 +344,7 @@ class BillingClient:
                 accept_language=accept_language,
                 **settings,
             )
-        finally:  # error reporters print the local variables of a traceback's frames
+        finally:  # error reporters print the local variables of frames
             del api_key, settings
 
     def with_options(
@@ -658,7 +679,7 @@ class ApiGatewayClient:
             self._async = AsyncApiGatewayClient(
                 paywall_id, api_origin, user_id=user_id, auth=behind(auth), billing=behind(billing), **settings
             )
-        finally:  # error reporters print the local variables of a traceback's frames
+        finally:  # error reporters print the local variables of frames
             del settings
 
     def with_options(

@@ -117,6 +117,7 @@ def run(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T
     """
     try:
         future = _background.begin(call, *args, **kwargs)
+        del args, kwargs  # error reporters print the local variables of a traceback's frames
         try:
             return future.result()
         except BaseException:

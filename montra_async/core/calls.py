@@ -10,6 +10,7 @@ import attrs
 from yarl import URL
 
 from .errors import CallInfo, NetworkError
+from .redaction import Secret
 from .retry import parse_retry_after
 from .streams import Stream
 
@@ -22,6 +23,7 @@ class Call:
 
     `path` is for people (messages, logs, hooks). `body` makes the payload anew for each try when it can't be bytes.
     `repeatable` says whether a second execution is harmless; when it is not, only what was never sent is tried again.
+    `secrets` are in its body, and must not be in anything that is said of it.
     `single_use`: the body can be made only once.
     `streams` hands the answer over as soon as its headers are here, its body unread.
     """
@@ -32,6 +34,7 @@ class Call:
     body: bytes | Callable[[], Any] | None = attrs.field(default=None, repr=False)
     headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
     idempotency_key: str | None = None
+    secrets: tuple[Secret, ...] = ()
     repeatable: bool = True
     single_use: bool = False
     streams: bool = False
@@ -52,7 +55,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes = b""
+    body: bytes = attrs.field(default=b"", repr=False)
     reason: str | None = None
     stream: Stream | None = None
 

@@ -236,9 +236,9 @@ class PaywallClient:
         return self._options
 
     def _without_secrets(self, error: PaywallError, call: Call) -> PaywallError:
-        """A service may quote the key or token it refused."""
+        """A service may quote the key, token or password it refused."""
         sent = (call.headers or {}).items()
-        used = [Secret(value.removeprefix("Bearer ")) for name, value in sent if name in _SECRET]
+        used = [Secret(value.removeprefix("Bearer ")) for name, value in sent if name in _SECRET] + [*call.secrets]
 
         def clean(text: str) -> str:
             return scrub(self._place.transport.scrub(text), *used)

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 from ..core.serde import SerdeError
 from ..core.shapes import is_object
-from .errors import PaywallError
 from .models import AuthSession
 
 
@@ -114,7 +113,3 @@ async def clear(storage: SessionStorage) -> None:
     cleared = storage.clear()
     if isawaitable(cleared):
         await cleared
-
-
-def not_authenticated() -> PaywallError:
-    return PaywallError("not_authenticated", "nobody is signed in; call one of the sign_in methods first")

@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import sys
+import traceback
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -33,7 +34,9 @@ class Canned:
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         self.asked.append((request.method, request.path, dict(request.headers), await request.read()))
-        return web.Response(status=self.status, body=self.body, content_type=self.type)
+        if self.status == 0 and request.transport is not None:
+            request.transport.close()
+        return web.Response(status=self.status or 500, body=self.body, content_type=self.type)
 
 
 @pytest.fixture
@@ -314,6 +317,49 @@ async def test_a_secret_that_is_quoted_is_blotted_out(billing: Any, canned: Any,
             await auth.sign_in_anonymously()
     assert "secret" not in repr(session) + repr(vars(caught.value)) + str(caught.value)
     assert "secret" not in repr(vars(broken.value)) + str(broken.value)
+
+
+HIDDEN = "hunter2-hunter2"
+
+SECRETS: dict[str, Any] = {
+    "sign in": lambda auth, _: auth.sign_in_with_email("a@example.com", HIDDEN),
+    "sign in, badly": lambda auth, _: auth.sign_in_with_email("", HIDDEN),
+    "sign up": lambda auth, _: auth.sign_up("a@example.com", HIDDEN),
+    "upgrade": lambda auth, _: auth.upgrade_anonymous_to_email("a@example.com", HIDDEN),
+    "new password": lambda auth, _: auth.update_password(HIDDEN),
+    "code": lambda auth, _: auth.verify_otp("a@example.com", HIDDEN),
+    "oauth": lambda auth, _: auth.complete_oauth("state", HIDDEN, code_verifier=HIDDEN),
+    "refresh": lambda auth, _: auth.refresh(),
+    "key": lambda _, billing: billing.debit_tokens("gpt-4", 1),
+    "session": lambda auth, billing: billing.for_user(auth=auth).get_balances(),
+}
+
+
+@pytest.mark.parametrize("call", SECRETS.values(), ids=SECRETS)
+@pytest.mark.parametrize("answer", [(500, {"message": HIDDEN}), (200, b"{"), (0, b"")], ids=["error", "broken", "none"])
+async def test_no_frame_of_ours_holds_a_secret(kinds: Kinds, canned: Any, call: Any, answer: tuple[int, Any]) -> None:
+    """Error reporters print the local variables of every frame of a traceback, and of its causes."""
+    canned.says(200, {"access_token": HIDDEN, "refresh_token": HIDDEN, "expires_in": 3600})
+    async with (
+        kinds.AuthClient("pw", canned.url, max_attempts=1) as auth,
+        kinds.BillingClient("pw", canned.url, HIDDEN, max_attempts=1) as billing,
+    ):
+        await auth.sign_in_anonymously()
+        canned.says(*answer)
+        with pytest.raises(PaywallError) as caught:
+            await call(auth, billing.for_user(email="a@example.com"))
+    todo: list[BaseException | None] = [caught.value]
+    shown = ""
+    while todo:
+        error = todo.pop()
+        if error is not None:
+            todo += (error.__cause__, error.__context__)
+            frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+            ours = [frame for frame in frames if "/montra_" in frame.f_code.co_filename]
+            shown += " ".join(f"{name}={value!r}" for frame in ours for name, value in frame.f_locals.items())
+            shown += f" {error!r} {error}"
+    assert len(shown) > 100
+    assert HIDDEN not in shown
 
 
 async def test_errors_travel(billing: Any, canned: Any) -> None:
