@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from montra_async.paywall import Bootstrap, Offer, PaywallSettings, Price, ServerSentEvent
+from montra_async.core.redaction import Secret
+from montra_async.paywall import Bootstrap, Offer, PaywallSettings, Price, ServerSentEvent, auth
 from montra_async.paywall.caching import MOST_ENTRIES, Cache, Flights
 from montra_async.paywall.locales import candidates, localized, preferred
 from montra_async.paywall.sse import MOST_PENDING, EventReader, LineReader
@@ -152,6 +153,35 @@ def test_overrides_touch_words_only() -> None:
 )
 def test_no_locales_break_it(texts: Any) -> None:
     localized(_bootstrap({"de": texts}), "de")
+
+
+# Sign-ins that have begun
+
+
+def test_a_sign_in_is_remembered_for_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(auth.time, "monotonic", lambda: now[0])
+    pending = auth._Pending()
+    pending.keep("a", Secret("verifier"))
+    now[0] = 599.0
+    found = pending.find("a")
+    assert found is not None
+    assert found.reveal() == "verifier"
+    now[0] = 600.0
+    assert pending.find("a") is None
+    pending.keep("b", Secret("x"))
+    assert list(pending.verifiers) == ["b"]
+    pending.forget("b")
+    pending.forget("b")
+
+
+def test_sign_ins_that_nobody_completes_do_not_pile_up() -> None:
+    pending = auth._Pending()
+    for i in range(1_100):
+        pending.keep(str(i), Secret("x"))
+    assert len(pending.verifiers) == 1_000
+    assert pending.find("0") is None
+    assert pending.find("1099") is not None
 
 
 # Caches

@@ -209,6 +209,41 @@ async def test_sessions_in_a_file(auth: Any, tmp_path: Path) -> None:
     assert session.access_token not in repr(FileSessionStorage(path))
 
 
+async def test_a_file_that_can_not_be_written(auth: Any, tmp_path: Path) -> None:
+    """The session is there, only not for the next process."""
+    user = auth.with_storage(FileSessionStorage(tmp_path / "no" / "such" / "folder"))
+    with pytest.raises(FileNotFoundError):
+        await user.sign_up(*BOB)
+    assert (await user.get_session()).user.email == BOB[0]
+    target = tmp_path / "a folder"
+    target.mkdir()
+    user = auth.with_storage(FileSessionStorage(target))
+    with pytest.raises(OSError):
+        await user.sign_in_anonymously()
+    assert os.listdir(tmp_path) == ["a folder"]  # nothing half-written is left
+
+
+async def test_a_session_that_another_process_renewed_meanwhile(auth: Any) -> None:
+    class Slow(MemorySessionStorage):
+        """Between our reading and the service's refusal, somebody else writes."""
+
+        reads = 0
+        newer: dict[str, Any] | None = None
+
+        def load(self) -> dict[str, Any] | None:
+            self.reads += 1
+            return self.newer if self.newer is not None and self.reads > 2 else super().load()
+
+    session = (await auth.sign_up(*BOB)).session
+    storage = Slow()
+    storage.save(session.to_dict())
+    user = auth.with_storage(storage)
+    assert await user.get_session() == session
+    storage.newer = (await auth.refresh()).to_dict()
+    assert await user.refresh() == await auth.get_session()
+    assert await user.get_session() == await auth.get_session()
+
+
 @pytest.mark.parametrize("content", ["", "no json", "[]", "{}", '{"access_token": 5}', "\xff"])
 async def test_a_broken_file_is_as_good_as_none(auth: Any, tmp_path: Path, content: str) -> None:
     path = tmp_path / "session.json"

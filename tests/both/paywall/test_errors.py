@@ -362,6 +362,16 @@ async def test_no_frame_of_ours_holds_a_secret(kinds: Kinds, canned: Any, call: 
     assert HIDDEN not in shown
 
 
+async def test_who_asks_and_in_which_language(kinds: Kinds, canned: Any) -> None:
+    canned.says(200, {"settings": {}, "prices": [], "offers": []})
+    async with kinds.BillingClient("pw", canned.url, KEY, accept_language="fr") as billing:
+        await billing.get_prices()
+        await billing.for_user(email="a@example.com").bootstrap(locale="de-AT, de;q=0.5")
+    shown = [(headers.get("Accept-Language"), headers.get("X-User-Email")) for _, _, headers, _ in canned.asked]
+    assert shown == [("fr", None), ("de-AT, de;q=0.5", "a@example.com")]
+    assert not any("X-Api-Key" in headers for _, _, headers, _ in canned.asked)  # the prices are for everybody
+
+
 async def test_errors_travel(billing: Any, canned: Any) -> None:
     canned.says(409, {"code": "insufficient"})
     with pytest.raises(PaywallError) as caught:
