@@ -141,6 +141,7 @@ async def test_trials(billing: Any, browser: Browser, sandbox: Sandbox) -> None:
 
 async def test_cancelling_ends_the_subscription_with_its_period(ada: Any, sandbox: Sandbox) -> None:
     [purchase] = await ada.list_purchases()
+    assert not (await ada.get_user()).purchases[0].cancel_at_period_end
     ended = await ada.cancel_subscription(purchase.id, "too dear")
     assert (ended.status, ended.cancel_at_period_end, ended.cancel_at) == ("active", True, purchase.current_period_end)
     assert (await ada.get_user()).purchases[0].cancel_at_period_end  # what was kept of the user is forgotten
@@ -205,6 +206,18 @@ async def test_unknown_prices(billing: Any, price: Any, code: str) -> None:
     with pytest.raises(PaywallError) as caught:
         await billing.for_user(email="bob@example.com").create_checkout(price)
     assert (caught.value.code, caught.value.status) == (code, 404)
+
+
+async def test_what_is_kept_of_one_user_is_nobody_elses(ada: Any, billing: Any) -> None:
+    """By address alone, and by id alone."""
+    for view in (billing.for_user(email="ada@example.com"), billing.for_user(email="bob@example.com")):
+        first = await view.get_user()
+        assert (await view.get_user(force=True)) == first
+    assert (await billing.for_user(email="ada@example.com").get_user()).has_active_subscription
+    assert not (await billing.for_user(email="bob@example.com").get_user()).has_active_subscription
+    assert not (await billing.for_user(user_id="ada").get_user()).has_active_subscription  # no address, no state
+    assert (await billing.for_user(email="ada@example.com").bootstrap()).user.has_active_subscription
+    assert not (await billing.for_user(email="bob@example.com").bootstrap()).user
 
 
 async def test_what_a_user_has_is_kept_for_five_seconds(ada: Any, sandbox: Sandbox) -> None:
