@@ -24,6 +24,7 @@ from .core.errors import (
 from .core.multipart import FileSource
 from .core.options import CallEvent, Timeout
 from .core.serde import Model
+from .core.signature import verify_signature
 from .resources.analytics import AnalyticsSeries, MrrMovement, SeriesPoint
 from .resources.audit_logs import AuditLog, AuditLogPage, PageMeta
 from .resources.checkout_links import CheckoutLink, UploadedFile
@@ -35,7 +36,6 @@ from .resources.pricing_models import PricingModel, Product
 from .resources.refunds import Discount, Refund
 from .resources.subscriptions import Proration, ScheduledChange, Subscription, SubscriptionUpgrade
 from .resources.webhook_endpoints import WebhookEndpoint
-from .webhooks.signature import verify_signature
 
 __all__ = [
     "DEFAULT_BASE_URL",

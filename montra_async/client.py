@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from ssl import SSLContext
 from types import TracebackType
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import aiohttp
 
@@ -15,6 +15,7 @@ from .core.errors import ConfigError
 from .core.options import CallOptions, Connection, Hook, Hooks, Timeout, as_timeout
 from .core.origin import parse_base_url
 from .core.redaction import Secret
+from .core.signature import verify_signature
 from .core.transport import Transport
 from .resources.analytics import AnalyticsApi
 from .resources.audit_logs import AuditLogsApi
@@ -27,7 +28,12 @@ from .resources.pricing_models import PricingModelsApi
 from .resources.refunds import RefundsApi
 from .resources.subscriptions import SubscriptionsApi
 from .resources.webhook_endpoints import WebhookEndpointsApi
-from .webhooks.signature import verify_signature
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from .webhooks import WebhookEvent
+    from .webhooks.parsing import Secrets, Signature
 
 DEFAULT_BASE_URL = "https://dev.montra.fi/api/v1"
 
@@ -36,6 +42,15 @@ class Webhooks:
     """`client.webhooks`: what a receiver of webhooks needs. Pure functions, also in `montra_async.webhooks`."""
 
     verify_signature = staticmethod(verify_signature)
+
+    @staticmethod
+    def parse(
+        raw_body: bytes | str, signature: Signature, secret: Secrets, *, max_age: timedelta | None = None
+    ) -> WebhookEvent:
+        """An event that Montra surely sent: see `montra_async.webhooks.parse`."""
+        from .webhooks import parse  # its many classes are made when somebody wants them
+
+        return parse(raw_body, signature, secret, max_age=max_age)
 
 
 class Montra(

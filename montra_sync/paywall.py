@@ -323,6 +323,8 @@ class BillingClient:
         PaywallError: `invalid_config`, `invalid_argument`, `apikey_in_browser`.
     """
 
+    webhooks = AsyncBillingClient.webhooks
+
     def __init__(
         self,
         paywall_id: str | None = None,

@@ -451,20 +451,27 @@ def exported(package: str) -> list[str]:
 
 def package() -> str:
     """`montra_sync/__init__.py`: everything public of `montra_async`, the client replaced by its facade."""
-    names = exported("montra_async")
+    title = "Synchronous Python SDK for Montra: the calls of `montra_async` without `await`. Start with `Montra`."
+    return same("montra_async", title, MONTRA)
+
+
+def same(package: str, title: str, facade: Facade | None = None) -> str:
+    """A module that has what an async package has, but for the classes that have a facade."""
+    names = exported(package)
     imports = Imports()
     for name in names:
-        imports.need(".client" if name in MONTRA.classes else "montra_async", name)
-    text = '"""Synchronous Python SDK for Montra: the calls of `montra_async` without `await`. Start with `Montra`."""'
+        imports.need(".client" if facade is not None and name in facade.classes else package, name)
     listed = "".join(f'    "{name}",\n' for name in names)
-    return f"{MARK}{text}\n\n{imports.text()}\n__all__ = [\n{listed}]\n"
+    return f'{MARK}"""{title}"""\n\n{imports.text()}\n__all__ = [\n{listed}]\n'
 
 
 def generated() -> dict[Path, str]:
+    webhooks = "Receiving webhooks in synchronous code: `parse`, and `WebhookReceiver.handle_blocking`."
     return {
         TARGET / "__init__.py": package(),
         TARGET / "client.py": facade_file(MONTRA),
         TARGET / "paywall.py": facade_file(PAYWALL, exports=exported("montra_async.paywall")),
+        TARGET / "webhooks.py": same("montra_async.webhooks", webhooks),
     }
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..core import checks
 from ..core.redaction import Secret
+from ..core.signature import verify_signature
 from .acting import Kept, checked_identity
 from .auth import AuthClient
 from .catalog import CatalogCalls
@@ -18,7 +19,27 @@ from .support import SupportCalls
 from .tokens import TokenCalls
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from typing_extensions import Unpack
+
+    from ..webhooks import WebhookEvent
+    from ..webhooks.parsing import Secrets, Signature
+
+
+class PaywallWebhooks:
+    """`billing.webhooks`: what a receiver of the paywall service's webhooks needs. Pure functions."""
+
+    verify_signature = staticmethod(verify_signature)
+
+    @staticmethod
+    def parse(
+        raw_body: bytes | str, signature: Signature, secret: Secrets, *, max_age: timedelta | None = None
+    ) -> WebhookEvent:
+        """An event that the paywall service surely sent: see `montra_async.webhooks.parse_paywall`."""
+        from ..webhooks import parse_paywall  # its many classes are made when somebody wants them
+
+        return parse_paywall(raw_body, signature, secret, max_age=max_age)
 
 
 class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
@@ -39,6 +60,8 @@ class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
     Raises:
         PaywallError: `invalid_config`, `invalid_argument`, `apikey_in_browser`.
     """
+
+    webhooks: ClassVar[PaywallWebhooks] = PaywallWebhooks()
 
     def __init__(
         self,

@@ -1,5 +1,83 @@
-"""Receiving webhooks."""
+"""Receiving webhooks: `parse` for one, `WebhookReceiver` for an application."""
 
-from .signature import verify_signature
+from ..core.signature import verify_signature
+from .errors import WebhookError, WebhookPayloadError, WebhookSignatureError
+from .events import (
+    CheckoutCompleted,
+    CompletedCheckout,
+    CustomerCreated,
+    CustomerUpdated,
+    InvoiceCreated,
+    ReachedLimit,
+    RefundCreated,
+    SubscriptionCanceled,
+    SubscriptionCreated,
+    SubscriptionPaused,
+    SubscriptionResumed,
+    SubscriptionUpdated,
+    UsageLimitReached,
+    WebhookEvent,
+)
+from .parsing import MONTRA, PAYWALL, Source, parse, parse_paywall
+from .paywall_events import (
+    EventAcquiring,
+    EventCustomer,
+    EventPayment,
+    EventPaywall,
+    EventPrice,
+    EventSubscription,
+    EventUser,
+    PaymentCompleted,
+    PaywallEventData,
+    PaywallRefundCreated,
+    PaywallSubscriptionCancelled,
+    PaywallSubscriptionCreated,
+    PaywallSubscriptionUpdated,
+)
+from .receiver import Reply, WebhookReceiver
+from .stores import Claim, EventStore, MemoryStore, SqliteStore
 
-__all__ = ["verify_signature"]
+__all__ = [
+    "MONTRA",
+    "PAYWALL",
+    "CheckoutCompleted",
+    "Claim",
+    "CompletedCheckout",
+    "CustomerCreated",
+    "CustomerUpdated",
+    "EventAcquiring",
+    "EventCustomer",
+    "EventPayment",
+    "EventPaywall",
+    "EventPrice",
+    "EventStore",
+    "EventSubscription",
+    "EventUser",
+    "InvoiceCreated",
+    "MemoryStore",
+    "PaymentCompleted",
+    "PaywallEventData",
+    "PaywallRefundCreated",
+    "PaywallSubscriptionCancelled",
+    "PaywallSubscriptionCreated",
+    "PaywallSubscriptionUpdated",
+    "ReachedLimit",
+    "RefundCreated",
+    "Reply",
+    "Source",
+    "SqliteStore",
+    "SubscriptionCanceled",
+    "SubscriptionCreated",
+    "SubscriptionPaused",
+    "SubscriptionResumed",
+    "SubscriptionUpdated",
+    "UsageLimitReached",
+    "WebhookError",
+    "WebhookEvent",
+    "WebhookPayloadError",
+    "WebhookReceiver",
+    "WebhookSignatureError",
+    "parse",
+    "parse_paywall",
+    "verify_signature",
+]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from montra_async import Montra, verify_signature
-from montra_async.webhooks.signature import sign
+from montra_async.core.signature import sign
 
 SECRET = "whsec_test"
 BODY = b'{"id":"evt_1","type":"checkout.completed"}'

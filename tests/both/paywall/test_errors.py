@@ -222,6 +222,23 @@ async def test_errors_by_status_and_body(
     assert isinstance(error, MontraError)
 
 
+@pytest.mark.parametrize(
+    ("call", "status", "code"),
+    [
+        (lambda b: b.list_purchases(), 404, "identity_not_on_paywall"),
+        (lambda b: b.cancel_subscription("s", "x"), 404, "identity_not_on_paywall"),
+        (lambda b: b.debit_tokens("gpt-4", 1), 404, "identity_not_found"),
+        (lambda b: b.get_customer_portal_url(), 403, "forbidden"),
+    ],
+)
+async def test_what_a_status_means_at_an_endpoint(billing: Any, canned: Any, call: Any, status: int, code: str) -> None:
+    """Whatever the body calls it; its own words are in `body`."""
+    canned.says(status, {"error": "no_such_user"})
+    with pytest.raises(PaywallError) as caught:
+        await call(billing)
+    assert (caught.value.code, caught.value.body) == (code, {"error": "no_such_user"})
+
+
 async def test_an_error_that_is_no_json(billing: Any, canned: Any) -> None:
     canned.says(502, b"<h1>Bad gateway</h1>", "text/html")
     with pytest.raises(PaywallError, match="text/html") as caught:

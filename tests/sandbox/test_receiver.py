@@ -1,0 +1,422 @@
+"""Events are handled once: across threads, processes, crashes and stores."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from montra_async.core.signature import sign
+from montra_async.webhooks import (
+    PAYWALL,
+    Claim,
+    CustomerCreated,
+    EventStore,
+    MemoryStore,
+    PaymentCompleted,
+    SqliteStore,
+    WebhookEvent,
+    WebhookReceiver,
+)
+from montra_async.webhooks.redis import RedisStore
+
+SECRET = "whsec_1"
+needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of our own."""
+    import redis
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    folder = str(tmp_path_factory.mktemp("redis"))
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "no"]
+    process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
+    url = f"redis://127.0.0.1:{port}/0"
+    try:
+        with redis.Redis.from_url(url) as client:
+            for _ in range(200):
+                try:
+                    client.ping()
+                    break
+                except redis.ConnectionError:
+                    time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=needs_redis)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    if request.param == "memory":
+        yield MemoryStore()
+    elif request.param == "sqlite":
+        made = SqliteStore(tmp_path / "events.db")
+        yield made
+        made.close()
+    else:
+        import redis
+
+        with redis.Redis.from_url(request.getfixturevalue("redis_url")) as client:
+            client.flushall()
+            yield RedisStore(client)
+
+
+def delivery(kind: str = "customer.created", event_id: str = "evt_1", **more: Any) -> tuple[bytes, dict[str, str]]:
+    data = {"id": "cust_1", "name": "Ada", "email": "ada@example.com"}
+    now = datetime.now(timezone.utc).isoformat()
+    body = json.dumps({"id": event_id, "type": kind, "created_at": now, "data": data, **more}).encode()
+    return body, {"Montra-Signature": sign(body, SECRET), "X-Signature": sign(body, SECRET)}
+
+
+# Stores
+
+
+async def test_a_claim_is_somebodys_or_nobodys(store: EventStore) -> None:
+    assert await store.claim("e", "a", 60) is Claim.OURS
+    assert await store.claim("e", "b", 60) is Claim.BUSY
+    assert await store.claim("other", "b", 60) is Claim.OURS
+    assert not await store.done("e", "b")
+    await store.release("e", "b")
+    assert await store.claim("e", "c", 60) is Claim.BUSY
+    assert await store.renew("e", "a", 60)
+    assert not await store.renew("e", "b", 60)
+    await store.release("e", "a")
+    assert await store.claim("e", "c", 60) is Claim.OURS
+    assert await store.done("e", "c")
+    assert await store.claim("e", "d", 60) is Claim.DONE
+    assert not await store.renew("e", "c", 60)
+    await store.release("e", "c")
+    assert await store.claim("e", "d", 60) is Claim.DONE
+
+
+async def test_a_claim_ends_with_its_lease(store: EventStore) -> None:
+    assert await store.claim("e", "dead", 0.05) is Claim.OURS
+    while await store.claim("e", "next", 60) is Claim.BUSY:  # noqa: ASYNC110 - time passes
+        await asyncio.sleep(0.01)
+    assert not await store.done("e", "dead")
+    assert await store.done("e", "next")
+
+
+async def test_what_was_done_long_ago_is_forgotten(tmp_path: Path) -> None:
+    now = [1000.0]
+    stores = (
+        MemoryStore(clock=lambda: now[0], remembered=100),
+        SqliteStore(tmp_path / "e.db", clock=lambda: now[0], remembered=100),
+    )
+    for one in stores:
+        now[0] = 1000.0
+        await one.claim("e", "a", 10)
+        await one.done("e", "a")
+        now[0] = 1099.0
+        assert await one.claim("e", "b", 10) is Claim.DONE
+        now[0] = 1100.0
+        assert await one.claim("e", "b", 10) is Claim.OURS
+    stores[1].close()
+
+
+async def test_many_at_once_and_one_gets_it(store: EventStore) -> None:
+    claims = await asyncio.gather(*(store.claim("e", str(i), 60) for i in range(30)))
+    assert sorted(claim.value for claim in claims) == ["busy"] * 29 + ["ours"]
+
+
+async def test_a_redis_by_its_address(redis_url: str) -> None:
+    first, second = RedisStore(redis_url, prefix="p:"), RedisStore(redis_url, prefix="p:")
+    assert await first.claim("by address", "a", 60) is Claim.OURS
+    assert await second.claim("by address", "b", 60) is Claim.BUSY
+    for one in (first, second):
+        one._client.close()
+
+
+# Receiving
+
+
+async def test_a_handler_is_called_once(store: EventStore) -> None:
+    receiver = WebhookReceiver(SECRET, store=store)
+    seen: list[Any] = []
+
+    @receiver.on(CustomerCreated)
+    async def created(event: CustomerCreated) -> None:
+        seen.append(event.data.name)
+
+    @receiver.on("customer.created", "customer.updated")
+    def plain(event: WebhookEvent) -> None:
+        seen.append(threading.current_thread() is threading.main_thread())
+
+    @receiver.on("*")
+    def everything(event: WebhookEvent) -> Any:
+        return seen.append(event.type)
+
+    replies = [await receiver.handle(*delivery()) for _ in range(3)]
+    assert [(reply.status, json.loads(reply.body)["status"]) for reply in replies] == [
+        *((200, "done"), (200, "duplicate"), (200, "duplicate")),
+    ]
+    assert seen == ["Ada", False, "customer.created"]
+
+
+async def test_what_fails_is_handled_again(store: EventStore, caplog: pytest.LogCaptureFixture) -> None:
+    receiver = WebhookReceiver(SECRET, store=store)
+    outcomes: list[Any] = [ValueError("the database is away"), None]
+
+    @receiver.on("customer.created")
+    async def created(event: WebhookEvent) -> None:
+        if (outcome := outcomes.pop(0)) is not None:
+            raise outcome
+
+    assert [(await receiver.handle(*delivery())).status for _ in range(3)] == [500, 200, 200]
+    assert outcomes == []
+    assert "evt_1" in caplog.text
+    assert "ada@example.com" not in caplog.text
+
+
+async def test_a_duplicate_meanwhile_is_refused(store: EventStore) -> None:
+    receiver = WebhookReceiver(SECRET, store=store, lease=1.0)
+    go, running = asyncio.Event(), [0, 0]
+
+    @receiver.on("customer.created")
+    async def created(_: WebhookEvent) -> None:
+        running[0] += 1
+        running[1] = max(running)
+        await go.wait()
+        running[0] -= 1
+
+    first = asyncio.create_task(receiver.handle(*delivery()))
+    while not running[0]:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    for _ in range(8):  # longer than the lease: it is renewed
+        reply = await receiver.handle(*delivery())
+        assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
+        await asyncio.sleep(0.3)
+    go.set()
+    assert (await first).status == 200
+    assert (await receiver.handle(*delivery())).status == 200
+    assert running == [0, 1]
+
+
+async def test_a_handler_that_is_cancelled_is_called_again(store: EventStore) -> None:
+    receiver = WebhookReceiver(SECRET, store=store)
+    calls: list[int] = []
+
+    @receiver.on("customer.created")
+    async def created(_: WebhookEvent) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            await asyncio.sleep(60)
+
+    first = asyncio.create_task(receiver.handle(*delivery()))
+    while not calls:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert (await receiver.handle(*delivery())).status == 200
+    assert len(calls) == 2
+
+
+def test_without_an_event_loop(store: EventStore) -> None:
+    """Handlers run where they were called: thread-locals and context variables are the caller's."""
+    receiver = WebhookReceiver(SECRET, store=store, lease=0.6)
+    seen: list[Any] = []
+
+    @receiver.on("customer.created")
+    def plain(_: WebhookEvent) -> None:
+        time.sleep(1.5)  # blocks longer than the lease
+        seen.append(threading.current_thread().name)
+
+    @receiver.on("customer.created")
+    async def coroutine(event: WebhookEvent) -> None:
+        await asyncio.sleep(0)
+        seen.append(event.id)
+
+    threads: list[Any] = []
+    statuses: list[int] = []
+
+    def work() -> None:
+        statuses.append(receiver.handle_blocking(*delivery()).status)
+
+    for i in range(2):
+        threads.append(threading.Thread(target=work, name=f"caller {i}"))
+        threads[-1].start()
+        time.sleep(0.9)
+    for thread in threads:
+        thread.join(20)
+    assert (sorted(statuses), seen) == ([200, 503], ["caller 0", "evt_1"])
+    assert receiver.handle_blocking(*delivery()).status == 200
+
+
+async def test_blocking_below_a_running_loop(store: EventStore) -> None:
+    receiver = WebhookReceiver(SECRET, store=store)
+    seen: list[str] = []
+    receiver.on("*")(lambda event: seen.append(event.type))
+    assert receiver.handle_blocking(*delivery()).status == 200
+    assert seen == ["customer.created"]
+
+
+async def test_what_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    receiver = WebhookReceiver([SECRET, "whsec_new"], store=MemoryStore(), largest=500, oldest=timedelta(days=1))
+    receiver.on("*")(lambda _: pytest.fail("handled"))
+    body, headers = delivery()
+    old = delivery(created_at="2020-01-01T00:00:00Z")
+    replies = {
+        "no signature": await receiver.handle(body, {}),
+        "another body": await receiver.handle(body.replace(b"Ada", b"Eve"), headers),
+        "too large": await receiver.handle(b"x" * 501, headers),
+        "no event": await receiver.handle(b"[]", {"Montra-Signature": sign(b"[]", SECRET)}),
+        "too old": await receiver.handle(*old),
+    }
+    assert {name: reply.status for name, reply in replies.items()} == {
+        "no signature": 401,
+        "another body": 401,
+        "too large": 413,
+        "no event": 400,
+        "too old": 400,
+    }
+    assert all(json.loads(reply.body)["detail"] for reply in replies.values())
+    assert "Eve" not in caplog.text
+    assert "ada@" not in caplog.text
+
+
+async def test_types_without_a_handler_are_none_of_our_business() -> None:
+    receiver = WebhookReceiver(SECRET, store=MemoryStore())
+    receiver.on("checkout.completed")(lambda _: pytest.fail("handled"))
+    assert json.loads((await receiver.handle(*delivery())).body)["status"] == "ignored"
+
+
+async def test_a_store_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(MemoryStore):
+        async def claim(self, event_id: str, token: str, lease: float) -> Claim:
+            raise OSError("disk full")
+
+    receiver = WebhookReceiver(SECRET, store=Broken())
+    receiver.on("*")(lambda _: pytest.fail("handled without a claim"))
+    assert (await receiver.handle(*delivery())).status == 500
+    assert "disk full" in caplog.text
+
+
+async def test_the_paywall_services_events() -> None:
+    receiver = WebhookReceiver(SECRET, store=MemoryStore(), source=PAYWALL)
+    seen: list[str] = []
+
+    @receiver.on(PaymentCompleted)
+    async def paid(event: PaymentCompleted) -> None:
+        seen.append(event.type)
+
+    assert (await receiver.handle(*delivery("payment.completed", data={}))).status == 200
+    assert seen == ["payment.completed"]
+    with pytest.raises(ValueError, match="is no event of paywall"):
+        receiver.on(CustomerCreated)
+
+
+@pytest.mark.parametrize("secret", ["", [], ["", "x"], None])
+def test_a_receiver_needs_a_secret(secret: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        WebhookReceiver(secret, store=MemoryStore())
+    with pytest.raises(ValueError, match="which events"):
+        WebhookReceiver("x", store=MemoryStore()).on()
+
+
+# Crashes
+
+
+WORKER = """
+import sys, time
+from montra_async.webhooks import SqliteStore, WebhookReceiver
+from montra_async.webhooks.redis import RedisStore
+where, mode, log = sys.argv[1:]
+store = RedisStore(where) if where.startswith('redis:') else SqliteStore(where)
+receiver = WebhookReceiver('whsec_1', store=store, lease=2)
+@receiver.on('*')
+def handle(event):
+    with open(log, 'a') as file:
+        file.write(mode + '\\n')
+    if mode == 'hang':
+        print('handling', flush=True)
+        time.sleep(60)
+body = sys.stdin.buffer.read()
+from montra_async.core.signature import sign
+print(receiver.handle_blocking(body, {'Montra-Signature': sign(body, 'whsec_1')}).status, flush=True)
+"""
+
+
+def _worker(where: str, mode: str, log: Path, body: bytes) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-W", "error", "-c", WORKER, where, mode, str(log)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(body)
+    process.stdin.close()
+    return process
+
+
+def _said(process: subprocess.Popen[bytes]) -> str:
+    assert process.stdout is not None
+    with process.stdout as out:
+        said = out.read().decode().strip()
+    assert process.wait(30) == 0
+    return said
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("redis", marks=needs_redis)])
+def test_a_process_that_dies_while_handling(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Killed in the middle: refused while its lease lasts, handled by the next delivery after it, and never again."""
+    where = str(tmp_path / "events.db") if kind == "sqlite" else request.getfixturevalue("redis_url")
+    body, _ = delivery(event_id=f"evt_{kind}_{os.getpid()}_{time.time_ns()}")
+    log = tmp_path / "log"
+    first = _worker(where, "hang", log, body)
+    assert first.stdout is not None
+    assert first.stdout.readline() == b"handling\n"
+    assert _said(_worker(where, "second", log, body)) == "503"
+    first.send_signal(signal.SIGKILL)
+    first.wait(20)
+    first.stdout.close()
+    for _ in range(50):
+        if _said(_worker(where, "second", log, body)) == "200":
+            break
+    assert log.read_text().split() == ["hang", "second"]
+    assert _said(_worker(where, "third", log, body)) == "200"
+    assert log.read_text().split() == ["hang", "second"]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("redis", marks=needs_redis)])
+def test_many_processes_and_one_handles_it(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    where = str(tmp_path / "events.db") if kind == "sqlite" else request.getfixturevalue("redis_url")
+    body, _ = delivery(event_id=f"evt_many_{kind}_{time.time_ns()}")
+    log = tmp_path / "log"
+    workers = [_worker(where, "work", log, body) for _ in range(4)]
+    assert {_said(one) for one in workers} <= {"200", "503"}
+    assert log.read_text().split() == ["work"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_store_that_was_used_before_a_fork(tmp_path: Path) -> None:
+    code = f"""
+import asyncio, os, warnings
+warnings.simplefilter('ignore', DeprecationWarning)
+from montra_async.webhooks import SqliteStore
+store = SqliteStore({str(tmp_path / "e.db")!r})
+print(asyncio.run(store.claim('e', 'parent', 60)).value)
+if (pid := os.fork()) == 0:
+    claims = [asyncio.run(store.claim(one, 'child', 60)).value for one in 'ef']
+    os._exit(0 if claims == ['busy', 'ours'] else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+print(asyncio.run(store.done('e', 'parent')), asyncio.run(store.claim('f', 'p', 60)).value)
+store.close()
+"""
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (run.stdout.split(), run.stderr) == (["ours", "0", "True", "busy"], "")
