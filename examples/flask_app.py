@@ -1,37 +1,51 @@
-"""A Flask application: whoever may use tokens gets an answer, and the tokens are counted.
+"""Flask: guards on views, usage reported, payments told by webhooks.
 
-MONTRA_BASE_URL=http://127.0.0.1:4242/api/v1 MONTRA_API_KEY=sk_test_sandbox gunicorn --preload -w 4 flask_app:app
+MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... gunicorn --preload -w 4 flask_app:app
 """
+
+import os
+from pathlib import Path
 
 from flask import Flask, Response, jsonify, request
 
-from montra_sync import Montra, NetworkError, NotFoundError
+from montra_sync.frameworks.flask import MontraFlask, webhook_blueprint
+from montra_sync.webhooks import CheckoutCompleted, SqliteStore, WebhookReceiver
 
+receiver = WebhookReceiver(
+    os.environ["MONTRA_WEBHOOK_SECRET"], store=SqliteStore(os.environ.get("EVENTS_DB", "events.db"))
+)
 app = Flask(__name__)
-montra = Montra()  # opens nothing yet: fine at import time, and with gunicorn's --preload
+montra = MontraFlask(app)  # makes its client when it is first wanted: fine with gunicorn's --preload
+app.register_blueprint(webhook_blueprint("/webhooks/montra", receiver))
+buyers = Path(os.environ.get("BUYERS_FILE", "buyers.txt"))  # your database: shared by all workers
 
 
-@app.post("/completions/<customer_id>")
-def complete(customer_id: str) -> tuple[Response, int]:
-    access = montra.check_entitlement(customer_id, "api-tokens")
-    if not access.has_access:
-        return jsonify(error=access.reason), 402
-    answer = f"You said: {request.get_data(as_text=True)}"
+def customer_id() -> str:
+    """Your own way to tell who is asking: a session, a token. Here it is simply said."""
+    return request.headers["X-Customer-Id"]
+
+
+@app.get("/reports")
+@montra.require_feature("sso", customer=customer_id)
+def reports() -> Response:
+    return jsonify(report="for those who have single sign-on")
+
+
+@app.post("/answers")
+@montra.require_quota("api-tokens", customer=customer_id)
+def answers() -> Response:
     # The request's own id as the key: a client that repeats its request is charged once.
-    montra.report_usage(
-        customer_id=customer_id,
-        meter_slug="api-tokens",
-        amount=len(answer.split()),
-        idempotency_key=request.headers.get("X-Request-Id"),
-    )
-    return jsonify(answer=answer), 200
+    key = request.headers.get("X-Request-Id")
+    montra.client.report_usage(customer_id=customer_id(), meter_slug="api-tokens", amount=5, idempotency_key=key)
+    return jsonify(answer="42")
 
 
-@app.errorhandler(NotFoundError)
-def unknown_customer(_: NotFoundError) -> tuple[Response, int]:
-    return jsonify(error="unknown customer"), 404
+@receiver.on(CheckoutCompleted)
+def paid(event: CheckoutCompleted) -> None:
+    with buyers.open("a") as file:
+        file.write(f"{event.data.customer_email}\n")
 
 
-@app.errorhandler(NetworkError)
-def billing_is_down(_: NetworkError) -> tuple[Response, int]:
-    return jsonify(error="billing can't be reached, try again"), 503
+@app.get("/buyers")
+def list_buyers() -> Response:
+    return jsonify(buyers.read_text().split() if buyers.exists() else [])

@@ -72,20 +72,6 @@ def _running(command: list[str], ready: str, environment: dict[str, str], cwd: P
         process.communicate(timeout=30)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="gunicorn forks")
-def test_flask_under_gunicorn_with_preloaded_workers(montra: Montra, ada: Customer, served: str) -> None:
-    gunicorn = [sys.executable, "-m", "gunicorn", "--preload", "-w", "2", "-b", "127.0.0.1:0", "flask_app:app"]
-    with _running(gunicorn, r"http://127\.0\.0\.1:\d+", _environment(served), EXAMPLES) as url:
-        address = f"{url}/completions/{ada.id}"
-        for _ in range(2):  # the same request twice: charged once
-            status, body = _post(address, b"one two three", **{"X-Request-Id": f"r1-{ada.id}"})
-            assert (status, body["answer"]) == (200, "You said: one two three")
-        assert montra.check_entitlement(ada.id, "api-tokens").usage == 5
-        statuses = [_post(address, b"one two three four five six")[0] for _ in range(4)]
-        assert statuses == [200, 200, 402, 402]  # 5 + 8 + 8 tokens of 20
-        assert _post(f"{url}/completions/cust_none", b"x") == (404, {"error": "unknown customer"})
-
-
 def test_lambda(montra: Montra, ada: Customer, served: str) -> None:
     records = [
         {"messageId": f"m1-{ada.id}", "body": {"customer_id": ada.id, "meter_slug": "api-tokens", "amount": 3}},

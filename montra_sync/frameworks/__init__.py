@@ -1,0 +1,1 @@
+"""The SDK inside synchronous web frameworks: one file each. The others are in `montra_async.frameworks`."""
