@@ -79,15 +79,25 @@ class WebhookReceiver:
         oldest: timedelta | None = OLDEST,
         lease: float = LEASE,
     ) -> None:
-        self._secrets = [secret] if isinstance(secret, str) else list(secret)
-        if not all(isinstance(one, str) and one for one in self._secrets) or not self._secrets:
-            raise ValueError("secret: no webhook secret was given, so nothing could be believed")
+        self.secrets = secret
         self._store = store
         self._source = source
         self.largest = largest
         self._oldest = oldest
         self._lease = lease
         self._handlers: list[tuple[str, Handler]] = []
+
+    @property
+    def secrets(self) -> Secrets:
+        """What is believed; may be set, e.g. when a new secret is rolled out to a running application."""
+        return list(self._secrets)
+
+    @secrets.setter
+    def secrets(self, secret: Secrets) -> None:
+        given = [secret] if isinstance(secret, str) else list(secret)
+        if not all(isinstance(one, str) and one for one in given) or not given:
+            raise ValueError("secret: no webhook secret was given, so nothing could be believed")
+        self._secrets = given
 
     @overload
     def on(self, *events: type[E]) -> Callable[[Callable[[E], Awaitable[object] | object]], Callable[[E], Any]]: ...

@@ -37,6 +37,15 @@ from montra_async.paywall import (
     ServerSentEvent,
     TokenBalance,
 )
+from montra_async.webhooks import (
+    CheckoutCompleted,
+    CompletedCheckout,
+    Reply,
+    SqliteStore,
+    WebhookEvent,
+    WebhookReceiver,
+    parse,
+)
 
 
 async def sell(billing: BillingClient, auth: AuthClient) -> None:
@@ -64,6 +73,25 @@ async def sell(billing: BillingClient, auth: AuthClient) -> None:
     except PaywallError as error:
         assert_type(error.code, str)
         assert_type(error.status, int | None)
+
+
+def receive(receiver: WebhookReceiver) -> None:
+    @receiver.on(CheckoutCompleted)
+    async def paid(event: CheckoutCompleted) -> None:
+        assert_type(event.data.amount, Decimal | None)
+
+    @receiver.on("customer.created", "*")
+    def anything(event: WebhookEvent) -> None:
+        assert_type(event.id, str)
+
+    match parse(b"", {"Montra-Signature": ""}, ["whsec_1"]):
+        case CheckoutCompleted(data=checkout):
+            assert_type(checkout, CompletedCheckout)
+        case event:
+            assert_type(event, WebhookEvent)
+    assert_type(receiver.handle_blocking(b"", {}), Reply)
+    WebhookReceiver("whsec_1", store=SqliteStore("events.db"))
+    WebhookReceiver("whsec_1", store="events.db")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def wrong_paywall(billing: BillingClient) -> None:
