@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
@@ -128,7 +128,10 @@ def _structure_money(value: Any, _: Any) -> Decimal:
     if kind is Decimal:
         number: Decimal = value
     elif kind is int or kind is str:
-        number = Decimal(value)
+        try:
+            number = Decimal(value)
+        except InvalidOperation:
+            raise ValueError("a number was expected") from None
     elif kind is float:
         number = exact_float(value)
     else:

@@ -86,6 +86,7 @@ class WebhookReceiver:
         self._oldest = oldest
         self._lease = lease
         self._handlers: list[tuple[str, Handler]] = []
+        self._under_way: set[asyncio.Task[Reply]] = set()
 
     @property
     def secrets(self) -> Secrets:
@@ -125,8 +126,15 @@ class WebhookReceiver:
         raise ValueError(f"on: {event!r} is no event of {self._source.name}")
 
     async def handle(self, raw_body: bytes, headers: Mapping[str, str]) -> Reply:
-        """Take a delivery. Never raises for what is in it."""
-        return await self._handle(raw_body, headers, inline=False)
+        """Take a delivery. Never raises for what is in it.
+
+        A request that is cancelled, because its sender lost patience, does not cancel the handlers: they go on, and the
+        event is marked as done. They are cancelled when the event loop ends, and the event is delivered again.
+        """
+        work = asyncio.get_running_loop().create_task(self._handle(raw_body, headers, inline=False))
+        self._under_way.add(work)
+        work.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(work)
 
     def handle_blocking(self, raw_body: bytes, headers: Mapping[str, str]) -> Reply:
         """Take a delivery where nothing can be awaited. Handlers run in the calling thread, one after the other."""
@@ -171,7 +179,7 @@ class WebhookReceiver:
             log.exception("a handler of %s %s failed; it will be delivered again", event.type, event.id)
             await self._store.release(event.id, token)
             return _reply(500, "failed", "a handler failed")
-        except BaseException:  # cancelled, or the process is ending
+        except BaseException:  # the loop or the process is ending
             await asyncio.shield(self._store.release(event.id, token))
             raise
         if not await self._store.done(event.id, token):
@@ -213,9 +221,19 @@ async def _call(handler: Handler, event: WebhookEvent, *, inline: bool) -> None:
     if inline or inspect.iscoroutinefunction(handler):
         result = handler(event)
     else:
-        result = await asyncio.to_thread(handler, event)
+        result = await _in_thread(handler, event)
     if inspect.isawaitable(result):
         await result
+
+
+async def _in_thread(handler: Handler, event: WebhookEvent) -> object:
+    """A thread can't be cancelled: wait for it in any case, so that nobody handles the event beside it."""
+    work = asyncio.ensure_future(asyncio.to_thread(handler, event))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
 
 
 def _reply(status: int, outcome: str, words: str, *, retry_after: int | None = None) -> Reply:

@@ -210,24 +210,56 @@ async def test_a_duplicate_meanwhile_is_refused(store: EventStore) -> None:
     assert running == [0, 1]
 
 
-async def test_a_handler_that_is_cancelled_is_called_again(store: EventStore) -> None:
+async def test_a_sender_that_loses_patience_stops_nothing(store: EventStore) -> None:
     receiver = WebhookReceiver(SECRET, store=store)
-    calls: list[int] = []
+    go, calls = asyncio.Event(), [0]
 
     @receiver.on("customer.created")
     async def created(_: WebhookEvent) -> None:
-        calls.append(1)
+        calls[0] += 1
+        await go.wait()
+
+    request = asyncio.create_task(receiver.handle(*delivery()))
+    while not calls[0]:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert (await receiver.handle(*delivery())).status == 503
+    go.set()
+    while (reply := await receiver.handle(*delivery())).status == 503:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert (json.loads(reply.body)["status"], calls) == ("duplicate", [1])
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_handlers_that_end_with_their_loop_are_called_again(store: EventStore, plain: bool) -> None:
+    receiver = WebhookReceiver(SECRET, store=store)
+    calls: list[str] = []
+
+    @receiver.on("customer.created" if not plain else "never")
+    async def coroutine(_: WebhookEvent) -> None:
+        calls.append("begins")
         if len(calls) == 1:
             await asyncio.sleep(60)
+        calls.append("ends")
 
-    first = asyncio.create_task(receiver.handle(*delivery()))
-    while not calls:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
+    @receiver.on("customer.created" if plain else "never")
+    def function(_: WebhookEvent) -> None:
+        calls.append("begins")
+        time.sleep(0.2)
+        calls.append("ends")
+
+    async def server() -> None:
+        request = asyncio.create_task(receiver.handle(*delivery()))
+        while not calls:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        request.cancel()
+
+    await asyncio.to_thread(asyncio.run, server())
+    assert calls == (["begins", "ends"] if plain else ["begins"])  # a thread is waited for
     assert (await receiver.handle(*delivery())).status == 200
-    assert len(calls) == 2
+    assert calls == (["begins", "ends"] * 2 if plain else ["begins", "begins", "ends"])
 
 
 def test_without_an_event_loop(store: EventStore) -> None:
