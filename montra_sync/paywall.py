@@ -400,7 +400,7 @@ class BillingClient:
         """
         self._async.set_identity(email=email, user_id=user_id, anonymous_id=anonymous_id)
 
-    def bootstrap(self, *, locale: str | None = None, force: bool = False) -> Bootstrap:
+    def bootstrap(self, locale: str | None = None, *, force: bool = False) -> Bootstrap:
         """Everything the paywall shows: settings, prices, offers (`GET /api/v1/paywall/{id}/bootstrap`).
 
         Kept for five minutes, then served once more from memory while a newer version is asked for, for at most an
@@ -414,11 +414,11 @@ class BillingClient:
         Raises:
             PaywallError: `invalid_config` when the paywall's own domain is not the origin of this client.
         """
-        return run(self._async.bootstrap, locale=locale, force=force)
+        return run(self._async.bootstrap, locale, force=force)
 
-    def get_prices(self, *, locale: str | None = None, force: bool = False) -> list[Price]:
+    def get_prices(self, locale: str | None = None, *, force: bool = False) -> list[Price]:
         """The paywall's prices (`GET /api/v1/paywall/{id}/bootstrap`), as in `bootstrap`."""
-        return run(self._async.get_prices, locale=locale, force=force)
+        return run(self._async.get_prices, locale, force=force)
 
     def get_user(self, *, force: bool = False) -> PaywallUser:
         """What the user has: purchases, trial, access (`GET /api/v1/paywall/{id}/user-state`).
@@ -580,7 +580,7 @@ class BillingClient:
         """
         return run(self._async.get_balances, force=force)
 
-    def metered(self, *, type: str, amount: int = 1, idempotency_key: str | None = None) -> Charge:
+    def metered(self, type: str, amount: int = 1, *, idempotency_key: str | None = None) -> Charge:
         """Debit tokens when the work inside succeeded:
 
             with billing.for_user(email=...).metered(type="gpt-4", amount=5) as charge:
@@ -595,7 +595,7 @@ class BillingClient:
             amount: how many, unless the block sets `charge.amount`.
             idempotency_key: makes the debit one that is retried, where the service honours such keys.
         """
-        return Charge._over(self._async.metered(type=type, amount=amount, idempotency_key=idempotency_key))
+        return Charge._over(self._async.metered(type, amount, idempotency_key=idempotency_key))
 
     def create_support_ticket(
         self,

@@ -34,7 +34,7 @@ _revalidating: set[asyncio.Task[Any]] = set()
 class CatalogCalls(Acting):
     _accept_language: str | None
 
-    async def bootstrap(self, *, locale: str | None = None, force: bool = False) -> Bootstrap:
+    async def bootstrap(self, locale: str | None = None, *, force: bool = False) -> Bootstrap:
         """Everything the paywall shows: settings, prices, offers (`GET /api/v1/paywall/{id}/bootstrap`).
 
         Kept for five minutes, then served once more from memory while a newer version is asked for, for at most an
@@ -58,7 +58,7 @@ class CatalogCalls(Acting):
             self._revalidate(key, wanted, kept)
         return kept
 
-    async def get_prices(self, *, locale: str | None = None, force: bool = False) -> list[Price]:
+    async def get_prices(self, locale: str | None = None, *, force: bool = False) -> list[Price]:
         """The paywall's prices (`GET /api/v1/paywall/{id}/bootstrap`), as in `bootstrap`."""
         return list((await self.bootstrap(locale=locale, force=force)).prices)
 

@@ -148,6 +148,7 @@ class PaywallClient:
         settings: ClientSettings,
     ) -> None:
         """Set up the connections of a client that shares nobody's."""
+        _check_names(self, settings)
         proxy = Secret(settings.pop("proxy")) if "proxy" in settings else None
         with preconditions():
             paywall_id = paywall_id or os.environ.get("PAYWALL_ID", "").strip()
@@ -251,6 +252,12 @@ class PaywallClient:
 def with_header(call: Call, name: str, value: str) -> Call:
     call.headers = {**(call.headers or {}), name: value}
     return call
+
+
+def _check_names(client: object, settings: ClientSettings) -> None:
+    """Python checks the names of parameters, but not those of settings."""
+    if unknown := sorted(settings.keys() - ClientSettings.__annotations__.keys()):
+        raise TypeError(f"{type(client).__name__}() got an unexpected keyword argument {unknown[0]!r}")
 
 
 def _check_key(key: Secret | None, settings: ClientSettings) -> None:

@@ -105,7 +105,7 @@ class TokenCalls(Acting):
 
         return list(await self._kept.flights.join(("balances", who or id(signer), force), fetch))
 
-    def metered(self, *, type: str, amount: int = 1, idempotency_key: str | None = None) -> Charge:
+    def metered(self, type: str, amount: int = 1, *, idempotency_key: str | None = None) -> Charge:
         """Debit tokens when the work inside succeeded:
 
             async with billing.for_user(email=...).metered(type="gpt-4", amount=5) as charge:

@@ -94,6 +94,12 @@ def test_settings_that_can_not_be_right(kinds: Kinds, settings: dict[str, Any]) 
     assert caught.value.code == "invalid_argument"
 
 
+def test_a_setting_that_there_is_not(kinds: Kinds) -> None:
+    for make in (kinds.BillingClient, kinds.AuthClient, kinds.ApiGatewayClient):
+        with pytest.raises(TypeError, match=r"Client\(\) got an unexpected keyword argument 'time_out'"):
+            make("pw", "https://pay.example.com", time_out=5)
+
+
 def test_the_environment(kinds: Kinds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAYWALL_ID", "pw_env")
     monkeypatch.setenv("PAYWALL_ORIGIN", "https://pay.example.com")
