@@ -180,9 +180,14 @@ class SqliteStore:
         if self._db is None or self._process != os.getpid():
             if self._db is not None:
                 _left_to_parent.append(self._db)
-            self._db = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._process = os.getpid()
-            self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + _SCHEMA)
+                self._db = None
+            db = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+            try:
+                db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + _SCHEMA)
+            except BaseException:
+                db.close()
+                raise
+            self._db, self._process = db, os.getpid()
         return self._db
 
     def __del__(self) -> None:

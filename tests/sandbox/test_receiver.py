@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -452,3 +453,97 @@ store.close()
 """
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
     assert (run.stdout.split(), run.stderr) == (["ours", "0", "True", "busy"], "")
+
+
+# When things go wrong around it
+
+
+async def test_a_handler_that_took_longer_than_its_lease_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """The clock jumps, as it does for a machine that was asleep: somebody else has the event by now."""
+    now = [0.0]
+    store = MemoryStore(clock=lambda: now[0])
+    receiver = WebhookReceiver(SECRET, store=store)
+
+    @receiver.on("*")
+    async def sleeper(event: WebhookEvent) -> None:
+        now[0] += 3600
+        assert await store.claim(event.id, "somebody else", 60) is Claim.OURS
+
+    assert (await receiver.handle(*delivery())).status == 200
+    assert "longer than its lease" in caplog.text
+    assert await store.done("evt_1", "somebody else")
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_a_renewal_that_fails_is_tried_again(caplog: pytest.LogCaptureFixture, blocking: bool) -> None:
+    class Shaky(MemoryStore):
+        renewals = 0
+
+        async def renew(self, event_id: str, token: str, lease: float) -> bool:
+            self.renewals += 1
+            if self.renewals == 1:
+                raise OSError("the network is away")
+            return await super().renew(event_id, token, lease)
+
+    store = Shaky()
+    receiver = WebhookReceiver(SECRET, store=store, lease=0.3)
+
+    @receiver.on("*")
+    def slow(_: WebhookEvent) -> None:
+        while store.renewals < 3:
+            time.sleep(0.01)
+
+    if blocking:
+        assert receiver.handle_blocking(*delivery()).status == 200
+    else:
+        assert (await receiver.handle(*delivery())).status == 200
+    assert "the network is away" in caplog.text
+
+
+async def test_a_process_that_is_told_to_end_by_a_handler(store: EventStore) -> None:
+    receiver = WebhookReceiver(SECRET, store=store)
+
+    @receiver.on("*")
+    def leave(_: WebhookEvent) -> None:
+        raise SystemExit(3)
+
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            receiver.handle_blocking(*delivery())
+
+
+async def test_a_sqlite_store_that_is_closed_opens_again(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "events.db")
+    assert repr(store) == f"<SqliteStore {tmp_path / 'events.db'}>"
+    await store.claim("e", "a", 60)
+    store.close()
+    store.close()
+    assert await store.claim("e", "b", 60) is Claim.BUSY
+    with pytest.raises(ValueError, match="no"):
+        store._run(_failing)
+    assert await store.done("e", "a")
+    store.close()
+
+
+def _failing(db: Any) -> None:
+    db.execute("DELETE FROM montra_webhook_events")
+    raise ValueError("no")
+
+
+async def test_a_sqlite_store_that_can_not_be_opened(caplog: pytest.LogCaptureFixture) -> None:
+    receiver = WebhookReceiver(SECRET, store=SqliteStore("/no/such/folder/events.db"))
+    receiver.on("*")(lambda _: pytest.fail("handled without a claim"))
+    assert (await receiver.handle(*delivery())).status == 500
+    assert "unable to open" in caplog.text
+
+
+async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    path.write_text("no database, but long enough to be looked at" * 100)
+    store = SqliteStore(path)
+    for _ in range(2):
+        with pytest.raises(sqlite3.DatabaseError):
+            await store.claim("e", "a", 60)
+    path.unlink()
+    assert await store.claim("e", "a", 60) is Claim.OURS
+    store.close()
