@@ -121,12 +121,12 @@ class SqliteStore:
         remembered: float = REMEMBERED,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._db: sqlite3.Connection | None = None
+        self._process = 0
         self._path = os.fspath(path)
         self._remembered = remembered
         self._clock = clock
-        self._lock = threading.Lock()
-        self._db: sqlite3.Connection | None = None
-        self._process = 0
+        self._lock, self._lock_process = threading.Lock(), os.getpid()
 
     async def claim(self, event_id: str, token: str, lease: float) -> Claim:
         def work(db: sqlite3.Connection) -> Claim:
@@ -164,6 +164,8 @@ class SqliteStore:
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """One transaction, on disk when it returns."""
+        if self._lock_process != os.getpid():  # another thread may have held it when this process was forked
+            self._lock, self._lock_process = threading.Lock(), os.getpid()
         with self._lock:
             db = self._opened()
             db.execute("BEGIN IMMEDIATE")
