@@ -26,6 +26,7 @@ class Stream:
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._ended = False
+        self._whole = False
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Bytes as they arrive.
@@ -33,16 +34,15 @@ class Stream:
         Raises:
             NetworkError: the connection broke, or the stream was closed.
         """
-        whole = False
         try:
             while chunk := await self._next():
                 yield chunk
-            whole = True
+            self._whole = True
         finally:
-            self._end(drop=not whole)
+            self._end(drop=not self._whole)
 
     async def _next(self) -> bytes:
-        if self._ended and not self._response.content.at_eof():
+        if self._ended:
             raise self._closed()
         try:
             return await self._response.content.readany()
@@ -54,7 +54,8 @@ class Stream:
             raise network_error(without_frames(error), self._call, self._response.url.authority) from error
 
     def _closed(self) -> NetworkError:
-        return NetworkError("the answer was closed before it was read", self._call)
+        state = "read already; it can be read once" if self._whole else "closed before it was read"
+        return NetworkError(f"the answer was {state}", self._call)
 
     def close(self) -> None:
         """Let go of the connection; what has not been read is lost. Safe to call twice."""

@@ -142,6 +142,8 @@ class ApiGatewayClient(PaywallClient):
             if method not in _METHODS:
                 raise InvalidArgumentError("method", f"one of {', '.join(sorted(_METHODS))}, not {method!r}")
             shown = f"/api/v1/api-gateway/{checks.segment('provider_id', provider_id)}"
+            if not isinstance(path, str):
+                raise InvalidArgumentError("path", f"a string, not {type(path).__name__}")
             below, _, query = path.lstrip("/").partition("?")
             if any(part in (".", "..") for part in below.split("/")):
                 raise InvalidArgumentError("path", "`.` and `..` would lead elsewhere")

@@ -174,7 +174,7 @@ def test_a_bad_time_out_is_named_as_it_was_given() -> None:
 
 def test_secrets_are_scrubbed() -> None:
     text = f"key {KEY}, other sk_live_abcdefgh, hook whsec_12345678, Authorization: Bearer xyz.abc-123 and odd-key"
-    clean = scrub(text, Secret("odd-key"))
+    clean = scrub(text, Secret("odd-key"), Secret(""))
     for secret in ("0123456789abcdef", "abcdefgh", "12345678", "xyz.abc-123", "odd-key"):
         assert secret not in clean
     assert f"{Secret('x')}{Secret('x')!r}" == "'***''***'"

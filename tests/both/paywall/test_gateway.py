@@ -57,6 +57,8 @@ async def test_lines_chunks_text_and_bytes(gateway: Any, sandbox: Sandbox) -> No
         )
     answer = await gateway.call("openai")  # read to its end, it lets go by itself
     assert (await answer.text()).count("ü") == 1
+    with pytest.raises(PaywallError, match="read already"):
+        await answer.text()
 
 
 async def test_an_answer_arrives_before_its_end(gateway: Any, sandbox: Sandbox) -> None:
@@ -199,6 +201,7 @@ async def test_no_body_at_all(gateway: Any) -> None:
         {"provider_id": ""},
         {"provider_id": ".."},
         {"provider_id": "echo", "path": "a/../../b"},
+        {"provider_id": "echo", "path": b"v1"},
         {"provider_id": "echo", "method": "TRACE"},
         {"provider_id": "echo", "body": {"a": {1, 2}}},
         {"provider_id": "echo", "headers": {"Authorization": "Bearer x"}},
