@@ -227,8 +227,12 @@ async def _call(handler: Handler, event: WebhookEvent, *, inline: bool) -> None:
 
 
 async def _in_thread(handler: Handler, event: WebhookEvent) -> object:
-    """A thread can't be cancelled: wait for it in any case, so that nobody handles the event beside it."""
-    work = asyncio.ensure_future(asyncio.to_thread(handler, event))
+    """A thread can't be cancelled: wait for it in any case, so that nobody handles the event beside it.
+
+    A future of the executor, not a task of `asyncio.to_thread`: a loop that ends cancels its tasks, and would say that
+    the work has ended when it has not.
+    """
+    work = asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, handler, event)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
