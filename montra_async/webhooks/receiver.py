@@ -10,7 +10,6 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import timedelta
-from functools import partial
 from threading import Event, Thread
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -233,8 +232,8 @@ async def _in_thread(handler: Handler, event: WebhookEvent) -> object:
     A future of the executor, not a task of `asyncio.to_thread`: a loop that ends cancels its tasks, and would say that
     the work has ended when it has not.
     """
-    call = partial(contextvars.copy_context().run, handler, event)
-    work = asyncio.get_running_loop().run_in_executor(None, call)
+    context = contextvars.copy_context()
+    work = asyncio.get_running_loop().run_in_executor(None, lambda: context.run(handler, event))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
