@@ -75,6 +75,9 @@ def contract(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What the sandbox can take. `--seconds N` sets how long each measurement lasts."""
+    """Side by side with its peers: all benchmarks, or `-- async_call --pairs 15` for one with its options."""
     install(session, "bench", extras="sandbox,speed")
-    session.run("python", "benchmarks/sandbox_capacity.py", *session.posargs)
+    names = ("async_call", "sandbox_capacity")
+    name, *options = session.posargs or ("",)
+    for one in [name] if name in names else names:
+        session.run("python", f"benchmarks/{one}.py", *options)

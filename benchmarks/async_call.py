@@ -1,0 +1,193 @@
+"""One asynchronous POST with a typed answer, against what a careful developer would write by hand, and against peers.
+
+    python benchmarks/async_call.py [--requests 2000] [--pairs 7] [--json results.json]
+
+CPU time of this process per request, by the process's own clock; the server is another process. `naive` is aiohttp as
+people write it: `json=`, headers per call, `await response.json()`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from neutral_server import running
+from pairs import Compared, compare, show, write_json
+
+from montra_async import Montra
+
+BODY = {"name": "Ada Lovelace", "email": "ada@example.com", "metadata": {"team": "engines", "seats": 12}}
+KEY = "sk_test_benchmark"
+
+Call = Callable[[], Awaitable[object]]
+Make = Callable[[str, AsyncExitStack], Awaitable[Call]]
+
+
+async def naive(origin: str, stack: AsyncExitStack) -> Call:
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+
+    async def call() -> object:
+        headers = {"Authorization": f"Bearer {KEY}", "Idempotency-Key": os.urandom(16).hex()}
+        async with session.post(f"{origin}/customers", json=BODY, headers=headers) as response:
+            response.raise_for_status()
+            return (await response.json())["data"]
+
+    return call
+
+
+async def bare(origin: str, stack: AsyncExitStack) -> Call:
+    session = await stack.enter_async_context(aiohttp.ClientSession(headers={"Content-Type": "application/json"}))
+    content = json.dumps(BODY).encode()
+
+    async def call() -> object:
+        async with session.post(f"{origin}/customers", data=content) as response:
+            return await response.read()
+
+    return call
+
+
+async def raw(origin: str, stack: AsyncExitStack) -> Call:
+    """The limit: prebuilt bytes over connections of asyncio's own, nothing parsed."""
+    parts = urlsplit(origin)
+    content = json.dumps(BODY).encode()
+    head = f"POST /customers HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(content)}\r\n\r\n"
+    request = head.encode() + content
+    idle: list[_Connection] = []
+    stack.callback(lambda: [one.close() for one in idle])
+
+    async def call() -> object:
+        if idle:
+            one = idle.pop()
+        else:
+            _, one = await asyncio.get_running_loop().create_connection(_Connection, parts.hostname, parts.port)
+        answer = await one.ask(request)
+        idle.append(one)
+        return answer
+
+    return call
+
+
+class _Connection(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._answer: asyncio.Future[bytes] | None = None
+
+    def ask(self, request: bytes) -> asyncio.Future[bytes]:
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return self._answer
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(data)
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+async def montra(origin: str, stack: AsyncExitStack) -> Call:
+    client = await stack.enter_async_context(Montra(KEY, origin, pool_size=512))
+
+    async def call() -> object:
+        return await client.create_customer(
+            name="Ada Lovelace", email="ada@example.com", metadata={"team": "engines", "seats": 12}
+        )
+
+    return call
+
+
+async def httpx(origin: str, stack: AsyncExitStack) -> Call:
+    import httpx
+
+    client = await stack.enter_async_context(httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}))
+
+    async def call() -> object:
+        response = await client.post(f"{origin}/customers", json=BODY)
+        response.raise_for_status()
+        return response.json()["data"]
+
+    return call
+
+
+async def openai(origin: str, stack: AsyncExitStack) -> Call:
+    import openai
+
+    client = await stack.enter_async_context(openai.AsyncOpenAI(api_key=KEY, base_url=origin))
+    return lambda: client.models.retrieve("m")
+
+
+async def stripe(origin: str, stack: AsyncExitStack) -> Call:
+    import stripe
+
+    client = stripe.StripeClient(
+        KEY, base_addresses={"api": origin}, http_client=stripe.HTTPXClient(allow_sync_methods=True)
+    )
+    return lambda: client.v1.customers.create_async({"name": "Ada Lovelace", "email": "ada@example.com"})
+
+
+PEERS: dict[str, tuple[Make, str | None]] = {
+    "montra (typed)": (montra, None),
+    "raw protocol, prebuilt": (raw, None),
+    "aiohttp, bytes in and out": (bare, None),
+    "httpx": (httpx, "httpx"),
+    "openai, one typed GET": (openai, "openai"),
+    "stripe, customers.create": (stripe, "stripe"),
+}
+
+
+async def measured(make: Make, origin: str, requests: int, in_flight: int) -> float:
+    async with AsyncExitStack() as stack:
+        call = await make(origin, stack)
+        await asyncio.gather(*(call() for _ in range(in_flight)))  # connections are opened before the clock starts
+        left = requests
+
+        async def worker() -> None:
+            nonlocal left
+            while left > 0:
+                left -= 1
+                await call()
+
+        began = time.process_time()
+        await asyncio.gather(*(worker() for _ in range(in_flight)))
+        return (time.process_time() - began) / requests * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=2000, help="per measurement")
+    parser.add_argument("--pairs", type=int, default=7, help="interleaved pairs per contender")
+    parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 32, 256])
+    parser.add_argument("--only", help="the contenders whose name has this in it")
+    parser.add_argument("--json", help="write the results to this file")
+    options = parser.parse_args()
+    tables: dict[str, list[Compared]] = {}
+    with running() as origin:
+        for in_flight in options.in_flight:
+
+            def of(make: Make, in_flight: int = in_flight) -> Callable[[], float]:
+                return lambda: asyncio.run(measured(make, origin, options.requests, in_flight))
+
+            present: list[tuple[str, Any]] = []
+            for name, (make, package) in PEERS.items():
+                if package is not None and importlib.util.find_spec(package) is None:
+                    print(f"{name}: not installed, left out")
+                elif options.only is None or options.only in name:
+                    present.append((name, of(make)))
+            rows = compare(("naive aiohttp", of(naive)), present, pairs=options.pairs)
+            tables[f"async call, {in_flight} in flight"] = rows
+            show(f"One async call, {in_flight} in flight", "CPU us", rows)
+    write_json(options.json, tables)
+
+
+if __name__ == "__main__":
+    main()
