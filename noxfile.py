@@ -14,7 +14,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
 
-def install(session: nox.Session, *groups: str, extras: str = "sandbox,speed") -> None:
+def install(session: nox.Session, *groups: str, extras: str = "sandbox") -> None:
     """The project itself, and the dependency groups of a chore."""
     session.install("-e", f".[{extras}]", *nox.project.dependency_groups(PROJECT, *groups))
 
@@ -22,7 +22,7 @@ def install(session: nox.Session, *groups: str, extras: str = "sandbox,speed") -
 @nox.session
 def quickstart(session: nox.Session) -> None:
     """The whole walk over real HTTP against the sandbox: every step with what came back."""
-    install(session, extras="sandbox")
+    install(session)
     session.run("python", "examples/quickstart.py")
 
 
@@ -69,14 +69,14 @@ def generate(session: nox.Session) -> None:
 @nox.session
 def contract(session: nox.Session) -> None:
     """schemathesis: thousands of good and bad requests to the running sandbox, held against its OpenAPI document."""
-    install(session, "contract", extras="sandbox")
+    install(session, "contract")
     session.run("python", "tools/check_contract.py", *session.posargs)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
     """Side by side with its peers: all benchmarks, or `-- async_call --pairs 15` for one with its options."""
-    install(session, "bench", extras="sandbox,speed")
+    install(session, "bench")
     names = ("async_call", "sandbox_capacity")
     name, *options = session.posargs or ("",)
     for one in [name] if name in names else names:

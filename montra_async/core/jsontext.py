@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -15,19 +14,12 @@ from .errors import InvalidArgumentError
 from .moments import format_moment
 from .shapes import is_mapping
 
-try:
-    import orjson
-except ImportError:  # the extra `speed` is not installed
-    orjson = None  # type: ignore[assignment]
-
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
 _exact_decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant)
-_NEEDS_EXACT = re.compile(rb'(?:^|"\s*:|[,\[])\s*-?(?:\d+[.eE]|\d{19})')
-"""Where a value can stand, a number that must not pass through a binary float or a 64-bit integer."""
 
 
 def loads(body: bytes) -> Any:
@@ -36,8 +28,6 @@ def loads(body: bytes) -> Any:
     Raises:
         ValueError: not JSON.
     """
-    if orjson is not None and not _NEEDS_EXACT.search(body):
-        return orjson.loads(body)
     try:
         return _exact_decoder.decode(body.decode())
     except RecursionError:

@@ -20,16 +20,6 @@ json_values = st.recursive(
 )
 
 
-@pytest.fixture(params=["orjson", "stdlib"])
-def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to read: with the extra `speed` and without it."""
-    if request.param == "stdlib":
-        monkeypatch.setattr(jsontext, "orjson", None)
-    else:
-        assert jsontext.orjson is not None, "the tests install the extra `speed`"
-    return str(request.param)
-
-
 def _as_read(value: Any) -> Any:
     """A decimal without a fraction comes back as an int."""
     if isinstance(value, Decimal):
@@ -51,7 +41,7 @@ def _same(left: Any, right: Any) -> bool:
 
 
 @given(value=json_values)
-def test_what_is_written_reads_back_to_the_digit(reader: str, value: Any) -> None:
+def test_what_is_written_reads_back_to_the_digit(value: Any) -> None:
     assert _same(jsontext.loads(jsontext.dumps(value)), _as_read(value))
 
 
@@ -78,7 +68,7 @@ def test_it_is_json(value: Any) -> None:
         b'{"deep":[{"a":[[9007199254740993.25]]}]}',
     ],
 )
-def test_every_digit_survives(reader: str, text: bytes) -> None:
+def test_every_digit_survives(text: bytes) -> None:
     read = jsontext.loads(text)
     assert jsontext.dumps(read).decode() == text.decode().replace(" ", "").replace("\n", "")
 
@@ -87,7 +77,7 @@ def test_every_digit_survives(reader: str, text: bytes) -> None:
     "text",
     [b"", b"{", b"nope", b'{"a":NaN}', b'{"a":Infinity}', b"[1.5", b"\xff\xfe", b'{"a":1.}', b"[" * 100_000 + b"1.5"],
 )
-def test_what_is_not_json_is_a_value_error(reader: str, text: bytes) -> None:
+def test_what_is_not_json_is_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError):
         jsontext.loads(text)
 
