@@ -63,7 +63,7 @@ def types(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def generate(session: nox.Session) -> None:
     """Write the synchronous facade anew; `-- --check` fails when it is stale."""
-    session.run(sys.executable, "tools/generate_sync.py", *session.posargs, external=True)
+    session.run(sys.executable, "tools/generate_sync", *session.posargs, external=True)
 
 
 @nox.session
