@@ -21,16 +21,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: list[str], ready: str, **environment: str) -> Iterator[str]:
-    """A server from the examples until the end of the block, which must end when it is told to; its line that fits
-    `ready`."""
+def running(command: list[str], ready: str, *, cwd: Path = EXAMPLES, **environment: str) -> Iterator[str]:
+    """A server until the end of the block, which must end when it is told to; the line of it that fits `ready`."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, **environment},
-        cwd=EXAMPLES,
+        cwd=cwd,
     )
     try:
         assert process.stdout is not None

@@ -72,16 +72,25 @@ def parse_from(
 ) -> WebhookEvent:
     """`parse` for one of the services."""
     body = _bytes(raw_body)
-    secrets = [secret] if isinstance(secret, str) else list(secret)
-    if not any(secrets):
-        raise ValueError("secret: no webhook secret was given, so nothing can be believed")
-    _believe(source, body, signature, secrets)
+    _believe(source, body, signature, checked_secrets(secret))
     event = _event(source, body)
     if max_age is not None and event.created_at is not None:
         age = datetime.now(timezone.utc) - event.created_at
         if age > max_age:
             raise WebhookPayloadError(f"event {event.id} happened {age} ago; nothing older than {max_age} is taken")
     return event
+
+
+def checked_secrets(secret: Any) -> list[str]:
+    """The secrets, as a list. An environment variable that is not set must not make everything believable.
+
+    Raises:
+        ValueError: there is none, or an empty one among them.
+    """
+    given: list[str] = [secret] if isinstance(secret, str) else [*(secret or [])]
+    if not given or not all(isinstance(one, str) and one for one in given):
+        raise ValueError("secret: no webhook secret was given, or an empty one; is its environment variable set?")
+    return given
 
 
 def _bytes(raw_body: Any) -> bytes:

@@ -17,7 +17,7 @@ import attrs
 
 from .errors import WebhookPayloadError, WebhookSignatureError
 from .events import E, WebhookEvent
-from .parsing import MONTRA, Secrets, Source, parse_from
+from .parsing import MONTRA, Secrets, Source, checked_secrets, parse_from
 from .stores import Claim, EventStore, new_token
 
 log = logging.getLogger("montra")
@@ -80,6 +80,8 @@ class WebhookReceiver:
         lease: float = LEASE,
     ) -> None:
         self.secrets = secret
+        if isinstance(store, type) or not callable(getattr(store, "claim", None)):
+            raise TypeError(f"store: something that remembers events, e.g. SqliteStore('events.db'), not {store!r}")
         self._store = store
         self._source = source
         self.largest = largest
@@ -95,10 +97,7 @@ class WebhookReceiver:
 
     @secrets.setter
     def secrets(self, secret: Secrets) -> None:
-        given = [secret] if isinstance(secret, str) else list(secret)
-        if not all(isinstance(one, str) and one for one in given) or not given:
-            raise ValueError("secret: no webhook secret was given, so nothing could be believed")
-        self._secrets = given
+        self._secrets = checked_secrets(secret)
 
     @overload
     def on(self, *events: type[E]) -> Callable[[Callable[[E], Awaitable[object] | object]], Callable[[E], Any]]: ...
@@ -113,6 +112,9 @@ class WebhookReceiver:
         if not types:
             raise ValueError('on: say which events, e.g. on("checkout.completed") or on("*")')
 
+        for unknown in [one for one in types if one != "*" and one not in self._source.events]:
+            log.warning("on: this SDK knows no event %r of %s; is it spelt right?", unknown, self._source.name)
+
         def register(handler: Handler) -> Handler:
             self._handlers += [(one, handler) for one in types]
             return handler
@@ -123,7 +125,7 @@ class WebhookReceiver:
         for name, cls in self._source.events.items():
             if cls is event:
                 return name
-        raise ValueError(f"on: {event!r} is no event of {self._source.name}")
+        raise ValueError(f"on: {event!r} is no event of {self._source.name}; for the other service, give source=")
 
     async def handle(self, raw_body: bytes, headers: Mapping[str, str]) -> Reply:
         """Take a delivery. Never raises for what is in it.

@@ -39,7 +39,10 @@ class RedisStore:
 
     def __init__(self, client: Redis | str, *, prefix: str = "montra:webhook:", remembered: float = REMEMBERED) -> None:
         if isinstance(client, str):
-            from redis import Redis as Client
+            try:
+                from redis import Redis as Client
+            except ImportError:
+                raise ImportError("RedisStore needs redis: pip install 'montra[redis]'") from None
 
             client = Client.from_url(client)  # pyright: ignore[reportUnknownMemberType]
         self._client: Any = client

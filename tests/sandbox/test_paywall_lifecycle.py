@@ -30,13 +30,9 @@ def _count(sandbox: Sandbox) -> int:
     return int(balance["count"])
 
 
-async def test_work_that_is_done_is_paid_for_also_when_the_task_is_cancelled(
-    billing: BillingClient, sandbox: Sandbox
-) -> None:
-    assert _count(sandbox) == 100
-
+async def _cancelled_while_paying(billing: BillingClient, sandbox: Sandbox, amount: int) -> None:
     async def work() -> None:
-        async with billing.metered(type="gpt-4", amount=5):
+        async with billing.metered(type="gpt-4", amount=amount):
             sandbox.add_fault(kind="latency", seconds=0.2)
 
     task = asyncio.create_task(work())
@@ -45,22 +41,21 @@ async def test_work_that_is_done_is_paid_for_also_when_the_task_is_cancelled(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_work_that_is_done_is_paid_for_also_when_the_task_is_cancelled(
+    billing: BillingClient, sandbox: Sandbox
+) -> None:
+    assert _count(sandbox) == 100
+
+    await _cancelled_while_paying(billing, sandbox, 5)
     assert _count(sandbox) == 95
 
 
 async def test_the_failure_of_a_cancelled_debit_is_told(
     billing: BillingClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def work() -> None:
-        async with billing.metered(type="gpt-4", amount=500):
-            sandbox.add_fault(kind="latency", seconds=0.2)
-
-    task = asyncio.create_task(work())
-    await asyncio.sleep(0)
-    await struck(sandbox)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await _cancelled_while_paying(billing, sandbox, 500)
     assert "insufficient" in caplog.text
 
 

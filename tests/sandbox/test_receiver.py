@@ -369,10 +369,30 @@ async def test_the_paywall_services_events() -> None:
 
 @pytest.mark.parametrize("secret", ["", [], ["", "x"], None])
 def test_a_receiver_needs_a_secret(secret: Any) -> None:
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises(ValueError, match="no webhook secret"):
         WebhookReceiver(secret, store=MemoryStore())
     with pytest.raises(ValueError, match="which events"):
         WebhookReceiver("x", store=MemoryStore()).on()
+
+
+@pytest.mark.parametrize("store", ["events.db", MemoryStore, None])
+def test_a_receiver_needs_a_store(store: Any) -> None:
+    with pytest.raises(TypeError, match="SqliteStore"):
+        WebhookReceiver("x", store=store)
+
+
+def test_a_type_that_nobody_knows_may_be_a_slip(caplog: pytest.LogCaptureFixture) -> None:
+    receiver = WebhookReceiver("x", store=MemoryStore())
+    receiver.on("customer.created", "*")(print)
+    assert caplog.text == ""
+    receiver.on("checkout.complete")(print)
+    assert "'checkout.complete' of montra" in caplog.text
+
+
+def test_without_its_extra_redis_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ImportError, match=r"pip install 'montra\[redis\]'"):
+        RedisStore("redis://127.0.0.1:9")
 
 
 # Crashes

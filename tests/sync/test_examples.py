@@ -10,13 +10,14 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from montra_sync import Customer, Montra
+
+from ..servers import running
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -49,27 +50,6 @@ def _post(url: str, body: bytes, **headers: str) -> tuple[int, Any]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.load(error)
-
-
-@contextmanager
-def _running(command: list[str], ready: str, environment: dict[str, str], cwd: Path) -> Iterator[str]:
-    """A server until the end of the block; what its log says when it is ready."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=cwd
-    )
-    try:
-        assert process.stdout is not None
-        log = ""
-        for line in process.stdout:
-            log += line
-            if found := re.search(ready, line):
-                yield found[0]
-                break
-        else:
-            raise AssertionError(log)
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
 
 
 def test_lambda(montra: Montra, ada: Customer, served: str) -> None:
@@ -120,7 +100,7 @@ broker_connection_retry_on_startup = True
         transaction = re.findall(r"tx_\w+", page.read().decode())[0]
 
     worker = [sys.executable, "-m", "celery", "-A", "celery_task", "worker", "-P", "prefork", "-c", "2", "-l", "INFO"]
-    with _running(worker, r"ready\.", environment, tmp_path):
+    with running(worker, r"ready\.", cwd=tmp_path, **environment):
         code = (
             "from celery_task import refund\n"
             f"sent = [refund.delay({transaction!r}, amount) for amount in ('4.00', '4.00', '4.00')]\n"

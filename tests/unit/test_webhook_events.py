@@ -147,7 +147,7 @@ def test_a_parsed_body() -> None:
     assert caught.value.reason == "changed_body"
 
 
-@pytest.mark.parametrize("secret", ["", [], [""]])
+@pytest.mark.parametrize("secret", ["", [], [""], None, ["x", ""]])
 def test_without_a_secret_nothing_is_believed(secret: Any) -> None:
     with pytest.raises(ValueError, match="no webhook secret"):
         parse(b"{}", sign(b"{}", ""), secret)

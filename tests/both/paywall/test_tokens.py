@@ -152,13 +152,19 @@ async def test_with_a_key_of_ones_own_it_is_retried_and_still_happens_once(
     assert _happened(service) == 2
 
 
-async def test_a_cancellation_too(ada: Any, service: Service, sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(("kind", "happened"), [("drop_before", False), ("drop_after", True)])
+async def test_a_cancellation_is_sent_once_too(
+    ada: Any, service: Service, sandbox: Sandbox, kind: str, happened: bool
+) -> None:
     service.watch.answers(False)
     [purchase] = await ada.list_purchases()
-    sandbox.add_fault(kind="drop_after", times=5)
+    sandbox.add_fault(kind=kind, times=5)
     with pytest.raises(PaywallError, match="network_error") as caught:
         await ada.cancel_subscription(purchase.id, "x")
     assert (caught.value.sent, sandbox.faults()[0]["struck"]) == (True, 1)
+    sandbox.clear_faults()
+    [purchase] = await ada.list_purchases()
+    assert purchase.cancel_at_period_end is happened
 
 
 # Metered work
