@@ -20,8 +20,11 @@ class Stream:
     Nothing is read ahead of the consumer beyond aiohttp's buffer: who reads slowly makes the server wait.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, call: CallInfo, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, response: aiohttp.ClientResponse, call: CallInfo, on_end: Callable[[], None], owner: object
+    ) -> None:
         self._response = response
+        self._owner = owner  # a client that nobody holds any more closes its connections: not while we read from one
         self._call = call
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()

@@ -124,7 +124,7 @@ class Transport:
         try:
             response = await self._request(home, call, options, on_mirror)
             if call.streams and response.status < 300:
-                stream = Stream(response, call.info(), home.gate.release)
+                stream = Stream(response, call.info(), home.gate.release, owner=self)
                 home.streams.add(stream)
             else:
                 body = await response.read()

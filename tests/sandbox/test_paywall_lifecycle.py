@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -206,3 +207,28 @@ async def test_a_sandbox_of_the_same_name_is_another_world(sandbox: Sandbox) -> 
     async with Sandbox() as other, BillingClient(other.paywall_id, other.url, other.api_key) as client:
         await client.for_user(email="bob@example.com").create_checkout(101)
         assert sandbox.paywall_users(sandbox.paywall_id) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_after_a_fork_parent_and_child_both_work(served: str) -> None:
+    """Through the facade, with a stream open in the parent: the child leaves it alone."""
+    code = f"""
+import os, warnings
+warnings.simplefilter('ignore', DeprecationWarning)
+from montra_sync.paywall import ApiGatewayClient, AuthClient, BillingClient
+origin = {served.removesuffix("/api/v1")!r}
+billing = BillingClient('pw_sandbox', origin, 'sk_test_sandbox')
+auth = AuthClient('pw_sandbox', origin)
+auth.sign_in_anonymously()
+answer = ApiGatewayClient('pw_sandbox', origin, auth=auth).call('openai')
+events = answer.iter_sse()
+first = next(events).data
+if (pid := os.fork()) == 0:
+    status = 1
+    try:
+        status = 0 if billing.get_prices(force=True) and auth.get_access_token() else 2
+    finally:
+        os._exit(status)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len([first, *events]), len(billing.get_prices(force=True)))
+"""
+    assert run_program(code, served) == "0 5 4"

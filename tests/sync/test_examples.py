@@ -17,9 +17,7 @@ import pytest
 
 from montra_sync import Customer, Montra
 
-from ..servers import running
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from ..servers import EXAMPLES, running
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from montra_async import MontraError
+from montra_async import CallEvent, MontraError, Timeout
 from montra_async.paywall import Balance, Identity, PaywallError, QuotaExceededError
 
-from ..conftest import Kinds
+from ..conftest import Kinds, Service
 
 KEY = "sk_test_0123456789abcdef"
 
@@ -393,6 +393,26 @@ async def test_who_asks_and_in_which_language(kinds: Kinds, canned: Any) -> None
     shown = [(headers.get("Accept-Language"), headers.get("X-User-Email")) for _, _, headers, _ in canned.asked]
     assert shown == [("fr", None), ("de-AT, de;q=0.5", "a@example.com")]
     assert not any("X-Api-Key" in headers for _, _, headers, _ in canned.asked)  # the prices are for everybody
+
+
+async def test_time_outs_and_hooks_as_everywhere(bad_day: Service) -> None:
+    """On the transport that Montra's client stands on: what holds there holds here."""
+    events: list[CallEvent] = []
+    hooks = {"on_request": events.append, "on_response": events.append, "on_retry": events.append}
+    async with bad_day.billing(timeout=Timeout(total=20, read=0.1), max_attempts=2, **hooks) as billing:
+        bad_day.sandbox.add_fault(kind="latency", seconds=5, times=2)
+        with pytest.raises(PaywallError) as caught:
+            await billing.get_prices()
+        assert (caught.value.code, caught.value.sent, caught.value.status) == ("timeout", True, None)
+        assert caught.value.call is not None
+        assert caught.value.call.attempts == 2
+        bad_day.sandbox.add_fault(kind="latency", seconds=5)
+        with pytest.raises(PaywallError) as caught:  # money waits once
+            await billing.for_user(email="a@example.com").debit_tokens("gpt-4", 1)
+        assert (caught.value.code, caught.value.call.attempts) == ("timeout", 1)  # type: ignore[union-attr]
+    tries = [(event.method, event.attempt) for event in events if event.pause is None and event.elapsed == 0.0]
+    assert tries == [("GET", 1), ("GET", 2), ("POST", 1)]
+    assert bad_day.sandbox.api_key not in repr(events)
 
 
 async def test_errors_travel(billing: Any, canned: Any) -> None:

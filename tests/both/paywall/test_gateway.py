@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 from collections.abc import AsyncIterator
 from typing import Any
@@ -105,6 +106,13 @@ async def test_a_stream_that_is_left_gives_its_place_back(gateway: Any, sandbox:
     await anext(lines)
     await lines.aclose()
     assert (await (await gateway.call("echo")).json())["method"] == "POST"
+
+
+async def test_an_answer_keeps_its_client_alive(service: Service, auth: Any, sandbox: Sandbox) -> None:
+    _stream(sandbox, "a", "b", pause=0.1)
+    answer = await service.gateway(auth=auth).call("openai")
+    gc.collect()
+    assert [event.data async for event in answer.iter_sse()] == ["a", "b", "[DONE]"]
 
 
 async def test_a_stream_that_is_forgotten_gives_its_place_back(gateway: Any, sandbox: Sandbox) -> None:
