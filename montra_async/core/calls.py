@@ -17,6 +17,10 @@ from .streams import Stream
 REQUEST_ID = "x-request-id"
 
 
+def _no_headers() -> dict[str, str]:
+    return {}
+
+
 @attrs.define(kw_only=True)
 class Call:
     """One logical call, complete before its first try: every try sends the same key and the same body.
@@ -32,7 +36,7 @@ class Call:
     url: URL
     path: str
     body: bytes | Callable[[], Any] | None = attrs.field(default=None, repr=False)
-    headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
+    headers: dict[str, str] = attrs.field(factory=_no_headers, repr=False)
     idempotency_key: str | None = None
     secrets: tuple[Secret, ...] = ()
     repeatable: bool = True
@@ -49,7 +53,7 @@ class Call:
         )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Answer:
     """What came back, whatever its status. A success of a call that streams has its body in `stream`."""
 

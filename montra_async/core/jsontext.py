@@ -34,6 +34,19 @@ def loads(body: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+class _CannotHold(Exception):
+    """JSON can't hold a value; its place is found on the way out, so that nobody pays for it on the way in."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.place = ""
+
+    def inside(self, step: str) -> _CannotHold:
+        self.place = step + self.place
+        return self
+
+
 def dumps(value: Any) -> bytes:
     """Write JSON; a `Decimal` becomes a number with exactly its digits, moments become ISO 8601.
 
@@ -41,54 +54,69 @@ def dumps(value: Any) -> bytes:
         InvalidArgumentError: something JSON can't hold; `parameter` says where it stands.
     """
     try:
-        return _write(value, "").encode("ascii")
+        return _write(value).encode("ascii")
+    except _CannotHold as error:
+        raise InvalidArgumentError(error.place.removeprefix(".") or "body", error.problem) from None
     except RecursionError:
         raise InvalidArgumentError("body", "nested too deeply, or contains itself") from None
 
 
-def _write(value: Any, where: str) -> str:
+def _write(value: Any) -> str:
+    return (_WRITERS.get(value.__class__) or _writer_of(value))(value)
+
+
+def _writer_of(value: Any) -> Callable[[Any], str]:
+    """For a subclass, a mapping, a model."""
     kind: type[Any] = value.__class__
     for base in kind.__mro__:
         if writer := _WRITERS.get(base):
-            return writer(value, where)
+            return writer
     if is_mapping(value):
-        return _object(value, where)
-    if callable(to_dict := getattr(value, "to_dict", None)):  # a model
-        return _write(to_dict(), where)
-    raise InvalidArgumentError(where or "body", f"JSON can't hold a {kind.__name__}")
+        return _object
+    if callable(getattr(value, "to_dict", None)):
+        return lambda model: _write(model.to_dict())
+    raise _CannotHold(f"JSON can't hold a {kind.__name__}")
 
 
-def _object(value: Mapping[Any, Any], where: str) -> str:
-    inside = f"{where}." if where else ""
-    return "{" + ",".join([f"{_name(key, where)}:{_write(one, f'{inside}{key}')}" for key, one in value.items()]) + "}"
+def _object(value: Mapping[Any, Any]) -> str:
+    written: list[str] = []
+    for name, one in value.items():
+        if not isinstance(name, str):
+            raise _CannotHold("keys must be strings")
+        begin = _string(name)
+        try:
+            written.append(f"{begin}:{_write(one)}")
+        except _CannotHold as error:
+            raise error.inside(f".{name}") from None
+    return "{" + ",".join(written) + "}"
 
 
-def _array(value: Sequence[Any], where: str) -> str:
-    return "[" + ",".join([_write(one, f"{where}[{i}]") for i, one in enumerate(value)]) + "]"
+def _array(value: Sequence[Any]) -> str:
+    written: list[str] = []
+    for i, one in enumerate(value):
+        try:
+            written.append(_write(one))
+        except _CannotHold as error:
+            raise error.inside(f"[{i}]") from None
+    return "[" + ",".join(written) + "]"
 
 
-def _fraction(value: float | Decimal, where: str) -> str:
+def _fraction(value: float | Decimal) -> str:
     if not math.isfinite(value):
-        raise InvalidArgumentError(where or "body", f"must be finite, not {value}")
+        raise _CannotHold(f"must be finite, not {value}")
     return str(value) if isinstance(value, Decimal) else float.__repr__(value)
 
 
-def _moment(value: datetime, where: str) -> str:
+def _moment(value: datetime) -> str:
     if value.tzinfo is None:
-        raise InvalidArgumentError(where or "body", "a datetime needs a time zone")
+        raise _CannotHold("a datetime needs a time zone")
     return f'"{format_moment(value)}"'
 
 
-def _name(name: Any, where: str) -> str:
-    if not isinstance(name, str):
-        raise InvalidArgumentError(where or "body", "keys must be strings")
-    return _string(name, where)
-
-
-def _string(value: str, where: str) -> str:
+def _string(value: str) -> str:
     written = encode_basestring_ascii(value)
     if "\\ud" in written and _half_surrogate(value):
-        raise InvalidArgumentError(where or "body", "holds half a surrogate pair, which is not text")
+        raise _CannotHold("holds half a surrogate pair, which is not text")
     return written
 
 
@@ -100,16 +128,16 @@ def _half_surrogate(value: str) -> bool:
     return False
 
 
-_WRITERS: dict[type, Callable[[Any, str], str]] = {
+_WRITERS: dict[type, Callable[[Any], str]] = {
     str: _string,
-    bool: lambda value, _: "true" if value else "false",
-    type(None): lambda value, _: "null",
-    int: lambda value, _: int.__repr__(value),
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda value: "null",
+    int: int.__repr__,
     float: _fraction,
     Decimal: _fraction,
     dict: _object,
     list: _array,
     tuple: _array,
     datetime: _moment,
-    date: lambda value, _: f'"{value.isoformat()}"',
+    date: lambda value: f'"{value.isoformat()}"',
 }

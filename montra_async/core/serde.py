@@ -13,6 +13,7 @@ import cattrs
 from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
+from .builders import Hook, Slot, builder
 from .checks import exact_float
 from .jsontext import dumps
 from .moments import format_moment, moment_of_number, parse_moment
@@ -31,19 +32,21 @@ def wire(name: str) -> dict[str, str]:
     return {"wire": name}
 
 
-def _no_fields() -> dict[str, Any]:
-    return {}
+def _or_none(extra: dict[str, Any] | None) -> dict[str, Any] | None:
+    return extra or None
 
 
 @attrs.frozen(kw_only=True)
 class Model:
-    """Base of everything the services answer: immutable, with room for what this SDK does not know yet.
+    """Base of everything the services answer: immutable, with room for what this SDK does not know yet."""
 
-    Attributes:
-        extra: fields that came with the object and have no attribute here. Numbers with a fraction are `Decimal`.
-    """
+    # Nearly always there is nothing extra, and 10,000 empty dicts are a burden to the garbage collector.
+    _extra: dict[str, Any] | None = attrs.field(default=None, alias="extra", converter=_or_none, repr=False, hash=False)
 
-    extra: dict[str, Any] = attrs.field(factory=_no_fields, repr=False, hash=False)
+    @property
+    def extra(self) -> dict[str, Any]:
+        """Fields that came with the object and have no attribute here. Numbers with a fraction are `Decimal`."""
+        return {} if self._extra is None else self._extra
 
     @classmethod
     def from_dict(cls: type[M], data: Mapping[str, Any]) -> M:
@@ -72,7 +75,7 @@ class Model:
 
 
 def _own_fields(cls: type) -> list[attrs.Attribute[Any]]:
-    return [field for field in attrs.fields(cls) if field.name != "extra"]
+    return [field for field in attrs.fields(cls) if field.name != "_extra"]
 
 
 def wire_name(field: attrs.Attribute[Any]) -> str:
@@ -164,20 +167,24 @@ def _structure_flag(value: Any, _: Any) -> bool:
 
 
 def _structure_moment(value: Any, _: Any) -> datetime:
+    if isinstance(value, str):
+        return parse_moment(value)
     if isinstance(value, datetime):
         return value
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return moment_of_number(value)
-    if not isinstance(value, str):
-        raise ValueError(f"an ISO 8601 moment was expected, not {type(value).__name__}")
-    return parse_moment(value)
+    raise ValueError(f"an ISO 8601 moment was expected, not {type(value).__name__}")
+
+
+_SCALARS = frozenset({str, int, bool, float, type(None)})
 
 
 def plain_json(value: Any) -> Any:
     """Free-form JSON of the user's own (metadata) with plain floats, wherever a float shows the very same digits."""
+    if type(value) in _SCALARS:
+        return value
     if isinstance(value, Decimal):
-        plain = float(value)
-        return plain if math.isfinite(plain) and Decimal(repr(plain)) == value else value
+        return _plain_number(value)
     if is_object(value):
         return {key: plain_json(one) for key, one in value.items()}
     if is_array(value):
@@ -185,9 +192,19 @@ def plain_json(value: Any) -> Any:
     return value
 
 
+def _plain_number(value: Decimal) -> float | Decimal:
+    text = str(value)
+    plain = float(text)
+    if len(text) <= 15 and "E" not in text:  # a float keeps 15 digits, whichever they are
+        return plain
+    return plain if math.isfinite(plain) and Decimal(repr(plain)) == value else value
+
+
 def _structure_object(value: Any, _: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
+    if not is_object(value):
         raise ValueError(f"an object was expected, not {type(value).__name__}")
+    if _SCALARS.issuperset(map(type, value.values())):
+        return value.copy()
     plain: dict[str, Any] = plain_json(value)
     return plain
 
@@ -212,7 +229,7 @@ def _model_hook(converter: cattrs.Converter) -> Callable[[type[Model]], Callable
             cls,
             converter,
             _cattrs_detailed_validation=converter.detailed_validation,
-            extra=override(omit=True),
+            _extra=override(omit=True),
             **names,
         )
 
@@ -221,14 +238,42 @@ def _model_hook(converter: cattrs.Converter) -> Callable[[type[Model]], Callable
                 return data
             if not is_object(data):
                 raise ValueError(f"an object was expected, not {type(data).__name__}")
-            model = build(data, kind)
-            if not data.keys() <= known:
-                model.extra.update((name, data[name]) for name in data if name not in known)
-            return model
+            extra = {name: data[name] for name in data if name not in known}
+            return attrs.evolve(build(data, kind), extra=extra)
 
         return structure_model
 
     return make
+
+
+def _builder_hook(converter: cattrs.Converter) -> Callable[[type[Model]], Hook]:
+    def make(cls: type[Model]) -> Hook:
+        attrs.resolve_types(cls)
+        return builder(cls, [_slot(field, converter) for field in _own_fields(cls)])
+
+    return make
+
+
+def _slot(field: attrs.Attribute[Any], converter: cattrs.Converter) -> Slot:
+    optional = _is_optional(field.type)
+    kind = _without_none(field.type) if optional else field.type
+    return Slot(
+        name=field.name,
+        wire=wire_name(field),
+        kind=kind,
+        optional=optional,
+        as_is=str if _is_open_enum(kind) else kind if kind in (str, int, bool) else None,
+        hook=converter.get_structure_hook(kind),
+        required=field.default is attrs.NOTHING,
+        default=_default(field),
+    )
+
+
+def _default(field: attrs.Attribute[Any]) -> Callable[[], Any] | None:
+    given: Any = field.default
+    if given is None or given is attrs.NOTHING:
+        return None
+    return given.factory if hasattr(given, "factory") else lambda: given
 
 
 def _is_optional(kind: Any) -> bool:
@@ -238,30 +283,47 @@ def _is_optional(kind: Any) -> bool:
 
 def _optional_hook(converter: cattrs.Converter) -> Callable[[Any], Callable[[Any, Any], Any]]:
     def make(kind: Any) -> Callable[[Any, Any], Any]:
-        rest = tuple(one for one in get_args(kind) if one is not type(None))
-        inner: Any = rest[0] if len(rest) == 1 else Union[rest]  # noqa: UP007 - built at run time
+        inner = _without_none(kind)
         hook = converter.get_structure_hook(inner)
         return lambda value, _: None if value is None else hook(value, inner)
 
     return make
 
 
-def _list_hook(converter: cattrs.Converter) -> Callable[[Any], Callable[[Any, Any], Any]]:
-    def make(kind: Any) -> Callable[[Any, Any], Any]:
-        build = list_structure_factory(kind, converter)
+def _without_none(kind: Any) -> Any:
+    rest = tuple(one for one in get_args(kind) if one is not type(None))
+    return rest[0] if len(rest) == 1 else Union[rest]  # noqa: UP007 - built at run time
 
-        def structure_list(value: Any, of: Any) -> Any:
-            if type(value) is not list:
-                raise ValueError(f"an array was expected, not {type(value).__name__}")
-            return build(value, of)
 
-        return structure_list
+def _fast_list_hook(converter: cattrs.Converter) -> Callable[[Any], Hook]:
+    def make(kind: Any) -> Hook:
+        (inner,) = get_args(kind)
+        hook = converter.get_structure_hook(inner)
+        return lambda value, _: [hook(one, inner) for one in _array(value)]
 
     return make
 
 
+def _list_hook(converter: cattrs.Converter) -> Callable[[Any], Hook]:
+    def make(kind: Any) -> Hook:
+        build = list_structure_factory(kind, converter)
+        return lambda value, of: build(_array(value), of)
+
+    return make
+
+
+def _array(value: Any) -> list[Any]:
+    if not is_array(value):
+        raise ValueError(f"an array was expected, not {type(value).__name__}")
+    return value
+
+
 def _is_object(kind: Any) -> bool:
     return get_origin(kind) is dict
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Model)
 
 
 def _is_list(kind: Any) -> bool:
@@ -275,10 +337,11 @@ for _converter in (_fast, _exact):
     _converter.register_structure_hook(bool, _structure_flag)
     _converter.register_structure_hook(datetime, _structure_moment)
     _converter.register_structure_hook_func(_is_object, _structure_object)
-    _converter.register_structure_hook_factory(_is_list, _list_hook(_converter))
     _converter.register_structure_hook_func(_is_quantity, _structure_quantity)
     _converter.register_structure_hook_func(_is_open_enum, _structure_text)
     _converter.register_structure_hook_factory(_is_optional, _optional_hook(_converter))
-    _converter.register_structure_hook_factory(
-        lambda kind: isinstance(kind, type) and issubclass(kind, Model), _model_hook(_converter)
-    )
+
+_fast.register_structure_hook_factory(_is_list, _fast_list_hook(_fast))
+_fast.register_structure_hook_factory(_is_model, _builder_hook(_fast))
+_exact.register_structure_hook_factory(_is_list, _list_hook(_exact))
+_exact.register_structure_hook_factory(_is_model, _model_hook(_exact))

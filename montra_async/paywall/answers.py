@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ..core.answers import json_of, text_of, words_for
-from ..core.calls import Answer
-from ..core.errors import CallInfo
+from ..core.calls import Answer, Call
 from ..core.serde import SerdeError, structure
 from ..core.shapes import is_array, is_object
 from .errors import PaywallError, QuotaExceededError
@@ -23,7 +22,7 @@ NOT_FOUND: Mapping[int, str] = {404: "identity_not_found"}
 NO_PORTAL: Mapping[int, str] = {403: "forbidden"}
 
 
-def read(answer: Answer, call: CallInfo, kind: type[T], *, within: str | None = None) -> T:
+def read(answer: Answer, call: Call, kind: type[T], *, within: str | None = None) -> T:
     """The body as a model; `within` names the field that holds it.
 
     Raises:
@@ -38,12 +37,12 @@ def read(answer: Answer, call: CallInfo, kind: type[T], *, within: str | None = 
         raise unreadable(answer, call, str(error)) from None
 
 
-def unreadable(answer: Answer, call: CallInfo, problem: str) -> PaywallError:
+def unreadable(answer: Answer, call: Call, problem: str) -> PaywallError:
     message = f"{problem}. The service answered {answer.status}, so the call was carried out"
     return PaywallError("invalid_response", message, **_facts(answer, call))
 
 
-def error_of(answer: Answer, call: CallInfo, by_status: Mapping[int, str]) -> PaywallError:
+def error_of(answer: Answer, call: Call, by_status: Mapping[int, str]) -> PaywallError:
     """The error an answer stands for. Never fails, whatever the body is.
 
     `by_status`: what a status means at this endpoint, whatever the body calls it.
@@ -56,7 +55,7 @@ def error_of(answer: Answer, call: CallInfo, by_status: Mapping[int, str]) -> Pa
     return PaywallError(code, _message(fields) or words_for(answer), **_facts(answer, call))
 
 
-def quota_error(answer: Answer, call: CallInfo) -> QuotaExceededError:
+def quota_error(answer: Answer, call: Call) -> QuotaExceededError:
     """The gateway's 402; what its details don't say stays empty."""
     payload = json_of(answer)
     fields: dict[str, Any] = payload if is_object(payload) else {}
@@ -105,12 +104,12 @@ def _message(fields: Mapping[str, Any]) -> str | None:
     return error if isinstance(error, str) and error and not _SLUG.fullmatch(error) else None
 
 
-def _facts(answer: Answer, call: CallInfo) -> dict[str, Any]:
+def _facts(answer: Answer, call: Call) -> dict[str, Any]:
     payload = json_of(answer)
     return {
         "status": answer.status,
         "body": text_of(answer) if payload is None else payload,
-        "call": call,
+        "call": call.info(),
         "sent": True,
         "request_id": answer.request_id,
         "retry_after": answer.retry_after,

@@ -15,7 +15,6 @@ from yarl import URL
 from ..core import checks
 from ..core.answers import json_of
 from ..core.calls import Answer, Call
-from ..core.errors import CallInfo
 from ..core.redaction import Secret
 from ..core.shapes import is_object
 from .answers import read, unreadable
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 OAUTH_GOOD_FOR = 10 * 60.0
 _MOST_OAUTH = 1_000
+_OF_SESSION = frozenset({"access_token", "refresh_token", "expires_in", "expires_at", "token_type"})
 
 
 @attrs.define
@@ -111,14 +111,13 @@ class AuthClient(SessionCalls):
         del password
         call = self._credentials("email/signup", email, hidden)
 
-        def result(answer: Answer, info: CallInfo) -> SignUpResult:
+        def result(answer: Answer, call: Call) -> SignUpResult:
             payload = json_of(answer)
             signed_in = is_object(payload) and "access_token" in payload
-            session = session_of(answer, info, None) if signed_in else None
-            found = read(answer, info, SignUpResult)
-            for name in ("access_token", "refresh_token", "expires_in", "expires_at", "token_type"):
-                found.extra.pop(name, None)
-            return attrs.evolve(found, session=session)
+            session = session_of(answer, call, None) if signed_in else None
+            found = read(answer, call, SignUpResult)
+            told = {name: value for name, value in found.extra.items() if name not in _OF_SESSION}
+            return attrs.evolve(found, session=session, extra=told)
 
         found = await self._send(call, result)
         if found.session is not None:
@@ -142,7 +141,7 @@ class AuthClient(SessionCalls):
         hidden = Secret(password)
         del password
         call = self._auth_call("password/update", {}, password=hidden)
-        return (await self._send(call, lambda answer, info: read(answer, info, UpdatedUser), signer=self)).user
+        return (await self._send(call, lambda answer, sent: read(answer, sent, UpdatedUser), signer=self)).user
 
     # One-time codes
 
@@ -191,7 +190,7 @@ class AuthClient(SessionCalls):
         hidden = Secret(password)
         del password
         call = self._credentials("anonymous/upgrade", email, hidden)
-        result = await self._send(call, lambda answer, info: read(answer, info, UpgradeResult), signer=self)
+        result = await self._send(call, lambda answer, sent: read(answer, sent, UpgradeResult), signer=self)
         session = await self.get_session()
         if session is not None and result.user is not None and result.status == "updated":
             await self._keep(attrs.evolve(session, user=result.user))
@@ -213,11 +212,11 @@ class AuthClient(SessionCalls):
             "scopes": scopes,
         }
 
-        def started(answer: Answer, info: CallInfo) -> OAuthStart:
-            url = read(answer, info, str, within="authorize_url")
+        def started(answer: Answer, call: Call) -> OAuthStart:
+            url = read(answer, call, str, within="authorize_url")
             state = _state_of(url)
             if state is None:
-                raise unreadable(answer, info, "`authorize_url` carries no state")
+                raise unreadable(answer, call, "`authorize_url` carries no state")
             return OAuthStart(authorize_url=url, state=state, code_verifier=verifier.reveal())
 
         result = await self._send(self._auth_call("oauth/init", fields), started)
@@ -279,7 +278,7 @@ class AuthClient(SessionCalls):
         await self._send(self._auth_call(path, fields), _done)
 
     async def _sign_in(self, call: Call) -> AuthSession:
-        return await self._keep(await self._send(call, lambda answer, info: session_of(answer, info, None)))
+        return await self._keep(await self._send(call, lambda answer, sent: session_of(answer, sent, None)))
 
 
 def _text(parameter: str, value: str) -> str:
@@ -287,7 +286,7 @@ def _text(parameter: str, value: str) -> str:
         return checks.text(parameter, value)
 
 
-def _done(answer: Answer, info: CallInfo) -> None:
+def _done(answer: Answer, call: Call) -> None:
     """A success answer whose body says nothing that matters."""
 
 

@@ -11,8 +11,7 @@ import attrs
 
 from ..core import checks
 from ..core.answers import json_of
-from ..core.calls import Answer
-from ..core.errors import CallInfo
+from ..core.calls import Answer, Call
 from ..core.serde import SerdeError, structure
 from ..core.shapes import is_object
 from .acting import Acting
@@ -81,7 +80,7 @@ class CatalogCalls(Acting):
 
         async def fetch() -> PaywallUser:
             call = self._named(self._call("GET", f"{self._place.paywall}/user-state"))
-            user = await self._send(call, lambda answer, info: read(answer, info, PaywallUser), signer=signer)
+            user = await self._send(call, lambda answer, sent: read(answer, sent, PaywallUser), signer=signer)
             self._kept.users.put(who, user)
             return user
 
@@ -101,7 +100,7 @@ class CatalogCalls(Acting):
     async def _fetch(self, key: Hashable, wanted: str | None, kept: Bootstrap | None) -> Bootstrap:
         query = "" if kept is None or kept.version is None else checks.query(if_version=kept.version)
         call = self._named(self._call("GET", f"{self._place.paywall}/bootstrap", query), wanted)
-        answer = await self._send(call, lambda answer, info: _bootstrap(answer, info, kept))
+        answer = await self._send(call, lambda answer, sent: _bootstrap(answer, sent, kept))
         self._check_domain(answer)
         result = localized(answer, wanted)
         self._kept.bootstraps.put(key, result)
@@ -116,15 +115,15 @@ class CatalogCalls(Acting):
             raise PaywallError("invalid_config", problem)
 
 
-def _bootstrap(answer: Answer, info: CallInfo, kept: Bootstrap | None) -> Bootstrap:
+def _bootstrap(answer: Answer, call: Call, kept: Bootstrap | None) -> Bootstrap:
     """The bootstrap of an answer; the kept one, with the user's state renewed, when it has not changed."""
     payload = json_of(answer)
     if not is_object(payload) or payload.get("unchanged") is not True:
-        return read(answer, info, Bootstrap)
+        return read(answer, call, Bootstrap)
     if kept is None:
-        raise unreadable(answer, info, "`unchanged`, though no version was named")
+        raise unreadable(answer, call, "`unchanged`, though no version was named")
     try:
         user = structure(payload["user"], PaywallUser) if payload.get("user") is not None else kept.user
     except SerdeError as error:
-        raise unreadable(answer, info, str(error)) from None
+        raise unreadable(answer, call, str(error)) from None
     return attrs.evolve(kept, user=user)

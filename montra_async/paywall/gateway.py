@@ -130,7 +130,7 @@ class ApiGatewayClient(PaywallClient):
             with_header(call, "X-User-ID", self._user_id)
         answer = await self._answer(call, None if session is None else self._auth)
         if answer.stream is None:
-            error = quota_error(answer, call.info()) if answer.status == 402 else error_of(answer, call.info(), {})
+            error = quota_error(answer, call) if answer.status == 402 else error_of(answer, call, {})
             raise self._without_secrets(error, call)
         self._note(answer, session)
         return GatewayResponse(answer, answer.stream, call.path)
@@ -318,7 +318,7 @@ def _put_body(call: Call, body: Any) -> None:
         call.body, call.single_use = (lambda: _pieces(pieces)), True
     else:
         call.body, kind = dumps(body), "application/json"
-    if kind is not None and not any(name.lower() == "content-type" for name in call.headers or {}):
+    if kind is not None and not any(name.lower() == "content-type" for name in call.headers):
         with_header(call, "Content-Type", kind)
 
 

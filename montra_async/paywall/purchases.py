@@ -73,7 +73,7 @@ class PurchaseCalls(Acting):
         wanted = ("checkout", self._identity, key, call.body)
         return await self._kept.flights.join(
             wanted,
-            lambda: self._send(self._with_key(call), lambda answer, info: read(answer, info, CheckoutResult)),
+            lambda: self._send(self._with_key(call), lambda answer, sent: read(answer, sent, CheckoutResult)),
         )
 
     async def get_customer_portal_url(
@@ -99,7 +99,7 @@ class PurchaseCalls(Acting):
         if signer is None:
             self._with_key(call)
         return await self._send(
-            call, lambda answer, info: read(answer, info, str, within="url"), NO_PORTAL, signer=signer
+            call, lambda answer, sent: read(answer, sent, str, within="url"), NO_PORTAL, signer=signer
         )
 
     async def list_purchases(self) -> list[Purchase]:
@@ -120,7 +120,7 @@ class PurchaseCalls(Acting):
             self._with_key(call)
         return await self._send(
             call,
-            lambda answer, info: read(answer, info, list[Purchase], within="purchases"),
+            lambda answer, sent: read(answer, sent, list[Purchase], within="purchases"),
             NOT_ON_PAYWALL,
             signer=signer,
         )
@@ -156,7 +156,7 @@ class PurchaseCalls(Acting):
             self._with_key(call)
         result = await self._send(
             call,
-            lambda answer, info: read(answer, info, CanceledSubscription, within="subscription"),
+            lambda answer, sent: read(answer, sent, CanceledSubscription, within="subscription"),
             NOT_ON_PAYWALL,
             signer=signer,
         )

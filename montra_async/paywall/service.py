@@ -21,7 +21,7 @@ from ..core import checks
 from ..core.answers import scrubbed
 from ..core.calls import Answer, Call
 from ..core.checks import idempotency_key as checked_key
-from ..core.errors import CallInfo, NetworkError
+from ..core.errors import NetworkError
 from ..core.failover import Failover, edge_of
 from ..core.jsontext import dumps
 from ..core.options import CallOptions, Connection, Hook, Hooks, Timeout, as_timeout
@@ -38,7 +38,6 @@ T = TypeVar("T")
 
 SDK_VERSION = f"python-{__version__}"
 _NOTHING: Mapping[int, str] = {}
-_JSON = {"Content-Type": "application/json"}
 _SECRET = ("Authorization", "X-Api-Key")
 
 
@@ -184,31 +183,29 @@ class PaywallClient:
         call = self._call("POST", path)
         with preconditions():
             call.body = dumps({name: value for name, value in body.items() if value is not None})
-            call.headers = _JSON
+            call.headers["Content-Type"] = "application/json"
             return self._keyed(call, key)
 
     def _keyed(self, call: Call, key: str | None) -> Call:
         if key is not None:
-            call.idempotency_key = checked_key(key)
-            call.headers = {**(call.headers or {}), "Idempotency-Key": call.idempotency_key}
+            call.idempotency_key = call.headers["Idempotency-Key"] = checked_key(key)
             call.repeatable = True
         return call
 
     async def _send(
         self,
         call: Call,
-        read: Callable[[Answer, CallInfo], T],
+        read: Callable[[Answer, Call], T],
         by_status: Mapping[int, str] = _NOTHING,
         *,
         signer: Signer | None = None,
     ) -> T:
         """Send and read; every failure becomes a PaywallError without secrets."""
         answer = await self._answer(call, signer)
-        info = call.info()
         try:
             if not 200 <= answer.status < 300:
-                raise error_of(answer, info, by_status)
-            return read(answer, info)
+                raise error_of(answer, call, by_status)
+            return read(answer, call)
         except PaywallError as error:
             raise self._without_secrets(error, call) from None
 
@@ -238,7 +235,7 @@ class PaywallClient:
 
     def _without_secrets(self, error: PaywallError, call: Call) -> PaywallError:
         """A service may quote the key, token or password it refused."""
-        sent = (call.headers or {}).items()
+        sent = call.headers.items()
         used = [Secret(value.removeprefix("Bearer ")) for name, value in sent if name in _SECRET] + [*call.secrets]
 
         def clean(text: str) -> str:
@@ -250,7 +247,7 @@ class PaywallClient:
 
 
 def with_header(call: Call, name: str, value: str) -> Call:
-    call.headers = {**(call.headers or {}), name: value}
+    call.headers[name] = value
     return call
 
 

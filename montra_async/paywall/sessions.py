@@ -12,7 +12,6 @@ import attrs
 from ..core import checks
 from ..core.answers import json_of
 from ..core.calls import Answer, Call
-from ..core.errors import CallInfo
 from ..core.redaction import Secret
 from ..core.serde import SerdeError, structure
 from ..core.shapes import is_object
@@ -102,7 +101,7 @@ class SessionCalls(PaywallClient):
             return self._adopt(stored)  # another process was quicker
         call = self._auth_call("refresh", {}, refresh_token=Secret(stored.refresh_token))
         try:
-            fresh = await self._send(call, lambda answer, info: session_of(answer, info, stored.user))
+            fresh = await self._send(call, lambda answer, sent: session_of(answer, sent, stored.user))
         except PaywallError as error:
             if error.status != 401:
                 raise
@@ -154,14 +153,14 @@ class Bearer:
         return None
 
 
-def session_of(answer: Answer, info: CallInfo, user: AuthUser | None) -> AuthSession:
+def session_of(answer: Answer, call: Call, user: AuthUser | None) -> AuthSession:
     """The session of a token answer; one that names no user is the known user's.
 
     Its end is reckoned from `expires_in` by our own clock, which need not be the service's; else it is `expires_at`.
     """
     payload = json_of(answer)
     if not is_object(payload):
-        raise unreadable(answer, info, "the body is not the JSON object that was expected")
+        raise unreadable(answer, call, "the body is not the JSON object that was expected")
     lasts = payload.get("expires_in")
     fields = {name: payload.get(name) for name in ("access_token", "refresh_token", "user")}
     fields["expires_at"] = payload.get("expires_at")
@@ -172,7 +171,7 @@ def session_of(answer: Answer, info: CallInfo, user: AuthUser | None) -> AuthSes
     try:
         return structure(fields, AuthSession)
     except (SerdeError, OverflowError) as error:
-        raise _without_tokens(unreadable(answer, info, str(error))) from None
+        raise _without_tokens(unreadable(answer, call, str(error))) from None
 
 
 def _without_tokens(error: PaywallError) -> PaywallError:

@@ -67,4 +67,4 @@ class SupportCalls(Acting):
                 upload = await multipart("files", named, fields, boundary_seed=os.urandom(16).hex())
             call.body, call.single_use = upload.payload, not upload.rewindable
             call.repeatable = call.repeatable and upload.rewindable
-        return await self._send(self._with_key(call), lambda answer, info: read(answer, info, Ticket, within="ticket"))
+        return await self._send(self._with_key(call), lambda answer, sent: read(answer, sent, Ticket, within="ticket"))

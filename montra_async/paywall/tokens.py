@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core import checks
 from ..core.answers import json_of
+from ..core.calls import Answer, Call
 from ..core.shapes import is_object
 from .acting import Acting
 from .answers import NOT_FOUND, read, unreadable
@@ -75,7 +76,7 @@ class TokenCalls(Acting):
             raise PaywallError("identity_required", "this call needs the user's id: billing.for_user(user_id=...)")
         body = {"paywall_id": self._place.paywall_id, "user_id": whose, **self._tokens(type, amount)}
         call = self._with_key(self._json_call("/api/v1/withdraw-tokens", body, key=idempotency_key))
-        return await self._send(call, lambda answer, info: read(answer, info, dict[str, Any]), NOT_FOUND)
+        return await self._send(call, lambda answer, sent: read(answer, sent, dict[str, Any]), NOT_FOUND)
 
     async def get_balances(self, *, force: bool = False) -> list[Balance]:
         """What the signed-in user has, by type (`GET /api/v1/paywall/{id}/balances`).
@@ -97,7 +98,7 @@ class TokenCalls(Acting):
         async def fetch() -> list[Balance]:
             call = self._call("GET", f"{self._place.paywall}/balances")
             found = await self._send(
-                call, lambda answer, info: read(answer, info, list[Balance], within="balances"), signer=signer
+                call, lambda answer, sent: read(answer, sent, list[Balance], within="balances"), signer=signer
             )
             if who is not None:
                 self._kept.balances.put(who, found)
@@ -132,11 +133,11 @@ class TokenCalls(Acting):
         body = {"email": identity.email, "user_id": identity.user_id, **self._tokens(kind, amount), "op": op}
         call = self._with_key(self._json_call(f"{self._place.paywall}/balances", body, key=key))
 
-        def changed(answer: Any, info: Any) -> TokenBalance:
+        def changed(answer: Answer, call: Call) -> TokenBalance:
             payload = json_of(answer)
             if is_object(payload) and payload.get("success") is False:
-                raise unreadable(answer, info, "`success` is false in a success answer")
-            return read(answer, info, TokenBalance)
+                raise unreadable(answer, call, "`success` is false in a success answer")
+            return read(answer, call, TokenBalance)
 
         result = await self._send(call, changed, NOT_FOUND)
         self._kept.balances.drop(result.user_id)

@@ -9,8 +9,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from ..core import checks
-from ..core.calls import Answer
-from ..core.errors import CallInfo
+from ..core.calls import Answer, Call
 from ..core.serde import Model, wire
 from . import envelope
 from .resource import Resource
@@ -86,5 +85,5 @@ class AnalyticsApi(Resource):
         return await self._send(self._call("GET", "/analytics/series", query), _read_series)
 
 
-def _read_series(answer: Answer, call: CallInfo) -> AnalyticsSeries:
+def _read_series(answer: Answer, call: Call) -> AnalyticsSeries:
     return envelope.read_as(envelope.read(answer, call), answer, call, AnalyticsSeries)

@@ -9,8 +9,7 @@ from typing import Any
 import attrs
 
 from ..core import checks
-from ..core.calls import Answer
-from ..core.errors import CallInfo
+from ..core.calls import Answer, Call
 from ..core.serde import Model
 from . import envelope
 from .resource import Resource
@@ -102,7 +101,7 @@ class AuditLogsApi(Resource):
                 return
 
 
-def _read_page(answer: Answer, call: CallInfo) -> AuditLogPage:
+def _read_page(answer: Answer, call: Call) -> AuditLogPage:
     payload = envelope.read(answer, call)
     page: dict[str, Any] = {"data": payload.get("data"), "meta": payload.get("meta") or {}}
     return envelope.read_as(page, answer, call, AuditLogPage)

@@ -107,7 +107,7 @@ class CheckoutLinksApi(Resource):
         named = {"file": Attachment(file, name=name, content_type=content_type)}
         upload = await multipart("file", named, {}, boundary_seed=call.idempotency_key or "")
         call.body, call.single_use, call.repeatable = upload.payload, not upload.rewindable, upload.rewindable
-        return await self._send(call, lambda answer, info: envelope.read_data(answer, info, UploadedFile))
+        return await self._send(call, lambda answer, sent: envelope.read_data(answer, sent, UploadedFile))
 
 
 def _line_items(items: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:

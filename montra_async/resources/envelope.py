@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from ..core.answers import json_of, text_of, words_for
-from ..core.calls import Answer
-from ..core.errors import ApiError, CallInfo, InvalidResponseError, error_class
+from ..core.calls import Answer, Call
+from ..core.errors import ApiError, InvalidResponseError, error_class
 from ..core.serde import SerdeError, structure
 from ..core.shapes import is_object
 
 T = TypeVar("T")
 
 
-def read(answer: Answer, call: CallInfo) -> dict[str, Any]:
+def read(answer: Answer, call: Call) -> dict[str, Any]:
     """The success envelope of an answer.
 
     Raises:
@@ -29,7 +29,7 @@ def read(answer: Answer, call: CallInfo) -> dict[str, Any]:
     return payload
 
 
-def read_data(answer: Answer, call: CallInfo, kind: type[T]) -> T:
+def read_data(answer: Answer, call: Call, kind: type[T]) -> T:
     """`data` of an answer as a model or a list of models."""
     envelope = read(answer, call)
     if "data" not in envelope:
@@ -37,19 +37,19 @@ def read_data(answer: Answer, call: CallInfo, kind: type[T]) -> T:
     return read_as(envelope["data"], answer, call, kind)
 
 
-def read_as(data: Any, answer: Answer, call: CallInfo, kind: type[T]) -> T:
+def read_as(data: Any, answer: Answer, call: Call, kind: type[T]) -> T:
     try:
         return structure(data, kind)
     except SerdeError as error:
         raise unreadable(answer, call, str(error)) from None
 
 
-def unreadable(answer: Answer, call: CallInfo, problem: str) -> InvalidResponseError:
+def unreadable(answer: Answer, call: Call, problem: str) -> InvalidResponseError:
     message = f"{problem}. The service answered {answer.status}, so the call was carried out"
     return InvalidResponseError(message, code="invalid_response", **_facts(answer, call))
 
 
-def error_of(answer: Answer, call: CallInfo) -> ApiError:
+def error_of(answer: Answer, call: Call) -> ApiError:
     """The error an answer stands for. Never fails: whatever the body is, the status decides the class."""
     payload = json_of(answer)
     error = payload.get("error") if is_object(payload) else None
@@ -64,10 +64,10 @@ def error_of(answer: Answer, call: CallInfo) -> ApiError:
     )
 
 
-def _facts(answer: Answer, call: CallInfo) -> dict[str, Any]:
+def _facts(answer: Answer, call: Call) -> dict[str, Any]:
     return {
         "status": answer.status,
-        "call": call,
+        "call": call.info(),
         "request_id": answer.request_id,
         "body": text_of(answer),
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import montra_async
@@ -23,12 +23,17 @@ from montra_async import (
     SubscriptionUpgrade,
     WebhookEndpoint,
 )
+from montra_async.core import serde
 from montra_async.core.moments import format_moment, parse_moment
-from montra_async.core.serde import SerdeError, structure
+from montra_async.core.serde import SerdeError, plain_json, structure, wire_name
+from montra_async.paywall import models as paywall_models
 
 UTC = timezone.utc
 MODELS = [
-    one for one in vars(montra_async).values() if isinstance(one, type) and issubclass(one, Model) and one is not Model
+    one
+    for place in (montra_async, paywall_models)
+    for one in vars(place).values()
+    if isinstance(one, type) and issubclass(one, Model) and one is not Model
 ]
 UNKNOWN = {"new_field": {"a": [1, "x"]}, "fee": Decimal("0.10")}
 
@@ -178,6 +183,64 @@ def test_any_json_is_an_invoice_or_a_serde_error(data: Any) -> None:
     except SerdeError:
         return
     assert invoice.id == str(data["id"])
+
+
+_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.decimals()
+    | st.text()
+    | st.just("2026-01-01T00:00:00Z")
+    | st.builds(dict),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "key", "x"]), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def _outcome(converter: Any, data: Any, model: type[Model]) -> Any:
+    try:
+        made = converter.structure(data, model)
+    except Exception:
+        return "refused"
+    return repr(made), made.extra
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_what_is_built_quickly_is_what_cattrs_would_build(model: type[Model], data: st.DataObject) -> None:
+    names = [wire_name(field) for field in attrs.fields(model) if field.name != "_extra"]
+    wire = data.draw(st.dictionaries(st.sampled_from([*names, "unknown"]), _values))
+    assert _outcome(serde._fast, wire, model) == _outcome(serde._exact, wire, model)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_field_is_read_from_its_own_name(model: type[Model]) -> None:
+    fields = [field for field in attrs.fields(model) if field.name != "_extra"]
+    for field in fields:
+        for value in ("2026-01-01T00:00:00Z", 7, True, {"id": "i"}, []):
+            wire = {wire_name(field): value, "unknown": 1}
+            required = {wire_name(one): "x" for one in fields if one.default is attrs.NOTHING}
+            assert _outcome(serde._fast, required | wire, model) == _outcome(serde._exact, required | wire, model)
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+def test_a_plain_number_shows_the_very_same_digits(value: Decimal) -> None:
+    plain = plain_json(value)
+    assert plain is value or (type(plain) is float and Decimal(repr(plain)) == value)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_float_of_the_users_own_comes_back_as_that_float(value: float) -> None:
+    plain = plain_json(Decimal(repr(value)))
+    assert (type(plain), plain) == (float, value)
+
+
+def test_nothing_extra_is_an_empty_dict_of_ones_own() -> None:
+    one, other = (Customer.from_dict({"id": "c", "name": "n", "email": "e"}) for _ in range(2))
+    one.extra["x"] = 1
+    assert other.extra == Customer(id="c", name="n", email="e", extra={}).extra == {}
 
 
 @pytest.mark.parametrize(
