@@ -8,46 +8,47 @@ a call is a dictionary entry.
 from __future__ import annotations
 
 import asyncio
+import math
 from types import TracebackType
+
+_COUNTS_NOTHING = int
+"""For `task.cancelling()` and `task.uncancel()`: before Python 3.11 most tasks have neither."""
 
 
 class Deadlines:
-    """The deadlines of the calls in flight on one event loop."""
+    """The deadlines of the calls in flight on one event loop: `open`, with the moment of each.
 
-    __slots__ = ("_fires_at", "_loop", "_open", "_timer")
+    `fires_at` is when the timer will look at them.
+    """
+
+    __slots__ = ("_timer", "fires_at", "loop", "open")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._open: dict[Deadline, float] = {}
+        self.open: dict[Deadline, float] = {}
+        self.fires_at = math.inf
+        self.loop = loop
         self._timer: asyncio.TimerHandle | None = None
-        self._fires_at = 0.0
-
-    def start(self, deadline: Deadline) -> None:
-        self._open[deadline] = deadline.at
-        if self._timer is None or deadline.at < self._fires_at:
-            self._arm(deadline.at)
-
-    def stop(self, deadline: Deadline) -> None:
-        self._open.pop(deadline, None)
 
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self.fires_at = math.inf
 
-    def _arm(self, at: float) -> None:
+    def arm(self, at: float) -> None:
         self.close()
-        self._fires_at = at
-        self._timer = self._loop.call_at(at, self._fire)
+        self.fires_at = at
+        self._timer = self.loop.call_at(at, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
-        now = self._loop.time()
-        for deadline in [one for one, at in self._open.items() if at <= now]:
-            del self._open[deadline]
+        self.fires_at = math.inf
+        now = self.loop.time()
+        for deadline in [one for one, at in self.open.items() if at <= now]:
+            del self.open[deadline]
             deadline.expire()
-        if self._open:
-            self._arm(min(self._open.values()))
+        if self.open:
+            self.arm(min(self.open.values()))
 
 
 class Deadline:
@@ -56,19 +57,22 @@ class Deadline:
     The cancellation it causes is turned into `TimeoutError`; one that came from outside passes through untouched.
     """
 
-    __slots__ = ("_cancelling", "_deadlines", "_task", "at", "expired")
+    __slots__ = ("_at", "_cancelling", "_deadlines", "_task", "expired")
 
     def __init__(self, deadlines: Deadlines, at: float) -> None:
         self._deadlines = deadlines
-        self.at = at
+        self._at = at
         self.expired = False
 
     def __enter__(self) -> Deadline:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._deadlines.loop)
         assert task is not None, "aiohttp refuses to work outside a task"
         self._task = task
-        self._cancelling: int = _call(task, "cancelling")
-        self._deadlines.start(self)
+        self._cancelling: int = getattr(task, "cancelling", _COUNTS_NOTHING)()
+        deadlines, at = self._deadlines, self._at
+        deadlines.open[self] = at
+        if at < deadlines.fires_at:
+            deadlines.arm(at)
         return self
 
     def expire(self) -> None:
@@ -78,15 +82,9 @@ class Deadline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._deadlines.stop(self)
+        self._deadlines.open.pop(self, None)
         if not self.expired:
             return
-        ours = _call(self._task, "uncancel") <= self._cancelling
+        ours = getattr(self._task, "uncancel", _COUNTS_NOTHING)() <= self._cancelling
         if ours and kind is asyncio.CancelledError:
             raise TimeoutError from error
-
-
-def _call(task: asyncio.Task[object], method: str) -> int:
-    """`task.cancelling()` or `task.uncancel()`; before Python 3.11 most tasks have neither, and count nothing."""
-    count: int = getattr(task, method, int)()
-    return count

@@ -28,10 +28,14 @@ def loads(body: bytes) -> Any:
     Raises:
         ValueError: not JSON.
     """
+    text = body.decode().strip(" \t\n\r")
     try:
-        return _exact_decoder.decode(body.decode())
+        value, end = _exact_decoder.raw_decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if end != len(text):
+        raise ValueError("something follows the value")
+    return value
 
 
 class _CannotHold(Exception):

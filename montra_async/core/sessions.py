@@ -120,10 +120,13 @@ class Sessions:
     def pool_size(self) -> int:
         return self._connection.pool_size
 
+    def opened(self) -> LoopSession | None:
+        """The session of the running loop, when there is one already."""
+        return self._by_loop.get(asyncio.get_running_loop())
+
     async def here(self) -> LoopSession:
         """The session of the running loop."""
-        loop = asyncio.get_running_loop()
-        return self._by_loop.get(loop) or await self._open(loop)
+        return self.opened() or await self._open(asyncio.get_running_loop())
 
     async def aclose(self) -> None:
         """Close the running loop's session, and have those of other loops closed by their own loop."""

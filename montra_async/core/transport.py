@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from io import BytesIO
 from typing import Any
 
@@ -32,6 +32,13 @@ def _payload(body: bytes | Callable[[], Any] | None) -> Any:
     if callable(body):
         return body()
     return BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
+
+
+async def _patiently(
+    request: Awaitable[aiohttp.ClientResponse], home: LoopSession, seconds: float
+) -> aiohttp.ClientResponse:
+    with Deadline(home.deadlines, home.loop.time() + seconds):
+        return await request
 
 
 class Transport:
@@ -72,12 +79,12 @@ class Transport:
             NetworkError: no answer, after as many tries as allowed.
             RequestTimeoutError, PoolTimeoutError: a time-out ran out.
         """
-        home = await self._sessions.here()
+        home = self._sessions.opened() or await self._sessions.here()
         end = home.loop.time() + (options.timeout.total or _FOREVER)
         deadline = Deadline(home.deadlines, end)
         try:
             with deadline:
-                return await self._tries(call, options, end)
+                return await self._tries(home, call, options, end)
         except TimeoutError as error:
             if not deadline.expired or isinstance(error, NetworkError):
                 raise
@@ -85,9 +92,8 @@ class Transport:
         seconds = options.timeout.total
         raise RequestTimeoutError(f"no answer within the total time-out of {seconds:g} s", call.info())
 
-    async def _tries(self, call: Call, options: CallOptions, end: float) -> Answer:
+    async def _tries(self, home: LoopSession, call: Call, options: CallOptions, end: float) -> Answer:
         while True:
-            home = await self._sessions.here()
             call.attempts += 1
             outcome = Outcome(began=home.loop.time())
             on_mirror = self._failover is not None and self._failover.on_mirror()
@@ -102,6 +108,8 @@ class Transport:
             outcome.elapsed = home.loop.time() - outcome.began
             self._observer.ended(call, outcome)
 
+            if outcome.answer is not None and outcome.answer.status < 400:
+                return outcome.answer
             if home.closed:
                 return outcome.result()
             if self._failover is not None and self._failover.moves(call, outcome, on_mirror=on_mirror):
@@ -113,6 +121,7 @@ class Transport:
             self._observer.tries_again(call, outcome, pause)
             if pause:
                 await asyncio.sleep(pause)
+            home = await self._sessions.here()
 
     async def _try(self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool) -> Answer:
         if home.gate.locked():
@@ -139,9 +148,9 @@ class Transport:
             status=response.status, headers=response.headers, body=body, reason=response.reason, stream=stream
         )
 
-    async def _request(
+    def _request(
         self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool
-    ) -> aiohttp.ClientResponse:
+    ) -> Awaitable[aiohttp.ClientResponse]:
         """The answer's headers, from the service or its mirror."""
         request = home.session.request(
             call.method,
@@ -153,10 +162,7 @@ class Transport:
             raise_for_status=False,  # whatever a session of the user's does by default
         )
         patience = None if self._failover is None else self._failover.patience(call, on_mirror=on_mirror)
-        if patience is None:
-            return await request
-        with Deadline(home.deadlines, home.loop.time() + patience):
-            return await request
+        return request if patience is None else _patiently(request, home, patience)
 
     def _url(self, call: Call, on_mirror: bool) -> URL:
         return call.url if self._failover is None else self._failover.route(call.url, on_mirror=on_mirror)

@@ -84,7 +84,8 @@ class AuthClient(SessionCalls):
         self._open(paywall_id, api_origin, None, settings)
         with preconditions():
             self._visitor_id = checks.optional_text("visitor_id", visitor_id)
-            self._user_meta = checks.json_object("user_meta", user_meta)
+            meta = checks.json_object("user_meta", user_meta)
+            self._user_meta = None if meta is None else dict(meta)
         self._pending = _Pending()
         self._start(storage)
 

@@ -303,7 +303,7 @@ async def test_a_call_cancelled_at_any_moment_leaves_the_client_usable(sandbox: 
         assert cancelled > 3
         home = await client._transport._sessions.here()
         assert not home.gate.locked()
-        assert not home.deadlines._open
+        assert not home.deadlines.open
 
 
 async def test_a_call_cancelled_while_waiting_for_the_pool_gives_its_place_up(sandbox: Sandbox) -> None:

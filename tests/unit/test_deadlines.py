@@ -53,7 +53,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not deadlines._open
+    assert not deadlines.open
     deadlines.close()
 
 
