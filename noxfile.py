@@ -11,6 +11,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "types", "tests"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
+BENCHMARKS = ("async_call", "sync_call", "import_time", "serde", "sandbox_capacity", "webhooks")
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
 
@@ -77,7 +78,7 @@ def contract(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Side by side with its peers: all benchmarks, or `-- async_call --pairs 15` for one with its options."""
     install(session, "bench")
-    names = ("async_call", "sandbox_capacity")
-    name, *options = session.posargs or ("",)
-    for one in [name] if name in names else names:
-        session.run("python", f"benchmarks/{one}.py", *options)
+    given = session.posargs
+    chosen = [name for name in BENCHMARKS if name in given] or BENCHMARKS
+    for name in chosen:
+        session.run("python", f"benchmarks/{name}.py", *(one for one in given if one not in BENCHMARKS))

@@ -1,6 +1,6 @@
 """One asynchronous POST with a typed answer, against what a careful developer would write by hand, and against peers.
 
-    python benchmarks/async_call.py [--requests 2000] [--pairs 7] [--json results.json]
+    python benchmarks/async_call.py --pairs 15 --in-flight 1 32
 
 CPU time of this process per request, by the process's own clock; the server is another process. `naive` is aiohttp as
 people write it: `json=`, headers per call, `await response.json()`.
@@ -8,20 +8,18 @@ people write it: `json=`, headers per call, `await response.json()`.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import importlib.util
 import json
 import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-from neutral_server import running
-from pairs import Compared, compare, show, write_json
+from kit import options, report
+from kit.neutral_server import running
+from kit.pairs import Measure, Table, compare
 
 from montra_async import Montra
 
@@ -135,7 +133,7 @@ async def stripe(origin: str, stack: AsyncExitStack) -> Call:
     return lambda: client.v1.customers.create_async({"name": "Ada Lovelace", "email": "ada@example.com"})
 
 
-PEERS: dict[str, tuple[Make, str | None]] = {
+MAKERS: dict[str, tuple[Make, str | None]] = {
     "montra (typed)": (montra, None),
     "raw protocol, prebuilt": (raw, None),
     "aiohttp, bytes in and out": (bare, None),
@@ -145,7 +143,8 @@ PEERS: dict[str, tuple[Make, str | None]] = {
 }
 
 
-async def measured(make: Make, origin: str, requests: int, in_flight: int) -> float:
+async def cost(make: Make, origin: str, requests: int, in_flight: int) -> float:
+    """Microseconds of CPU per call."""
     async with AsyncExitStack() as stack:
         call = await make(origin, stack)
         await asyncio.gather(*(call() for _ in range(in_flight)))  # connections are opened before the clock starts
@@ -163,30 +162,25 @@ async def measured(make: Make, origin: str, requests: int, in_flight: int) -> fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=2000, help="per measurement")
-    parser.add_argument("--pairs", type=int, default=7, help="interleaved pairs per contender")
+    parser = options.parser(__doc__, pieces=2000)
     parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 32, 256])
-    parser.add_argument("--only", help="the contenders whose name has this in it")
-    parser.add_argument("--json", help="write the results to this file")
-    options = parser.parse_args()
-    tables: dict[str, list[Compared]] = {}
+    given = options.parse(parser)
+    makers = {
+        name: make
+        for name, (make, package) in options.chosen(MAKERS, given.only).items()
+        if report.installed(package, name)
+    }
+    tables: list[Table] = []
     with running() as origin:
-        for in_flight in options.in_flight:
+        for in_flight in given.in_flight:
 
-            def of(make: Make, in_flight: int = in_flight) -> Callable[[], float]:
-                return lambda: asyncio.run(measured(make, origin, options.requests, in_flight))
+            def measure(make: Make, in_flight: int = in_flight) -> Measure:
+                return lambda: asyncio.run(cost(make, origin, given.pieces, in_flight))
 
-            present: list[tuple[str, Any]] = []
-            for name, (make, package) in PEERS.items():
-                if package is not None and importlib.util.find_spec(package) is None:
-                    print(f"{name}: not installed, left out")
-                elif options.only is None or options.only in name:
-                    present.append((name, of(make)))
-            rows = compare(("naive aiohttp", of(naive)), present, pairs=options.pairs)
-            tables[f"async call, {in_flight} in flight"] = rows
-            show(f"One async call, {in_flight} in flight", "CPU us", rows)
-    write_json(options.json, tables)
+            others = {name: measure(make) for name, make in makers.items()}
+            rows = compare(("naive aiohttp", measure(naive)), others, pairs=given.pairs)
+            tables.append(Table(f"One async call, {in_flight} in flight", "CPU us", rows))
+    report.write("async_call", tables, given.out)
 
 
 if __name__ == "__main__":

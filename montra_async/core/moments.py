@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -15,12 +16,9 @@ _MILLISECONDS = 10**11  # as seconds, the year 5138
 
 def parse_moment(value: str) -> datetime:
     """ISO 8601 as an aware UTC datetime. Without a zone it is UTC; digits past microseconds are cut."""
-    if sys.version_info >= (3, 11):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = _parse_iso(value)
-    else:
+    try:
+        moment = _read(value)
+    except ValueError:
         moment = _parse_iso(value)
     if moment.tzinfo is timezone.utc:
         return moment
@@ -34,6 +32,10 @@ def _parse_iso(value: str) -> datetime:
     day, time, fraction, zone = match.groups()
     zone = "+00:00" if zone in (None, "Z", "z") else zone if ":" in zone else f"{zone[:3]}:{zone[3:]}"
     return datetime.fromisoformat(f"{day}T{time or '00:00:00'}.{(fraction or '')[:6]:0<6}{zone}")
+
+
+_read: Callable[[str], datetime] = datetime.fromisoformat if sys.version_info >= (3, 11) else _parse_iso
+"""Before Python 3.11 `fromisoformat` reads little of ISO 8601."""
 
 
 def moment_of_number(value: int | Decimal) -> datetime:

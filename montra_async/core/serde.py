@@ -55,7 +55,7 @@ class Model:
         Raises:
             ValueError: a required field is missing, or a value can't be what it should be.
         """
-        return structure(dict(data), cls)
+        return structure(_copied(dict(data)), cls)
 
     def to_dict(self) -> dict[str, Any]:
         """The object as the wire had it: wire names, unknown fields included, None fields left out.
@@ -83,6 +83,15 @@ def wire_name(field: attrs.Attribute[Any]) -> str:
     return name
 
 
+def _copied(value: Any) -> Any:
+    """Somebody else's JSON, to be taken over."""
+    if is_object(value):
+        return {key: _copied(one) for key, one in value.items()}
+    if is_array(value):
+        return [_copied(one) for one in value]
+    return value
+
+
 def _unstructure(value: Any) -> Any:
     if isinstance(value, Model):
         return value.to_dict()
@@ -99,7 +108,7 @@ _exact = cattrs.Converter(detailed_validation=True)
 
 
 def structure(data: Any, kind: type[T]) -> T:
-    """`data` as a `kind` (a model, or `list[model]`).
+    """`data` as a `kind` (a model, or `list[model]`). Takes `data` over: parts of it become parts of the result.
 
     Raises:
         SerdeError: it doesn't fit; the message gives the path of every misfit.
@@ -177,6 +186,7 @@ def _structure_moment(value: Any, _: Any) -> datetime:
 
 
 _SCALARS = frozenset({str, int, bool, float, type(None)})
+_TEXT = frozenset({str})
 
 
 def plain_json(value: Any) -> Any:
@@ -204,7 +214,7 @@ def _structure_object(value: Any, _: Any) -> dict[str, Any]:
     if not is_object(value):
         raise ValueError(f"an object was expected, not {type(value).__name__}")
     if _SCALARS.issuperset(map(type, value.values())):
-        return value.copy()
+        return value
     plain: dict[str, Any] = plain_json(value)
     return plain
 
@@ -299,7 +309,16 @@ def _fast_list_hook(converter: cattrs.Converter) -> Callable[[Any], Hook]:
     def make(kind: Any) -> Hook:
         (inner,) = get_args(kind)
         hook = converter.get_structure_hook(inner)
-        return lambda value, _: [hook(one, inner) for one in _array(value)]
+
+        def structure_list(value: Any, _: Any) -> Any:
+            found = _array(value)
+            if inner is str and _TEXT.issuperset(map(type, found)):
+                return found
+            for i, one in enumerate(found):  # in place: what was read is freed while the rest is still being built
+                found[i] = hook(one, inner)
+            return found
+
+        return structure_list
 
     return make
 

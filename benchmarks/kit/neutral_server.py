@@ -1,6 +1,8 @@
 """A loopback server that costs next to nothing and favours nobody: every request gets the same prebuilt answer.
 
-python benchmarks/neutral_server.py     prints its port, serves until its standard input ends
+python benchmarks/kit/neutral_server.py [file]     prints its port, serves until its standard input ends
+
+The answer's body is the file's content; without a file, one customer.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ import asyncio
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-ANSWER = (
+CUSTOMER = (
     b'{"success":true,"data":{"id":"cust_0123456789","name":"Ada Lovelace","email":"ada@example.com",'
     b'"status":"active","created_at":"2026-01-01T00:00:00Z","phone":null,"metadata":{"team":"engines"}}}'
 )
@@ -23,7 +27,8 @@ _LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
 class Neutral(asyncio.Protocol):
     """Knows where a request ends, and nothing else of it."""
 
-    answer = _HEAD % len(ANSWER) + ANSWER
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -38,27 +43,32 @@ class Neutral(asyncio.Protocol):
             if len(self._pending) < whole:
                 return
             self._pending = self._pending[whole:]
-            self._transport.write(self.answer)
+            self._transport.write(self._answer)
 
 
-async def serve() -> None:
+async def serve(body: bytes) -> None:
+    answer = _HEAD % len(body) + body
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Neutral, "127.0.0.1", 0)
+    server = await loop.create_server(lambda: Neutral(answer), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)
     server.close()
 
 
 @contextmanager
-def running() -> Iterator[str]:
+def running(body: bytes = CUSTOMER) -> Iterator[str]:
     """Its origin, while it runs in a process of its own."""
-    process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.communicate(timeout=10)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        command = [sys.executable, __file__, file.name]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.communicate(timeout=10)
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    asyncio.run(serve(Path(sys.argv[1]).read_bytes() if sys.argv[1:] else CUSTOMER))
