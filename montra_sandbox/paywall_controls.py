@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .paywall import config as paywall_config
-from .paywall import purchases, support
+from .paywall import config as paywall_config, purchases, support
 from .paywall.balances import all_of
 from .paywall.context import PaywallContext
 from .paywall.users import purchases_of

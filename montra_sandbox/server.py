@@ -12,8 +12,7 @@ from aiohttp.typedefs import Handler
 from .controls import Controls
 from .deliveries import Deliveries, is_here
 from .http.answers import MOST_UPLOAD, http_problem, respond_problem
-from .http.control_routes import PREFIX as CONTROL_PREFIX
-from .http.control_routes import control_routes
+from .http.control_routes import PREFIX as CONTROL_PREFIX, control_routes
 from .http.montra_api import MontraApi
 from .http.paywall_api import PaywallApi
 from .pages.checkout import CheckoutPages

@@ -12,8 +12,7 @@ from .clock import LAST_MOMENT, Clock, to_text
 from .context import Context
 from .faults import Faults
 from .montra import timeline
-from .paywall import config as paywall_config
-from .paywall import purchases
+from .paywall import config as paywall_config, purchases
 from .problems import invalid
 from .store import Store, new_id
 from .wire import dumps

@@ -41,8 +41,10 @@ from montra_async.paywall import (
 )
 from montra_async.paywall.auth import AuthClient as AsyncAuthClient
 from montra_async.paywall.billing import BillingClient as AsyncBillingClient
-from montra_async.paywall.gateway import ApiGatewayClient as AsyncApiGatewayClient
-from montra_async.paywall.gateway import GatewayResponse as AsyncGatewayResponse
+from montra_async.paywall.gateway import (
+    ApiGatewayClient as AsyncApiGatewayClient,
+    GatewayResponse as AsyncGatewayResponse,
+)
 from montra_async.paywall.support import Attachable
 from montra_async.paywall.tokens import Charge as AsyncCharge
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from yarl import URL
@@ -12,7 +12,9 @@ from yarl import URL
 from .errors import CallInfo, NetworkError
 from .redaction import Secret
 from .retry import parse_retry_after
-from .streams import Stream
+
+if TYPE_CHECKING:
+    from .streams import Stream
 
 REQUEST_ID = "x-request-id"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
@@ -14,10 +14,10 @@ from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
 from .builders import Hook, Slot, builder
-from .checks import exact_float
 from .jsontext import dumps
-from .moments import format_moment, moment_of_number, parse_moment
+from .moments import format_moment
 from .shapes import is_array, is_object
+from .values import to_count, to_flag, to_moment, to_money, to_object, to_quantity, to_text
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Model")
@@ -102,11 +102,6 @@ def _unstructure(value: Any) -> Any:
     return value
 
 
-_fast = cattrs.Converter(detailed_validation=False)
-_exact = cattrs.Converter(detailed_validation=True)
-"""Slower, and used only to say where the trouble is."""
-
-
 def structure(data: Any, kind: type[T]) -> T:
     """`data` as a `kind` (a model, or `list[model]`). Takes `data` over: parts of it become parts of the result.
 
@@ -121,102 +116,10 @@ def structure(data: Any, kind: type[T]) -> T:
 
 def _explain(data: Any, kind: type[T]) -> T:
     try:
-        return _exact.structure(data, kind)
+        return _exact().structure(data, kind)
     except Exception as error:
         problems = "; ".join(cattrs.transform_error(error, path=getattr(kind, "__name__", "list"))[:3])
         raise SerdeError(problems) from None
-
-
-def _structure_text(value: Any, _: Any) -> str:
-    if type(value) is str:
-        return value
-    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-        return str(value)
-    raise ValueError(f"a string was expected, not {type(value).__name__}")
-
-
-def _structure_money(value: Any, _: Any) -> Decimal:
-    kind: type[Any] = value.__class__
-    if kind is Decimal:
-        number: Decimal = value
-    elif kind is int or kind is str:
-        try:
-            number = Decimal(value)
-        except InvalidOperation:
-            raise ValueError("a number was expected") from None
-    elif kind is float:
-        number = exact_float(value)
-    else:
-        raise ValueError(f"a number was expected, not {kind.__name__}")
-    if not number.is_finite():
-        raise ValueError("a finite number was expected")
-    return number
-
-
-def _structure_quantity(value: Any, _: Any) -> int | float:
-    if type(value) is int:
-        return value
-    number = _structure_money(value, Decimal)
-    return int(number) if number == number.to_integral_value() else float(number)
-
-
-def _structure_count(value: Any, _: Any) -> int:
-    if type(value) is int:
-        return value
-    number = _structure_money(value, Decimal)
-    if number != number.to_integral_value():
-        raise ValueError("a whole number was expected")
-    return int(number)
-
-
-def _structure_flag(value: Any, _: Any) -> bool:
-    if type(value) is bool:
-        return value
-    raise ValueError(f"true or false was expected, not {type(value).__name__}")
-
-
-def _structure_moment(value: Any, _: Any) -> datetime:
-    if isinstance(value, str):
-        return parse_moment(value)
-    if isinstance(value, datetime):
-        return value
-    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-        return moment_of_number(value)
-    raise ValueError(f"an ISO 8601 moment was expected, not {type(value).__name__}")
-
-
-_SCALARS = frozenset({str, int, bool, float, type(None)})
-_TEXT = frozenset({str})
-
-
-def plain_json(value: Any) -> Any:
-    """Free-form JSON of the user's own (metadata) with plain floats, wherever a float shows the very same digits."""
-    if type(value) in _SCALARS:
-        return value
-    if isinstance(value, Decimal):
-        return _plain_number(value)
-    if is_object(value):
-        return {key: plain_json(one) for key, one in value.items()}
-    if is_array(value):
-        return [plain_json(one) for one in value]
-    return value
-
-
-def _plain_number(value: Decimal) -> float | Decimal:
-    text = str(value)
-    plain = float(text)
-    if len(text) <= 15 and "E" not in text:  # a float keeps 15 digits, whichever they are
-        return plain
-    return plain if math.isfinite(plain) and Decimal(repr(plain)) == value else value
-
-
-def _structure_object(value: Any, _: Any) -> dict[str, Any]:
-    if not is_object(value):
-        raise ValueError(f"an object was expected, not {type(value).__name__}")
-    if _SCALARS.issuperset(map(type, value.values())):
-        return value
-    plain: dict[str, Any] = plain_json(value)
-    return plain
 
 
 def _is_open_enum(kind: Any) -> bool:
@@ -305,6 +208,9 @@ def _without_none(kind: Any) -> Any:
     return rest[0] if len(rest) == 1 else Union[rest]  # noqa: UP007 - built at run time
 
 
+_TEXTS = frozenset({str})
+
+
 def _fast_list_hook(converter: cattrs.Converter) -> Callable[[Any], Hook]:
     def make(kind: Any) -> Hook:
         (inner,) = get_args(kind)
@@ -312,7 +218,7 @@ def _fast_list_hook(converter: cattrs.Converter) -> Callable[[Any], Hook]:
 
         def structure_list(value: Any, _: Any) -> Any:
             found = _array(value)
-            if inner is str and _TEXT.issuperset(map(type, found)):
+            if inner is str and _TEXTS.issuperset(map(type, found)):
                 return found
             for i, one in enumerate(found):  # in place: what was read is freed while the rest is still being built
                 found[i] = hook(one, inner)
@@ -349,18 +255,26 @@ def _is_list(kind: Any) -> bool:
     return get_origin(kind) is list
 
 
-for _converter in (_fast, _exact):
-    _converter.register_structure_hook(str, _structure_text)
-    _converter.register_structure_hook(Decimal, _structure_money)
-    _converter.register_structure_hook(int, _structure_count)
-    _converter.register_structure_hook(bool, _structure_flag)
-    _converter.register_structure_hook(datetime, _structure_moment)
-    _converter.register_structure_hook_func(_is_object, _structure_object)
-    _converter.register_structure_hook_func(_is_quantity, _structure_quantity)
-    _converter.register_structure_hook_func(_is_open_enum, _structure_text)
-    _converter.register_structure_hook_factory(_is_optional, _optional_hook(_converter))
+def _converter(*, detailed: bool) -> cattrs.Converter:
+    made = cattrs.Converter(detailed_validation=detailed)
+    made.register_structure_hook(str, to_text)
+    made.register_structure_hook(Decimal, to_money)
+    made.register_structure_hook(int, to_count)
+    made.register_structure_hook(bool, to_flag)
+    made.register_structure_hook(datetime, to_moment)
+    made.register_structure_hook_func(_is_object, to_object)
+    made.register_structure_hook_func(_is_quantity, to_quantity)
+    made.register_structure_hook_func(_is_open_enum, to_text)
+    made.register_structure_hook_factory(_is_optional, _optional_hook(made))
+    made.register_structure_hook_factory(_is_list, _list_hook(made) if detailed else _fast_list_hook(made))
+    made.register_structure_hook_factory(_is_model, _model_hook(made) if detailed else _builder_hook(made))
+    return made
 
-_fast.register_structure_hook_factory(_is_list, _fast_list_hook(_fast))
-_fast.register_structure_hook_factory(_is_model, _builder_hook(_fast))
-_exact.register_structure_hook_factory(_is_list, _list_hook(_exact))
-_exact.register_structure_hook_factory(_is_model, _model_hook(_exact))
+
+_fast = _converter(detailed=False)
+
+
+@cache
+def _exact() -> cattrs.Converter:
+    """Slower, and made only to say where the trouble is."""
+    return _converter(detailed=True)

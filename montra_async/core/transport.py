@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from yarl import URL
@@ -14,7 +14,6 @@ from yarl import URL
 from .calls import Answer, Call, Outcome
 from .deadlines import Deadline
 from .errors import NetworkError, PoolTimeoutError, RequestTimeoutError
-from .failover import Failover
 from .failures import EXPECTED, dropped, may_retry, network_error, without_frames
 from .observer import Observer
 from .options import CallOptions, Connection, Hooks
@@ -22,6 +21,9 @@ from .redaction import Secret, scrub
 from .retry import RETRY_STATUSES, next_pause
 from .sessions import LoopSession, Sessions
 from .streams import Stream
+
+if TYPE_CHECKING:
+    from .failover import Failover
 
 _FOREVER = 1e9  # seconds; for a call without a total time-out
 _LARGE_BODY = 512 * 1024

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from yarl import URL
 
@@ -12,9 +12,11 @@ from ..core.calls import Answer, Call
 from ..core.checks import idempotency_key as checked_key
 from ..core.errors import ApiError
 from ..core.jsontext import dumps
-from ..core.options import CallOptions
-from ..core.transport import Transport
 from . import envelope
+
+if TYPE_CHECKING:  # models stand beside calls; who only reads models, as webhooks do, needs no aiohttp
+    from ..core.options import CallOptions
+    from ..core.transport import Transport
 
 T = TypeVar("T")
 

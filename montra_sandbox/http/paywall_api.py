@@ -8,8 +8,7 @@ import attrs
 from aiohttp import web
 
 from ..contract import read_contract
-from ..paywall import HANDLERS
-from ..paywall import sessions as user_sessions
+from ..paywall import HANDLERS, sessions as user_sessions
 from ..paywall.context import PaywallContext
 from ..paywall.users import by_id
 from ..problems import Problem, invalid

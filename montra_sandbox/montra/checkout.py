@@ -11,8 +11,7 @@ from ..context import Context, Handler
 from ..problems import conflict
 from ..store import Row, new_id, pick
 from ..wire import decimal, decimal_text, dumps, loads, money
-from . import customers
-from . import money as discounts
+from . import customers, money as discounts
 from .pricing import cents, discounted, total
 from .subscriptions import change_plan, find, still_running, subscribe
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from montra_async import Customer, Montra, NotFoundError, PricingModel
 from montra_sandbox import Problem, Sandbox

@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 
 import aiohttp
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from montra_async import Montra
 from montra_sandbox import Sandbox

@@ -12,8 +12,7 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qs, unquote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from montra_async import InvalidArgumentError, Montra
 from montra_async.core import checks

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -17,13 +19,49 @@ def test_no_floor_imports_one_above_it() -> None:
 
 def test_importing_the_client_brings_nothing_optional_and_starts_nothing() -> None:
     code = (
-        "import sys, threading, montra_async\n"
+        "import sys, threading\n"
+        "from montra_async import Montra\n"
         "optional = {'jsonschema', 'yaml', 'jinja2', 'simplejson', 'requests', 'httpx', 'redis', 'flask', 'django', "
         "'fastapi', 'starlette', 'montra_async.webhooks', 'montra_async.paywall', 'montra_sandbox'}\n"
         "print(sorted(optional & set(sys.modules)), threading.active_count())"
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
     assert run.stdout.strip() == "[] 1", run.stderr
+
+
+@pytest.mark.parametrize(
+    ("statement", "not_needed"),
+    [
+        ("import montra_async", {"aiohttp", "attrs", "cattrs", "anyio", "asyncio"}),
+        ("import montra_sync", {"aiohttp", "attrs", "cattrs", "anyio", "asyncio"}),
+        ("from montra_async.webhooks import WebhookReceiver", {"aiohttp", "anyio"}),
+        ("from montra_async.core.errors import MontraError", {"aiohttp", "cattrs", "anyio"}),
+    ],
+)
+def test_an_import_brings_what_it_needs(statement: str, not_needed: set[str]) -> None:
+    code = f"import sys\n{statement}\nprint(sorted({not_needed!r} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
+@pytest.mark.parametrize("package", ["montra_async", "montra_sync"])
+def test_names_come_when_they_are_asked_for(package: str) -> None:
+    code = (
+        f"import {package} as montra\n"
+        "assert set(montra.__all__) <= set(dir(montra))\n"
+        f"from {package} import *\n"
+        "assert Customer is montra.Customer is vars(montra)['Customer']\n"
+        "print(Montra, hasattr(montra, 'Custmer'), hasattr(montra, '_public_'))"
+    )
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.stdout.strip() == f"<class '{package}.client.Montra'> False False", run.stderr
+
+
+def test_a_misspelt_name_is_an_ordinary_import_error() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", "from montra_async import Custmer"], capture_output=True, text=True, timeout=60
+    )
+    assert "ImportError: cannot import name 'Custmer' from 'montra_async'" in run.stderr
 
 
 def test_without_its_extra_the_sandbox_says_what_to_install() -> None:

@@ -8,8 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from montra_async.core.redaction import Secret
 from montra_async.paywall import Bootstrap, Offer, PaywallSettings, Price, ServerSentEvent, auth

@@ -4,8 +4,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from montra_async.core.retry import BASE_PAUSE, LONGEST_PAUSE, next_pause, parse_retry_after
 

@@ -5,8 +5,7 @@ import hmac
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from montra_async import Montra, verify_signature
 from montra_async.core.signature import sign

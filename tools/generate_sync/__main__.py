@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from reading import ROOT, exported
-from writing import Facade, facade_file, same
+from writing import Facade, facade_file, lazy, public, same
 
 TARGET = ROOT / "montra_sync"
 
@@ -40,16 +40,12 @@ PAYWALL = Facade(
 )
 
 
-def package() -> str:
-    """`montra_sync/__init__.py`: everything public of `montra_async`, the client replaced by its facade."""
-    title = "Synchronous Python SDK for Montra: the calls of `montra_async` without `await`. Start with `Montra`."
-    return same("montra_async", title, MONTRA)
-
-
 def generated() -> dict[Path, str]:
+    package = "Synchronous Python SDK for Montra: the calls of `montra_async` without `await`. Start with `Montra`."
     webhooks = "Receiving webhooks in synchronous code: `parse`, and `WebhookReceiver.handle_blocking`."
     return {
-        TARGET / "__init__.py": package(),
+        TARGET / "__init__.py": lazy("montra_async", package),
+        TARGET / "_public.py": public("montra_async", MONTRA),
         TARGET / "client.py": facade_file(MONTRA),
         TARGET / "paywall.py": facade_file(PAYWALL, exports=exported("montra_async.paywall")),
         TARGET / "webhooks.py": same("montra_async.webhooks", webhooks),

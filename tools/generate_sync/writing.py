@@ -61,16 +61,17 @@ class Imports:
             self.need("typing", "TYPE_CHECKING")
             checking = f"if TYPE_CHECKING:\n    {import_line('typing_extensions', sorted(unpack))}\n"
         for module in sorted(self.names, key=str.lower):
-            names = sorted(self.names[module] - {""}, key=lambda name: (not name.isupper(), name[0].islower(), name))
-            renamed = [name for name in names if " as " in name]
-            lines[section(module)] += [import_line(module, [name]) for name in renamed]
-            if plain := [name for name in names if name not in renamed]:
-                lines[section(module)].append(import_line(module, plain))
-            if not names:
-                lines[section(module)].append(f"import {module}\n")
+            names = sorted(self.names[module] - {""}, key=by_kind)
+            lines[section(module)].append(import_line(module, names) if names else f"import {module}\n")
         for group in lines:
             group.sort(key=lambda line: (line.startswith("from "), line.split()[1].lower()))
         return "\n".join([*("".join(group) for group in lines if group), *([checking] if checking else [])])
+
+
+def by_kind(name: str) -> tuple[bool, bool, str]:
+    """Constants, classes, functions; whatever they are renamed to."""
+    original = name.split(" as ")[0]
+    return not original.isupper(), original[0].islower(), name
 
 
 def section(module: str) -> int:
@@ -293,11 +294,41 @@ _REPR = """\
 """
 
 
-def same(package: str, title: str, facade: Facade | None = None) -> str:
-    """A module that has what an async package has, but for the classes that have a facade."""
+def same(package: str, title: str) -> str:
+    """A module that has what an async package has."""
     names = exported(package)
     imports = Imports()
     for name in names:
-        imports.need(".client" if facade is not None and name in facade.classes else package, name)
-    listed = "".join(f'    "{name}",\n' for name in names)
-    return f'{MARK}"""{title}"""\n\n{imports.text()}\n__all__ = [\n{listed}]\n'
+        imports.need(package, name)
+    return f'{MARK}"""{title}"""\n\n{imports.text()}\n{_all(names)}'
+
+
+def lazy(package: str, title: str) -> str:
+    """A package with the names of a lazy async package."""
+    return f'''{MARK}"""{title}"""
+
+from typing import TYPE_CHECKING
+
+from {package} import __version__
+
+{_all(exported(package))}
+if TYPE_CHECKING:
+    from ._public import *
+else:
+    from {package}._lazy import lazily
+
+    __getattr__, __dir__ = lazily(__name__, __all__)
+'''
+
+
+def public(package: str, facade: Facade) -> str:
+    """Where a lazy package's names come from: the async one, but for the classes that have a facade."""
+    imports = Imports()
+    for name in exported(package):
+        if name != "__version__":
+            imports.need(".client" if name in facade.classes else package, f"{name} as {name}")
+    return f'{MARK}"""Where each name of `montra_sync` comes from."""\n\n{imports.text()}'
+
+
+def _all(names: Iterable[str]) -> str:
+    return "__all__ = [\n" + "".join(f'    "{name}",\n' for name in names) + "]\n"
