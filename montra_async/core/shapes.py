@@ -17,7 +17,7 @@ def is_array(value: Any) -> TypeGuard[list[Any]]:
 
 
 def is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
-    return isinstance(value, Mapping)
+    return type(value) is dict or isinstance(value, Mapping)  # an ABC takes its time
 
 
 def is_sequence(value: Any) -> TypeGuard[Sequence[Any]]:

@@ -69,10 +69,9 @@ class CustomersApi(Resource):
         Raises:
             ConflictError: a customer with this email exists.
         """
-        body = {"name": checks.text("name", name), "email": checks.text("email", email)}
-        return await self._post(
-            "/customers", body | _optional_fields(phone, address, invoicing_emails, metadata), Customer, idempotency_key
-        )
+        body: dict[str, Any] = {"name": checks.text("name", name), "email": checks.text("email", email)}
+        _add_details(body, phone, address, invoicing_emails, metadata)
+        return await self._post("/customers", body, Customer, idempotency_key)
 
     async def get_customer(self, customer_id: str) -> Customer:
         """One customer (`GET /customers/{id}`).
@@ -99,12 +98,12 @@ class CustomersApi(Resource):
             NotFoundError: no such customer.
             ConflictError: another customer has this email.
         """
-        body = {"name": checks.optional_text("name", name), "email": checks.optional_text("email", email)}
-        return await self._patch(
-            f"/customers/{checks.segment('customer_id', customer_id)}",
-            body | _optional_fields(phone, address, invoicing_emails, metadata),
-            Customer,
-        )
+        body: dict[str, Any] = {
+            "name": checks.optional_text("name", name),
+            "email": checks.optional_text("email", email),
+        }
+        _add_details(body, phone, address, invoicing_emails, metadata)
+        return await self._patch(f"/customers/{checks.segment('customer_id', customer_id)}", body, Customer)
 
     async def create_customer_with_subscription(
         self,
@@ -149,15 +148,18 @@ class CustomersApi(Resource):
         return CustomerWithSubscription(customer=customer, subscription=subscription)
 
 
-def _optional_fields(
+def _add_details(
+    body: dict[str, Any],
     phone: str | None,
     address: Mapping[str, Any] | None,
     invoicing_emails: Sequence[str] | None,
     metadata: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    return {
-        "phone": checks.optional_text("phone", phone),
-        "address": checks.json_object("address", address),
-        "invoicing_emails": checks.texts("invoicing_emails", invoicing_emails),
-        "metadata": checks.json_object("metadata", metadata),
-    }
+) -> None:
+    if phone is not None:
+        body["phone"] = checks.text("phone", phone)
+    if address is not None:
+        body["address"] = checks.json_object("address", address)
+    if invoicing_emails is not None:
+        body["invoicing_emails"] = checks.texts("invoicing_emails", invoicing_emails)
+    if metadata is not None:
+        body["metadata"] = checks.json_object("metadata", metadata)

@@ -58,7 +58,9 @@ class Resource:
     def _json_call(self, method: str, path: str, body: Mapping[str, Any] | None) -> Call:
         call = self._call(method, path)
         if body is not None:
-            call.body = dumps({name: value for name, value in body.items() if value is not None})
+            if None in body.values():
+                body = {name: value for name, value in body.items() if value is not None}
+            call.body = dumps(body)
             call.headers["Content-Type"] = "application/json"
         return call
 
