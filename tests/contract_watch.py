@@ -22,8 +22,13 @@ class ContractWatch:
         self._contract = read_contract(service)
         self._service = service
         self._answers = answers
-        self.problems: list[str] = []
+        self._problems: list[str] = []
+        self._unread: dict[int, str] = {}
         self.seen: set[str] = set()
+
+    @property
+    def problems(self) -> list[str]:
+        return self._problems + [f"nobody saw the answer of {call}" for call in self._unread.values()]
 
     def answers(self, watched: bool) -> None:
         """Whether answers are held against the contract, too; not while a test breaks them on purpose."""
@@ -41,10 +46,14 @@ class ContractWatch:
 
     async def _got(self, _: Any, context: Any, params: aiohttp.TraceResponseChunkReceivedParams) -> None:
         context.got += params.chunk
+        self._unread.pop(id(context), None)
         self._check(context)
 
     async def _end(self, _: Any, context: Any, params: aiohttp.TraceRequestEndParams) -> None:
         context.end = params
+        streams = "/api-gateway/" in params.url.path  # whoever asked may leave those unread
+        if self._answers and params.response.content_length and not streams:
+            self._unread[id(context)] = f"{params.method} {params.url.path}"
         self._check(context)
 
     def _check(self, context: Any) -> None:
@@ -58,7 +67,7 @@ class ContractWatch:
         operations = {one.method: one for one, _ in self._contract.at(path)}
         operation = operations.get(end.method)
         if operation is None:
-            self.problems.append(f"no operation {end.method} {path}")
+            self._problems.append(f"no operation {end.method} {path}")
             return
         self.seen.add(operation.id)
         status = end.response.status
@@ -84,4 +93,4 @@ class ContractWatch:
             self._note(operation.id, "body", describe(operation.body, json.loads(sent, parse_float=Decimal)))
 
     def _note(self, operation: str, where: str, problems: Any) -> None:
-        self.problems += [f"{operation} {where}: {problem}" for problem in problems]
+        self._problems += [f"{operation} {where}: {problem}" for problem in problems]

@@ -76,13 +76,12 @@ class Answer:
 
 @attrs.define(kw_only=True)
 class Outcome:
-    """What became of one try: an answer, or a failure with its cause. `began` is the loop's time."""
+    """What became of one try: an answer, or a failure with its cause. `elapsed` is in seconds."""
 
-    began: float
-    elapsed: float = 0.0
     answer: Answer | None = None
     failure: NetworkError | None = None
     cause: BaseException | None = None
+    elapsed: float = 0.0
 
     def result(self) -> Answer:
         """The answer.

@@ -16,6 +16,10 @@ class Observer:
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
 
+    def listens(self) -> bool:
+        """Does anybody want to hear of an answer that is good?"""
+        return self._hooks.on_response is not None or log.isEnabledFor(logging.DEBUG)
+
     def begins(self, call: Call) -> None:
         if self._hooks.on_request is not None:
             self._tell(self._hooks.on_request, call, None)

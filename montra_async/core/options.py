@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import aiohttp
 import attrs
 
+from .connector import LazyTimeout
 from .errors import ConfigError, InvalidArgumentError
 from .redaction import Secret
 
@@ -123,9 +124,14 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
-def _client_timeout(options: CallOptions) -> aiohttp.ClientTimeout:
+def _eager_timeout(options: CallOptions) -> aiohttp.ClientTimeout:
     timeout = options.timeout
     return aiohttp.ClientTimeout(total=None, connect=timeout.connect, sock_read=timeout.read)
+
+
+def _lazy_timeout(options: CallOptions) -> LazyTimeout:
+    timeout = options.timeout
+    return LazyTimeout.of(connect=timeout.connect, silence=timeout.read)
 
 
 @attrs.frozen(kw_only=True)
@@ -135,8 +141,11 @@ class CallOptions:
     timeout: Timeout = attrs.field(factory=Timeout)
     max_attempts: int = attrs.field(default=3, validator=_at_least_one)
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=check_headers)
-    client_timeout: aiohttp.ClientTimeout = attrs.field(
-        init=False, repr=False, default=attrs.Factory(_client_timeout, takes_self=True)
+    eager_timeout: aiohttp.ClientTimeout = attrs.field(
+        init=False, repr=False, default=attrs.Factory(_eager_timeout, takes_self=True)
+    )
+    lazy_timeout: LazyTimeout = attrs.field(
+        init=False, repr=False, default=attrs.Factory(_lazy_timeout, takes_self=True)
     )
 
     def but(

@@ -24,8 +24,10 @@ from typing import Any
 
 import aiohttp
 
+from .connector import LazyConnector
 from .deadlines import Deadlines
 from .errors import ConfigError
+from .gate import Gate
 from .options import Connection
 from .streams import Stream
 
@@ -36,7 +38,19 @@ KEEP_ALIVE_SECONDS = 15.0
 class LoopSession:
     """What one event loop has: session, the gate that bounds its connections, the deadlines of its calls."""
 
-    __slots__ = ("_keeper", "_on_close", "closed", "deadlines", "gate", "loop", "owned", "session", "streams")
+    __slots__ = (
+        "_keeper",
+        "_on_close",
+        "closed",
+        "deadlines",
+        "gate",
+        "lazy",
+        "loop",
+        "owned",
+        "session",
+        "streams",
+        "traced",
+    )
 
     def __init__(
         self,
@@ -49,8 +63,10 @@ class LoopSession:
     ) -> None:
         self.loop = loop
         self.session = session
+        self.lazy = isinstance(session.connector, LazyConnector)
+        self.traced = bool(session.trace_configs)
         self.owned = owned
-        self.gate = asyncio.Semaphore(size)
+        self.gate = Gate(size)
         self.deadlines = Deadlines(loop)
         self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self.closed = False
@@ -181,7 +197,7 @@ class Sessions:
         given = self._connection.connector
         if given is None:
             # The gate bounds the connections, so the connector never has to make anybody wait.
-            return aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=self._connection.ssl)
+            return LazyConnector(keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=self._connection.ssl)
         if not isinstance(given, aiohttp.BaseConnector):
             return given()
         if given._loop is not loop:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .failover import Failover
 
 _FOREVER = 1e9  # seconds; for a call without a total time-out
+_QUICK_BODY = 64 * 1024  # what a socket takes at once
 _LARGE_BODY = 512 * 1024
 
 
@@ -34,6 +35,11 @@ def _payload(body: bytes | Callable[[], Any] | None) -> Any:
     if callable(body):
         return body()
     return BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
+
+
+def _is_quick(call: Call) -> bool:
+    """Sent at one go, and read as fast as it comes: only the server can be slow."""
+    return not call.streams and (call.body is None or (not callable(call.body) and len(call.body) <= _QUICK_BODY))
 
 
 async def _patiently(
@@ -97,17 +103,20 @@ class Transport:
     async def _tries(self, home: LoopSession, call: Call, options: CallOptions, end: float) -> Answer:
         while True:
             call.attempts += 1
-            outcome = Outcome(began=home.loop.time())
             on_mirror = self._failover is not None and self._failover.on_mirror()
+            began = home.loop.time()
             self._observer.begins(call)
             try:
-                outcome.answer = await self._try(home, call, options, on_mirror)
+                answer = await self._try(home, call, options, on_mirror)
+                if answer.status < 400 and not self._observer.listens():
+                    return answer
+                outcome = Outcome(answer=answer)
             except EXPECTED as error:
                 if isinstance(error, NetworkError):  # the pool is exhausted: waiting again would not help
                     raise
-                outcome.cause = without_frames(error)
-                outcome.failure = self._failure(error, call, home, on_mirror)
-            outcome.elapsed = home.loop.time() - outcome.began
+                cause = without_frames(error)
+                outcome = Outcome(failure=self._failure(cause, call, home, on_mirror), cause=cause)
+            outcome.elapsed = home.loop.time() - began
             self._observer.ended(call, outcome)
 
             if outcome.answer is not None and outcome.answer.status < 400:
@@ -126,17 +135,18 @@ class Transport:
             home = await self._sessions.here()
 
     async def _try(self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool) -> Answer:
-        if home.gate.locked():
+        if not home.gate.enter():
             await self._wait_for_connection(home, call, options.timeout.pool)
-        else:
-            await home.gate.acquire()  # at once
+        quick = _is_quick(call)
         stream = None
         body = b""
         try:
-            response = await self._request(home, call, options, on_mirror)
+            response = await self._request(home, call, options, on_mirror, quick)
             if call.streams and response.status < 300:
-                stream = Stream(response, call.info(), home.gate.release, owner=self)
+                stream = Stream(response, call.info(), home.gate.leave, owner=self)
                 home.streams.add(stream)
+            elif quick and response.content.is_eof() and not home.traced:
+                body = response.content.read_nowait()  # it came together with the headers, as most do
             else:
                 body = await response.read()
         except RuntimeError:
@@ -145,25 +155,28 @@ class Transport:
             raise NetworkError("the client was closed before the call was sent", call.info(), sent=False) from None
         finally:
             if stream is None:  # else it keeps its place until its end
-                home.gate.release()
+                home.gate.leave()
         return Answer(
             status=response.status, headers=response.headers, body=body, reason=response.reason, stream=stream
         )
 
     def _request(
-        self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool
+        self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool, quick: bool
     ) -> Awaitable[aiohttp.ClientResponse]:
         """The answer's headers, from the service or its mirror."""
+        url, patience = call.url, None
+        if self._failover is not None:
+            url = self._failover.route(url, on_mirror=on_mirror)
+            patience = self._failover.patience(call, on_mirror=on_mirror)
         request = home.session.request(
             call.method,
-            self._url(call, on_mirror),
-            data=_payload(call.body),
-            headers={**self._base_headers(), **options.headers, **(call.headers or {})},
-            timeout=options.client_timeout,
+            url,
+            data=call.body if quick else _payload(call.body),
+            headers={**self._base_headers(), **options.headers, **call.headers},
+            timeout=options.lazy_timeout if quick and home.lazy else options.eager_timeout,
             allow_redirects=False,
             raise_for_status=False,  # whatever a session of the user's does by default
         )
-        patience = None if self._failover is None else self._failover.patience(call, on_mirror=on_mirror)
         return request if patience is None else _patiently(request, home, patience)
 
     def _url(self, call: Call, on_mirror: bool) -> URL:
@@ -173,7 +186,7 @@ class Transport:
         deadline = Deadline(home.deadlines, home.loop.time() + (seconds or _FOREVER))
         try:
             with deadline:
-                await home.gate.acquire()
+                await home.gate.wait()
         except TimeoutError:
             size = self._sessions.pool_size
             problem = f"no connection became free within {seconds:g} s: all {size} of the pool are in use"

@@ -1,0 +1,208 @@
+"""Read time-outs, against a server that sends when we say so: bytes, pauses, nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import attrs
+import pytest
+from aiohttp.client_proto import ResponseHandler
+
+from montra_async import Montra, RequestTimeoutError, Timeout
+from montra_async.core.connector import LazyConnector
+
+
+def head_of(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+
+BODY = b'{"success":true,"data":[]}'
+HEAD = head_of(BODY)
+FILE = b'{"success":true,"data":{"id":"f","url":"u"}}'
+NEVER = 60.0
+
+Step = bytes | float
+"""Bytes to send, or seconds to wait."""
+
+
+@attrs.define
+class Scripted:
+    """Each request is answered by the next script; the last one is used again and again."""
+
+    url: str = ""
+    scripts: list[list[Step]] = attrs.field(factory=list)
+    reads_after: float = 0.0
+    connections: int = 0
+    got: int = 0
+
+    def says(self, *scripts: list[Step]) -> None:
+        self.scripts = list(scripts)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                await self._read(reader)
+                await self._answer(writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def _answer(self, writer: asyncio.StreamWriter) -> None:
+        for step in self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]:
+            if isinstance(step, bytes):
+                writer.write(step)
+                await writer.drain()
+            else:
+                await asyncio.sleep(step)
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        await asyncio.sleep(self.reads_after)
+        if b"transfer-encoding: chunked" in head:
+            while size := int(await reader.readline(), 16):
+                self.got += len(await reader.readexactly(size + 2)) - 2
+            await reader.readline()
+        elif b"content-length: " in head:
+            self.got += len(await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0])))
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Scripted]:
+    made = Scripted()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(made.serve(reader, writer))
+        tasks.add(task)
+
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0, limit=2**20)
+    made.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    yield made
+    listener.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def own_connector() -> aiohttp.TCPConnector:
+    return aiohttp.TCPConnector(limit=0)
+
+
+kinds_of_client = pytest.mark.parametrize(
+    "settings", [{}, {"connector": own_connector}, {"trace_configs": (aiohttp.TraceConfig(),)}], ids=lambda one: [*one]
+)
+
+
+def client_of(server: Scripted, read: float | None, **settings: Any) -> Montra:
+    return Montra("sk_test_x", server.url, timeout=Timeout(total=30, read=read), max_attempts=1, **settings)
+
+
+@kinds_of_client
+@pytest.mark.parametrize(
+    "script",
+    [
+        [NEVER],
+        [b"HTTP/1.1 200 OK\r\nContent-Ty", NEVER],
+        [HEAD, NEVER],
+        [HEAD, BODY[:10], NEVER],
+        [0.15, HEAD, 0.15, BODY[:10], 0.15, BODY[10:20], NEVER],
+    ],
+    ids=["no answer", "within the headers", "after the headers", "within the body", "after a while"],
+)
+async def test_a_server_that_falls_silent(server: Scripted, script: list[Step], settings: dict[str, Any]) -> None:
+    server.says(script, script, [HEAD + BODY])
+    async with client_of(server, 0.2, **settings) as client:
+        for _ in range(2):
+            with pytest.raises(RequestTimeoutError, match="silent") as caught:
+                await client.list_customers()
+            assert (caught.value.phase, caught.value.sent) == ("read", True)
+        assert await client.list_customers() == []  # on another connection
+
+
+@kinds_of_client
+async def test_a_slow_server_that_is_never_silent_for_long(server: Scripted, settings: dict[str, Any]) -> None:
+    pieces: list[Step] = []
+    for at in range(0, len(HEAD + BODY), 12):
+        pieces += [(HEAD + BODY)[at : at + 12], 0.05]
+    server.says([0.2, *pieces])
+    async with client_of(server, 0.4, **settings) as client:
+        assert await client.list_customers() == []
+
+
+@kinds_of_client
+async def test_an_idle_connection_may_be_silent(server: Scripted, settings: dict[str, Any]) -> None:
+    """The first call is slow enough to be watched; nothing of that may be left on its connection."""
+    server.says([0.15, HEAD + BODY])
+    async with client_of(server, 0.2, **settings) as client:
+        for _ in range(3):
+            assert await client.list_customers() == []
+            await asyncio.sleep(0.3)
+    assert server.connections == 1
+
+
+async def test_the_shortest_time_out_is_not_made_to_wait_for_the_longest(server: Scripted) -> None:
+    server.says([NEVER])
+    async with client_of(server, 600) as client:
+        patient = asyncio.create_task(client.list_customers())
+        await asyncio.sleep(0.05)
+        with pytest.raises(RequestTimeoutError) as caught:
+            await client.with_options(timeout=Timeout(total=20, read=0.05)).list_customers()
+        assert caught.value.phase == "read"  # not "total"
+        patient.cancel()
+        await asyncio.gather(patient, return_exceptions=True)
+
+
+async def test_many_calls_are_watched_each_for_itself(server: Scripted) -> None:
+    answers = [[0.01 * i, HEAD + BODY] for i in range(10)]
+    server.says(*answers, *[[NEVER]] * 10, [HEAD + BODY])
+    async with client_of(server, 0.3) as client:
+        results = await asyncio.gather(*(client.list_customers() for _ in range(20)), return_exceptions=True)
+        assert sum(one == [] for one in results) == 10
+        assert sum(isinstance(one, RequestTimeoutError) and one.phase == "read" for one in results) == 10
+        assert await client.list_customers() == []
+
+
+async def test_without_a_read_time_out_silence_is_golden(server: Scripted) -> None:
+    server.says([0.3, HEAD, 0.3, BODY])
+    async with client_of(server, None) as client:
+        assert await client.list_customers() == []
+
+
+@kinds_of_client
+async def test_who_sends_much_is_not_timed_while_sending(
+    server: Scripted, settings: dict[str, Any], tmp_path: Any
+) -> None:
+    """The server takes its time to read; that is not its silence."""
+    server.says([head_of(FILE) + FILE])
+    server.reads_after = 0.6
+    file = tmp_path / "large.bin"
+    file.write_bytes(bytes(12_000_000))
+    async with client_of(server, 0.3, **settings) as client:
+        await client.upload_file(file)
+    assert server.got > 12_000_000
+
+
+async def test_watched_at_the_very_moment_of_the_answer(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it has arrived and nobody has read it yet: aiohttp, which is done with it, won't end the time-out."""
+    server.says([HEAD + BODY])
+    async with client_of(server, 0.2) as client:
+        assert await client.list_customers() == []
+        home = await client._transport._sessions.here()
+        connector = home.session.connector
+        assert isinstance(connector, LazyConnector)
+        received = ResponseHandler.data_received
+
+        def receive_and_look(protocol: ResponseHandler, data: bytes) -> None:
+            received(protocol, data)
+            connector._look()
+
+        monkeypatch.setattr(ResponseHandler, "data_received", receive_and_look)
+        for _ in range(2):
+            assert await client.list_customers() == []
+            await asyncio.sleep(0.3)
+    assert server.connections == 1
