@@ -109,7 +109,8 @@ def structure(data: Any, kind: type[T]) -> T:
         SerdeError: it doesn't fit; the message gives the path of every misfit.
     """
     try:
-        return _fast.structure(data, kind)
+        made: T = _fast_hook(kind)(data, kind)
+        return made
     except Exception:
         return _explain(data, kind)
 
@@ -272,6 +273,7 @@ def _converter(*, detailed: bool) -> cattrs.Converter:
 
 
 _fast = _converter(detailed=False)
+_fast_hook: Callable[[Any], Hook] = cache(_fast.get_structure_hook)
 
 
 @cache
