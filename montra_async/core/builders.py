@@ -30,7 +30,8 @@ class Slot:
         wire: its name on the wire.
         kind: its type, without `None`.
         optional: None is a value of its own.
-        as_is: a value of exactly this type needs no hook.
+        as_is: a value of exactly this type needs no hook,
+        members: if what it holds, where it holds something, is of these types.
         hook: cattrs' way from a JSON value to a `kind`.
         required: absent is a mistake.
         default: makes the value of a field that is absent; without it, that is None.
@@ -41,6 +42,7 @@ class Slot:
     kind: Any
     optional: bool
     as_is: type | None
+    members: frozenset[type] | None
     hook: Hook
     required: bool
     default: Callable[[], Any] | None
@@ -64,7 +66,7 @@ def builder(cls: type, slots: Sequence[Slot]) -> Hook:
     lines: list[str] = []
     for i, slot in enumerate(slots):
         names |= {f"hook{i}": slot.hook, f"kind{i}": slot.kind, f"as_is{i}": slot.as_is}
-        names[f"default{i}"] = slot.default
+        names |= {f"default{i}": slot.default, f"all_of{i}": slot.members and slot.members.issuperset}
         lines += _value(i, slot)
     source = "\n    ".join(
         [
@@ -92,7 +94,9 @@ def _value(i: int, slot: Slot) -> list[str]:
     convert = f"{value} = hook{i}({value}, kind{i})"
     needs_hook = [f"{value} is not None"] if slot.optional else []
     if slot.as_is is not None:
-        needs_hook.append(f"type({value}) is not as_is{i}")
+        held = f"{value}.values()" if slot.as_is is dict else value
+        other_members = f" or not all_of{i}(map(type, {held}))" if slot.members else ""
+        needs_hook.append(f"(type({value}) is not as_is{i}{other_members})")
     mend = f"if {' and '.join(needs_hook)}: {convert}" if needs_hook else convert
     if slot.required:
         return [f"{value} = data[{slot.wire!r}]", mend]

@@ -17,7 +17,7 @@ from .builders import Hook, Slot, builder
 from .jsontext import dumps
 from .moments import format_moment
 from .shapes import is_array, is_object
-from .values import to_count, to_flag, to_moment, to_money, to_object, to_quantity, to_text
+from .values import SCALARS, to_count, to_flag, to_moment, to_money, to_object, to_quantity, to_text
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Model")
@@ -171,16 +171,29 @@ def _builder_hook(converter: cattrs.Converter) -> Callable[[type[Model]], Hook]:
 def _slot(field: attrs.Attribute[Any], converter: cattrs.Converter) -> Slot:
     optional = _is_optional(field.type)
     kind = _without_none(field.type) if optional else field.type
+    as_is, members = _as_is(kind)
     return Slot(
         name=field.name,
         wire=wire_name(field),
         kind=kind,
         optional=optional,
-        as_is=str if _is_open_enum(kind) else kind if kind in (str, int, bool) else None,
+        as_is=as_is,
+        members=members,
         hook=converter.get_structure_hook(kind),
         required=field.default is attrs.NOTHING,
         default=_default(field),
     )
+
+
+def _as_is(kind: Any) -> tuple[type | None, frozenset[type] | None]:
+    """The type of values, and of what they hold, that are right as they come."""
+    if _is_open_enum(kind):
+        return str, None
+    if _is_object(kind):
+        return dict, SCALARS
+    if _is_list(kind) and get_args(kind) == (str,):
+        return list, _TEXTS
+    return (kind if kind in (str, int, bool) else None), None
 
 
 def _default(field: attrs.Attribute[Any]) -> Callable[[], Any] | None:
@@ -209,7 +222,7 @@ def _without_none(kind: Any) -> Any:
     return rest[0] if len(rest) == 1 else Union[rest]  # noqa: UP007 - built at run time
 
 
-_TEXTS = frozenset({str})
+_TEXTS: frozenset[type] = frozenset({str})
 
 
 def _fast_list_hook(converter: cattrs.Converter) -> Callable[[Any], Hook]:

@@ -73,12 +73,13 @@ def to_moment(value: Any, _: Any) -> datetime:
     raise ValueError(f"an ISO 8601 moment was expected, not {type(value).__name__}")
 
 
-_SCALARS = frozenset({str, int, bool, float, type(None)})
+SCALARS: frozenset[type] = frozenset({str, int, bool, float, type(None)})
+"""What free-form JSON is made of in the end, but for fractions, which are `Decimal` at first."""
 
 
 def plain_json(value: Any) -> Any:
     """Free-form JSON of the user's own (metadata) with plain floats, wherever a float shows the very same digits."""
-    if type(value) in _SCALARS:
+    if type(value) in SCALARS:
         return value
     if isinstance(value, Decimal):
         return _plain_number(value)
@@ -100,7 +101,7 @@ def _plain_number(value: Decimal) -> float | Decimal:
 def to_object(value: Any, _: Any) -> dict[str, Any]:
     if not is_object(value):
         raise ValueError(f"an object was expected, not {type(value).__name__}")
-    if _SCALARS.issuperset(map(type, value.values())):
+    if SCALARS.issuperset(map(type, value.values())):
         return value
     plain: dict[str, Any] = plain_json(value)
     return plain
