@@ -11,7 +11,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "types", "tests"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-BENCHMARKS = ("async_call", "sync_call", "import_time", "serde", "sandbox_capacity", "webhooks")
+BENCHMARKS = ("async_call", "sync_call", "import_time", "serde", "sandbox_capacity", "webhooks", "pool_size")
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
 

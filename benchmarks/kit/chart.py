@@ -22,7 +22,8 @@ def draw(tables: Sequence[Table], path: Path) -> None:
     axes = figure.subplots(len(tables), 1, height_ratios=heights, squeeze=False)
     for axis, table in zip(axes[:, 0], tables, strict=True):
         _bars(axis, table)
-    with matplotlib.rc_context({"svg.hashsalt": "montra"}):  # the same figures make the same file
+    # The same figures make the same file; words stay words, not outlines.
+    with matplotlib.rc_context({"svg.hashsalt": "montra", "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None})
 
 
@@ -31,10 +32,12 @@ def _bars(axis: Axes, table: Table) -> None:
     costs = [row.cost for row in rows]
     bars = axis.barh([row.name for row in rows], costs, color=[_colour(row) for row in rows], height=0.7)
     axis.bar_label(bars, [_label(row) for row in rows], padding=4, fontsize=8)
-    if max(costs) > _WIDE * min(costs) > 0:
+    wide = max(costs) > _WIDE * min(costs) > 0
+    if wide:
         axis.set_xscale("log")
     axis.margins(x=0.15)
-    axis.set_title(f"{table.title} ({table.unit}; {table.better} is better)", fontsize=9, loc="left")
+    notes = f"{table.unit}, {table.better} is better{', logarithmic' if wide else ''}"
+    axis.set_title(f"{table.title} ({notes})", fontsize=9, loc="left")
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
 
@@ -47,4 +50,4 @@ def _colour(row: Row) -> str:
 
 def _label(row: Row) -> str:
     figure = f"{row.cost:,.0f}" if row.cost >= 10 else f"{row.cost:,.2f}"
-    return figure if row.ratio is None else f"{figure}   {row.ratio:.2f}x"
+    return figure if row.ratio is None else f"{figure} · {row.ratio:.2f}x"

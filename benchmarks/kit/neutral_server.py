@@ -1,8 +1,8 @@
 """A loopback server that costs next to nothing and favours nobody: every request gets the same prebuilt answer.
 
-python benchmarks/kit/neutral_server.py [file]     prints its port, serves until its standard input ends
+python benchmarks/kit/neutral_server.py FILE SECONDS     prints its port, serves until its standard input ends
 
-The answer's body is the file's content; without a file, one customer.
+The answer's body is the file's content; it is sent after so many seconds.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ _LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
 class Neutral(asyncio.Protocol):
     """Knows where a request ends, and nothing else of it."""
 
-    def __init__(self, answer: bytes) -> None:
+    def __init__(self, answer: bytes, seconds: float) -> None:
         self._answer = answer
+        self._seconds = seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -43,25 +44,28 @@ class Neutral(asyncio.Protocol):
             if len(self._pending) < whole:
                 return
             self._pending = self._pending[whole:]
-            self._transport.write(self._answer)
+            if self._seconds:
+                asyncio.get_running_loop().call_later(self._seconds, self._transport.write, self._answer)
+            else:
+                self._transport.write(self._answer)
 
 
-async def serve(body: bytes) -> None:
+async def serve(body: bytes, seconds: float) -> None:
     answer = _HEAD % len(body) + body
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Neutral(answer), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: Neutral(answer, seconds), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)
     server.close()
 
 
 @contextmanager
-def running(body: bytes = CUSTOMER) -> Iterator[str]:
+def running(body: bytes = CUSTOMER, seconds: float = 0.0) -> Iterator[str]:
     """Its origin, while it runs in a process of its own."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(body)
         file.flush()
-        command = [sys.executable, __file__, file.name]
+        command = [sys.executable, __file__, file.name, str(seconds)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None
@@ -71,4 +75,4 @@ def running(body: bytes = CUSTOMER) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]).read_bytes() if sys.argv[1:] else CUSTOMER))
+    asyncio.run(serve(Path(sys.argv[1]).read_bytes(), float(sys.argv[2])))

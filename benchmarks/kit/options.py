@@ -29,6 +29,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     given = parser.parse_args()
     if given.quick:
         vars(given).update(_QUICK)
+        given.out = given.out / "quick"  # never in the place of real figures
     return given
 
 
