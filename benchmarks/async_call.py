@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from kit import options, report
+from kit.contenders import taking_part
 from kit.neutral_server import running
 from kit.pairs import Measure, Table, compare
 
@@ -165,11 +166,7 @@ def main() -> None:
     parser = options.parser(__doc__, pieces=2000)
     parser.add_argument("--in-flight", type=int, nargs="*", default=[1, 32, 256])
     given = options.parse(parser)
-    makers = {
-        name: make
-        for name, (make, package) in options.chosen(MAKERS, given.only).items()
-        if report.installed(package, name)
-    }
+    makers = taking_part(MAKERS, given.only)
     tables: list[Table] = []
     with running() as origin:
         for in_flight in given.in_flight:

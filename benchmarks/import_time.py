@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 from kit import options, report
+from kit.contenders import taking_part
 from kit.pairs import Row, Table, compare
 
 DEPENDENCIES = "import aiohttp, attrs, cattrs, anyio"
@@ -44,11 +45,7 @@ def resources(statement: str) -> tuple[float, float]:
 
 def main() -> None:
     given = options.parse(options.parser(__doc__, pieces=1))
-    statements = {
-        name: statement
-        for name, (statement, package) in options.chosen(STATEMENTS, given.only).items()
-        if report.installed(package, name)
-    }
+    statements = taking_part(STATEMENTS, given.only)
     rows = compare(
         ("dependencies", lambda: resources(DEPENDENCIES)[0]),
         {name: lambda one=one: resources(one)[0] for name, one in statements.items()},

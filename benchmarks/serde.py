@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 import cattrs
 from kit import options, report
+from kit.contenders import taking_part
 from kit.neutral_server import running
 from kit.pairs import Measure, Row, Table, compare
 
@@ -181,11 +182,7 @@ def listing(body: bytes, times: int, pairs: int) -> Table:
 
 def main() -> None:
     given = options.parse(options.parser(__doc__, pieces=5000))
-    readers = {
-        name: make()
-        for name, (make, package) in options.chosen(READERS, given.only).items()
-        if report.installed(package, name)
-    }
+    readers = {name: make() for name, make in taking_part(READERS, given.only).items()}
     one = json.dumps({"data": customer(7)}).encode()
     many = json.dumps({"data": [customer(i) for i in range(LENGTH)]}).encode()
     few = max(1, given.pieces // 2500)

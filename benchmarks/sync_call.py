@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from kit import options, report
+from kit.contenders import taking_part
 from kit.neutral_server import running
 from kit.pairs import Measure, Table, compare
 
@@ -131,11 +132,7 @@ def main() -> None:
     parser = options.parser(__doc__, pieces=1000)
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 8, MOST_THREADS])
     given = options.parse(parser)
-    makers = {
-        name: make
-        for name, (make, package) in options.chosen(MAKERS, given.only).items()
-        if report.installed(package, name)
-    }
+    makers = taking_part(MAKERS, given.only)
     tables: list[Table] = []
     with running() as origin:
         for threads in given.threads:

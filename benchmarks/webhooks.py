@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from kit import options, report
+from kit.contenders import taking_part
 from kit.pairs import Measure, Table, compare
 
 from montra_async.webhooks import parse, verify_signature
@@ -81,10 +82,9 @@ def cost(check: Callable[[], object], times: int) -> float:
 def main() -> None:
     given = options.parse(options.parser(__doc__, pieces=5000))
     others: dict[str, Measure] = {}
-    for name, (make, package) in options.chosen(CONTENDERS, given.only).items():
-        if report.installed(package, name):
-            check = make()
-            others[name] = lambda check=check: cost(check, given.pieces)
+    for name, make in taking_part(CONTENDERS, given.only).items():
+        check = make()
+        others[name] = lambda check=check: cost(check, given.pieces)
     rows = compare(("hmac alone", lambda: cost(least, given.pieces)), others, pairs=given.pairs)
     report.write("webhooks", [Table(f"A webhook of {len(BODY):,} bytes", "CPU us", rows)], given.out)
 

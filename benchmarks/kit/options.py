@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from .report import RESULTS
-
-T = TypeVar("T")
 
 _QUICK = {"pairs": 2, "pieces": 64}
 
@@ -31,10 +27,6 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
         vars(given).update(_QUICK)
         given.out = given.out / "quick"  # never in the place of real figures
     return given
-
-
-def chosen(contenders: Mapping[str, T], only: str) -> dict[str, T]:
-    return {name: one for name, one in contenders.items() if only in name}
 
 
 def _at_least_two(text: str) -> int:

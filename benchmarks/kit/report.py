@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -78,11 +77,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def installed(package: str | None, contender: str) -> bool:
-    """Can this contender take part? Says so when it can't."""
-    if package is None or importlib.util.find_spec(package) is not None:
-        return True
-    print(f"{contender}: {package} is not installed, left out", file=sys.stderr)
-    return False
