@@ -2,7 +2,7 @@
 
 aiohttp sets a timer with every request and moves it with every piece of an answer, though next to none of them ever
 fires. Here nothing is set at first. Now and then the connector looks which calls are still under way, and has aiohttp
-watch those: a silence is noticed at most a tenth later than it would have been.
+watch those: a silence is noticed at most a tenth, and at most a second, later than it would have been.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -18,8 +18,11 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
-_LATE = 0.1
-"""How much of a time-out may pass before a connection is watched."""
+_LATE, _LATEST = 0.1, 1.0
+"""How much of a time-out, and how many seconds, may pass before a connection is watched.
+
+Until then it is kept in mind, even when its call is over and a server has closed it.
+"""
 
 
 class LazyTimeout(aiohttp.ClientTimeout):
@@ -58,7 +61,7 @@ class LazyConnector(aiohttp.TCPConnector):
         if self._timer is not None:
             self._timer.cancel()
         self._shortest = silence
-        self._timer = self._loop.call_later(silence * _LATE, self._look)
+        self._timer = self._loop.call_later(min(silence * _LATE, _LATEST), self._look)
 
     def _look(self) -> None:
         self._shortest = math.inf

@@ -34,7 +34,7 @@ class Timeout:
     Attributes:
         total: the whole call with all its tries and pauses.
         connect: name look-up, TCP and TLS of one try.
-        read: the longest silence while waiting for, or reading, an answer. May be noticed a tenth later.
+        read: the longest silence while waiting for, or reading, an answer. Noticed up to a tenth, at most 1 s, later.
         pool: waiting for a free connection when `pool_size` calls are under way.
     """
 

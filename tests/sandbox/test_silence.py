@@ -151,7 +151,7 @@ async def test_the_shortest_time_out_is_not_made_to_wait_for_the_longest(server:
         patient = asyncio.create_task(client.list_customers())
         await asyncio.sleep(0.05)
         with pytest.raises(RequestTimeoutError) as caught:
-            await client.with_options(timeout=Timeout(total=20, read=0.05)).list_customers()
+            await client.with_options(timeout=Timeout(total=0.9, read=0.05)).list_customers()
         assert caught.value.phase == "read"  # not "total"
         patient.cancel()
         await asyncio.gather(patient, return_exceptions=True)
@@ -185,6 +185,21 @@ async def test_who_sends_much_is_not_timed_while_sending(
     async with client_of(server, 0.3, **settings) as client:
         await client.upload_file(file)
     assert server.got > 12_000_000
+
+
+async def test_connections_of_calls_that_are_over_are_soon_forgotten(server: Scripted) -> None:
+    server.says([HEAD.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n") + BODY])
+    async with client_of(server, 600) as client:
+        for _ in range(5):
+            assert await client.list_customers() == []
+        connector = (await client._transport._sessions.here()).session.connector
+        assert isinstance(connector, LazyConnector)
+        assert len(connector._unwatched) == server.connections == 5
+        for _ in range(500):
+            if not connector._unwatched:
+                break
+            await asyncio.sleep(0.01)
+        assert not connector._unwatched
 
 
 async def test_watched_at_the_very_moment_of_the_answer(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
