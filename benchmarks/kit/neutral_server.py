@@ -62,10 +62,10 @@ async def serve(body: bytes, seconds: float) -> None:
 @contextmanager
 def running(body: bytes = CUSTOMER, seconds: float = 0.0) -> Iterator[str]:
     """Its origin, while it runs in a process of its own."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(body)
-        file.flush()
-        command = [sys.executable, __file__, file.name, str(seconds)]
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer"
+        answer.write_bytes(body)
+        command = [sys.executable, __file__, str(answer), str(seconds)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None
