@@ -79,6 +79,8 @@ def bench(session: nox.Session) -> None:
     """Side by side with its peers: all benchmarks, or `-- async_call --pairs 15` for one with its options."""
     install(session, "bench")
     given = session.posargs
+    if given and not given[0].startswith("-") and given[0] not in BENCHMARKS:
+        session.error(f"no benchmark {given[0]!r}; there are: {', '.join(BENCHMARKS)}")
     chosen = [name for name in BENCHMARKS if name in given] or BENCHMARKS
     for name in chosen:
         session.run("python", f"benchmarks/{name}.py", *(one for one in given if one not in BENCHMARKS))

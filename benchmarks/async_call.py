@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -21,11 +20,9 @@ from kit import options, report
 from kit.contenders import taking_part
 from kit.neutral_server import running
 from kit.pairs import Measure, Table, compare
+from kit.request import BODY, KEY, headers
 
 from montra_async import Montra
-
-BODY = {"name": "Ada Lovelace", "email": "ada@example.com", "metadata": {"team": "engines", "seats": 12}}
-KEY = "sk_test_benchmark"
 
 Call = Callable[[], Awaitable[object]]
 Make = Callable[[str, AsyncExitStack], Awaitable[Call]]
@@ -35,8 +32,7 @@ async def naive(origin: str, stack: AsyncExitStack) -> Call:
     session = await stack.enter_async_context(aiohttp.ClientSession())
 
     async def call() -> object:
-        headers = {"Authorization": f"Bearer {KEY}", "Idempotency-Key": os.urandom(16).hex()}
-        async with session.post(f"{origin}/customers", json=BODY, headers=headers) as response:
+        async with session.post(f"{origin}/customers", json=BODY, headers=headers()) as response:
             response.raise_for_status()
             return (await response.json())["data"]
 

@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from kit import options, report
 from kit.neutral_server import running
 from kit.pairs import Row, Table
+from kit.request import KEY
 
 import montra_async
 import montra_sync
 
-KEY = "sk_test_benchmark"
 SIZES = (10, 50, 100, 200, 400)
 THREADS = (1, 8, 32, 100)
 

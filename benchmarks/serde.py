@@ -21,6 +21,7 @@ from kit import options, report
 from kit.contenders import taking_part
 from kit.neutral_server import running
 from kit.pairs import Measure, Row, Table, compare
+from kit.request import KEY
 
 from montra_async import Customer, Montra
 from montra_async.core.jsontext import loads
@@ -147,7 +148,7 @@ def memory(title: str, body: bytes, readers: dict[str, Read]) -> Table:
 
 
 async def listing_with_montra(origin: str, times: int) -> float:
-    async with Montra("sk_test_benchmark", origin) as client:
+    async with Montra(KEY, origin) as client:
         await client.list_customers()
         began = time.process_time()
         for _ in range(times):

@@ -8,7 +8,6 @@ Wall time per call: what a caller waits. All threads share one client, as they w
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,19 +17,14 @@ from kit import options, report
 from kit.contenders import taking_part
 from kit.neutral_server import running
 from kit.pairs import Measure, Table, compare
+from kit.request import BODY, KEY, headers
 
 from montra_sync import Montra
 
-BODY = {"name": "Ada Lovelace", "email": "ada@example.com", "metadata": {"team": "engines", "seats": 12}}
-KEY = "sk_test_benchmark"
 MOST_THREADS = 32
 
 Call = Callable[[], object]
 Make = Callable[[str, ExitStack], Call]
-
-
-def _headers() -> dict[str, str]:
-    return {"Authorization": f"Bearer {KEY}", "Idempotency-Key": os.urandom(16).hex()}
 
 
 def requests(origin: str, stack: ExitStack) -> Call:
@@ -41,7 +35,7 @@ def requests(origin: str, stack: ExitStack) -> Call:
     session.mount("http://", HTTPAdapter(pool_maxsize=MOST_THREADS))
 
     def call() -> object:
-        response = session.post(f"{origin}/customers", json=BODY, headers=_headers())
+        response = session.post(f"{origin}/customers", json=BODY, headers=headers())
         response.raise_for_status()
         return response.json()["data"]
 
@@ -54,8 +48,12 @@ def urllib3(origin: str, stack: ExitStack) -> Call:
     pool = stack.enter_context(urllib3.PoolManager(maxsize=MOST_THREADS))
 
     def call() -> object:
-        headers = {**_headers(), "Content-Type": "application/json"}
-        response = pool.request("POST", f"{origin}/customers", body=json.dumps(BODY).encode(), headers=headers)
+        response = pool.request(
+            "POST",
+            f"{origin}/customers",
+            body=json.dumps(BODY).encode(),
+            headers={**headers(), "Content-Type": "application/json"},
+        )
         if response.status >= 400:
             raise OSError(response.status)
         return json.loads(response.data)["data"]
@@ -69,7 +67,7 @@ def httpx(origin: str, stack: ExitStack) -> Call:
     client = stack.enter_context(httpx.Client())
 
     def call() -> object:
-        response = client.post(f"{origin}/customers", json=BODY, headers=_headers())
+        response = client.post(f"{origin}/customers", json=BODY, headers=headers())
         response.raise_for_status()
         return response.json()["data"]
 

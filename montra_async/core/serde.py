@@ -192,7 +192,7 @@ def _as_is(kind: Any) -> tuple[type | None, frozenset[type] | None]:
     if _is_object(kind):
         return dict, SCALARS
     if _is_list(kind) and get_args(kind) == (str,):
-        return list, _TEXTS
+        return list, frozenset({str})
     return (kind if kind in (str, int, bool) else None), None
 
 
@@ -222,9 +222,6 @@ def _without_none(kind: Any) -> Any:
     return rest[0] if len(rest) == 1 else Union[rest]  # noqa: UP007 - built at run time
 
 
-_TEXTS: frozenset[type] = frozenset({str})
-
-
 def _fast_list_hook(converter: cattrs.Converter) -> Callable[[Any], Hook]:
     def make(kind: Any) -> Hook:
         (inner,) = get_args(kind)
@@ -232,8 +229,6 @@ def _fast_list_hook(converter: cattrs.Converter) -> Callable[[Any], Hook]:
 
         def structure_list(value: Any, _: Any) -> Any:
             found = _array(value)
-            if inner is str and _TEXTS.issuperset(map(type, found)):
-                return found
             for i, one in enumerate(found):  # in place: what was read is freed while the rest is still being built
                 found[i] = hook(one, inner)
             return found

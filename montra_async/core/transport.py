@@ -164,19 +164,16 @@ class Transport:
         self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool, quick: bool
     ) -> Awaitable[aiohttp.ClientResponse]:
         """The answer's headers, from the service or its mirror."""
-        url, patience = call.url, None
-        if self._failover is not None:
-            url = self._failover.route(url, on_mirror=on_mirror)
-            patience = self._failover.patience(call, on_mirror=on_mirror)
         request = home.session.request(
             call.method,
-            url,
-            data=call.body if quick else _payload(call.body),
+            self._url(call, on_mirror),
+            data=_payload(call.body),
             headers={**self._base_headers(), **options.headers, **call.headers},
             timeout=options.lazy_timeout if quick and home.lazy else options.eager_timeout,
             allow_redirects=False,
             raise_for_status=False,  # whatever a session of the user's does by default
         )
+        patience = None if self._failover is None else self._failover.patience(call, on_mirror=on_mirror)
         return request if patience is None else _patiently(request, home, patience)
 
     def _url(self, call: Call, on_mirror: bool) -> URL:

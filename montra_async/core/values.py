@@ -101,7 +101,5 @@ def _plain_number(value: Decimal) -> float | Decimal:
 def to_object(value: Any, _: Any) -> dict[str, Any]:
     if not is_object(value):
         raise ValueError(f"an object was expected, not {type(value).__name__}")
-    if SCALARS.issuperset(map(type, value.values())):
-        return value
     plain: dict[str, Any] = plain_json(value)
     return plain

@@ -136,8 +136,8 @@ async def test_a_slow_server_that_is_never_silent_for_long(server: Scripted, set
 
 @kinds_of_client
 async def test_an_idle_connection_may_be_silent(server: Scripted, settings: dict[str, Any]) -> None:
-    """The first call is slow enough to be watched; nothing of that may be left on its connection."""
-    server.says([0.15, HEAD + BODY])
+    """One call is slow enough to be watched, the others are over by then; nothing of that may be left behind."""
+    server.says([HEAD + BODY], [0.15, HEAD + BODY], [HEAD + BODY])
     async with client_of(server, 0.2, **settings) as client:
         for _ in range(3):
             assert await client.list_customers() == []
