@@ -1,60 +1,77 @@
-"""A total time-out that costs a call almost nothing.
+"""A total timeout that costs a call almost nothing.
 
 A timer per call is a heap operation, a handle and a context manager: several microseconds for something that nearly
 never fires. Here the calls of one event loop share a single timer, set to the earliest deadline; beginning and ending
 a call is a dictionary entry.
+
+Deadlines belong to the event loop and to the call, never to a client or a session: closing either disarms none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import weakref
 from types import TracebackType
+from typing import Any
 
-_COUNTS_NOTHING = int
-"""For `task.cancelling()` and `task.uncancel()`: before Python 3.11 most tasks have neither."""
+_OURS = "montra: the deadline has passed"
+_SOON = 0.001  # seconds
 
 
 class Deadlines:
-    """The deadlines of the calls in flight on one event loop: `open`, with the moment of each.
+    """The deadlines of the calls in flight on one event loop: `open`, with the loop time of each.
 
-    `fires_at` is when the timer will look at them.
+    `fires_at` is the loop time at which the timer will look at them.
     """
 
-    __slots__ = ("_timer", "fires_at", "loop", "open")
+    __slots__ = ("__weakref__", "_timer", "fires_at", "open")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self) -> None:
         self.open: dict[Deadline, float] = {}
         self.fires_at = math.inf
-        self.loop = loop
         self._timer: asyncio.TimerHandle | None = None
 
-    def close(self) -> None:
+    def arm(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-            self.fires_at = math.inf
-
-    def arm(self, at: float) -> None:
-        self.close()
         self.fires_at = at
-        self._timer = self.loop.call_at(at, self._fire)
+        self._timer = asyncio.get_running_loop().call_at(at, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
         self.fires_at = math.inf
-        now = self.loop.time()
+        now = asyncio.get_running_loop().time()
         for deadline in [one for one, at in self.open.items() if at <= now]:
             del self.open[deadline]
-            deadline.expire()
+            if not deadline.expire():
+                self.open[deadline] = now + _SOON
         if self.open:
             self.arm(min(self.open.values()))
+
+
+_by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Deadlines] = weakref.WeakKeyDictionary()
+
+
+def deadlines_of(loop: asyncio.AbstractEventLoop) -> Deadlines:
+    """The deadlines of an event loop, shared by all clients on it."""
+    found = _by_loop.get(loop)
+    if found is None:
+        for ended in [one for one in _by_loop if one.is_closed()]:
+            del _by_loop[ended]  # a timer that never fired keeps its loop alive
+        found = _by_loop[loop] = Deadlines()
+    return found
 
 
 class Deadline:
     """`with Deadline(...)` around the awaits of one call: past `at` they end, with `expired` set.
 
-    The cancellation it causes is turned into `TimeoutError`; one that came from outside passes through untouched.
+    The cancellation it causes becomes `TimeoutError`; one that came from outside passes through untouched. Deadlines
+    may stand inside each other; the earliest ends the innermost await, and only its own block sees the `TimeoutError`.
+
+    Args:
+        deadlines: of the running event loop.
+        at: loop time (`loop.time() + seconds`).
     """
 
     __slots__ = ("_at", "_cancelling", "_deadlines", "_task", "expired")
@@ -65,19 +82,28 @@ class Deadline:
         self.expired = False
 
     def __enter__(self) -> Deadline:
-        task = asyncio.current_task(self._deadlines.loop)
+        task = asyncio.current_task()
         assert task is not None, "aiohttp refuses to work outside a task"
-        self._task = task
-        self._cancelling: int = getattr(task, "cancelling", _COUNTS_NOTHING)()
+        self._task: Any = task
+        self._cancelling: int = task.cancelling() if hasattr(task, "cancelling") else 0
         deadlines, at = self._deadlines, self._at
         deadlines.open[self] = at
         if at < deadlines.fires_at:
             deadlines.arm(at)
         return self
 
-    def expire(self) -> None:
+    def expire(self) -> bool:
+        """Cancel the call. False when it is being cancelled by somebody else, and another look is needed."""
+        task = self._task
+        if hasattr(task, "uncancel"):
+            task.cancel()
+        elif _is_being_cancelled(task):
+            return False
+        else:
+            task._cancel_message = _OURS  # a later cancellation from outside replaces it
+            task.cancel(_OURS)
         self.expired = True
-        self._task.cancel()
+        return True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -85,6 +111,20 @@ class Deadline:
         self._deadlines.open.pop(self, None)
         if not self.expired:
             return
-        ours = getattr(self._task, "uncancel", _COUNTS_NOTHING)() <= self._cancelling
+        task = self._task
+        if hasattr(task, "uncancel"):
+            ours = task.uncancel() <= self._cancelling
+        else:
+            ours = task._cancel_message == _OURS
+            task._cancel_message = None
         if ours and kind is asyncio.CancelledError:
             raise TimeoutError from error
+
+
+def _is_being_cancelled(task: Any) -> bool:
+    """Python 3.10 doesn't count cancellations: the second one before the task wakes up vanishes without a trace."""
+    while task is not None:
+        if getattr(task, "_must_cancel", False) or task.cancelled():
+            return True
+        task = getattr(task, "_fut_waiter", None)
+    return False

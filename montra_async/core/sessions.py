@@ -25,7 +25,7 @@ from typing import Any
 import aiohttp
 
 from .connector import LazyConnector
-from .deadlines import Deadlines
+from .deadlines import deadlines_of
 from .errors import ConfigError
 from .gate import Gate
 from .options import Connection
@@ -36,7 +36,7 @@ KEEP_ALIVE_SECONDS = 15.0
 
 
 class LoopSession:
-    """What one event loop has: session, the gate that bounds its connections, the deadlines of its calls."""
+    """What one event loop has: session, the gate that bounds its connections, its deadlines."""
 
     __slots__ = (
         "_keeper",
@@ -67,7 +67,7 @@ class LoopSession:
         self.traced = bool(session.trace_configs)
         self.owned = owned
         self.gate = Gate(size)
-        self.deadlines = Deadlines(loop)
+        self.deadlines = deadlines_of(loop)
         self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self.closed = False
         self._on_close = on_close
@@ -98,7 +98,6 @@ class LoopSession:
             yield
         finally:
             self._leave()
-            self.deadlines.close()
             for stream in list(self.streams):
                 stream.close()
             if self.owned:
