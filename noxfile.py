@@ -43,6 +43,13 @@ def tests_all(session: nox.Session) -> None:
 
 
 @nox.session
+def hostile(session: nox.Session) -> None:
+    """The long tests against a hostile other end: fuzzing, kills, thousands of cancellations. Takes minutes."""
+    install(session, "tests")
+    session.run("pytest", "-m", "hostile", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """ruff: rules and format. `nox -s lint -- --fix` mends."""
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))
