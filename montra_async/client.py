@@ -12,7 +12,7 @@ import aiohttp
 
 from ._version import __version__
 from .core.errors import ConfigError
-from .core.options import CallOptions, Connection, Hook, Hooks, Timeout, as_timeout
+from .core.options import MAX_RESPONSE_SIZE, CallOptions, Connection, Hook, Hooks, Timeout, as_timeout
 from .core.origin import parse_base_url
 from .core.redaction import Secret
 from .core.signature import verify_signature
@@ -78,14 +78,19 @@ class Montra(
         timeout: seconds for a whole call with all its tries, or a `Timeout`; 60 by default.
         max_attempts: tries per call, 3 by default; 1 for no retries.
         pool_size: connections, and so calls, at the same time per event loop; further ones wait.
+        max_response_size: bytes of an answer, decompressed; 64 MiB by default. A larger one is an
+            `InvalidResponseError`. Of an error at most 64 KiB are read.
         headers: sent with every call, in addition to the client's own.
         session: your own aiohttp session, used on its own event loop, and closed by you.
         connector: your own aiohttp connector, or better a function that makes one for each event loop.
         proxy: address of an HTTP proxy.
-        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates.
+        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. One that checks no
+            certificates, and `False`, need `allow_insecure_tls` as well.
         trace_configs: aiohttp's tracing.
         on_request, on_response, on_retry: functions that are told about each try with a `CallEvent`.
         allow_insecure_http: allow a plain `http://` base URL for other hosts than this one. The key travels in clear.
+        allow_insecure_tls: allow connections to whoever answers, whatever its certificate. Anybody on the way can read
+            the key; an `InsecureTlsWarning` says so.
 
     Raises:
         ConfigError: no key, or a base URL that a key must not be sent to.
@@ -102,6 +107,7 @@ class Montra(
         timeout: float | Timeout | None = None,
         max_attempts: int = 3,
         pool_size: int = 100,
+        max_response_size: int = MAX_RESPONSE_SIZE,
         headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
         connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
@@ -112,6 +118,7 @@ class Montra(
         on_response: Hook | None = None,
         on_retry: Hook | None = None,
         allow_insecure_http: bool = False,
+        allow_insecure_tls: bool = False,
     ) -> None:
         key = Secret((api_key if api_key is not None else os.environ.get("MONTRA_API_KEY", "")).strip())
         hidden_proxy = None if proxy is None else Secret(proxy)
@@ -123,6 +130,7 @@ class Montra(
             timeout=Timeout() if timeout is None else as_timeout(timeout),
             max_attempts=max_attempts,
             headers=headers or {},
+            max_response_size=max_response_size,
         )
         self._transport = Transport(
             headers=lambda: _base_headers(key),
@@ -134,6 +142,7 @@ class Montra(
                 proxy=hidden_proxy,
                 ssl=ssl,
                 trace_configs=tuple(trace_configs),
+                allow_insecure_tls=allow_insecure_tls,
             ),
             hooks=Hooks(on_request=on_request, on_response=on_response, on_retry=on_retry),
         )
@@ -144,12 +153,13 @@ class Montra(
         timeout: float | Timeout | None = None,
         max_attempts: int | None = None,
         headers: Mapping[str, str] | None = None,
+        max_response_size: int | None = None,
     ) -> Montra:
         """The same client with other settings for the calls made through it: a cheap view on the same connections."""
         view = object.__new__(type(self))
         view._base = self._base
         view._transport = self._transport
-        view._options = self._options.but(timeout, max_attempts, headers)
+        view._options = self._options.but(timeout, max_attempts, headers, max_response_size)
         return view
 
     async def aclose(self) -> None:

@@ -12,10 +12,13 @@ from .jsontext import loads
 from .shapes import is_array, is_object
 
 _KEPT = 64 * 1024
+_DEEPEST = 32
 
 
 def json_of(answer: Answer) -> Any:
-    """The body as JSON; None when it is none."""
+    """The body as JSON; None when it is none, or not whole."""
+    if answer.limit is not None:
+        return None
     try:
         return loads(answer.body)
     except ValueError:
@@ -27,6 +30,11 @@ def text_of(answer: Answer) -> str:
     return answer.body[:_KEPT].decode("utf-8", "replace")
 
 
+def bounded(text: str, longest: int) -> str:
+    """`text`, cut where nobody reads on."""
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
 def words_for(answer: Answer) -> str:
     """A message for an error that brought none of its own."""
     reason = answer.reason or "error"
@@ -34,18 +42,33 @@ def words_for(answer: Answer) -> str:
         return f"redirected to {_target(answer)}; redirects are not followed, check base_url"
     if not answer.body:
         return f"{reason} (empty body)"
-    kind = answer.headers.get("Content-Type", "unknown type").split(";")[0]
+    kind = bounded(answer.headers.get("Content-Type", "unknown type").split(";")[0], 100)
     return f"{reason} (the body, {kind}, is not the service's: is base_url right, is a proxy in between?)"
 
 
-def scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:
-    """JSON with every string in it scrubbed: a service may quote the key it refused."""
+def too_large(answer: Answer) -> str | None:
+    """What is wrong with an answer that is longer than it may be; None when it is not."""
+    if answer.limit is None:
+        return None
+    return (
+        f"the body is larger than max_response_size, {answer.limit} bytes; raise it with "
+        "client.with_options(max_response_size=...) or where the client is made"
+    )
+
+
+def scrubbed(value: Any, scrub: Callable[[str], str], depth: int = 0) -> Any:
+    """JSON with every string in it scrubbed, keys of objects included: a service may quote the key it refused.
+
+    What is nested deeper than an error has reason to is left out.
+    """
     if isinstance(value, str):
         return scrub(value)
+    if depth >= _DEEPEST:
+        return "..." if is_object(value) or is_array(value) else value
     if is_object(value):
-        return {key: scrubbed(one, scrub) for key, one in value.items()}
+        return {scrub(key): scrubbed(one, scrub, depth + 1) for key, one in value.items()}
     if is_array(value):
-        return [scrubbed(one, scrub) for one in value]
+        return [scrubbed(one, scrub, depth + 1) for one in value]
     return value
 
 

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from yarl import URL
 
-from .errors import CallInfo, NetworkError
+from .errors import CallInfo
 from .redaction import Secret
 from .retry import parse_retry_after
 
 if TYPE_CHECKING:
+    from .failures import Failure
     from .streams import Stream
 
 REQUEST_ID = "x-request-id"
+_LONGEST_ID = 128
 
 
 def _no_headers() -> dict[str, str]:
@@ -32,6 +34,8 @@ class Call:
     `secrets` are in its body, and must not be in anything that is said of it.
     `single_use`: the body can be made only once.
     `streams` hands the answer over as soon as its headers are here, its body unread.
+    `sent` says whether any attempt may have reached the service, `sent_earlier` the same of the attempts before the
+    last one.
     """
 
     method: str
@@ -45,6 +49,8 @@ class Call:
     single_use: bool = False
     streams: bool = False
     attempts: int = 0
+    sent: bool = False
+    sent_earlier: bool = False
 
     def info(self) -> CallInfo:
         return CallInfo(
@@ -57,17 +63,22 @@ class Call:
 
 @attrs.define(kw_only=True)
 class Answer:
-    """What came back, whatever its status. A success of a call that streams has its body in `stream`."""
+    """What came back, whatever its status. A success of a call that streams has its body in `stream`.
+
+    `limit`, in bytes, is set when the body was longer than that: then it is not whole.
+    """
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(default=b"", repr=False)
-    reason: str | None = None
+    reason: str | None = attrs.field(default=None, repr=False)
     stream: Stream | None = None
+    limit: int | None = None
 
     @property
     def request_id(self) -> str | None:
-        return self.headers.get(REQUEST_ID)
+        given = self.headers.get(REQUEST_ID)
+        return None if given is None else given[:_LONGEST_ID]
 
     @property
     def retry_after(self) -> float | None:
@@ -76,11 +87,10 @@ class Answer:
 
 @attrs.define(kw_only=True)
 class Outcome:
-    """What became of one try: an answer, or a failure with its cause. `elapsed` is in seconds."""
+    """What became of one try: an answer, or a failure. `elapsed` is in seconds."""
 
     answer: Answer | None = None
-    failure: NetworkError | None = None
-    cause: BaseException | None = None
+    failure: Failure | None = None
     elapsed: float = 0.0
 
     def result(self) -> Answer:
@@ -92,4 +102,4 @@ class Outcome:
         if self.answer is not None:
             return self.answer
         assert self.failure is not None
-        raise self.failure from self.cause
+        raise self.failure.error from self.failure.cause

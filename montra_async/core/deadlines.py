@@ -5,6 +5,7 @@ never fires. Here the calls of one event loop share a single timer, set to the e
 a call is a dictionary entry.
 
 Deadlines belong to the event loop and to the call, never to a client or a session: closing either disarms none.
+Closing a session ends the calls that are under way on it, in whatever phase they are, the way a deadline does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import math
 import weakref
 from types import TracebackType
 from typing import Any
+
+from .errors import ConfigError
 
 _OURS = "montra: the deadline has passed"
 _SOON = 0.001  # seconds
@@ -32,6 +35,15 @@ class Deadlines:
         self.fires_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
 
+    def end_all_of(self, owner: object) -> None:
+        """End the calls of `owner` now, because it is being closed."""
+        current = asyncio.current_task()
+        for deadline in self.open:
+            if deadline.owner is owner and deadline.task is not current:
+                deadline.owner_closed = True
+                self.open[deadline] = -math.inf
+        self._fire()
+
     def arm(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -39,6 +51,8 @@ class Deadlines:
         self._timer = asyncio.get_running_loop().call_at(at, self._fire)
 
     def _fire(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = None
         self.fires_at = math.inf
         now = asyncio.get_running_loop().time()
@@ -72,20 +86,28 @@ class Deadline:
     Args:
         deadlines: of the running event loop.
         at: loop time (`loop.time() + seconds`).
+        owner: whose closing ends the block as well, with `owner_closed` set.
     """
 
-    __slots__ = ("_at", "_cancelling", "_deadlines", "_task", "expired")
+    __slots__ = ("_at", "_cancelling", "_deadlines", "expired", "owner", "owner_closed", "task")
 
-    def __init__(self, deadlines: Deadlines, at: float) -> None:
+    def __init__(self, deadlines: Deadlines, at: float, owner: object = None) -> None:
         self._deadlines = deadlines
         self._at = at
+        self.owner = owner
+        self.owner_closed = False
         self.expired = False
 
     def __enter__(self) -> Deadline:
+        """
+        Raises:
+            ConfigError: not inside an asyncio task.
+        """
         task = asyncio.current_task()
-        assert task is not None, "aiohttp refuses to work outside a task"
-        self._task: Any = task
-        self._cancelling: int = task.cancelling() if hasattr(task, "cancelling") else 0
+        if task is None:
+            raise ConfigError("the call is made outside an asyncio task: use asyncio.run() or await it in a task")
+        self.task: Any = task
+        self._cancelling: int = self.task.cancelling() if hasattr(task, "cancelling") else 0
         deadlines, at = self._deadlines, self._at
         deadlines.open[self] = at
         if at < deadlines.fires_at:
@@ -94,7 +116,7 @@ class Deadline:
 
     def expire(self) -> bool:
         """Cancel the call. False when it is being cancelled by somebody else, and another look is needed."""
-        task = self._task
+        task = self.task
         if hasattr(task, "uncancel"):
             task.cancel()
         elif _is_being_cancelled(task):
@@ -111,7 +133,7 @@ class Deadline:
         self._deadlines.open.pop(self, None)
         if not self.expired:
             return
-        task = self._task
+        task = self.task
         if hasattr(task, "uncancel"):
             ours = task.uncancel() <= self._cancelling
         else:

@@ -64,9 +64,9 @@ class Failover:
 
         An answer, of whatever status, proves that its sender can be reached. A mirror that can't be reached is left.
         """
-        failure = outcome.failure
-        if failure is None:
+        if outcome.failure is None:
             return False
+        failure = outcome.failure.error
         silent = isinstance(failure, RequestTimeoutError) and failure.phase == "read"
         if on_mirror:
             if not failure.sent:

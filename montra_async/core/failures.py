@@ -6,13 +6,14 @@ import asyncio
 import errno
 import os
 import ssl
+from collections.abc import Callable, Iterator
 
 import aiohttp
+import attrs
 
-from .errors import CallInfo, NetworkError, RequestTimeoutError
-
-EXPECTED = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
-"""What a request may raise through no fault of ours."""
+from .aiohttp_compat import unwrapped
+from .errors import CallInfo, MontraError, NetworkError, RequestTimeoutError
+from .redaction import scrub
 
 _BEFORE_SENDING = (
     aiohttp.ClientConnectorError,
@@ -21,47 +22,98 @@ _BEFORE_SENDING = (
     aiohttp.ServerFingerprintMismatch,
 )
 _NEVER_AGAIN = (aiohttp.ClientSSLError, aiohttp.ClientHttpProxyError, aiohttp.ServerFingerprintMismatch)
+_LONGEST_TEXT = 300  # characters of somebody else's message
 
 
-def may_retry(error: BaseException | None) -> bool:
-    """A wrong certificate or a refusing proxy will not be better in a second."""
-    return not isinstance(error, _NEVER_AGAIN)
+@attrs.frozen(kw_only=True)
+class Failure:
+    """An attempt that brought no answer.
+
+    Attributes:
+        error: what the user catches.
+        cause: what it came from, without anything of the request: aiohttp's own errors hold headers and proxy.
+        retryable: another attempt may go better.
+        dropped: the connection died before any byte of an answer.
+    """
+
+    error: NetworkError
+    cause: Exception
+    retryable: bool
+    dropped: bool
 
 
-def dropped(error: BaseException | None) -> bool:
-    """The connection died before any byte of an answer."""
-    if isinstance(error, _BEFORE_SENDING):
-        return False
-    return isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError))
+def failure_of(
+    error: Exception,
+    call: CallInfo,
+    host: str,
+    *,
+    proxy: str | None = None,
+    scrub: Callable[[str], str] = scrub,
+) -> Failure:
+    """What an exception of an attempt means.
+
+    Args:
+        error: what aiohttp raised, or what user code raised inside aiohttp.
+        call: the call it belongs to.
+        host: host and port of the service.
+        proxy: host and port of the proxy in between, if there is one.
+        scrub: takes known secrets out of a text.
+    """
+    error = _root_of(error)
+    expected = isinstance(error, (aiohttp.ClientError, asyncio.TimeoutError, OSError))
+    shown = cause_of(error, scrub)
+    problem = network_error(error, call, host, proxy, scrub) if expected else _unexpected(shown, call)
+    return Failure(
+        error=problem,
+        cause=shown,
+        retryable=expected and not isinstance(error, _NEVER_AGAIN),
+        dropped=_is_dropped(error),
+    )
 
 
-def network_error(error: BaseException, call: CallInfo, host: str) -> NetworkError:
+def raised_by_us(error: BaseException) -> MontraError | None:
+    """The error of ours behind one of aiohttp's, such as that of a file that can't be read while it is sent."""
+    for one in _chain(error):
+        if isinstance(one, MontraError):
+            return one
+    return None
+
+
+def network_error(
+    error: BaseException, call: CallInfo, host: str, proxy: str | None = None, scrub: Callable[[str], str] = scrub
+) -> NetworkError:
     """The error to raise for `error`, with words that name the host but no query, header or credential."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return RequestTimeoutError(f"connecting to {host} timed out", call, sent=False, phase="connect")
+        return RequestTimeoutError(
+            f"connecting to {host}{_through(proxy)} timed out", call, sent=False, phase="connect"
+        )
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):  # two classes before Python 3.11
         return RequestTimeoutError(f"{host} stayed silent for the whole read time-out", call, phase="read")
     if isinstance(error, aiohttp.ClientSSLError):
-        return NetworkError(f"no trusted TLS connection to {host}: {_reason(error)}", call, sent=False)
+        problem = f"no trusted TLS connection to {host}{_through(proxy)}: {_reason(error, scrub)}"
+        return NetworkError(problem, call, sent=False)
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return NetworkError(f"the proxy refused the connection to {host} with {error.status}", call, sent=False)
+        problem = f"{_named(proxy)} refused the connection to {host} with {error.status}"
+        return NetworkError(problem, call, sent=False)
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        problem = f"cannot connect to {_named(proxy)} on the way to {host}: {_reason(error, scrub)}"
+        return NetworkError(problem, call, sent=False)
     if isinstance(error, _BEFORE_SENDING):
-        return NetworkError(f"cannot connect to {host}: {_reason(error)}", call, sent=False)
+        return NetworkError(f"cannot connect to {host}: {_reason(error, scrub)}", call, sent=False)
     if isinstance(error, aiohttp.ClientPayloadError):
         return NetworkError(f"the answer of {host} was cut off", call)
     if isinstance(error, aiohttp.ClientResponseError):
-        return NetworkError(f"{host} does not answer in HTTP", call)
-    return NetworkError(f"{host} closed the connection before answering", call)
+        return NetworkError(f"{host}{_through(proxy)} does not answer in HTTP", call)
+    return NetworkError(f"{host}{_through(proxy)} closed the connection before answering", call)
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return str(error.certificate_error)
-    reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(reason, ssl.SSLError) or not isinstance(reason, OSError):
-        return str(reason) or type(reason).__name__
-    known = reason.errno is not None and reason.errno in errno.errorcode
-    return os.strerror(reason.errno or 0) if known else reason.strerror or str(reason)
+def cause_of(error: BaseException, scrub: Callable[[str], str] = scrub) -> Exception:
+    """A likeness of `error` for `__cause__`: its kind and its words, none of what it refers to."""
+    system = getattr(error, "os_error", error)
+    if type(system).__module__ == "builtins" and isinstance(system, OSError) and system.errno is not None:
+        return OSError(system.errno, _reason(error, scrub))
+    text = f"{type(error).__name__}: {_text_of(error, scrub)}"
+    return aiohttp.ClientError(text) if isinstance(error, aiohttp.ClientError) else Exception(text)
 
 
 def without_frames(error: BaseException) -> BaseException:
@@ -70,6 +122,13 @@ def without_frames(error: BaseException) -> BaseException:
     The frames below us hold request headers in their local variables: error reporters that record locals would
     send our key away with them.
     """
+    for one in _chain(error):
+        one.__traceback__ = None
+    return error
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """`error` and everything it came from."""
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:
@@ -77,6 +136,48 @@ def without_frames(error: BaseException) -> BaseException:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        one.__traceback__ = None
+        yield one
         todo += (one.__cause__, one.__context__)
-    return error
+
+
+def _root_of(error: Exception) -> Exception:
+    root = unwrapped(error)
+    return root if isinstance(root, Exception) else error
+
+
+def _is_dropped(error: BaseException) -> bool:
+    if isinstance(error, _BEFORE_SENDING):
+        return False
+    return isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError))
+
+
+def _unexpected(cause: Exception, call: CallInfo) -> NetworkError:
+    return NetworkError(f"the attempt failed inside aiohttp or in code that it called: {cause}", call)
+
+
+def _named(proxy: str | None) -> str:
+    return "the proxy" if proxy is None else f"the proxy {proxy}"
+
+
+def _through(proxy: str | None) -> str:
+    return "" if proxy is None else f" (through the proxy {proxy})"
+
+
+def _reason(error: BaseException, scrub: Callable[[str], str]) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return _cut(scrub(str(error.certificate_error)))
+    reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(reason, ssl.SSLError) or not isinstance(reason, OSError):
+        return _text_of(reason, scrub) or type(reason).__name__
+    known = reason.errno is not None and reason.errno in errno.errorcode
+    return os.strerror(reason.errno or 0) if known else _cut(scrub(reason.strerror or str(reason)))
+
+
+def _text_of(error: BaseException, scrub: Callable[[str], str]) -> str:
+    if isinstance(error, aiohttp.ClientResponseError):  # its text names the URL, with whatever stands in it
+        return f"{error.status}, {_cut(scrub(error.message))}"
+    return _cut(scrub(str(error)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."

@@ -46,7 +46,7 @@ class Observer:
             elapsed=0.0 if outcome is None else outcome.elapsed,
             status=None if answer is None else answer.status,
             request_id=None if answer is None else answer.request_id,
-            error=None if outcome is None else outcome.failure,
+            error=None if outcome is None or outcome.failure is None else outcome.failure.error,
             pause=pause,
         )
         try:
@@ -56,4 +56,6 @@ class Observer:
 
 
 def _what(outcome: Outcome) -> object:
-    return outcome.failure if outcome.answer is None else outcome.answer.status
+    if outcome.answer is not None:
+        return outcome.answer.status
+    return None if outcome.failure is None else outcome.failure.error

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import aiohttp
 import attrs
 
+from .aiohttp_compat import verifies_certificates
 from .connector import LazyTimeout
 from .errors import ConfigError, InvalidArgumentError
-from .redaction import Secret
+from .origin import Proxy, parse_proxy
 
 Seconds: TypeAlias = float
+
+MAX_RESPONSE_SIZE = 64 * 1024 * 1024
+"""Bytes of an answer, decompressed, by default: lists come in one piece."""
 
 
 def _positive(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -97,19 +103,57 @@ class Connection:
     pool_size: int = attrs.field(default=100, validator=_at_least_one)
     session: aiohttp.ClientSession | None = None
     connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None
-    proxy: Secret | None = None
+    proxy: Proxy | None = attrs.field(default=None, converter=attrs.converters.optional(parse_proxy))
     ssl: Any = True
     trace_configs: tuple[aiohttp.TraceConfig, ...] = ()
+    allow_insecure_tls: bool = False
 
     def __attrs_post_init__(self) -> None:
         rest = (self.connector, self.proxy, self.trace_configs or None, None if self.ssl is True else self.ssl)
         if self.session is not None and any(part is not None for part in rest):
             raise ConfigError("session= brings its own connector, proxy, ssl and trace_configs: give one or the other")
+        for name in ("ssl", "session", "connector"):
+            self.check_certificates(getattr(self, name), name)
+
+    def check_certificates(self, value: Any, name: str) -> None:
+        """Refuse to send a key to whoever answers, unless that was asked for by name.
+
+        Raises:
+            ConfigError: `value` accepts any certificate.
+        """
+        if verifies_certificates(value):
+            return
+        if not self.allow_insecure_tls:
+            raise ConfigError(
+                f"{name}: this accepts any certificate, so anybody on the way can read the key; give "
+                "ssl=ssl.create_default_context(cafile=...) to trust a certificate authority of your own, or "
+                "allow_insecure_tls=True if you know why"
+            )
+        warnings.warn(
+            "allow_insecure_tls=True: certificates are not checked, and anybody on the way can read the key",
+            InsecureTlsWarning,
+            stacklevel=2,
+        )
+
+
+class InsecureTlsWarning(UserWarning):
+    """A client that sends its key to any certificate was asked for."""
 
 
 _RESERVED = frozenset(
     {"authorization", "idempotency-key", "content-type", "content-length", "transfer-encoding", "host"}
 )
+
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""What RFC 9110 allows as the name of a header."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+
+
+def is_header_value(value: str) -> bool:
+    """Whether `value` fits into one header: no line break or other control character, no half of a surrogate pair."""
+    return _CONTROL.search(value) is None
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -119,7 +163,7 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
             raise InvalidArgumentError("headers", "names and values are strings")
         if name.lower() in _RESERVED:
             raise InvalidArgumentError("headers", f"{name} is set by the client")
-        if not name or not name.isascii() or any(c in "\r\n\0" for c in name + value):
+        if not _TOKEN.fullmatch(name) or not is_header_value(value):
             raise InvalidArgumentError("headers", f"{name!r} can't be sent in a header")
     return dict(headers)
 
@@ -140,20 +184,28 @@ class CallOptions:
 
     timeout: Timeout = attrs.field(factory=Timeout)
     max_attempts: int = attrs.field(default=3, validator=_at_least_one)
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=check_headers)
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=check_headers, repr=False)
     eager_timeout: aiohttp.ClientTimeout = attrs.field(
         init=False, repr=False, default=attrs.Factory(_eager_timeout, takes_self=True)
     )
     lazy_timeout: LazyTimeout = attrs.field(
         init=False, repr=False, default=attrs.Factory(_lazy_timeout, takes_self=True)
     )
+    max_response_size: int = attrs.field(default=MAX_RESPONSE_SIZE, validator=_at_least_one)
+    error_timeout: Seconds = 30.0
+    """For the body of an error that answers a call without a total time-out."""
 
     def but(
-        self, timeout: float | Timeout | None, max_attempts: int | None, headers: Mapping[str, str] | None
+        self,
+        timeout: float | Timeout | None,
+        max_attempts: int | None,
+        headers: Mapping[str, str] | None,
+        max_response_size: int | None = None,
     ) -> CallOptions:
         """These options with some of them changed; headers are added to the ones that are there."""
         return CallOptions(
             timeout=self.timeout if timeout is None else as_timeout(timeout),
             max_attempts=self.max_attempts if max_attempts is None else max_attempts,
             headers={**self.headers, **(headers or {})},
+            max_response_size=self.max_response_size if max_response_size is None else max_response_size,
         )

@@ -1,12 +1,14 @@
-"""Where the keys may go: parse a base URL, and refuse to send a key in clear."""
+"""Where the keys may go: parse a base URL and a proxy's, and refuse to send a key in clear."""
 
 from __future__ import annotations
 
 import ipaddress
 
+import attrs
 from yarl import URL
 
 from .errors import ConfigError
+from .redaction import Secret
 
 
 def parse_base_url(parameter: str, value: str, *, allow_insecure_http: bool) -> URL:
@@ -33,6 +35,46 @@ def parse_base_url(parameter: str, value: str, *, allow_insecure_http: bool) -> 
             "or allow_insecure_http=True if you know why"
         )
     return url.with_path(url.raw_path.rstrip("/"), encoded=True)
+
+
+@attrs.frozen(kw_only=True)
+class Proxy:
+    """An HTTP proxy.
+
+    Attributes:
+        url: its address, with the credentials it may hold.
+        host: host and port, for people to read.
+        secrets: what must not be read in anything that is said of it.
+    """
+
+    url: Secret
+    host: str
+    secrets: tuple[Secret, ...]
+
+
+def parse_proxy(address: Secret) -> Proxy:
+    """
+    Raises:
+        ConfigError: not the address of an HTTP proxy. The message never holds the address, which may hold a password.
+    """
+    try:
+        url = URL(address.reveal().strip())
+        host, port, password = url.host, url.port, url.password
+    except ValueError:
+        raise ConfigError("proxy: not a URL") from None
+    if url.scheme.startswith("socks"):
+        raise ConfigError(
+            f"proxy: {url.scheme}:// is not spoken here, only http:// and https://; install aiohttp-socks and give "
+            "connector=lambda: ProxyConnector.from_url(...), or use an HTTP proxy"
+        )
+    if url.scheme not in ("http", "https") or not host:
+        raise ConfigError("proxy: give a full URL such as http://proxy.example.com:3128")
+    secrets = {password, url.raw_password, _userinfo(url)} - {None, ""}
+    return Proxy(url=address, host=f"{host}:{port}", secrets=tuple(Secret(one) for one in secrets if one))
+
+
+def _userinfo(url: URL) -> str | None:
+    return f"{url.raw_user or ''}:{url.raw_password}" if url.raw_password else None
 
 
 def is_loopback(host: str) -> bool:

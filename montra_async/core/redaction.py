@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 _SECRETS = re.compile(
-    r"(?P<kind>\b(?:sk|rk|pk)_(?:test|live)_|\bsk_|\bwhsec_|\bBearer\s+)(?P<secret>[A-Za-z0-9._~+/=-]{4,})",
+    r"(?P<kind>\b(?:sk|rk|pk)_(?:test|live)_|\bsk_|\bwhsec_|\bBearer\s{1,8})(?P<secret>[A-Za-z0-9._~+/=-]{4,})",
     re.IGNORECASE,
 )
+_CREDENTIALS = re.compile(r"(?P<before>://)[^\s/?#@]{1,1024}@")
 
 
 def scrub(text: str, *known: Secret) -> str:
-    """`text` without anything that looks like a key of the services, and without the `known` secrets."""
+    """`text` without anything that looks like a key of the services, or like credentials in a URL, and without the
+    `known` secrets."""
     for secret in known:
         if secret.reveal():
             text = text.replace(secret.reveal(), "***")
+    if "://" in text:
+        text = _CREDENTIALS.sub(r"\g<before>***@", text)
     return _SECRETS.sub(r"\g<kind>***", text)
 
 
@@ -33,6 +38,15 @@ class Secret:
         return "'***'"
 
     __str__ = __repr__
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a secret is not pickled: make the client anew in the other process")
 
 
 def mask(value: object) -> str:

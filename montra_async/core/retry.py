@@ -10,6 +10,9 @@ from email.utils import parsedate_to_datetime
 RETRY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that say "not now" rather than "no"."""
 
+REFUSED_STATUSES = frozenset({425, 429})
+"""Statuses that say that the request was not carried out."""
+
 BASE_PAUSE = 0.5
 LONGEST_PAUSE = 8.0
 

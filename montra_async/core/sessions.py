@@ -24,12 +24,18 @@ from typing import Any
 
 import aiohttp
 
+from .aiohttp_compat import sending_once, turn_off_resending
 from .connector import LazyConnector
 from .deadlines import deadlines_of
 from .errors import ConfigError
 from .gate import Gate
 from .options import Connection
 from .streams import Stream
+
+_NO_ASYNCIO = (
+    "no asyncio event loop is running: await the call in asyncio.run(...), or use montra_sync where there is none; "
+    "under trio, run montra_sync in a thread (anyio.to_thread.run_sync)"
+)
 
 KEEP_ALIVE_SECONDS = 15.0
 """Idle connections are dropped before common servers and load balancers (60 s and more) drop them."""
@@ -39,6 +45,7 @@ class LoopSession:
     """What one event loop has: session, the gate that bounds its connections, its deadlines."""
 
     __slots__ = (
+        "_closed_wholly",
         "_keeper",
         "_on_close",
         "closed",
@@ -47,6 +54,7 @@ class LoopSession:
         "lazy",
         "loop",
         "owned",
+        "request_options",
         "session",
         "streams",
         "traced",
@@ -59,9 +67,11 @@ class LoopSession:
         *,
         size: int,
         owned: bool,
+        request_options: Mapping[str, Any],
         on_close: Callable[[LoopSession], None],
     ) -> None:
         self.loop = loop
+        self.request_options = request_options
         self.session = session
         self.lazy = isinstance(session.connector, LazyConnector)
         self.traced = bool(session.trace_configs)
@@ -72,6 +82,7 @@ class LoopSession:
         self.closed = False
         self._on_close = on_close
         self._keeper: AsyncGenerator[None, None] | None = None
+        self._closed_wholly = asyncio.Event()
 
     async def open(self) -> None:
         """Have the loop close us when it ends."""
@@ -80,8 +91,12 @@ class LoopSession:
         await self._keeper.__anext__()
 
     async def close(self) -> None:
-        if self._keeper is not None:
-            await self._keeper.aclose()
+        """Close, or wait for the close that is under way: several tasks may close one client at once."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is None:
+            await self._closed_wholly.wait()
+            return
+        await keeper.aclose()
 
     def close_soon(self) -> None:
         """From any thread: have our own loop close us."""
@@ -98,10 +113,14 @@ class LoopSession:
             yield
         finally:
             self._leave()
+            self.deadlines.end_all_of(self)
             for stream in list(self.streams):
                 stream.close()
-            if self.owned:
-                await self.session.close()
+            try:
+                if self.owned:
+                    await self.session.close()
+            finally:
+                self._closed_wholly.set()
 
     def _leave(self) -> None:
         self.closed = True
@@ -135,9 +154,22 @@ class Sessions:
     def pool_size(self) -> int:
         return self._connection.pool_size
 
+    @property
+    def proxy(self) -> str | None:
+        """Host and port of the proxy."""
+        return None if self._connection.proxy is None else self._connection.proxy.host
+
     def opened(self) -> LoopSession | None:
-        """The session of the running loop, when there is one already."""
-        return self._by_loop.get(asyncio.get_running_loop())
+        """The session of the running loop, when there is one already.
+
+        Raises:
+            ConfigError: no asyncio loop is running.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigError(_NO_ASYNCIO) from None
+        return self._by_loop.get(loop)
 
     async def here(self) -> LoopSession:
         """The session of the running loop."""
@@ -157,13 +189,8 @@ class Sessions:
     async def _open(self, loop: asyncio.AbstractEventLoop) -> LoopSession:
         _abandon_where(lambda one: one.loop.is_closed())
         given = self._connection.session
-        if given is not None and given.closed:
-            raise ConfigError("the session given to the client is closed")
-        if given is not None and given._loop is not loop:
-            raise ConfigError(
-                "the session given to the client belongs to another event loop; "
-                "leave session= out, or give connector=<a function that makes one>, to work on several loops"
-            )
+        if given is not None:
+            _check_session(given, loop)
         by_loop = weakref.ref(self)
 
         def forget(one: LoopSession) -> None:
@@ -171,8 +198,19 @@ class Sessions:
             if owner is not None:
                 owner._by_loop.pop(one.loop, None)
 
-        session = given or self._new_session(loop)
-        one = LoopSession(loop, session, size=self.pool_size, owned=given is None, on_close=forget)
+        if given is None:
+            session = self._new_session(loop)
+            middlewares = turn_off_resending(session)
+        else:
+            session, middlewares = given, sending_once(given)
+        one = LoopSession(
+            loop,
+            session,
+            size=self.pool_size,
+            owned=given is None,
+            request_options={} if middlewares is None else {"middlewares": middlewares, "auto_decompress": True},
+            on_close=forget,
+        )
         self._by_loop[loop] = one
         await one.open()
         return one
@@ -180,17 +218,14 @@ class Sessions:
     def _new_session(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
         connection = self._connection
         given = connection.connector
-        session = aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             connector=self._connector(loop),
             connector_owner=not isinstance(given, aiohttp.BaseConnector),
             headers=self._headers(),
             cookie_jar=aiohttp.DummyCookieJar(),
-            proxy=None if connection.proxy is None else connection.proxy.reveal(),
+            proxy=None if connection.proxy is None else connection.proxy.url.reveal(),
             trace_configs=list(connection.trace_configs),
         )
-        # aiohttp would silently repeat some requests on its own; tries are counted in one place, the transport.
-        session._retry_connection = False
-        return session
 
     def _connector(self, loop: asyncio.AbstractEventLoop) -> aiohttp.BaseConnector:
         given = self._connection.connector
@@ -198,12 +233,22 @@ class Sessions:
             # The gate bounds the connections, so the connector never has to make anybody wait.
             return LazyConnector(keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=self._connection.ssl)
         if not isinstance(given, aiohttp.BaseConnector):
-            return given()
+            return self._made_by(given)
         if given._loop is not loop:
             raise ConfigError(
                 "the connector given to the client belongs to another event loop; give a function that makes one"
             )
         return given
+
+    def _made_by(self, make: Callable[[], aiohttp.BaseConnector]) -> aiohttp.BaseConnector:
+        try:
+            connector = make()
+        except Exception as error:
+            raise ConfigError(f"the function given as connector= raised {type(error).__name__}") from error
+        if not isinstance(connector, aiohttp.BaseConnector):
+            raise ConfigError(f"the function given as connector= made {type(connector).__name__}, not a connector")
+        self._connection.check_certificates(connector, "connector")
+        return connector
 
     def __del__(self) -> None:
         for one in list(self._by_loop.values()):
@@ -211,6 +256,18 @@ class Sessions:
                 one.abandon()
             else:
                 one.close_soon()
+
+
+def _check_session(given: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) -> None:
+    if given.closed:
+        raise ConfigError("the session given to the client is closed")
+    if given._loop is not loop:
+        raise ConfigError(
+            "the session given to the client belongs to another event loop; "
+            "leave session= out, or give connector=<a function that makes one>, to work on several loops"
+        )
+    if given.auth is not None:
+        raise ConfigError("the session given to the client has auth= of its own, where the client puts its key")
 
 
 def _drop_connections(session: aiohttp.ClientSession) -> None:

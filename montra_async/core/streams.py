@@ -1,4 +1,4 @@
-"""The body of an answer, taken as it comes."""
+"""The body of an answer: read whole within a limit, or taken as it comes."""
 
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
@@ -11,7 +11,32 @@ from typing import Any
 import aiohttp
 
 from .errors import CallInfo, NetworkError
-from .failures import EXPECTED, network_error, without_frames
+from .failures import failure_of, without_frames
+
+_PIECE = 1024 * 1024
+
+
+async def read_body(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+    """The body, decompressed, and whether there is more than `limit` bytes of it.
+
+    What is beyond the limit is neither read nor decompressed; the connection is given up then.
+    """
+    pieces: list[bytes] = []
+    size, next_rest = 0, _PIECE
+    try:
+        while piece := await response.content.readany():
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                response.close()
+                return b"".join(pieces)[:limit], True
+            if size >= next_rest:  # what is decompressed faster than we read it never makes us wait
+                next_rest = size + _PIECE
+                await asyncio.sleep(0)
+    except BaseException:
+        response.close()
+        raise
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces), False
 
 
 class Stream:
@@ -21,9 +46,18 @@ class Stream:
     """
 
     def __init__(
-        self, response: aiohttp.ClientResponse, call: CallInfo, on_end: Callable[[], None], owner: object
+        self,
+        response: aiohttp.ClientResponse,
+        call: CallInfo,
+        on_end: Callable[[], None],
+        owner: object,
+        max_size: int,
+        scrub: Callable[[str], str],
     ) -> None:
+        self.max_size = max_size
+        """Bytes that may be read into memory at once."""
         self._response = response
+        self._scrub = scrub
         self._owner = owner  # a client that nobody holds any more closes its connections: not while we read from one
         self._call = call
         self._on_end = on_end
@@ -49,12 +83,14 @@ class Stream:
             raise self._closed()
         try:
             return await self._response.content.readany()
-        except (*EXPECTED, RuntimeError) as error:
+        except Exception as error:
             if self._ended:  # while we were waiting
                 raise self._closed() from None
-            if isinstance(error, RuntimeError):
-                raise
-            raise network_error(without_frames(error), self._call, self._response.url.authority) from error
+            failure = failure_of(error, self._call, self._response.url.authority, scrub=self._scrub)
+        except BaseException as error:
+            # The frames below hold headers in their variables; whoever cancelled us may record them.
+            raise without_frames(error)  # noqa: B904 - the same error
+        raise failure.error from failure.cause
 
     def _closed(self) -> NetworkError:
         state = "read already; it can be read once" if self._whole else "closed before it was read"

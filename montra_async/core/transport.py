@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from io import BytesIO
@@ -11,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
+from .aiohttp_compat import tell_traces
 from .calls import Answer, Call, Outcome
 from .deadlines import Deadline
-from .errors import NetworkError, PoolTimeoutError, RequestTimeoutError
-from .failures import EXPECTED, dropped, may_retry, network_error, without_frames
+from .errors import MontraError, NetworkError, PoolTimeoutError, RequestTimeoutError
+from .failures import failure_of, raised_by_us, without_frames
 from .observer import Observer
 from .options import CallOptions, Connection, Hooks
 from .redaction import Secret, scrub
-from .retry import RETRY_STATUSES, next_pause
+from .retry import REFUSED_STATUSES, RETRY_STATUSES, next_pause
 from .sessions import LoopSession, Sessions
-from .streams import Stream
+from .streams import Stream, read_body
 
 if TYPE_CHECKING:
     from .failover import Failover
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 _FOREVER = 1e9  # seconds; for a call without a total time-out
 _QUICK_BODY = 64 * 1024  # what a socket takes at once
 _LARGE_BODY = 512 * 1024
+ERROR_SIZE = 64 * 1024
+"""Bytes of an error's body that are read; what an error says fits into less."""
+
+_CLOSED = "the client was closed during the call"
 
 
 def _payload(body: bytes | Callable[[], Any] | None) -> Any:
@@ -66,7 +72,8 @@ class Transport:
         self._sessions = Sessions(self._connection, headers)
         # A session of the user's doesn't carry our headers: they are sent with each call then.
         self._base_headers = headers if self._connection.session is not None else dict
-        self._secrets = secrets
+        proxy = self._connection.proxy
+        self._secrets = (*secrets, *(() if proxy is None else proxy.secrets))
         self._observer = Observer(hooks or Hooks())
         self._failover = failover
         self._draw = draw
@@ -84,81 +91,118 @@ class Transport:
         An error status is an answer: it is returned, not raised.
 
         Raises:
-            NetworkError: no answer, after as many tries as allowed.
+            NetworkError: no answer, after as many tries as allowed, or the client was closed meanwhile.
             RequestTimeoutError, PoolTimeoutError: a time-out ran out.
         """
         home = self._sessions.opened() or await self._sessions.here()
         end = home.loop.time() + (options.timeout.total or _FOREVER)
-        deadline = Deadline(home.deadlines, end)
+        deadline = Deadline(home.deadlines, end, home)
         try:
             with deadline:
                 return await self._tries(home, call, options, end)
+        except NetworkError as error:
+            error.sent = error.sent or call.sent
+            raise error.with_traceback(None) from error.__cause__
         except TimeoutError as error:
-            if not deadline.expired or isinstance(error, NetworkError):
-                raise
-            without_frames(error)
+            if not deadline.expired:
+                raise without_frames(error)  # noqa: B904 - the same error
+        except BaseException as error:
+            # The frames below hold headers in their variables; whoever cancelled us may record them.
+            raise without_frames(error)  # noqa: B904 - the same error
+        if deadline.owner_closed:
+            raise NetworkError(_CLOSED, call.info(), sent=call.sent)
         seconds = options.timeout.total
-        raise RequestTimeoutError(f"no answer within the total time-out of {seconds:g} s", call.info())
+        problem = f"no answer within the total time-out of {seconds:g} s"
+        raise RequestTimeoutError(problem, call.info(), sent=call.sent)
 
     async def _tries(self, home: LoopSession, call: Call, options: CallOptions, end: float) -> Answer:
         while True:
             call.attempts += 1
+            call.sent_earlier = call.sent
             on_mirror = self._failover is not None and self._failover.on_mirror()
             began = home.loop.time()
             self._observer.begins(call)
-            try:
-                answer = await self._try(home, call, options, on_mirror)
-                if answer.status < 400 and not self._observer.listens():
-                    return answer
-                outcome = Outcome(answer=answer)
-            except EXPECTED as error:
-                if isinstance(error, NetworkError):  # the pool is exhausted: waiting again would not help
-                    raise
-                cause = without_frames(error)
-                outcome = Outcome(failure=self._failure(cause, call, home, on_mirror), cause=cause)
+            outcome = await self._outcome(home, call, options, on_mirror)
+            answer = outcome.answer
+            if answer is not None and answer.status < 400 and not self._observer.listens():
+                return answer
             outcome.elapsed = home.loop.time() - began
             self._observer.ended(call, outcome)
 
-            if outcome.answer is not None and outcome.answer.status < 400:
-                return outcome.answer
-            if home.closed:
-                return outcome.result()
+            if answer is not None and answer.status < 400:
+                return answer
             if self._failover is not None and self._failover.moves(call, outcome, on_mirror=on_mirror):
                 pause: float | None = 0.0
             else:
                 pause = self._pause(call, options, end - home.loop.time(), outcome)
             if pause is None:
                 return outcome.result()
+            if answer is not None and answer.status in REFUSED_STATUSES:
+                call.sent = call.sent_earlier
             self._observer.tries_again(call, outcome, pause)
             if pause:
                 await asyncio.sleep(pause)
-            home = await self._sessions.here()
+
+    async def _outcome(self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool) -> Outcome:
+        try:
+            return Outcome(answer=await self._try(home, call, options, on_mirror))
+        except MontraError:  # the pool is exhausted, a file can't be read: waiting again would not help
+            raise
+        except Exception as error:
+            ours = raised_by_us(error)
+            if ours is not None:
+                raise ours.with_traceback(None) from None
+            host = self._url(call, on_mirror).authority
+            failure = failure_of(error, call.info(), host, proxy=self._sessions.proxy, scrub=self.scrub)
+        if not failure.error.sent:
+            call.sent = call.sent_earlier
+        return Outcome(failure=failure)
 
     async def _try(self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool) -> Answer:
         if not home.gate.enter():
             await self._wait_for_connection(home, call, options.timeout.pool)
         quick = _is_quick(call)
         stream = None
-        body = b""
         try:
+            if home.session.closed:
+                raise NetworkError("the client was closed before the call was sent", call.info(), sent=False)
+            call.sent = True
             response = await self._request(home, call, options, on_mirror, quick)
             if call.streams and response.status < 300:
-                stream = Stream(response, call.info(), home.gate.leave, owner=self)
+                stream = Stream(response, call.info(), home.gate.leave, self, options.max_response_size, self.scrub)
                 home.streams.add(stream)
-            elif quick and response.content.is_eof() and not home.traced:
-                body = response.content.read_nowait()  # it came together with the headers, as most do
+                body, truncated = b"", False
             else:
-                body = await response.read()
-        except RuntimeError:
-            if not home.session.closed:
-                raise
-            raise NetworkError("the client was closed before the call was sent", call.info(), sent=False) from None
+                body, truncated = await self._body(home, response, call, options)
         finally:
             if stream is None:  # else it keeps its place until its end
                 home.gate.leave()
         return Answer(
-            status=response.status, headers=response.headers, body=body, reason=response.reason, stream=stream
+            status=response.status,
+            headers=response.headers,
+            body=body,
+            reason=response.reason,
+            stream=stream,
+            limit=options.max_response_size if truncated else None,
         )
+
+    async def _body(
+        self, home: LoopSession, response: aiohttp.ClientResponse, call: Call, options: CallOptions
+    ) -> tuple[bytes, bool]:
+        """The body, and whether it is longer than it may be."""
+        limit = options.max_response_size if response.status < 300 else min(ERROR_SIZE, options.max_response_size)
+        if call.streams:  # such a call has no time-outs; its errors do
+            seconds = options.error_timeout
+            with contextlib.suppress(TimeoutError), Deadline(home.deadlines, home.loop.time() + seconds):
+                return await read_body(response, limit)
+            return b"", True
+        if response.content.is_eof() and not home.traced:
+            body = response.content.read_nowait()  # it came together with the headers, as most do
+            return (body, False) if len(body) <= limit else (body[:limit], True)
+        body, truncated = await read_body(response, limit)
+        if home.traced:
+            await tell_traces(response, body)
+        return body, truncated
 
     def _request(
         self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool, quick: bool
@@ -172,6 +216,7 @@ class Transport:
             timeout=options.lazy_timeout if quick and home.lazy else options.eager_timeout,
             allow_redirects=False,
             raise_for_status=False,  # whatever a session of the user's does by default
+            **home.request_options,
         )
         patience = None if self._failover is None else self._failover.patience(call, on_mirror=on_mirror)
         return request if patience is None else _patiently(request, home, patience)
@@ -187,20 +232,14 @@ class Transport:
         except TimeoutError:
             size = self._sessions.pool_size
             problem = f"no connection became free within {seconds:g} s: all {size} of the pool are in use"
-            raise PoolTimeoutError(problem, call.info(), sent=call.attempts > 1, phase="pool") from None
-
-    def _failure(self, cause: BaseException, call: Call, home: LoopSession, on_mirror: bool) -> NetworkError:
-        failure = network_error(cause, call.info(), self._url(call, on_mirror).authority)
-        if home.closed:
-            return NetworkError("the client was closed during the call", call.info(), sent=failure.sent)
-        return failure
+            raise PoolTimeoutError(problem, call.info(), sent=call.sent, phase="pool") from None
 
     def _pause(self, call: Call, options: CallOptions, remaining: float, outcome: Outcome) -> float | None:
-        answer, failure, cause = outcome.answer, outcome.failure, outcome.cause
+        answer, failure = outcome.answer, outcome.failure
         if answer is not None:
             again = call.repeatable and answer.status in RETRY_STATUSES
         else:
-            again = may_retry(cause) and (call.repeatable or (failure is not None and not failure.sent))
+            again = failure is not None and failure.retryable and (call.repeatable or not call.sent)
         if not again:
             return None
         return next_pause(
@@ -209,5 +248,5 @@ class Transport:
             remaining=remaining,
             draw=self._draw,
             retry_after=None if answer is None else answer.retry_after,
-            at_once=dropped(cause),
+            at_once=failure is not None and failure.dropped,
         )

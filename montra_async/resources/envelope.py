@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from ..core.answers import json_of, text_of, words_for
+from ..core.answers import bounded, json_of, text_of, too_large, words_for
 from ..core.calls import Answer, Call
 from ..core.errors import ApiError, InvalidResponseError, error_class
 from ..core.serde import SerdeError, structure
 from ..core.shapes import is_object
 
 T = TypeVar("T")
+
+_LONGEST_MESSAGE = 4096
+_LONGEST_CODE = 128
 
 
 def read(answer: Answer, call: Call) -> dict[str, Any]:
@@ -21,6 +24,9 @@ def read(answer: Answer, call: Call) -> dict[str, Any]:
     """
     if not 200 <= answer.status < 300:
         raise error_of(answer, call)
+    problem = too_large(answer)
+    if problem is not None:
+        raise unreadable(answer, call, problem)
     payload = json_of(answer)
     if not is_object(payload):
         raise unreadable(answer, call, "the body is not the JSON object that was expected")
@@ -56,8 +62,8 @@ def error_of(answer: Answer, call: Call) -> ApiError:
     fields: dict[str, Any] = error if is_object(error) else {"message": error}
     code, message = fields.get("code"), fields.get("message")
     return error_class(answer.status)(
-        message if isinstance(message, str) and message else words_for(answer),
-        code=code if isinstance(code, str) and code else f"http_{answer.status}",
+        bounded(message, _LONGEST_MESSAGE) if isinstance(message, str) and message else words_for(answer),
+        code=bounded(code, _LONGEST_CODE) if isinstance(code, str) and code else f"http_{answer.status}",
         details=fields.get("details"),
         retry_after=answer.retry_after,
         **_facts(answer, call),

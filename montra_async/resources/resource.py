@@ -78,12 +78,15 @@ class Resource:
     def _without_secrets(self, error: ApiError) -> ApiError:
         """A service may quote the key it refused."""
         scrub = self._transport.scrub
-        error.message, error.body = scrub(error.message), scrub(error.body)
+        error.message, error.body, error.code = scrub(error.message), scrub(error.body), scrub(error.code)
+        error.request_id = None if error.request_id is None else scrub(error.request_id)
         error.args = (error.message,)
         error.details = scrubbed(error.details, scrub)
         return error
 
 
 def _expect_success(answer: Answer, call: Call) -> None:
+    if answer.status == 404 and call.sent_earlier:
+        return  # an earlier attempt, whose answer was lost, has deleted it
     if answer.body or not 200 <= answer.status < 300:
         envelope.read(answer, call)

@@ -1,0 +1,73 @@
+"""What of aiohttp has no public switch: its own resending of requests, and what its traces are told of a body."""
+
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import aiohttp
+from aiohttp.client_middlewares import ClientHandlerType, ClientMiddlewareType
+
+
+class AttemptFailed(aiohttp.ClientConnectionError):
+    """Stands for an error after which aiohttp would send the request again by itself. `cause` is that error."""
+
+    def __init__(self, cause: aiohttp.ClientError) -> None:
+        super().__init__(f"{type(cause).__name__} before an answer")
+        self.cause = cause
+
+
+def turn_off_resending(session: aiohttp.ClientSession) -> tuple[ClientMiddlewareType, ...] | None:
+    """Have a session of our own send each request once: attempts are counted in one place, the transport.
+
+    Returns:
+        The middlewares that each request needs to the same end, where the session has no such switch.
+    """
+    if hasattr(session, "_retry_connection"):
+        session._retry_connection = False
+        return None
+    return sending_once(session)
+
+
+def sending_once(session: aiohttp.ClientSession) -> tuple[ClientMiddlewareType, ...]:
+    """The middlewares of a session, and one below them that lets each request reach the network once.
+
+    For sessions that belong to the user, whose settings are not ours to change. aiohttp sends PUT, DELETE and GET again
+    when a kept connection turns out to be dead, which its caller never learns.
+    """
+    own: Iterable[ClientMiddlewareType] = getattr(session, "_middlewares", ())
+    return (*own, _once)
+
+
+async def _once(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise  # nothing was sent, and aiohttp does not try again
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise AttemptFailed(error) from None
+
+
+async def tell_traces(response: aiohttp.ClientResponse, body: bytes) -> None:
+    """Tell the traces of a session about a body, as `ClientResponse.read` does."""
+    traces: Iterable[Any] = getattr(response, "_traces", ())
+    for trace in traces:
+        await trace.send_response_chunk_received(response.method, response.url, body)
+
+
+def verifies_certificates(connection: Any) -> bool:
+    """Whether a session, a connector or a value of `ssl=` checks whom it talks to."""
+    if isinstance(connection, aiohttp.ClientSession):
+        connection = connection.connector
+    if isinstance(connection, aiohttp.BaseConnector):
+        connection = getattr(connection, "_ssl", True)
+    if isinstance(connection, ssl.SSLContext):
+        return connection.verify_mode is not ssl.CERT_NONE
+    return connection is not False
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """The error that aiohttp raised."""
+    return error.cause if isinstance(error, AttemptFailed) else error
