@@ -12,6 +12,7 @@ __all__ = [
     "AuditLogPage",
     "AuthenticationError",
     "CallEvent",
+    "InsecureTlsWarning",
     "CallInfo",
     "CheckoutLink",
     "ConfigError",

@@ -21,7 +21,7 @@ from .core.errors import (
     ServerError as ServerError,
 )
 from .core.multipart import FileSource as FileSource
-from .core.options import CallEvent as CallEvent, Timeout as Timeout
+from .core.options import CallEvent as CallEvent, InsecureTlsWarning as InsecureTlsWarning, Timeout as Timeout
 from .core.serde import Model as Model
 from .core.signature import verify_signature as verify_signature
 from .resources.analytics import (

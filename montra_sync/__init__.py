@@ -13,6 +13,7 @@ __all__ = [
     "AuditLogPage",
     "AuthenticationError",
     "CallEvent",
+    "InsecureTlsWarning",
     "CallInfo",
     "CheckoutLink",
     "ConfigError",

@@ -19,6 +19,7 @@ from montra_async import (
     Entitlement as Entitlement,
     Feature as Feature,
     FileSource as FileSource,
+    InsecureTlsWarning as InsecureTlsWarning,
     InvalidArgumentError as InvalidArgumentError,
     InvalidRequestError as InvalidRequestError,
     InvalidResponseError as InvalidResponseError,

@@ -15,7 +15,7 @@ import aiohttp
 from montra_async.client import Montra as AsyncMontra
 from montra_async.core.checks import Number
 from montra_async.core.multipart import FileSource
-from montra_async.core.options import Hook, Timeout
+from montra_async.core.options import MAX_RESPONSE_SIZE, Hook, Timeout
 from montra_async.resources.analytics import AnalyticsSeries, Interval
 from montra_async.resources.audit_logs import PAGE, AuditLog, AuditLogPage
 from montra_async.resources.checkout_links import CheckoutLink, CheckoutLinkStatus, UploadedFile
@@ -50,14 +50,19 @@ class Montra:
         timeout: seconds for a whole call with all its tries, or a `Timeout`; 60 by default.
         max_attempts: tries per call, 3 by default; 1 for no retries.
         pool_size: connections, and so calls, at the same time per event loop; further ones wait.
+        max_response_size: bytes of an answer, decompressed; 64 MiB by default. A larger one is an
+            `InvalidResponseError`. Of an error at most 64 KiB are read.
         headers: sent with every call, in addition to the client's own.
         session: your own aiohttp session, used on its own event loop, and closed by you.
         connector: your own aiohttp connector, or better a function that makes one for each event loop.
         proxy: address of an HTTP proxy.
-        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates.
+        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. One that checks no
+            certificates, and `False`, need `allow_insecure_tls` as well.
         trace_configs: aiohttp's tracing.
         on_request, on_response, on_retry: functions that are told about each try with a `CallEvent`.
         allow_insecure_http: allow a plain `http://` base URL for other hosts than this one. The key travels in clear.
+        allow_insecure_tls: allow connections to whoever answers, whatever its certificate. Anybody on the way can read
+            the key; an `InsecureTlsWarning` says so.
 
     Raises:
         ConfigError: no key, or a base URL that a key must not be sent to.
@@ -74,6 +79,7 @@ class Montra:
         timeout: float | Timeout | None = None,
         max_attempts: int = 3,
         pool_size: int = 100,
+        max_response_size: int = MAX_RESPONSE_SIZE,
         headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
         connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
@@ -84,6 +90,7 @@ class Montra:
         on_response: Hook | None = None,
         on_retry: Hook | None = None,
         allow_insecure_http: bool = False,
+        allow_insecure_tls: bool = False,
     ) -> None:
         try:
             self._async = AsyncMontra(
@@ -92,6 +99,7 @@ class Montra:
                 timeout=timeout,
                 max_attempts=max_attempts,
                 pool_size=pool_size,
+                max_response_size=max_response_size,
                 headers=headers,
                 session=session,
                 connector=connector,
@@ -102,6 +110,7 @@ class Montra:
                 on_response=on_response,
                 on_retry=on_retry,
                 allow_insecure_http=allow_insecure_http,
+                allow_insecure_tls=allow_insecure_tls,
             )
         finally:  # error reporters print the local variables of frames
             del api_key, proxy
@@ -861,9 +870,14 @@ class Montra:
         timeout: float | Timeout | None = None,
         max_attempts: int | None = None,
         headers: Mapping[str, str] | None = None,
+        max_response_size: int | None = None,
     ) -> Montra:
         """The same client with other settings for the calls made through it: a cheap view on the same connections."""
-        return Montra._over(self._async.with_options(timeout=timeout, max_attempts=max_attempts, headers=headers))
+        return Montra._over(
+            self._async.with_options(
+                timeout=timeout, max_attempts=max_attempts, headers=headers, max_response_size=max_response_size
+            ),
+        )
 
     def close(self) -> None:
         """Close the connections. Calls that are under way fail; a later call opens new connections."""

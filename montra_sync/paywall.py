@@ -131,9 +131,14 @@ class AuthClient:
         timeout: float | Timeout | None = None,
         max_attempts: int | None = None,
         headers: Mapping[str, str] | None = None,
+        max_response_size: int | None = None,
     ) -> AuthClient:
         """The same client with other settings for the calls made through it: a cheap view on the same connections."""
-        return AuthClient._over(self._async.with_options(timeout=timeout, max_attempts=max_attempts, headers=headers))
+        return AuthClient._over(
+            self._async.with_options(
+                timeout=timeout, max_attempts=max_attempts, headers=headers, max_response_size=max_response_size
+            ),
+        )
 
     def close(self) -> None:
         """Close the connections. Calls that are under way fail; a later call opens new connections."""
@@ -357,10 +362,13 @@ class BillingClient:
         timeout: float | Timeout | None = None,
         max_attempts: int | None = None,
         headers: Mapping[str, str] | None = None,
+        max_response_size: int | None = None,
     ) -> BillingClient:
         """The same client with other settings for the calls made through it: a cheap view on the same connections."""
         return BillingClient._over(
-            self._async.with_options(timeout=timeout, max_attempts=max_attempts, headers=headers)
+            self._async.with_options(
+                timeout=timeout, max_attempts=max_attempts, headers=headers, max_response_size=max_response_size
+            ),
         )
 
     def close(self) -> None:
@@ -692,10 +700,13 @@ class ApiGatewayClient:
         timeout: float | Timeout | None = None,
         max_attempts: int | None = None,
         headers: Mapping[str, str] | None = None,
+        max_response_size: int | None = None,
     ) -> ApiGatewayClient:
         """The same client with other settings for the calls made through it: a cheap view on the same connections."""
         return ApiGatewayClient._over(
-            self._async.with_options(timeout=timeout, max_attempts=max_attempts, headers=headers)
+            self._async.with_options(
+                timeout=timeout, max_attempts=max_attempts, headers=headers, max_response_size=max_response_size
+            ),
         )
 
     def close(self) -> None:

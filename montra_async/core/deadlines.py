@@ -103,11 +103,11 @@ class Deadline:
         Raises:
             ConfigError: not inside an asyncio task.
         """
-        task = asyncio.current_task()
+        task: Any = asyncio.current_task()
         if task is None:
             raise ConfigError("the call is made outside an asyncio task: use asyncio.run() or await it in a task")
-        self.task: Any = task
-        self._cancelling: int = self.task.cancelling() if hasattr(task, "cancelling") else 0
+        self.task = task
+        self._cancelling: int = task.cancelling() if hasattr(task, "cancelling") else 0
         deadlines, at = self._deadlines, self._at
         deadlines.open[self] = at
         if at < deadlines.fires_at:

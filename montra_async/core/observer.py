@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from .calls import Call, Outcome
 from .options import CallEvent, Hook, Hooks
@@ -13,8 +14,9 @@ log = logging.getLogger("montra")
 class Observer:
     """One client's hooks, and the logger `montra`: every try at DEBUG, every retry at INFO."""
 
-    def __init__(self, hooks: Hooks) -> None:
+    def __init__(self, hooks: Hooks, scrub: Callable[[str], str]) -> None:
         self._hooks = hooks
+        self._scrub = scrub
 
     def listens(self) -> bool:
         """Does anybody want to hear of an answer that is good?"""
@@ -45,7 +47,7 @@ class Observer:
             attempt=call.attempts,
             elapsed=0.0 if outcome is None else outcome.elapsed,
             status=None if answer is None else answer.status,
-            request_id=None if answer is None else answer.request_id,
+            request_id=None if answer is None or answer.request_id is None else self._scrub(answer.request_id),
             error=None if outcome is None or outcome.failure is None else outcome.failure.error,
             pause=pause,
         )

@@ -14,8 +14,11 @@ from .aiohttp_compat import verifies_certificates
 from .connector import LazyTimeout
 from .errors import ConfigError, InvalidArgumentError
 from .origin import Proxy, parse_proxy
+from .redaction import ShownWhenHalfBuilt
 
 Seconds: TypeAlias = float
+
+ERROR_TIMEOUT: Seconds = 30.0
 
 MAX_RESPONSE_SIZE = 64 * 1024 * 1024
 """Bytes of an answer, decompressed, by default: lists come in one piece."""
@@ -33,8 +36,8 @@ def _at_least_one(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         raise InvalidArgumentError(attribute.name, f"a whole number of at least 1, not {value!r}")
 
 
-@attrs.frozen(kw_only=True)
-class Timeout:
+@attrs.frozen(kw_only=True, repr=False)
+class Timeout(ShownWhenHalfBuilt):
     """Time-outs in seconds; None waits for ever.
 
     Attributes:
@@ -96,8 +99,8 @@ class Hooks:
     on_retry: Hook | None = None
 
 
-@attrs.frozen(kw_only=True)
-class Connection:
+@attrs.frozen(kw_only=True, repr=False)
+class Connection(ShownWhenHalfBuilt):
     """How connections are made. `session` wins over everything else; `proxy` may hold a password."""
 
     pool_size: int = attrs.field(default=100, validator=_at_least_one)
@@ -178,8 +181,8 @@ def _lazy_timeout(options: CallOptions) -> LazyTimeout:
     return LazyTimeout.of(connect=timeout.connect, silence=timeout.read)
 
 
-@attrs.frozen(kw_only=True)
-class CallOptions:
+@attrs.frozen(kw_only=True, repr=False)
+class CallOptions(ShownWhenHalfBuilt):
     """What `with_options` changes."""
 
     timeout: Timeout = attrs.field(factory=Timeout)
@@ -192,7 +195,7 @@ class CallOptions:
         init=False, repr=False, default=attrs.Factory(_lazy_timeout, takes_self=True)
     )
     max_response_size: int = attrs.field(default=MAX_RESPONSE_SIZE, validator=_at_least_one)
-    error_timeout: Seconds = 30.0
+    error_timeout: Seconds = ERROR_TIMEOUT
     """For the body of an error that answers a call without a total time-out."""
 
     def but(

@@ -55,20 +55,29 @@ class Proxy:
 def parse_proxy(address: Secret) -> Proxy:
     """
     Raises:
-        ConfigError: not the address of an HTTP proxy. The message never holds the address, which may hold a password.
+        ConfigError: not the address of an HTTP proxy. Neither the message nor a frame holds the address, which may
+            hold a password.
     """
+    found = _read_proxy(address)
+    if isinstance(found, str):
+        raise ConfigError(found)
+    return found
+
+
+def _read_proxy(address: Secret) -> Proxy | str:
+    """The proxy, or what is wrong with its address."""
     try:
         url = URL(address.reveal().strip())
         host, port, password = url.host, url.port, url.password
     except ValueError:
-        raise ConfigError("proxy: not a URL") from None
+        return "proxy: not a URL"
     if url.scheme.startswith("socks"):
-        raise ConfigError(
+        return (
             f"proxy: {url.scheme}:// is not spoken here, only http:// and https://; install aiohttp-socks and give "
             "connector=lambda: ProxyConnector.from_url(...), or use an HTTP proxy"
         )
     if url.scheme not in ("http", "https") or not host:
-        raise ConfigError("proxy: give a full URL such as http://proxy.example.com:3128")
+        return "proxy: give a full URL such as http://proxy.example.com:3128"
     secrets = {password, url.raw_password, _userinfo(url)} - {None, ""}
     return Proxy(url=address, host=f"{host}:{port}", secrets=tuple(Secret(one) for one in secrets if one))
 

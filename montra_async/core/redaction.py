@@ -52,3 +52,26 @@ class Secret:
 def mask(value: object) -> str:
     """For `attrs.field(repr=mask)`: whether a secret is there, not what it is."""
     return "None" if value is None else "'***'"
+
+
+class ShownWhenHalfBuilt:
+    """The `repr` of an attrs class that can be shown while it is being made.
+
+    A validator that refuses an argument leaves an object without some of its fields in a frame, where error reporters
+    find it: the `repr` that attrs writes would raise there.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        fields: tuple[Any, ...] = getattr(type(self), "__attrs_attrs__", ())
+        shown = [f"{field.name}={_shown(self, field)}" for field in fields if field.repr]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shown(made: object, field: Any) -> str:
+    try:
+        value = getattr(made, field.name)
+    except AttributeError:
+        return "?"
+    return str(field.repr(value)) if callable(field.repr) else repr(value)

@@ -146,9 +146,9 @@ class Sessions:
     """The sessions of one client, by event loop."""
 
     def __init__(self, connection: Connection, headers: Callable[[], Mapping[str, str]]) -> None:
+        self._by_loop: dict[asyncio.AbstractEventLoop, LoopSession] = {}
         self._connection = connection
         self._headers = headers
-        self._by_loop: dict[asyncio.AbstractEventLoop, LoopSession] = {}
 
     @property
     def pool_size(self) -> int:

@@ -74,7 +74,7 @@ class Transport:
         self._base_headers = headers if self._connection.session is not None else dict
         proxy = self._connection.proxy
         self._secrets = (*secrets, *(() if proxy is None else proxy.secrets))
-        self._observer = Observer(hooks or Hooks())
+        self._observer = Observer(hooks or Hooks(), self.scrub)
         self._failover = failover
         self._draw = draw
 

@@ -18,7 +18,7 @@ from ..core.calls import Answer, Call
 from ..core.errors import InvalidArgumentError, NetworkError
 from ..core.jsontext import dumps, loads
 from ..core.multipart import from_object
-from ..core.options import CallOptions, Timeout, check_headers
+from ..core.options import ERROR_TIMEOUT, CallOptions, Timeout, check_headers
 from ..core.streams import Stream
 from .answers import error_of, quota_error
 from .auth import AuthClient
@@ -175,7 +175,7 @@ class ApiGatewayClient(PaywallClient):
         """No time-out but the ones for a connection."""
         timeout = self._options.timeout
         patient = Timeout(total=None, read=None, connect=timeout.connect, pool=timeout.pool)
-        return attrs.evolve(self._options, timeout=patient)
+        return attrs.evolve(self._options, timeout=patient, error_timeout=timeout.total or ERROR_TIMEOUT)
 
     def _note(self, answer: Answer, session: AuthSession | None) -> None:
         """Keep right what the billing client remembers of the balances."""

@@ -18,17 +18,17 @@ from yarl import URL
 
 from .._version import __version__
 from ..core import checks
-from ..core.answers import scrubbed
+from ..core.answers import scrubbed, too_large
 from ..core.calls import Answer, Call
 from ..core.checks import idempotency_key as checked_key
 from ..core.errors import NetworkError
 from ..core.failover import Failover, edge_of
 from ..core.jsontext import dumps
-from ..core.options import CallOptions, Connection, Hook, Hooks, Timeout, as_timeout
+from ..core.options import MAX_RESPONSE_SIZE, CallOptions, Connection, Hook, Hooks, Timeout, as_timeout
 from ..core.origin import parse_base_url
 from ..core.redaction import Secret, scrub
 from ..core.transport import Transport
-from .answers import error_of
+from .answers import error_of, unreadable
 from .errors import PaywallError, of_network, preconditions
 
 if TYPE_CHECKING:
@@ -48,22 +48,28 @@ class ClientSettings(TypedDict, total=False):
         timeout: seconds for a whole call with all its tries, or a `Timeout`; 60 by default.
         max_attempts: tries per call, 3 by default; 1 for no retries.
         pool_size: connections, and so calls, at the same time per event loop; 100 by default, further ones wait.
+        max_response_size: bytes of an answer, decompressed, that are read into memory; 64 MiB by default. A larger one
+            is an `invalid_response`. Of an error at most 64 KiB are read.
         headers: sent with every call, in addition to the client's own.
         session: your own aiohttp session, used on its own event loop, and closed by you.
         connector: your own aiohttp connector, or better a function that makes one for each event loop.
         proxy: address of an HTTP proxy.
-        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates.
+        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. One that checks no
+            certificates, and `False`, need `allow_insecure_tls` as well.
         trace_configs: aiohttp's tracing.
         on_request, on_response, on_retry: functions that are told about each try with a `CallEvent`.
         capabilities: what your application can do beyond the ordinary, sent as `X-SDK-Capabilities`.
         edge_fallback: False for no mirror, or the origin of another mirror than `https://edge.<host>`.
         allow_insecure_http: allow a plain `http://` origin that is not this machine. Keys travel in clear.
+        allow_insecure_tls: allow connections to whoever answers, whatever its certificate. Anybody on the way can read
+            keys and tokens; an `InsecureTlsWarning` says so.
         allow_insecure_browser_usage: allow a server key in a browser's Python.
     """
 
     timeout: float | Timeout
     max_attempts: int
     pool_size: int
+    max_response_size: int
     headers: Mapping[str, str]
     session: aiohttp.ClientSession
     connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector]
@@ -76,6 +82,7 @@ class ClientSettings(TypedDict, total=False):
     capabilities: Iterable[str]
     edge_fallback: bool | str
     allow_insecure_http: bool
+    allow_insecure_tls: bool
     allow_insecure_browser_usage: bool
 
 
@@ -117,11 +124,12 @@ class PaywallClient:
         timeout: float | Timeout | None = None,
         max_attempts: int | None = None,
         headers: Mapping[str, str] | None = None,
+        max_response_size: int | None = None,
     ) -> Self:
         """The same client with other settings for the calls made through it: a cheap view on the same connections."""
         view = copy.copy(self)
         with preconditions():
-            view._options = self._options.but(timeout, max_attempts, headers)
+            view._options = self._options.but(timeout, max_attempts, headers, max_response_size)
         return view
 
     async def aclose(self) -> None:
@@ -205,9 +213,12 @@ class PaywallClient:
         try:
             if not 200 <= answer.status < 300:
                 raise error_of(answer, call, by_status)
+            problem = too_large(answer)
+            if problem is not None:
+                raise unreadable(answer, call, problem)
             return read(answer, call)
         except PaywallError as error:
-            raise self._without_secrets(error, call) from None
+            raise self._without_secrets(error, call).with_traceback(None) from None
 
     async def _answer(self, call: Call, signer: Signer | None = None) -> Answer:
         """Whatever came back. A token that is refused is renewed once, and the call made again: it was not executed."""
@@ -273,6 +284,7 @@ def _options(settings: ClientSettings) -> CallOptions:
         timeout=Timeout() if timeout is None else as_timeout(timeout),
         max_attempts=settings.get("max_attempts", 3),
         headers=settings.get("headers", {}),
+        max_response_size=settings.get("max_response_size", MAX_RESPONSE_SIZE),
     )
 
 
@@ -297,6 +309,7 @@ def _transport(
             proxy=proxy,
             ssl=settings.get("ssl", True),
             trace_configs=tuple(settings.get("trace_configs", ())),
+            allow_insecure_tls=settings.get("allow_insecure_tls", False),
         ),
         hooks=Hooks(
             on_request=settings.get("on_request"),

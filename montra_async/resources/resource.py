@@ -73,7 +73,7 @@ class Resource:
         try:
             return read(answer, call)
         except ApiError as error:
-            raise self._without_secrets(error) from None
+            raise self._without_secrets(error).with_traceback(None) from None
 
     def _without_secrets(self, error: ApiError) -> ApiError:
         """A service may quote the key it refused."""

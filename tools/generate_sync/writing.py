@@ -176,7 +176,7 @@ def method(one: Method, facade: Facade, imports: Imports, of: str) -> str:
         else:
             body = wrapped("return run" if returns != "None" else "run", [target, *passed], "", "        ")
     elif wraps:
-        body = wrapped(f"return {wraps}", [inline(target, passed)], "", "        ")
+        body = wrapped(f"return {wraps}", [inline(target, passed, "            ")], "", "        ")
     else:
         body = wrapped(f"return {target}" if returns != "None" else target, passed, "", "        ")
     signature = wrapped(f"def {one.name}", parameters(one.node, one.module, imports), f" -> {returns}:", "    ")
@@ -209,8 +209,12 @@ def attribute(one: ast.AnnAssign, module: Module, imports: Imports) -> str:
     return f"    @property\n    def {name}(self) -> {kind}:\n        return self._async.{name}\n"
 
 
-def inline(head: str, parts: list[str]) -> str:
-    return f"{head}({', '.join(parts)})"
+def inline(head: str, parts: list[str], indent: str = "") -> str:
+    """A call on one line, or with its arguments on a line of their own where it would be too long."""
+    line = f"{head}({', '.join(parts)})"
+    if len(indent) + len(line) >= WIDTH:
+        return f"{head}(\n{indent}    {', '.join(parts)}\n{indent})"
+    return line
 
 
 def facade_class(class_name: str, facade: Facade, imports: Imports) -> str:
