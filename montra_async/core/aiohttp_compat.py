@@ -3,8 +3,9 @@
 # pyright: reportPrivateUsage=false, reportUnknownMemberType=false
 from __future__ import annotations
 
+import functools
 import ssl
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import aiohttp
@@ -19,26 +20,18 @@ class AttemptFailed(aiohttp.ClientConnectionError):
         self.cause = cause
 
 
-def turn_off_resending(session: aiohttp.ClientSession) -> tuple[ClientMiddlewareType, ...] | None:
-    """Have a session of our own send each request once: attempts are counted in one place, the transport.
+def sending_once(session: aiohttp.ClientSession, *, owned: bool) -> Callable[..., Awaitable[aiohttp.ClientResponse]]:
+    """`session.request`, which lets each request reach the network once: attempts are counted in the transport.
 
-    Returns:
-        The middlewares that each request needs to the same end, where the session has no such switch.
+    aiohttp sends PUT, DELETE and GET again when a kept connection turns out to be dead, which its caller never learns.
+    A session of our own has a switch. The settings of a session that belongs to the user are not ours to change: there,
+    a middleware below the user's own ones turns the error into another.
     """
-    if hasattr(session, "_retry_connection"):
+    if owned and hasattr(session, "_retry_connection"):
         session._retry_connection = False
-        return None
-    return sending_once(session)
-
-
-def sending_once(session: aiohttp.ClientSession) -> tuple[ClientMiddlewareType, ...]:
-    """The middlewares of a session, and one below them that lets each request reach the network once.
-
-    For sessions that belong to the user, whose settings are not ours to change. aiohttp sends PUT, DELETE and GET again
-    when a kept connection turns out to be dead, which its caller never learns.
-    """
+        return session.request
     own: Iterable[ClientMiddlewareType] = getattr(session, "_middlewares", ())
-    return (*own, _once)
+    return functools.partial(session.request, middlewares=(*own, _once), auto_decompress=True)
 
 
 async def _once(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:

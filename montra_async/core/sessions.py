@@ -19,12 +19,12 @@ import atexit
 import contextlib
 import os
 import weakref
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
 
-from .aiohttp_compat import sending_once, turn_off_resending
+from .aiohttp_compat import sending_once
 from .connector import LazyConnector
 from .deadlines import deadlines_of
 from .errors import ConfigError
@@ -54,7 +54,7 @@ class LoopSession:
         "lazy",
         "loop",
         "owned",
-        "request_options",
+        "request",
         "session",
         "streams",
         "traced",
@@ -67,11 +67,11 @@ class LoopSession:
         *,
         size: int,
         owned: bool,
-        request_options: Mapping[str, Any],
+        request: Callable[..., Awaitable[aiohttp.ClientResponse]],
         on_close: Callable[[LoopSession], None],
     ) -> None:
         self.loop = loop
-        self.request_options = request_options
+        self.request = request
         self.session = session
         self.lazy = isinstance(session.connector, LazyConnector)
         self.traced = bool(session.trace_configs)
@@ -198,17 +198,13 @@ class Sessions:
             if owner is not None:
                 owner._by_loop.pop(one.loop, None)
 
-        if given is None:
-            session = self._new_session(loop)
-            middlewares = turn_off_resending(session)
-        else:
-            session, middlewares = given, sending_once(given)
+        session = given or self._new_session(loop)
         one = LoopSession(
             loop,
             session,
             size=self.pool_size,
             owned=given is None,
-            request_options={} if middlewares is None else {"middlewares": middlewares, "auto_decompress": True},
+            request=sending_once(session, owned=given is None),
             on_close=forget,
         )
         self._by_loop[loop] = one

@@ -122,38 +122,42 @@ class Transport:
             on_mirror = self._failover is not None and self._failover.on_mirror()
             began = home.loop.time()
             self._observer.begins(call)
-            outcome = await self._outcome(home, call, options, on_mirror)
-            answer = outcome.answer
-            if answer is not None and answer.status < 400 and not self._observer.listens():
-                return answer
+            try:
+                answer = await self._try(home, call, options, on_mirror)
+                if answer.status < 400 and not self._observer.listens():
+                    return answer
+                outcome = Outcome(answer=answer)
+            except MontraError:  # the pool is exhausted, a file can't be read: waiting again would not help
+                raise
+            except Exception as error:
+                outcome = self._failed(error, call, on_mirror)
             outcome.elapsed = home.loop.time() - began
             self._observer.ended(call, outcome)
 
-            if answer is not None and answer.status < 400:
-                return answer
+            if outcome.answer is not None and outcome.answer.status < 400:
+                return outcome.answer
             if self._failover is not None and self._failover.moves(call, outcome, on_mirror=on_mirror):
                 pause: float | None = 0.0
             else:
                 pause = self._pause(call, options, end - home.loop.time(), outcome)
             if pause is None:
                 return outcome.result()
-            if answer is not None and answer.status in REFUSED_STATUSES:
+            if outcome.answer is not None and outcome.answer.status in REFUSED_STATUSES:
                 call.sent = call.sent_earlier
             self._observer.tries_again(call, outcome, pause)
             if pause:
                 await asyncio.sleep(pause)
 
-    async def _outcome(self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool) -> Outcome:
-        try:
-            return Outcome(answer=await self._try(home, call, options, on_mirror))
-        except MontraError:  # the pool is exhausted, a file can't be read: waiting again would not help
-            raise
-        except Exception as error:
-            ours = raised_by_us(error)
-            if ours is not None:
-                raise ours.with_traceback(None) from None
-            host = self._url(call, on_mirror).authority
-            failure = failure_of(error, call.info(), host, proxy=self._sessions.proxy, scrub=self.scrub)
+    def _failed(self, error: Exception, call: Call, on_mirror: bool) -> Outcome:
+        """
+        Raises:
+            MontraError: what went wrong is ours, or the user's, not the network's.
+        """
+        ours = raised_by_us(error)
+        if ours is not None:
+            raise ours.with_traceback(None) from None
+        host = self._url(call, on_mirror).authority
+        failure = failure_of(error, call.info(), host, proxy=self._sessions.proxy, scrub=self.scrub)
         if not failure.error.sent:
             call.sent = call.sent_earlier
         return Outcome(failure=failure)
@@ -172,6 +176,9 @@ class Transport:
                 stream = Stream(response, call.info(), home.gate.leave, self, options.max_response_size, self.scrub)
                 home.streams.add(stream)
                 body, truncated = b"", False
+            elif quick and response.status < 300 and response.content.is_eof() and not home.traced:
+                body = response.content.read_nowait()  # it came together with the headers, as most do
+                truncated = len(body) > options.max_response_size
             else:
                 body, truncated = await self._body(home, response, call, options)
         finally:
@@ -196,9 +203,6 @@ class Transport:
             with contextlib.suppress(TimeoutError), Deadline(home.deadlines, home.loop.time() + seconds):
                 return await read_body(response, limit)
             return b"", True
-        if response.content.is_eof() and not home.traced:
-            body = response.content.read_nowait()  # it came together with the headers, as most do
-            return (body, False) if len(body) <= limit else (body[:limit], True)
         body, truncated = await read_body(response, limit)
         if home.traced:
             await tell_traces(response, body)
@@ -208,7 +212,7 @@ class Transport:
         self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool, quick: bool
     ) -> Awaitable[aiohttp.ClientResponse]:
         """The answer's headers, from the service or its mirror."""
-        request = home.session.request(
+        request = home.request(
             call.method,
             self._url(call, on_mirror),
             data=_payload(call.body),
@@ -216,7 +220,6 @@ class Transport:
             timeout=options.lazy_timeout if quick and home.lazy else options.eager_timeout,
             allow_redirects=False,
             raise_for_status=False,  # whatever a session of the user's does by default
-            **home.request_options,
         )
         patience = None if self._failover is None else self._failover.patience(call, on_mirror=on_mirror)
         return request if patience is None else _patiently(request, home, patience)
