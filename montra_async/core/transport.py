@@ -33,6 +33,8 @@ _LARGE_BODY = 512 * 1024
 ERROR_SIZE = 64 * 1024
 """Bytes of an error's body that are read; what an error says fits into less."""
 
+_LONGEST_RETRY_AFTER = 600.0  # seconds; a call without a total time-out is not held longer by what a server asks for
+
 _CLOSED = "the client was closed during the call"
 
 
@@ -248,7 +250,7 @@ class Transport:
         return next_pause(
             attempt=call.attempts,
             max_attempts=options.max_attempts,
-            remaining=remaining,
+            remaining=min(remaining, _LONGEST_RETRY_AFTER),
             draw=self._draw,
             retry_after=None if answer is None else answer.retry_after,
             at_once=failure is not None and failure.dropped,

@@ -185,6 +185,13 @@ async def test_a_retry_after_beyond_the_time_budget_is_given_to_the_caller(wire:
     assert (caught.value.retry_after, caught.value.attempts) == (3600, 1)
 
 
+async def test_a_server_does_not_hold_a_call_without_a_time_out(wire: Wire, montra: Montra) -> None:
+    wire.will("GET", GET, status=503, headers={"Retry-After": "999999999"})
+    with pytest.raises(ServerError) as caught:
+        await montra.with_options(timeout=Timeout(total=None)).get_customer("cust_1")
+    assert caught.value.attempts == 1
+
+
 @pytest.mark.parametrize(
     ("body", "content_type", "words"),
     [
