@@ -29,6 +29,8 @@ class PaywallControls:
         **fields: Any,
     ) -> dict[str, Any]:
         """A further paywall. `owner` is an API key, the first one by default; `fields` as in `set_paywall`."""
+        if not all(one is None or isinstance(one, str) for one in (id, owner, webhook_url, webhook_secret)):
+            raise invalid("id, owner, webhook_url and webhook_secret: a string or null")
         if id is not None and self._world.store.one("SELECT 1 FROM paywalls WHERE id = ?", id):
             raise Problem(409, "paywall_exists", f"there is a paywall {id!r} already")
         merchant_id = self._owner(owner)

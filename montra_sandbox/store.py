@@ -53,7 +53,8 @@ class Store:
 
     def value(self, sql: str, *values: Any) -> Any:
         """The first column of the first row, or None."""
-        row = self._db.execute(sql, values).fetchone()
+        by_name = values[0] if len(values) == 1 and isinstance(values[0], dict) else values
+        row = self._db.execute(sql, by_name).fetchone()
         return None if row is None else row[0]
 
     def run(self, sql: str, *values: Any) -> int:
