@@ -79,9 +79,15 @@ class PaywallControls:
         ]
 
     def mails(self) -> list[dict[str, Any]]:
-        """The mails that would have been sent (codes for sign-in, confirmation, recovery), newest first."""
+        """The mails that would have been sent (codes for sign-in, confirmation, recovery), newest first.
+
+        `token` is the code; None for mails from before the sandbox was started, since codes are kept in memory only.
+        """
         names = ("paywall_id", "email", "type", "token", "used", "created_at")
-        rows = self._world.store.all("SELECT * FROM paywall_mails ORDER BY rowid DESC")
+        rows = self._world.store.all(
+            "SELECT mail.*, codes.token FROM paywall_mails mail LEFT JOIN temp.codes ON codes.mail_id = mail.id"
+            " ORDER BY mail.rowid DESC"
+        )
         return [{**pick(row, *names), "used": bool(row["used"])} for row in rows]
 
     def tickets(self) -> list[dict[str, Any]]:

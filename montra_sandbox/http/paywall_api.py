@@ -10,7 +10,7 @@ from aiohttp import web
 from ..contract import read_contract
 from ..paywall import HANDLERS, sessions as user_sessions
 from ..paywall.context import PaywallContext
-from ..paywall.users import by_id
+from ..paywall.users import by_id, normal
 from ..problems import Problem, invalid
 from ..wire import is_object
 from ..world import World
@@ -52,6 +52,7 @@ class PaywallApi(Api[PaywallContext]):
             paywall=paywall,
             owner=owner is not None,
             said_email=request.headers.get("X-User-Email"),
+            page=request.headers.get("Origin"),
             path={} if incoming is None else incoming.path,
             query={} if incoming is None else incoming.query,
             body={} if incoming is None else incoming.body,
@@ -60,8 +61,12 @@ class PaywallApi(Api[PaywallContext]):
         return self._with_session(request, context)
 
     def scope(self, context: PaywallContext) -> str:
-        asks = "owner" if context.owner else "anybody" if context.session_user is None else context.session_user["id"]
-        return f"paywall {context.paywall_id} {asks}"
+        """Whoever acts: a session's user, also with the owner's key beside it; the owner; or an address."""
+        if context.session_user is not None:
+            return f"paywall {context.paywall_id} {context.session_user['id']}"
+        body = context.body
+        said = normal(body.get("email") or body.get("customer_email") or context.said_email or "anybody")
+        return f"paywall {context.paywall_id} {'owner' if context.owner else said}"
 
     def success(self, result: Any) -> Any:
         return result

@@ -66,10 +66,10 @@ async def test_one_time_codes(auth: Any, sandbox: Sandbox) -> None:
     assert sandbox.mails() == []
     await auth.send_otp(BOB[0])
     [mail] = sandbox.mails()
-    with pytest.raises(PaywallError, match="otp_invalid"):
+    with pytest.raises(PaywallError, match="invalid_otp"):
         await auth.verify_otp(BOB[0], "x")
     assert (await auth.verify_otp(BOB[0], mail["token"])).user.email == BOB[0]
-    with pytest.raises(PaywallError, match="otp_invalid"):
+    with pytest.raises(PaywallError, match="invalid_otp"):
         await auth.verify_otp(BOB[0], mail["token"])
 
 
