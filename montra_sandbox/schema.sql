@@ -170,10 +170,12 @@ CREATE TABLE IF NOT EXISTS paywall_sessions (
   refresh_hash TEXT NOT NULL UNIQUE, expires_at TEXT NOT NULL, created_at TEXT NOT NULL);
 
 -- Codes, states and tokens are digests. The text of a code is in memory only, for `sandbox.mails()`.
--- `password_hash` and `user_id` wait for the confirmation: of a sign-up, and whose anonymous account is to get the address.
+-- What waits for the confirmation: the `password_hash` of a sign-up, from which visitor, and the `user_id` of an anonymous
+-- account that is to get the address.
 CREATE TABLE IF NOT EXISTS paywall_mails (
   id TEXT PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, email TEXT NOT NULL, type TEXT NOT NULL,
-  token_hash TEXT NOT NULL, password_hash TEXT, user_id TEXT REFERENCES paywall_users, expires_at TEXT NOT NULL,
+  token_hash TEXT NOT NULL, password_hash TEXT, user_id TEXT REFERENCES paywall_users, visitor_id TEXT,
+  expires_at TEXT NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0, used INTEGER NOT NULL DEFAULT 0, created_at TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS mails_to ON paywall_mails (paywall_id, email, type);
 

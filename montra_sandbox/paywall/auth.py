@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from ..clock import from_text, to_text
 from ..problems import CountedProblem, Problem
-from ..store import Row
+from ..store import Row, pick
 from ..wire import dumps
 from .context import Handler, PaywallContext
 from .proofs import (
@@ -59,10 +59,15 @@ def sign_up(context: PaywallContext) -> Any:
         return {"status": "already_registered", "email": email}
     user = known or link(context, email)
     if known is not None or context.config["require_confirmation"]:  # a buyer's account is not for the taking
-        mail(context, email, "signup", password_hash=pending_hash(context, email, password))
+        _mail_sign_up(context, email, password)
         return {"status": "confirmation_required", "email": email, "user": show(user)}
     context.store.update("paywall_users", user["id"], password_hash=hashed(password), confirmed=True)
     return {"status": "signed_in", **open_session(context, by_id(context, user["id"]))}
+
+
+def _mail_sign_up(context: PaywallContext, email: str, password: str, user_id: str | None = None) -> None:
+    password_hash, visitor_id = pending_hash(context, email, password), context.body.get("visitor_id")
+    mail(context, email, "signup", password_hash=password_hash, user_id=user_id, visitor_id=visitor_id)
 
 
 def resend_confirmation(context: PaywallContext) -> Any:
@@ -70,7 +75,8 @@ def resend_confirmation(context: PaywallContext) -> Any:
     user, pending = by_email(context, email), pending_sign_ups(context, email)
     if pending:
         latest = pending[0]
-        mail(context, email, "signup", password_hash=latest["password_hash"], user_id=latest["user_id"])
+        waiting = pick(latest, "password_hash", "user_id", "visitor_id")
+        mail(context, email, "signup", **waiting)
     elif user is not None and not user["confirmed"]:
         mail(context, email, "signup")
     return {"ok": True}
@@ -141,7 +147,7 @@ def upgrade_anonymous(context: PaywallContext) -> Any:
     if by_email(context, email) is not None:
         raise Problem(409, "email_exists", "another user has this email address")
     if context.config["require_confirmation"]:
-        mail(context, email, "signup", password_hash=pending_hash(context, email, password), user_id=user["id"])
+        _mail_sign_up(context, email, password, user["id"])
         return {"status": "confirmation_required", "email": email, "user": show(user)}
     upgraded = _confirm(context, _give_address(context, user["id"], email), hashed(password))
     return {"status": "updated", "user": show(upgraded)}

@@ -106,9 +106,15 @@ def _guesses(context: PaywallContext, kind: Guess, email: str) -> Row | None:
 
 
 def mail(
-    context: PaywallContext, email: str, kind: str, *, password_hash: str | None = None, user_id: str | None = None
+    context: PaywallContext,
+    email: str,
+    kind: str,
+    *,
+    password_hash: str | None = None,
+    user_id: str | None = None,
+    visitor_id: str | None = None,
 ) -> None:
-    """Send a code. `password_hash` and `user_id` are what its confirmation brings about: see `settle_sign_up`."""
+    """Send a code. The rest is what its confirmation brings about: see `settle_sign_up`."""
     mail_id, token = new_id("mail"), f"{secrets.randbelow(10**6):06}"
     context.store.insert(
         "paywall_mails",
@@ -119,6 +125,7 @@ def mail(
         token_hash=hashed(token),
         password_hash=password_hash,
         user_id=user_id,
+        visitor_id=visitor_id,
         expires_at=to_text(context.now + CODE_GOOD),
         created_at=context.now_text,
     )
@@ -173,14 +180,16 @@ def settle_sign_up(context: PaywallContext, confirmed: Row) -> Row | None:
     """The sign-up that a confirmed code completes, if any; all others of its address are void from now on.
 
     Whoever reads the mails of an address confirms it, and with it the password of whoever signed up. So a password
-    counts only when the code was mailed for that sign-up, and no other sign-up chose another one: then nobody can
-    tell whose is meant, and it is for the confirmed user to choose again. A sign-in by one-time code, or a
-    recovery, confirms the address and no password.
+    counts only when the code was mailed for that sign-up, it is no other visitor's, and no other sign-up chose
+    another one: then nobody can tell whose is meant, and it is for the confirmed user to choose again. A sign-in by
+    one-time code, or a recovery, confirms the address and no password.
     """
     pending = pending_sign_ups(context, confirmed["email"])
     void_sign_ups(context, confirmed["email"])
     undisputed = [row["password_hash"] for row in pending] == [confirmed["password_hash"]]
-    return confirmed if confirmed["type"] == "signup" and undisputed else None
+    visitor, visitor_then = context.body.get("visitor_id"), confirmed["visitor_id"]
+    same_visitor = visitor is None or visitor_then is None or visitor == visitor_then
+    return confirmed if confirmed["type"] == "signup" and undisputed and same_visitor else None
 
 
 
