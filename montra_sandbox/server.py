@@ -184,7 +184,9 @@ class Sandbox(Controls):
 
     async def _front(self, request: web.Request) -> web.Response:
         if not _may_look(request, self.control_token):
-            raise Problem(401, "control_token_required", "Please open the address that the sandbox printed at its start.")
+            raise Problem(
+                401, "control_token_required", "Please open the address that the sandbox printed at its start."
+            )
         return page(
             "front.html",
             base_url=self.base_url,

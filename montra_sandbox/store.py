@@ -15,7 +15,9 @@ _IN_MEMORY = ("", ":memory:")
 _VERSION = 1
 """Of the schema. Before 1, codes, tokens and answers with sessions were in the file in clear."""
 _HELD_SECRETS = ("paywall_mails", "paywall_oauth", "paywall_portals", "idempotency_records")
-_OPENING = "PRAGMA temp_store = MEMORY; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;"
+_OPENING = (
+    "PRAGMA temp_store = MEMORY; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;"
+)
 _MOST_CODES = 10_000
 # A temporary table is no part of the file; it is part of transactions like any other.
 _CODES = "CREATE TEMP TABLE IF NOT EXISTS codes (mail_id TEXT PRIMARY KEY, token TEXT NOT NULL);"
@@ -93,8 +95,7 @@ class Store:
 
     def value(self, sql: str, *values: Any) -> Any:
         """The first column of the first row, or None."""
-        by_name = values[0] if len(values) == 1 and isinstance(values[0], dict) else values
-        row = self._db.execute(sql, by_name).fetchone()
+        row = self._db.execute(sql, values).fetchone()
         return None if row is None else row[0]
 
     def run(self, sql: str, *values: Any) -> int:

@@ -21,7 +21,10 @@ def loads(body: bytes) -> Any:
     Raises:
         ValueError: not JSON, or JSON that holds what is not text or not a number.
     """
-    value = simplejson.loads(body.decode("utf-8"), use_decimal=True, allow_nan=False)
+    try:
+        value = simplejson.loads(body.decode("utf-8"), use_decimal=True, allow_nan=False)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     _refuse_half_characters(value)
     return value
 
@@ -45,19 +48,22 @@ def loads_untrusted(body: bytes) -> Any:
 
 
 def _integer(text: str) -> int:
-    if len(text) > MAX_DIGITS + 1:
-        raise ValueError(f"a number has at most {MAX_DIGITS} digits")
+    _refuse_digits(text)
     return int(text)
 
 
 def _decimal(text: str) -> Decimal:
     digits, _, exponent = text.lower().partition("e")
-    if len(digits) > MAX_DIGITS + 2:
-        raise ValueError(f"a number has at most {MAX_DIGITS} digits")
+    _refuse_digits(digits.replace(".", ""))
     exponent = exponent.lstrip("+-").lstrip("0")
     if len(exponent) > 3 or int(exponent or "0") > MAX_EXPONENT:
         raise ValueError(f"the exponent of a number is at most {MAX_EXPONENT}")
     return Decimal(text)
+
+
+def _refuse_digits(text: str) -> None:
+    if len(text.removeprefix("-")) > MAX_DIGITS:
+        raise ValueError(f"a number has at most {MAX_DIGITS} digits")
 
 
 def _refuse_depth(value: Any) -> None:

@@ -76,7 +76,7 @@ async def read_limited(request: web.Request, most: int) -> bytes:
     return raw
 
 
-async def read_form(request: web.Request) -> MultiDictProxy[str | bytearray | web.FileField]:
+async def read_form(request: web.Request) -> MultiDictProxy[str | bytes | bytearray | web.FileField]:
     """The fields of a form, urlencoded or multipart. aiohttp keeps them, so it can be read again.
 
     Raises:

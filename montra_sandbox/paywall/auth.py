@@ -8,10 +8,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..clock import from_text, to_text
 from ..problems import CountedProblem, Problem
@@ -36,6 +36,7 @@ from .sessions import digest, end, end_all, of_refresh_token, open_session, rene
 from .users import add, by_email, by_id, link, normal, show
 
 _OAUTH_GOOD = timedelta(minutes=10)
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9._:\[\]-]{1,300}")
 
 
 def sign_in(context: PaywallContext) -> Any:
@@ -93,12 +94,11 @@ def verify_otp(context: PaywallContext) -> Any:
     body = context.body
     spent = spend_code(context, body["email"], body["type"], body["token"])
     completed = settle_sign_up(context, spent)
-    anonymous = None if completed is None else _anonymous(context, completed["user_id"])
-    if anonymous is not None:
-        user = _give_address(context, anonymous, spent["email"])
-    else:
-        user = link(context, spent["email"])
-    return open_session(context, _confirm(context, user, None if completed is None else completed["password_hash"]))
+    if completed is None:
+        return open_session(context, _confirm(context, link(context, spent["email"])))
+    anonymous = _anonymous(context, completed["user_id"])
+    user = link(context, spent["email"]) if anonymous is None else _give_address(context, anonymous, spent["email"])
+    return open_session(context, _confirm(context, user, completed["password_hash"]))
 
 
 def _confirm(context: PaywallContext, user: Row, password_hash: str | None = None) -> Row:
@@ -173,12 +173,8 @@ def start_oauth(context: PaywallContext) -> Any:
 
 
 def _page_origin(said: str | None) -> str | None:
-    """The header `Origin`, if it is one: scheme and host."""
-    try:
-        parts = urlsplit(said or "")
-        return said if parts.scheme in ("http", "https") and said == f"{parts.scheme}://{parts.netloc}" else None
-    except ValueError:
-        return None
+    """The header `Origin`, if it is a web page's: scheme and host."""
+    return said if said is not None and _ORIGIN.fullmatch(said) else None
 
 
 def find_oauth(context: PaywallContext, state: str) -> Row | None:

@@ -72,7 +72,7 @@ def refuse_many_guesses(context: PaywallContext, kind: Guess, email: str) -> Non
         raise Problem(
             429,
             "too_many_attempts",
-            f"{MAX_WRONG} wrong guesses for this address within {minutes} minutes; wait, or advance the sandbox's clock",
+            f"{MAX_WRONG} wrong guesses for this address within {minutes} minutes; wait, or advance the clock",
         )
 
 
@@ -190,7 +190,6 @@ def settle_sign_up(context: PaywallContext, confirmed: Row) -> Row | None:
     visitor, visitor_then = context.body.get("visitor_id"), confirmed["visitor_id"]
     same_visitor = visitor is None or visitor_then is None or visitor == visitor_then
     return confirmed if confirmed["type"] == "signup" and undisputed and same_visitor else None
-
 
 
 def void_sign_ups(context: PaywallContext, email: str) -> None:

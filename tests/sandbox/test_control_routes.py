@@ -97,7 +97,11 @@ async def test_nonsense(control: Control, sandbox: Sandbox) -> None:
     assert (await control("GET", "/nothing"))[0] == 404
     assert (await control("PUT", "/reset"))[0] == 405
     async with aiohttp.ClientSession() as http:
-        for body, kind, status in ((b"{", "application/json", 400), (b"{}", "text/plain", 415), (b"", "text/plain", 415)):
+        for body, kind, status in (
+            (b"{", "application/json", 400),
+            (b"{}", "text/plain", 415),
+            (b"", "text/plain", 415),
+        ):
             headers = {"Content-Type": kind}
             async with http.post(f"{sandbox.url}/_sandbox/limits", data=body, headers=headers) as answer:
                 assert answer.status == status

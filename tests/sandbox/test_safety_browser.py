@@ -85,7 +85,9 @@ async def test_names_from_options() -> None:
 @pytest.mark.parametrize(("method", "path"), [*CONTROLS, *APIS])
 async def test_pages_of_other_origins_are_refused(sandbox: Sandbox, method: str, path: str, foreign: str) -> None:
     before = sandbox.now(), sandbox.overview()["counts"]
-    answer = await raw(sandbox.url, method, path, _own(sandbox), foreign, KEY, JSON, body=b'{"url":"http://127.0.0.1:9"}')
+    answer = await raw(
+        sandbox.url, method, path, _own(sandbox), foreign, KEY, JSON, body=b'{"url":"http://127.0.0.1:9"}'
+    )
     assert (answer.status, answer.code) == (403, "foreign_origin")
     assert "access-control-allow-origin" not in answer.headers
     assert (sandbox.now() - before[0]).total_seconds() < 3600
@@ -143,7 +145,12 @@ async def test_controls_want_a_token_when_other_machines_can_connect(remote: San
     own, token = _own(remote), remote.control_token
     assert token is not None
     assert len(token) >= 32
-    for method, path in (*CONTROLS, ("GET", "/_sandbox/"), ("GET", "/_sandbox/nothing"), ("DELETE", "/_sandbox/faults")):
+    for method, path in (
+        *CONTROLS,
+        ("GET", "/_sandbox/"),
+        ("GET", "/_sandbox/nothing"),
+        ("DELETE", "/_sandbox/faults"),
+    ):
         for wrong in ((), ("X-Sandbox-Token: ",), (f"X-Sandbox-Token: {token}x",), ("X-Sandbox-Token: \xe4",)):
             answer = await raw(url, method, path, own, JSON, *wrong, body=b'{"days": 1}')
             assert (answer.status, answer.code) == (401, "control_token_required")
@@ -218,7 +225,9 @@ async def test_forms_are_sent_by_their_own_pages_only(sandbox: Sandbox, foreign:
         assert (answer.status, answer.code) == (403, "foreign_origin")
     assert sandbox.overview()["counts"] == bought
     own = "Origin: http://" + _own(sandbox).removeprefix("Host: ")
-    answer = await raw(sandbox.url, "POST", pages[0], _own(sandbox), own, "Sec-Fetch-Site: same-origin", form, body=body)
+    answer = await raw(
+        sandbox.url, "POST", pages[0], _own(sandbox), own, "Sec-Fetch-Site: same-origin", form, body=body
+    )
     assert answer.status == 303
 
 

@@ -187,7 +187,7 @@ async def test_an_attackers_anonymous_account_does_not_take_the_address(attacked
     _, mine = await attacked("auth/anonymous/signin")
     bearer = {"Authorization": f"Bearer {mine['access_token']}"}
     other = "new@example.com"
-    status, answer = await attacked("auth/anonymous/upgrade", bearer, email=other, password="attacker's")
+    _, answer = await attacked("auth/anonymous/upgrade", bearer, email=other, password="attacker's")
     assert (answer["status"], answer["email"], answer["user"]["email"]) == ("confirmation_required", other, None)
     await attacked("auth/email/signup", email=other, password="victim's")
     token = _code(sandbox, "signup", other)
@@ -259,7 +259,9 @@ async def test_users_behind_one_owner_share_no_answer(post: Post, sandbox: Sandb
 
 async def test_strangers_with_one_key_do_not_meet_in_a_checkout(post: Post) -> None:
     key = {"Idempotency-Key": "1"}
-    urls = [(await post("start-checkout", key, email=one, priceId=101))[1]["checkoutUrl"] for one in ("a@x.fi", "b@x.fi")]
+    urls = [
+        (await post("start-checkout", key, email=one, priceId=101))[1]["checkoutUrl"] for one in ("a@x.fi", "b@x.fi")
+    ]
     assert urls[0] != urls[1]
     assert (await post("start-checkout", key, email="a@x.fi", priceId=101))[1]["checkoutUrl"] == urls[0]
 
@@ -297,7 +299,7 @@ async def test_no_secret_is_in_the_file_and_only_its_owner_reads_it(tmp_path: Pa
     async with Sandbox(db=str(path), api_keys=["sk_test_very_secret"]) as sandbox, aiohttp.ClientSession() as http:
         secrets = await _live(sandbox, http)
         [code] = {one["token"] for one in sandbox.mails()}
-        files = sorted(tmp_path.iterdir())
+        files = _files(tmp_path)
         content = b"".join(one.read_bytes() for one in files)
         if sys.platform != "win32":
             assert {one.name for one in files} == {"state.db", "state.db-shm", "state.db-wal"}
@@ -306,10 +308,16 @@ async def test_no_secret_is_in_the_file_and_only_its_owner_reads_it(tmp_path: Pa
     assert VICTIM.encode() in content  # so that the search would find something
     assert [one for one in secrets if len(one) < 6 or one.encode() in content] == []
     with sqlite3.connect(path) as db:
-        values = {str(value) for (table,) in _tables(db) for row in db.execute(f"SELECT * FROM {table}") for value in row}
+        values = {
+            str(value) for (table,) in _tables(db) for row in db.execute(f"SELECT * FROM {table}") for value in row
+        }
     db.close()
     assert code not in values
     assert VICTIM in values
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
 
 
 def _tables(db: sqlite3.Connection) -> list[tuple[str]]:
@@ -325,7 +333,7 @@ async def test_a_file_that_others_could_read_is_closed_to_them(tmp_path: Path) -
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
         path.chmod(0o666)
         async with Sandbox(db=str(path)):
-            assert {stat.S_IMODE(one.stat().st_mode) for one in tmp_path.iterdir()} == {0o600}
+            assert {stat.S_IMODE(one.stat().st_mode) for one in _files(tmp_path)} == {0o600}
     finally:
         os.umask(old)
 
