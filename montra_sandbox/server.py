@@ -41,6 +41,7 @@ LEAST_TOKEN = 8
 API_PREFIX = "/api/v1"
 PAYWALL_PREFIX = "/api"
 _REST = "{rest:(?s:.*)}"  # whatever follows, line breaks included
+_MONTRA = f"{API_PREFIX}/{{rest}}"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _FOR_PROGRAMS = (CONTROL_PREFIX, PAYWALL_PREFIX)
 PAYWALL_PATHS = (f"/v1/paywall/{_REST}", f"/v1/api-gateway/{_REST}", "/v1/withdraw-tokens", f"/paywall/{_REST}")
@@ -207,6 +208,8 @@ class Sandbox(Controls):
         if where.startswith(CONTROL_PREFIX):
             refuse_foreign_page(request.headers, "the sandbox's controls")
             self._guard.check_token(request.headers.get(TOKEN_HEADER))
+        elif where == _MONTRA:  # its keys are secrets of servers; no page has one, whatever it knows of sandboxes
+            refuse_foreign_page(request.headers, "the Montra API and its keys")
         elif request.method not in _SAFE and not where.startswith(PAYWALL_PREFIX):
             refuse_foreign_page(request.headers, "forms of the sandbox's pages")
             await read_form(request)  # refused here in one place if it can't be read; the page gets it from memory

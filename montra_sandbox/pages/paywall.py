@@ -182,7 +182,7 @@ def _refused(error: str, code: str, description: str) -> dict[str, str]:
 
 
 def _told(flow: Row, state: str, message: Mapping[str, str]) -> web.Response:
-    """The end of the consent page. A popup posts the outcome to the page that opened it, and to no other: `targetOrigin`
+    """The end of the consent page. A popup posts the outcome to the page that opened it, and to no other: the target
     is the origin that began the sign-in, else our own, so that no page that only knows the window gets the code."""
     nonce = secrets.token_urlsafe(16)
     response = page(

@@ -84,6 +84,7 @@ async def test_names_from_options() -> None:
 @pytest.mark.parametrize("foreign", FOREIGN)
 @pytest.mark.parametrize(("method", "path"), [*CONTROLS, *APIS])
 async def test_pages_of_other_origins_are_refused(sandbox: Sandbox, method: str, path: str, foreign: str) -> None:
+    sandbox.add_fault(kind="status", status=503)
     before = sandbox.now(), sandbox.overview()["counts"]
     answer = await raw(
         sandbox.url, method, path, _own(sandbox), foreign, KEY, JSON, body=b'{"url":"http://127.0.0.1:9"}'
@@ -92,6 +93,7 @@ async def test_pages_of_other_origins_are_refused(sandbox: Sandbox, method: str,
     assert "access-control-allow-origin" not in answer.headers
     assert (sandbox.now() - before[0]).total_seconds() < 3600
     assert sandbox.overview()["counts"] == before[1]
+    assert len(sandbox.faults()) == 1  # not even a fault is used up
 
 
 async def test_own_pages_and_programs_are_let_in(sandbox: Sandbox) -> None:
