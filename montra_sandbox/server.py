@@ -23,6 +23,7 @@ from .http.guard import (
     parse_host,
     refuse_foreign_page,
     refuse_key_in_browser,
+    refuse_no_text,
 )
 from .http.montra_api import MontraApi
 from .http.paywall_api import PaywallApi
@@ -204,6 +205,7 @@ class Sandbox(Controls):
             raise Problem(503, "starting", "the sandbox is just starting")
         where = _route_of(request)
         self._guard.check_host(request.headers)
+        refuse_no_text(request)
         refuse_key_in_browser(request.headers)
         if where.startswith(CONTROL_PREFIX):
             refuse_foreign_page(request.headers, "the sandbox's controls")

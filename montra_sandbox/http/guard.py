@@ -127,6 +127,17 @@ class Guard:
             )
 
 
+def refuse_no_text(request: web.Request) -> None:
+    """Bytes that are no UTF-8 arrive as lone surrogates, which no database and no answer can hold.
+
+    Raises:
+        Problem: 400.
+    """
+    for one in (request.raw_path, *request.headers.values()):
+        if not one.isascii() and any("\ud800" <= character <= "\udfff" for character in one):
+            raise Problem(400, "not_text", "the path and the headers must be UTF-8")
+
+
 def refuse_foreign_page(headers: CIMultiDictProxy[str], what: str) -> None:
     """Refuse what another web page made a browser send. Programs send neither header and pass.
 

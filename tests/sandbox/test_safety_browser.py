@@ -153,7 +153,7 @@ async def test_controls_want_a_token_when_other_machines_can_connect(remote: San
         ("GET", "/_sandbox/nothing"),
         ("DELETE", "/_sandbox/faults"),
     ):
-        for wrong in ((), ("X-Sandbox-Token: ",), (f"X-Sandbox-Token: {token}x",), ("X-Sandbox-Token: \xe4",)):
+        for wrong in ((), ("X-Sandbox-Token: ",), (f"X-Sandbox-Token: {token}x",), ("X-Sandbox-Token: \xc3\xa4",)):
             answer = await raw(url, method, path, own, JSON, *wrong, body=b'{"days": 1}')
             assert (answer.status, answer.code) == (401, "control_token_required")
     good = f"X-Sandbox-Token: {token}"

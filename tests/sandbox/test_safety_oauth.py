@@ -83,6 +83,13 @@ async def test_allowed(shop: Page) -> None:
     assert (await shop.exchange(message["code"]))["code"] == "oauth_invalid_code"
 
 
+async def test_a_code_alone_is_of_no_use(shop: Page) -> None:
+    code = (await shop.answer(await shop.begin())).told["message"]["code"]
+    stolen = await shop.post("oauth/exchange", auth_code=code, code_verifier="w" * 43)
+    assert stolen["code"] == "oauth_invalid_verifier"
+    assert "access_token" in await shop.exchange(code)
+
+
 async def test_denied(shop: Page) -> None:
     url = await shop.begin(Origin="https://shop.example.com")
     popup = await shop.answer(url, "deny", email="")

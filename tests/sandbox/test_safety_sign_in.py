@@ -196,6 +196,31 @@ async def test_an_attackers_anonymous_account_does_not_take_the_address(attacked
     assert (await attacked("auth/password/update", bearer, password="another"))[1]["user"]["email"] is None
 
 
+async def test_an_address_that_was_taken_before_its_confirmation(post: Post, sandbox: Sandbox) -> None:
+    sandbox.set_paywall(sandbox.paywall_id, require_confirmation=True)
+    _, mine = await post("auth/anonymous/signin")
+    bearer = {"Authorization": f"Bearer {mine['access_token']}"}
+    await post("auth/anonymous/upgrade", bearer, email=VICTIM, password="my own one")
+    await post("start-checkout", email=VICTIM, priceId=101)
+    token = _code(sandbox, "signup")
+    assert await post("auth/otp/verify", email=VICTIM, token=token, type="signup") == (409, "email_exists")
+
+
+async def test_an_anonymous_user_changes_the_address_once(post: Post, sandbox: Sandbox) -> None:
+    """Two upgrades wait; the second to be confirmed finds a user who is anonymous no more."""
+    sandbox.set_paywall(sandbox.paywall_id, require_confirmation=True)
+    _, mine = await post("auth/anonymous/signin")
+    bearer = {"Authorization": f"Bearer {mine['access_token']}"}
+    found = []
+    for email in ("first@example.com", "second@example.com"):
+        await post("auth/anonymous/upgrade", bearer, email=email, password="my own one")
+    for email in ("first@example.com", "second@example.com"):
+        token = _code(sandbox, "signup", email)
+        found.append((await post("auth/otp/verify", email=email, token=token, type="signup"))[1]["user"])
+    assert [one["email"] for one in found] == ["first@example.com", "second@example.com"]
+    assert [one["id"] == mine["user"]["id"] for one in found] == [True, False]
+
+
 async def _oauth(post: Post, sandbox: Sandbox, email: str, **headers: str) -> tuple[int, Any]:
     verifier = "v" * 43
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()

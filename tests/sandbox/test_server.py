@@ -6,6 +6,8 @@ import asyncio
 import signal
 import socket
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,20 @@ async def test_what_can_not_be_started_says_why(tmp_path: Path, capsys: pytest.C
     for keys in ((), ("",), (" a",)):
         with pytest.raises(ValueError, match="api_keys"):
             Sandbox(api_keys=keys)
+
+
+def test_a_token_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a command line could be read by others."""
+    monkeypatch.setenv("MONTRA_SANDBOX_TOKEN", "correct-horse")
+    with running_sandbox("--allow-host", "sandbox.test") as base_url:
+        url = base_url.replace("/api/v1", "/_sandbox/")
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(url, timeout=30)
+        caught.value.close()
+        assert caught.value.code == 401
+        headers = {"X-Sandbox-Token": "correct-horse", "Host": "sandbox.test"}
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+            assert answer.status == 200
 
 
 async def test_stopping_twice_and_never_starting() -> None:
