@@ -87,9 +87,10 @@ class Deliveries:
             while due := self._due():
                 await asyncio.gather(*(self._send(row) for row in due))
 
-    def all(self) -> list[dict[str, Any]]:
-        """All deliveries, newest first."""
-        return [_show(row) for row in self._world.store.all(f"{_DETAILS} ORDER BY delivery.sequence DESC")]
+    def all(self, most: int = -1) -> list[dict[str, Any]]:
+        """All deliveries, or the latest ones, newest first."""
+        rows = self._world.store.all(f"{_DETAILS} ORDER BY delivery.sequence DESC LIMIT ?", most)
+        return [_show(row) for row in rows]
 
     def replay(self, delivery_id: str) -> dict[str, Any]:
         """Send a delivery again, now, whatever became of it.

@@ -194,7 +194,7 @@ class Sandbox(Controls):
             base_url=self.base_url,
             origin=self.url,
             overview=self.overview(),
-            deliveries=self.deliveries()[:20],
+            deliveries=self._deliveries.all(20),
             transactions=self.transactions()[:20],
         )
 

@@ -134,17 +134,15 @@ class Store:
 
 
 def _keep_to_owner(path: str) -> None:
-    """Make the file, readable for its owner only. SQLite gives `-wal` and `-shm` the permissions of the file.
+    """Make the file, readable for its owner only. SQLite gives a new `-wal` and `-shm` the permissions of the file.
 
     Raises:
         OSError: it can't be made or written.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        with suppress(AttributeError, PermissionError):  # Windows; somebody else's file
-            os.fchmod(handle, 0o600)
-    finally:
-        os.close(handle)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    for one in (path, f"{path}-wal", f"{path}-shm"):
+        with suppress(FileNotFoundError, PermissionError):  # of an earlier run; somebody else's
+            os.chmod(one, 0o600)
 
 
 def pick(row: Row, *names: str) -> dict[str, Any]:

@@ -356,7 +356,9 @@ async def test_a_file_that_others_could_read_is_closed_to_them(tmp_path: Path) -
     try:
         async with Sandbox(db=str(path)):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        path.chmod(0o666)
+        for one in (path, tmp_path / "state.db-wal", tmp_path / "state.db-shm"):
+            one.touch()
+            one.chmod(0o666)
         async with Sandbox(db=str(path)):
             assert {stat.S_IMODE(one.stat().st_mode) for one in _files(tmp_path)} == {0o600}
     finally:
