@@ -52,11 +52,11 @@ class PaywallApi(Api[PaywallContext]):
             paywall=paywall,
             owner=owner is not None,
             said_email=request.headers.get("X-User-Email"),
-            page=request.headers.get("Origin"),
             path={} if incoming is None else incoming.path,
             query={} if incoming is None else incoming.query,
             body={} if incoming is None else incoming.body,
             parts=() if incoming is None else incoming.parts,
+            page=request.headers.get("Origin"),
         )
         return self._with_session(request, context)
 

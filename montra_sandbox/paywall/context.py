@@ -37,12 +37,12 @@ class PaywallContext:
     session: Row | None = None
     session_user: Row | None = None
     said_email: str | None = None
-    page: str | None = None
-    """The origin of the web page that asks, as its browser says."""
     path: Mapping[str, str] = attrs.field(factory=dict[str, str])
     query: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     body: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     parts: tuple[UploadedPart, ...] = ()
+    page: str | None = None
+    """The origin of the web page that asks, as its browser says."""
 
     @property
     def paywall_id(self) -> str:
