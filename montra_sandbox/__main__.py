@@ -7,12 +7,17 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import signal
 import sqlite3
 import sys
 from collections.abc import Sequence
+from urllib.parse import quote
 
+from .http.guard import TOKEN_HEADER
 from .server import DEFAULT_API_KEY, Sandbox
+
+TOKEN_VARIABLE = "MONTRA_SANDBOX_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -35,6 +40,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"accept this key; several make several merchants (default: {DEFAULT_API_KEY})",
     )
     parser.add_argument("--allow-remote", action="store_true", help="allow --host to let other machines in")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        dest="allow_hosts",
+        metavar="NAME[:PORT]",
+        help="answer to this host name, too; others than this machine's own are refused (repeatable)",
+    )
+    parser.add_argument(
+        "--control-token",
+        default=os.environ.get(TOKEN_VARIABLE),
+        metavar="TOKEN",
+        help=f"what {TOKEN_HEADER} must hold for /_sandbox/ (default: ${TOKEN_VARIABLE}; else a random one"
+        " when other machines can connect, and none when they can't)",
+    )
     parser.add_argument("--deliver-anywhere", action="store_true", help="send webhooks to other machines too")
     return parser.parse_args(arguments)
 
@@ -47,6 +67,8 @@ async def serve(options: argparse.Namespace) -> None:
         db=options.db,
         allow_remote=options.allow_remote,
         deliver_anywhere=options.deliver_anywhere,
+        allow_hosts=options.allow_hosts,
+        control_token=options.control_token or None,
     )
     stop = asyncio.Event()
     async with sandbox:
@@ -60,6 +82,10 @@ async def serve(options: argparse.Namespace) -> None:
         print(f"  export PAYWALL_ORIGIN={sandbox.url}")
         print(f"  export PAYWALL_ID={sandbox.paywall_id}")
         print(f"  export MONETIZE_API_KEY={sandbox.api_key}")
+        if sandbox.control_token is not None:
+            print(f"  export {TOKEN_VARIABLE}={sandbox.control_token}")
+            print(f"\nThe controls want it in the header {TOKEN_HEADER}. To look inside with a browser:")
+            print(f"  {sandbox.url}/?token={quote(sandbox.control_token, safe='')}")
         print(f"\nState: {'in memory, gone when it stops' if options.db == ':memory:' else options.db}", flush=True)
         await stop.wait()
     print("Stopped.", flush=True)
@@ -73,14 +99,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0
     except (OSError, ValueError, sqlite3.Error) as error:
-        print(f"The sandbox can't start: {error}{_hint(error)}", file=sys.stderr)
-        return 1
+        words = " ".join(str(error).split()) or type(error).__name__
+        print(f"The sandbox can't start: {words}{_hint(error)}", file=sys.stderr)
+        return 2
     return 0
 
 
 def _hint(error: Exception) -> str:
     in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-    return "\nIs another one running? --port 0 takes a free port." if in_use else ""
+    return " (is another one running? --port 0 takes a free port)" if in_use else ""
 
 
 if __name__ == "__main__":

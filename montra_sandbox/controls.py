@@ -14,10 +14,12 @@ from .montra import checkout, subscriptions, timeline, usage
 from .paywall_controls import PaywallControls
 from .problems import invalid, not_found
 from .store import Row
-from .wire import decimal_text, dumps, is_array, is_object
+from .wire import MAX_DIGITS, decimal_text, dumps, is_array, is_object
 from .world import World
 
 _SPANS = ("seconds", "minutes", "hours", "days", "weeks")
+_MOST_AMOUNT = 10**18
+_MOST_TIERS = 100
 _STATUSES = ("active", "past_due", "unpaid", "canceled", "incomplete", "incomplete_expired", "trialing")
 
 
@@ -39,11 +41,14 @@ class Controls(PaywallControls):
     def advance(self, *, to: datetime | None = None, **spans: float) -> datetime:
         """Move the clock forward by `seconds`, `minutes`, `hours`, `days`, `weeks`, or `to` a moment.
 
-        Periods end, scheduled changes apply, pauses are over and webhook retries come due on the way.
+        Periods end, scheduled changes apply, pauses are over and webhook retries come due on the way. At most ten
+        years, and 10,000 such things, at once.
         """
         unknown = sorted(spans.keys() - set(_SPANS))
         if unknown:
-            raise invalid(f"{', '.join(unknown)}: give {', '.join(_SPANS)} or to")
+            raise invalid(f"{', '.join(unknown)[:200]}: give {', '.join(_SPANS)} or to")
+        if to is not None and spans:
+            raise invalid("give either to or a span of time")
         try:
             by = to - self.now() if to is not None else timedelta(**spans)
         except (OverflowError, TypeError, ValueError):
@@ -72,6 +77,8 @@ class Controls(PaywallControls):
         if aggregation not in (None, "sum", "max", "unique", "count"):
             raise invalid("aggregation: sum, max, unique or count")
         amount = _amount("max_amount", max_amount)
+        if not isinstance(meter_slug, str) or not isinstance(pricing_model_id, str):
+            raise invalid("meter_slug and pricing_model_id: strings")
         model = self._row("pricing_models", "pricing model", pricing_model_id)
         with self._world.store.transaction() as store:
             store.run(
@@ -96,6 +103,8 @@ class Controls(PaywallControls):
         """Force what the service itself would decide: a payment that failed, a trial, a cancellation."""
         if status is not None and status not in _STATUSES:
             raise invalid(f"status: one of {', '.join(_STATUSES)}")
+        if cancel_at_period_end is not None and not isinstance(cancel_at_period_end, bool):
+            raise invalid("cancel_at_period_end: true or false")
         row = self._row("subscriptions", "subscription", subscription_id)
         context = self._world.context(row["merchant_id"], self._world.catch_up())
         with self._world.store.transaction() as store:
@@ -159,18 +168,20 @@ class Controls(PaywallControls):
 def _amount(name: str, value: Any) -> Decimal | None:
     if value is None:
         return None
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
+        raise invalid(f"{name}: a number")
     try:
-        amount = Decimal(str(value))
+        amount = Decimal(value if isinstance(value, (int, Decimal)) else str(value)[:MAX_DIGITS])
     except InvalidOperation:
         raise invalid(f"{name}: a number") from None
-    if isinstance(value, bool) or not amount.is_finite() or amount < 0:
-        raise invalid(f"{name}: a number of at least 0, or null for unlimited")
+    if not amount.is_finite() or not 0 <= amount <= _MOST_AMOUNT or amount.adjusted() < -MAX_DIGITS:
+        raise invalid(f"{name}: a number from 0 to {_MOST_AMOUNT}, or null for unlimited")
     return amount
 
 
 def _tiers(tiers: Any) -> list[dict[str, Any]]:
-    if not is_array(tiers) or not tiers:
-        raise invalid("tiers: a list with at least one tier")
+    if not is_array(tiers) or not 0 < len(tiers) <= _MOST_TIERS:
+        raise invalid(f"tiers: a list of 1 to {_MOST_TIERS} tiers")
     checked: list[dict[str, Any]] = []
     below: Decimal = Decimal(0)
     for i, one in enumerate(tiers):

@@ -27,6 +27,8 @@ MOST_ATTEMPTS = 12
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 _AT_ONCE = 10
 _LOOK_EVERY = 0.5
+_READ = 16 * 1024
+_MOST_WORDS = 300
 
 _DETAILS = """
 SELECT delivery.*, event.type AS event_type, event.body, paywall.id AS paywall_id,
@@ -65,7 +67,10 @@ class Deliveries:
         self._stopping = False
 
     def start(self) -> None:
-        self._session = aiohttp.ClientSession(timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar())
+        # Only the status of an answer counts: its body is never unpacked, and little of it is ever read.
+        self._session = aiohttp.ClientSession(
+            timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, read_bufsize=_READ
+        )
         self._task = asyncio.create_task(self._run(), name="montra-sandbox-deliveries")
 
     async def stop(self) -> None:
@@ -82,9 +87,10 @@ class Deliveries:
             while due := self._due():
                 await asyncio.gather(*(self._send(row) for row in due))
 
-    def all(self) -> list[dict[str, Any]]:
-        """All deliveries, newest first."""
-        return [_show(row) for row in self._world.store.all(f"{_DETAILS} ORDER BY delivery.sequence DESC")]
+    def all(self, most: int = -1) -> list[dict[str, Any]]:
+        """All deliveries, or the latest ones, newest first."""
+        rows = self._world.store.all(f"{_DETAILS} ORDER BY delivery.sequence DESC LIMIT ?", most)
+        return [_show(row) for row in rows]
 
     def replay(self, delivery_id: str) -> dict[str, Any]:
         """Send a delivery again, now, whatever became of it.
@@ -140,12 +146,15 @@ class Deliveries:
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "montra-sandbox",
+            "Accept-Encoding": "identity",
             **_signatures(row, body),
         }
         try:
             async with self._session.post(row["url"], data=body, headers=headers, allow_redirects=False) as answer:
                 status: int | None = answer.status
                 error = None if 200 <= answer.status < 300 else f"answered {answer.status}"
+                if not answer.content.at_eof():
+                    answer.close()
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as failure:
             status, error = None, _words(failure)
         if error is None:
@@ -170,7 +179,7 @@ class Deliveries:
 
 def _words(failure: Exception) -> str:
     reason = failure.os_error.strerror if isinstance(failure, aiohttp.ClientConnectorError) else None
-    return reason or str(failure) or type(failure).__name__
+    return (reason or str(failure) or type(failure).__name__)[:_MOST_WORDS]
 
 
 def is_here(url: str) -> bool:

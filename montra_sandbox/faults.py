@@ -26,6 +26,9 @@ Kind: TypeAlias = Literal[
 Malformed: TypeAlias = Literal["html", "empty", "truncated", "text"]
 
 _LONGEST = 300.0
+_MOST_WAITING = 1_000
+_MOST_TEXT = 1_000
+_MOST_HEADER = 100
 
 
 @attrs.define(kw_only=True)
@@ -53,6 +56,8 @@ class Faults:
         self._random = random.Random(seed)  # noqa: S311 - no secret
 
     def add(self, fault: Fault) -> Fault:
+        if len(self._waiting) >= _MOST_WAITING:
+            raise invalid(f"{_MOST_WAITING} faults are waiting already; remove them first")
         self._waiting.append(fault)
         return fault
 
@@ -94,10 +99,9 @@ def parse_fault(fields: dict[str, Any]) -> Fault:
     _number(fields, "share", 0, 1)
     _number(fields, "seconds", 0, _LONGEST)
     for name in ("method", "path"):
-        if not isinstance(fields.get(name, ""), str):
-            raise invalid(f"{name}: a string")
-    if not isinstance(fields.get("retry_after", 0), (int, float, str)):
-        raise invalid("retry_after: seconds, or an HTTP date")
+        if not isinstance(fields.get(name) or "", str) or len(fields.get(name) or "") > _MOST_TEXT:
+            raise invalid(f"{name}: a string of at most {_MOST_TEXT} characters")
+    _retry_after(fields)
     fault = Fault(**fields)
     if fault.method is not None:
         fault.method = fault.method.upper()
@@ -115,12 +119,26 @@ def _whole(fields: dict[str, Any], name: str, least: int, most: int) -> None:
         raise invalid(f"{name}: a whole number from {least} to {most}")
 
 
+def _retry_after(fields: dict[str, Any]) -> None:
+    """Becomes a header: seconds, or a short line of text."""
+    value = fields.get("retry_after")
+    if isinstance(value, str):
+        if not value.isascii() or not value.isprintable() or len(value) > _MOST_HEADER:
+            raise invalid("retry_after: seconds, or an HTTP date")
+    elif isinstance(value, int):
+        _whole(fields, "retry_after", 0, 1_000_000_000)
+    elif value is not None:
+        _number(fields, "retry_after", 0, 1_000_000_000)
+
+
 def _number(fields: dict[str, Any], name: str, least: float, most: float) -> None:
     if name not in fields:
         return
     try:
+        if isinstance(fields[name], (bool, str)):
+            raise TypeError
         fields[name] = float(fields[name])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise invalid(f"{name}: a number") from None
     if not least <= fields[name] <= most:
         raise invalid(f"{name}: from {least:g} to {most:g}")

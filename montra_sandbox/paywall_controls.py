@@ -29,6 +29,8 @@ class PaywallControls:
         **fields: Any,
     ) -> dict[str, Any]:
         """A further paywall. `owner` is an API key, the first one by default; `fields` as in `set_paywall`."""
+        if not all(one is None or isinstance(one, str) for one in (id, owner, webhook_url, webhook_secret)):
+            raise invalid("id, owner, webhook_url and webhook_secret: a string or null")
         if id is not None and self._world.store.one("SELECT 1 FROM paywalls WHERE id = ?", id):
             raise Problem(409, "paywall_exists", f"there is a paywall {id!r} already")
         merchant_id = self._owner(owner)
@@ -77,9 +79,15 @@ class PaywallControls:
         ]
 
     def mails(self) -> list[dict[str, Any]]:
-        """The mails that would have been sent (codes for sign-in, confirmation, recovery), newest first."""
+        """The mails that would have been sent (codes for sign-in, confirmation, recovery), newest first.
+
+        `token` is the code; None for mails from before the sandbox was started, since codes are kept in memory only.
+        """
         names = ("paywall_id", "email", "type", "token", "used", "created_at")
-        rows = self._world.store.all("SELECT * FROM paywall_mails ORDER BY rowid DESC")
+        rows = self._world.store.all(
+            "SELECT mail.*, codes.token FROM paywall_mails mail LEFT JOIN temp.codes ON codes.mail_id = mail.id"
+            " ORDER BY mail.rowid DESC"
+        )
         return [{**pick(row, *names), "used": bool(row["used"])} for row in rows]
 
     def tickets(self) -> list[dict[str, Any]]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import calendar
-from datetime import datetime
+from datetime import MAXYEAR, MINYEAR, datetime
 
 
 def add_months(anchor: datetime, months: int) -> datetime:
-    """`anchor` some months later; the 31st becomes the last day of a shorter month."""
+    """`anchor` some months later; the 31st becomes the last day of a shorter month.
+
+    Raises:
+        OverflowError: outside the calendar; an answer of 400.
+    """
     index = anchor.year * 12 + anchor.month - 1 + months
     year, month = divmod(index, 12)
+    if not MINYEAR <= year <= MAXYEAR:
+        raise OverflowError(f"the year {year} is outside the calendar")
     last = calendar.monthrange(year, month + 1)[1]
     return anchor.replace(year=year, month=month + 1, day=min(anchor.day, last))
 

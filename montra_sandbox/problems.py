@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import decimal
 from typing import Any
+
+OUT_OF_RANGE = (OverflowError, decimal.InvalidOperation, decimal.Overflow)
+"""What Python and SQLite raise for dates past the calendar and numbers past their columns."""
 
 
 class Problem(Exception):
@@ -20,6 +24,15 @@ class Problem(Exception):
         if self.details is not None:
             error["details"] = self.details
         return {"success": False, "error": error}
+
+
+class CountedProblem(Problem):
+    """A refusal that is remembered: what was written before it was raised stays, such as the count of wrong guesses."""
+
+
+def out_of_range(error: Exception) -> Problem:
+    """A number or a date that was valid by itself and led to one that is not."""
+    return Problem(400, "out_of_range", f"a number or date is out of range: {error}"[:200])
 
 
 def invalid(message: str, details: Any = None) -> Problem:

@@ -169,15 +169,26 @@ CREATE TABLE IF NOT EXISTS paywall_sessions (
   id TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES paywall_users, access_hash TEXT NOT NULL UNIQUE,
   refresh_hash TEXT NOT NULL UNIQUE, expires_at TEXT NOT NULL, created_at TEXT NOT NULL);
 
+-- Codes, states and tokens are digests. The text of a code is in memory only, for `sandbox.mails()`.
+-- What waits for the confirmation: the `password_hash` of a sign-up, from which visitor, and the `user_id` of an anonymous
+-- account that is to get the address.
 CREATE TABLE IF NOT EXISTS paywall_mails (
   id TEXT PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, email TEXT NOT NULL, type TEXT NOT NULL,
-  token TEXT NOT NULL, password_hash TEXT, expires_at TEXT NOT NULL, used INTEGER NOT NULL DEFAULT 0,
-  created_at TEXT NOT NULL);
+  token_hash TEXT NOT NULL, password_hash TEXT, user_id TEXT REFERENCES paywall_users, visitor_id TEXT,
+  expires_at TEXT NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0, used INTEGER NOT NULL DEFAULT 0, created_at TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS mails_to ON paywall_mails (paywall_id, email, type);
 
+-- Wrong codes and passwords, per address; `since` is when the counting began.
+CREATE TABLE IF NOT EXISTS paywall_guesses (
+  paywall_id TEXT NOT NULL REFERENCES paywalls, email TEXT NOT NULL, kind TEXT NOT NULL, wrong INTEGER NOT NULL,
+  since TEXT NOT NULL, PRIMARY KEY (paywall_id, email, kind)) WITHOUT ROWID;
+
+-- `user_id`: the anonymous user who began it. `origin`: the page that did, and that is told the outcome.
 CREATE TABLE IF NOT EXISTS paywall_oauth (
-  state TEXT PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, provider TEXT NOT NULL, scopes TEXT NOT NULL,
-  challenge TEXT NOT NULL, code TEXT UNIQUE, email TEXT, expires_at TEXT NOT NULL);
+  state_hash TEXT PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, provider TEXT NOT NULL,
+  scopes TEXT NOT NULL, challenge TEXT NOT NULL, user_id TEXT REFERENCES paywall_users, origin TEXT,
+  code_hash TEXT UNIQUE, email TEXT, expires_at TEXT NOT NULL);
 
 CREATE TABLE IF NOT EXISTS paywall_portals (
-  token TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES paywall_users, return_url TEXT, expires_at TEXT NOT NULL);
+  token_hash TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES paywall_users, return_url TEXT, expires_at TEXT NOT NULL);

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +21,25 @@ from .wire import dumps
 
 FIRST_PAYWALL = "pw_sandbox"
 
+MAX_ADVANCE = timedelta(days=3653)
+"""How far one advance may go: ten years."""
+MAX_DUE = 10_000
+"""How much one advance may set off: periods that end, changes that apply, pauses that are over. About three seconds."""
+MAX_DELIVERIES = 50_000
+"""How many webhooks these may queue."""
+MAX_STREAMS = 1_000
+
+# At least as many as will happen: a month is counted as 28 days.
+_DUE_BY = """
+SELECT (SELECT count(*) FROM scheduled_changes WHERE status = 'pending' AND scheduled_for <= ?1)
+ + (SELECT count(*) FROM subscriptions WHERE status = 'paused' AND resume_at <= ?1)
+ + (SELECT total(1 + (julianday(?1) - julianday(current_period_end)) / 28) FROM subscriptions
+    WHERE status IN ('active', 'trialing', 'past_due', 'paused') AND current_period_end <= ?1)
+ + (SELECT total(1 + (julianday(?1) - julianday(current_period_end)) / (interval_count *
+      CASE interval WHEN 'day' THEN 1 WHEN 'week' THEN 7 WHEN 'month' THEN 28 ELSE 365 END)) FROM paywall_purchases
+    WHERE status IN ('active', 'trialing') AND current_period_end <= ?1)"""
+_MOST_ENDPOINTS = "SELECT max(n) FROM (SELECT count(*) AS n FROM webhook_endpoints WHERE enabled GROUP BY merchant_id)"
+
 
 class World:
     """State and time of one sandbox. Every change is made inside `store.transaction()`."""
@@ -30,8 +51,8 @@ class World:
         self.origin = ""
         self.changed = asyncio.Event()
         """Set after a commit: deliveries may be waiting."""
-        self.streams: list[dict[str, Any]] = []
-        """What the gateway's providers have streamed so far."""
+        self.streams: deque[dict[str, Any]] = deque(maxlen=MAX_STREAMS)
+        """What the gateway's providers have streamed lately."""
 
     def add_merchant(self, api_key: str) -> str:
         """The merchant of a key, made when there is none."""
@@ -100,21 +121,31 @@ class World:
         """Move the clock forward and let happen what comes due on the way.
 
         Raises:
-            Problem: 400, backwards, or past the end of the calendar.
+            Problem: 400, backwards, more than ten years, past the end of the calendar, or more would happen on the way
+                than `MAX_DUE`.
         """
         if by < timedelta(0):
             raise invalid("the clock only moves forward")
-        try:
-            too_far = self.clock.now() + by > LAST_MOMENT
-        except OverflowError:
-            too_far = True
-        if too_far:
+        if by > MAX_ADVANCE:
+            raise invalid(f"at most {MAX_ADVANCE.days} days (ten years) at once; advance in several steps")
+        until = self.catch_up() + by
+        if until > LAST_MOMENT:
             raise invalid("that is past the end of the calendar")
+        self._refuse_too_much(until)
         with self.store.transaction():
             self.clock.advance(by)
         now = self.catch_up()
         self.changed.set()
         return now
+
+    def _refuse_too_much(self, until: datetime) -> None:
+        due = math.ceil(self.store.value(_DUE_BY, to_text(until)))
+        endpoints = self.store.value(_MOST_ENDPOINTS) or 0
+        if due > MAX_DUE or due * endpoints > MAX_DELIVERIES:
+            raise invalid(
+                f"about {due} things would happen on the way (periods, changes, pauses), told to {endpoints} webhook"
+                f" endpoints; at most {MAX_DUE} things and {MAX_DELIVERIES} webhooks at once: advance in smaller steps"
+            )
 
     def reset(self) -> None:
         """Forget everything but the keys; the clock shows the real time again."""

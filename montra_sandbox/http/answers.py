@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from typing import Any
 
 from aiohttp import web
 
@@ -27,7 +28,12 @@ def respond_problem(problem: Problem) -> web.Response:
     headers: dict[str, str] = {}
     if problem.status == 405 and problem.details:
         headers["Allow"] = problem.details["allowed"]
-    return respond(problem.status, dumps(problem.envelope()).encode(), headers)
+    return respond(problem.status, dumps(_for_both(problem)).encode(), headers)
+
+
+def _for_both(problem: Problem) -> dict[str, Any]:
+    """Montra's clients read the envelope, the paywall service's read `code` and `message` beside it."""
+    return {**problem.envelope(), "code": problem.code, "message": problem.message}
 
 
 def http_problem(error: web.HTTPException) -> Problem:

@@ -17,7 +17,7 @@ from aiohttp import web
 from .. import idempotency
 from ..context import UploadedPart
 from ..contract import Contract, Operation
-from ..problems import Problem
+from ..problems import OUT_OF_RANGE, CountedProblem, Problem, out_of_range
 from ..store import Store
 from ..wire import dumps
 from ..world import World
@@ -95,6 +95,8 @@ class Api(ABC, Generic[C]):
             return self.problem(problem)
         except web.HTTPException as error:
             return self.problem(http_problem(error))
+        except OUT_OF_RANGE as error:
+            return self.problem(out_of_range(error))
         except Exception:
             log.exception("%s %s failed", request.method, path)
             return self.problem(Problem(500, "internal_error", "the sandbox failed; its log says why"))
@@ -142,20 +144,32 @@ class Api(ABC, Generic[C]):
         now = self._world.catch_up()
         operation = incoming.operation
         keyed = None
-        if incoming.key is not None:
+        if incoming.key is not None and self.replayable(operation):
             keyed = idempotency.keyed(incoming.key, operation.method, path, incoming.body, incoming.parts)
+        counted: CountedProblem | None = None
+        body = b""
         with self._world.store.transaction() as store:
             context = self.context(request, incoming)
             if keyed is not None and (stored := idempotency.replay(store, self.scope(context), keyed)) is not None:
                 headers[idempotency.REPLAYED] = "true"
                 return stored
-            result = self._handlers[operation.id](context)
-            body = dumps(self.success(result)).encode()
-            if keyed is not None:
-                idempotency.remember(store, self.scope(context), keyed, 200, body, now)
+            try:
+                body = dumps(self.success(self._handlers[operation.id](context))).encode()
+            except CountedProblem as refused:
+                counted = refused
+            else:
+                if keyed is not None:
+                    idempotency.remember(store, self.scope(context), keyed, 200, body, now)
+        if counted is not None:
+            raise counted
         if operation.method != "GET":
             self._world.changed.set()
         return 200, body
+
+    def replayable(self, operation: Operation) -> bool:
+        """Whether answers are stored under idempotency keys. Those of sign-ins are not: they hold a session's tokens,
+        which belong to nobody but who asked, and in no file."""
+        return "/auth/" not in operation.template
 
     @property
     def store(self) -> Store:

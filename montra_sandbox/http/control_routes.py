@@ -18,6 +18,9 @@ POST   /_sandbox/purchases/{id}/refund    give the money back
 GET    /_sandbox/mails                    codes that would have been mailed
 GET    /_sandbox/tickets                  support tickets
 GET    /_sandbox/streams                  how far the gateway's streams have come
+
+Bodies are JSON and say so in `Content-Type`; pages of other origins are refused, and so is everybody without the header
+`X-Sandbox-Token` when other machines can connect.
 """
 
 from __future__ import annotations
@@ -30,9 +33,11 @@ from aiohttp import web
 
 from ..clock import to_text
 from ..controls import Controls, moment_of
-from ..problems import Problem, invalid
-from ..wire import dumps, is_object, loads
+from ..problems import invalid
+from ..wire import dumps, is_object
 from .answers import respond
+from .guard import check_json
+from .reading import MOST_JSON, parse_json, read_limited
 
 PREFIX = "/_sandbox"
 
@@ -44,10 +49,10 @@ def control_routes(controls: Controls) -> list[web.RouteDef]:
     def advance(_: web.Request, body: dict[str, Any]) -> Any:
         to = moment_of(body.pop("to")) if "to" in body else None
         spans = {name: float(span) if isinstance(span, Decimal) else span for name, span in body.items()}
-        return {"now": to_text(controls.advance(to=to, **spans))}
+        return {"now": to_text(_call(controls.advance, to=to, **spans))}
 
     def add_fault(_: web.Request, body: dict[str, Any]) -> Any:
-        return controls.add_fault(**body)
+        return _call(controls.add_fault, **body)
 
     def replay(request: web.Request, _: dict[str, Any]) -> Any:
         return controls.replay(request.match_info["id"])
@@ -94,11 +99,11 @@ def control_routes(controls: Controls) -> list[web.RouteDef]:
 
 
 def _call(control: Callable[..., Any], *args: Any, **fields: Any) -> Any:
-    """A control with fields from outside: a missing or unknown one is the caller's mistake."""
+    """A control with fields from outside: a missing, unknown or ill-typed one is the caller's mistake."""
     try:
         return control(*args, **fields)
     except TypeError as error:
-        raise invalid(str(error).partition("() ")[2] or str(error)) from None
+        raise invalid((str(error).partition("() ")[2] or str(error))[:300]) from None
 
 
 def _handler(route: _Route) -> _Handler:
@@ -110,13 +115,12 @@ def _handler(route: _Route) -> _Handler:
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
-    raw = await request.read()
+    raw = await read_limited(request, MOST_JSON)
+    if request.method != "GET":
+        check_json(request, bool(raw))
     if not raw:
         return {}
-    try:
-        body = loads(raw)
-    except ValueError:
-        raise Problem(400, "invalid_json", "the body is not JSON") from None
+    body = parse_json(request, raw)
     if not is_object(body):
         raise invalid("the body is a JSON object")
     return body

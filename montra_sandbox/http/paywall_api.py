@@ -10,7 +10,7 @@ from aiohttp import web
 from ..contract import read_contract
 from ..paywall import HANDLERS, sessions as user_sessions
 from ..paywall.context import PaywallContext
-from ..paywall.users import by_id
+from ..paywall.users import by_id, normal
 from ..problems import Problem, invalid
 from ..wire import is_object
 from ..world import World
@@ -56,12 +56,17 @@ class PaywallApi(Api[PaywallContext]):
             query={} if incoming is None else incoming.query,
             body={} if incoming is None else incoming.body,
             parts=() if incoming is None else incoming.parts,
+            page=request.headers.get("Origin"),
         )
         return self._with_session(request, context)
 
     def scope(self, context: PaywallContext) -> str:
-        asks = "owner" if context.owner else "anybody" if context.session_user is None else context.session_user["id"]
-        return f"paywall {context.paywall_id} {asks}"
+        """Whoever acts: a session's user, also with the owner's key beside it; the owner; or an address."""
+        if context.session_user is not None:
+            return f"paywall {context.paywall_id} {context.session_user['id']}"
+        body = context.body
+        said = normal(body.get("email") or body.get("customer_email") or context.said_email or "anybody")
+        return f"paywall {context.paywall_id} {'owner' if context.owner else said}"
 
     def success(self, result: Any) -> Any:
         return result

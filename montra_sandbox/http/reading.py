@@ -8,13 +8,17 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 from jsonschema.protocols import Validator
+from multidict import MultiDictProxy
 
 from ..context import UploadedPart
 from ..contract import Operation, describe
 from ..problems import Problem, invalid
-from ..wire import loads
+from ..wire import loads_untrusted
 
 MOST_JSON = 1024 * 1024
+_MOST_SHOWN = 200
+_UNREADABLE = (ValueError, LookupError, AssertionError, RuntimeError, HttpProcessingError)
+"""What aiohttp raises for a form that it can't read; LookupError is a charset that Python doesn't know."""
 _WHOLE = re.compile(r"-?[0-9]{1,15}", re.ASCII)
 
 
@@ -23,7 +27,7 @@ def check(validator: Validator | None, values: Any, where: str) -> None:
     if problems:
         first = problems[0]
         name = first["path"] or where
-        raise invalid(f"{name}: {first['message']}", problems)
+        raise invalid(f"{name[:_MOST_SHOWN]}: {first['message']}", problems)
 
 
 def read_query(request: web.Request, operation: Operation) -> dict[str, Any]:
@@ -39,22 +43,31 @@ def read_query(request: web.Request, operation: Operation) -> dict[str, Any]:
 
 
 async def read_json(request: web.Request, operation: Operation) -> Any:
-    raw = await _read_limited(request, MOST_JSON)
+    raw = await read_limited(request, MOST_JSON)
     if not raw:
         if operation.body_required:
             raise invalid("a JSON body is required")
         return None
-    if request.content_type != "application/json":
-        raise Problem(415, "unsupported_media_type", "send Content-Type: application/json")
-    try:
-        body = loads(raw)
-    except ValueError as error:
-        raise Problem(400, "invalid_json", f"the body is not JSON: {error}"[:300]) from None
+    body = parse_json(request, raw)
     check(operation.body, body, "body")
     return body
 
 
-async def _read_limited(request: web.Request, most: int) -> bytes:
+def parse_json(request: web.Request, raw: bytes) -> Any:
+    """The one place where JSON from outside becomes values.
+
+    Raises:
+        Problem: 415 by its content type; 400 it is not JSON, or a number or its nesting is beyond what is read here.
+    """
+    if request.content_type != "application/json":
+        raise Problem(415, "unsupported_media_type", "send Content-Type: application/json (curl: --json '{...}')")
+    try:
+        return loads_untrusted(raw)
+    except ValueError as error:
+        raise Problem(400, "invalid_json", f"the body is not JSON: {error}"[:300]) from None
+
+
+async def read_limited(request: web.Request, most: int) -> bytes:
     if (request.content_length or 0) > most:
         raise Problem(413, "too_large", f"at most {most} bytes")
     raw = await request.read()
@@ -63,14 +76,23 @@ async def _read_limited(request: web.Request, most: int) -> bytes:
     return raw
 
 
+async def read_form(request: web.Request) -> MultiDictProxy[str | bytes | bytearray | web.FileField]:
+    """The fields of a form, urlencoded or multipart. aiohttp keeps them, so it can be read again.
+
+    Raises:
+        Problem: 400.
+    """
+    try:
+        return await request.post()
+    except _UNREADABLE:
+        raise invalid("the form can't be read") from None
+
+
 async def read_multipart(request: web.Request, operation: Operation) -> tuple[dict[str, str], tuple[UploadedPart, ...]]:
     """The text fields, held against the operation's schema, and the files."""
     if request.content_type != "multipart/form-data":
         raise Problem(415, "unsupported_media_type", "send Content-Type: multipart/form-data")
-    try:
-        fields = await request.post()
-    except (ValueError, AssertionError, RuntimeError, HttpProcessingError):
-        raise invalid("the multipart body can't be read") from None
+    fields = await read_form(request)
     texts = {name: value for name, value in fields.items() if isinstance(value, str)}
     files = [(name, value) for name, value in fields.items() if isinstance(value, web.FileField)]
     if operation.body is None:

@@ -20,7 +20,7 @@ from .subscriptions import RUNNING, announce, change_plan, find, resume, show_ch
 
 _Step: TypeAlias = Callable[[Context, Row], None]
 
-MOST_STEPS = 100_000
+MOST_STEPS = 10_000
 """Bounds what one advance may set off."""
 
 # At the same moment a change of plan comes before the new period's invoice, and so does the end of a pause.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from aiohttp import web
+from markupsafe import Markup
 
 from ..clock import from_text
 from ..paywall import auth, checkout, purchases, users
 from ..paywall.context import PaywallContext, major_units
+from ..paywall.sessions import digest
 from ..problems import Problem
 from ..store import Row
-from ..wire import loads
+from ..wire import dumps, loads
 from ..world import World
 from . import cards
 from .cards import EMAIL
@@ -107,10 +110,11 @@ class PaywallPages:
             {**purchases.show(row), "amount": major_units(row["unit_amount"], row["currency"])}
             for row in users.purchases_of(context, user)
         ]
-        return page("paywall_portal.html", portal=portal, user=user, purchases=rows)
+        token = request.match_info["token"]
+        return page("paywall_portal.html", portal=portal, token=token, user=user, purchases=rows)
 
     async def cancel(self, request: web.Request) -> web.Response:
-        portal, user, context = self._portal(request)
+        _, user, context = self._portal(request)
         wanted = str((await request.post()).get("purchase", ""))
         with self._world.store.transaction():
             purchase = purchases.find(context, wanted)
@@ -118,11 +122,12 @@ class PaywallPages:
                 raise Problem(404, "not_found", "There is no such purchase.")
             purchases.cancel(context, purchase, "cancelled in the portal")
         self._world.changed.set()
-        raise web.HTTPSeeOther(f"/portal/{portal['token']}")
+        raise web.HTTPSeeOther(request.rel_url.raw_path)
 
     def _portal(self, request: web.Request) -> tuple[Row, Row, PaywallContext]:
         now = self._world.catch_up()
-        portal = self._world.store.one("SELECT * FROM paywall_portals WHERE token = ?", request.match_info["token"])
+        token_hash = digest(request.match_info["token"])
+        portal = self._world.store.one("SELECT * FROM paywall_portals WHERE token_hash = ?", token_hash)
         if portal is None or from_text(portal["expires_at"]) <= now:
             raise Problem(404, "not_found", "This link has expired. Please ask for a new one.")
         user = self._world.store.one("SELECT * FROM paywall_users WHERE id = ?", portal["user_id"])
@@ -132,32 +137,72 @@ class PaywallPages:
     # OAuth
 
     async def show_consent(self, request: web.Request) -> web.Response:
-        flow, _ = self._flow(request, request.query.get("state", ""))
-        return page("oauth.html", flow=flow, problem=None, code=None)
+        state = request.query.get("state", "")
+        flow, _ = self._flow(request, state)
+        return page("oauth.html", flow=flow, state=state, problem=None, outcome=None)
 
     async def consent(self, request: web.Request) -> web.Response:
+        """The provider says yes to every address, or no when it is told to."""
         fields: dict[str, Any] = dict(await request.post())
-        flow, context = self._flow(request, str(fields.get("state", "")))
-        email = str(fields.get("email", "")).strip()
-        if not EMAIL.fullmatch(email):
-            return page("oauth.html", status=400, flow=flow, problem="Please give an email address.", code=None)
+        state, email = str(fields.get("state", "")), str(fields.get("email", "")).strip()
+        flow, context = self._flow(request, state)
+        denied = fields.get("action") == "deny"
+        if not denied and not EMAIL.fullmatch(email):
+            problem = "Please give an email address."
+            return page("oauth.html", status=400, flow=flow, state=state, problem=problem, outcome=None)
         with self._world.store.transaction():
-            code = auth.approve_oauth(context, flow, email)
-        return page("oauth.html", flow=flow, problem=None, code=code)
+            if denied:
+                auth.end_oauth(context, flow)
+                outcome = _refused("access_denied", "access_denied", "The user denied the request.")
+            elif not auth.linkable(context, flow, email):
+                auth.end_oauth(context, flow)
+                said = "Identity is already linked to another user."
+                outcome = _refused("server_error", "identity_already_exists", said)
+            else:
+                outcome = {"status": "success", "code": auth.approve_oauth(context, flow, email)}
+        return _told(flow, state, {"type": "pw-oauth", "messageId": state, **outcome})
 
     def _flow(self, request: web.Request, state: str) -> tuple[Row, PaywallContext]:
-        now = self._world.clock.now()
-        flow = self._world.store.one(
-            "SELECT * FROM paywall_oauth WHERE state = ? AND paywall_id = ?", state, request.match_info["paywall_id"]
-        )
-        if flow is None or from_text(flow["expires_at"]) <= now:
-            raise Problem(404, "not_found", "This sign-in has expired. Please begin again.")
-        return flow, self._context(flow["paywall_id"], now)
+        paywall_id = request.match_info["paywall_id"]
+        if self._world.store.one("SELECT 1 FROM paywalls WHERE id = ?", paywall_id):
+            context = self._context(paywall_id, self._world.clock.now())
+            flow = auth.find_oauth(context, state)
+            if flow is not None:
+                return flow, context
+        raise Problem(404, "not_found", "This sign-in has expired. Please begin again.")
 
     def _context(self, paywall_id: str, now: datetime) -> PaywallContext:
         paywall = self._world.store.one("SELECT * FROM paywalls WHERE id = ?", paywall_id)
         assert paywall is not None
         return PaywallContext(store=self._world.store, now=now, origin=self._world.origin, paywall=paywall)
+
+
+def _refused(error: str, code: str, description: str) -> dict[str, str]:
+    return {"status": "error", "error": error, "errorCode": code, "description": description}
+
+
+def _told(flow: Row, state: str, message: Mapping[str, str]) -> web.Response:
+    """The end of the consent page. A popup posts the outcome to the page that opened it, and to no other: the target
+    is the origin that began the sign-in, else our own, so that no page that only knows the window gets the code."""
+    nonce = secrets.token_urlsafe(16)
+    response = page(
+        "oauth.html",
+        flow=flow,
+        state=state,
+        problem=None,
+        outcome=message,
+        nonce=nonce,
+        payload=_for_script({"message": message, "target": flow["origin"]}),
+    )
+    policy = response.headers["Content-Security-Policy"]
+    response.headers["Content-Security-Policy"] = f"{policy}; script-src 'nonce-{nonce}'"
+    return response
+
+
+def _for_script(value: Any) -> Markup:
+    """JSON that can stand inside of a script element."""
+    text = dumps(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return Markup(text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))  # noqa: S704 - nothing to escape is left
 
 
 def _name(row: Row) -> str:

@@ -41,6 +41,8 @@ class PaywallContext:
     query: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     body: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     parts: tuple[UploadedPart, ...] = ()
+    page: str | None = None
+    """The origin of the web page that asks, as its browser says."""
 
     @property
     def paywall_id(self) -> str:

@@ -20,7 +20,7 @@ _DUE = (
     "SELECT id, paywall_id, current_period_end AS moment FROM paywall_purchases"
     " WHERE status IN ('active', 'trialing') AND current_period_end IS NOT NULL ORDER BY current_period_end LIMIT 1"
 )
-MOST_STEPS = 100_000
+MOST_STEPS = 10_000
 """Bounds what one advance may set off."""
 
 

@@ -10,6 +10,7 @@ from ..clock import to_text
 from ..problems import Problem
 from ..store import Row
 from .context import Handler, PaywallContext
+from .sessions import digest
 from .users import by_email, by_external_id, normal, purchases_of
 
 _PORTAL_OPEN = timedelta(hours=1)
@@ -27,7 +28,7 @@ def get_customer_portal(context: PaywallContext) -> Any:
     token = secrets.token_urlsafe(24)
     context.store.insert(
         "paywall_portals",
-        token=token,
+        token_hash=digest(token),
         user_id=user["id"],
         return_url=body.get("returnUrl"),
         expires_at=to_text(context.now + _PORTAL_OPEN),

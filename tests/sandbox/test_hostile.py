@@ -15,6 +15,8 @@ from hypothesis import given, settings, strategies as st
 from montra_async import Montra
 from montra_sandbox import Sandbox
 
+from .raw import raw
+
 Ask: TypeAlias = Callable[..., Any]
 JSON = {"Content-Type": "application/json"}
 
@@ -266,3 +268,37 @@ async def test_a_client_that_hangs_up_early(sandbox: Sandbox, montra: Montra) ->
         writer.close()
         await writer.wait_closed()
     assert await montra.list_meters() == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "header"),
+    [
+        ("GET", "/api/v1/customers/\xff", "X: y"),
+        ("GET", "/api/v1/audit-logs?event_type=\xff", "X: y"),
+        ("GET", "/api/v1/customers", "Authorization: Bearer \xff"),
+        ("GET", "/api/v1/customers", "Origin: \xff"),
+        ("POST", "/api/v1/customers", "Idempotency-Key: \xff"),
+        ("GET", "/api/v1/paywall/pw_sandbox/user-state", "X-User-Email: \xff@x"),
+        ("GET", "/api/v1/paywall/\xff/user-state", "X: y"),
+        ("GET", "/api/v1/paywall/pw_sandbox/user?email=\xff@x", "X-Api-Key: sk_test_sandbox"),
+        ("GET", "/api/v1/paywall/pw_sandbox/user-state", "Authorization: Bearer \xff"),
+        ("GET", "/api/v1/paywall/pw_sandbox/user-state", "X-Api-Key: \xff"),
+        ("POST", "/api/v1/api-gateway/echo/\xff?paywall_id=pw_sandbox", "X-User-ID: \xff"),
+        ("POST", "/api/v1/api-gateway/\xff?paywall_id=\xff", "X-User-ID: x"),
+        ("GET", "/_sandbox/paywalls/\xff", "X: y"),
+        ("POST", "/_sandbox/deliveries/\xff/replay", "X: y"),
+        ("GET", "/pay/\xff", "X: y"),
+        ("GET", "/oauth/pw_sandbox?state=\xff", "X: y"),
+        ("GET", "/portal/%ff", "X: y"),
+        ("GET", "/files/%ED%A0%80", "X: y"),
+        ("GET", "/\xff", "Sec-Fetch-Site: \xff"),
+    ],
+)
+async def test_bytes_that_are_no_text(sandbox: Sandbox, method: str, path: str, header: str) -> None:
+    host = "Host: " + sandbox.url.removeprefix("http://")
+    key = "X: y" if header.startswith("Authorization") else f"Authorization: Bearer {sandbox.api_key}"
+    if "/paywall/" in path or "gateway" in path:
+        key = "X: y"
+    body = b'{"name":"A","email":"a@x.fi"}' if method == "POST" else b""
+    answer = await raw(sandbox.url, method, path, host, key, header, "Content-Type: application/json", body=body)
+    assert 400 <= answer.status < 500

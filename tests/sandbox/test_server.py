@@ -6,6 +6,8 @@ import asyncio
 import signal
 import socket
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
 def test_other_machines_are_let_in_only_on_purpose(host: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--host", host, "--port", "0"]) == 1
+    assert main(["--host", host, "--port", "0"]) == 2
     assert "--allow-remote" in capsys.readouterr().err
 
 
@@ -64,17 +66,43 @@ async def test_ipv6() -> None:
 
 
 async def test_what_can_not_be_started_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line, without a traceback, and with the exit code of a wrong command line."""
+    text = tmp_path / "text.db"
+    text.write_text("just words, and enough of them to be no database")
     async with Sandbox() as sandbox:
         port = sandbox.url.rpartition(":")[2]
-        assert await asyncio.to_thread(main, ["--port", port]) == 1
-        assert "--port 0" in capsys.readouterr().err
-    assert await asyncio.to_thread(main, ["--db", str(tmp_path / "no" / "such" / "folder")]) == 1
-    not_a_database = tmp_path / "text.db"
-    not_a_database.write_text("just words, and enough of them to be no database")
-    assert await asyncio.to_thread(main, ["--db", str(not_a_database)]) == 1
+        for arguments, word in (
+            (["--port", port], "--port 0"),
+            (["--port", "80000"], "65535"),
+            (["--port=-1"], "65535"),
+            (["--db", str(tmp_path / "no" / "such" / "folder")], "folder"),
+            (["--db", str(tmp_path)], "directory"),
+            (["--db", str(text)], "database"),
+            (["--allow-host", "http://x/"], "host name"),
+            (["--control-token", "short"], "control_token"),
+            (["--control-token", "with\r\nline breaks"], "control_token"),
+        ):
+            assert await asyncio.to_thread(main, ["--port", "0", *arguments]) == 2
+            said = capsys.readouterr().err
+            assert word in said
+            assert said.count("\n") == 1
     for keys in ((), ("",), (" a",)):
         with pytest.raises(ValueError, match="api_keys"):
             Sandbox(api_keys=keys)
+
+
+def test_a_token_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a command line could be read by others."""
+    monkeypatch.setenv("MONTRA_SANDBOX_TOKEN", "correct-horse")
+    with running_sandbox("--allow-host", "sandbox.test") as base_url:
+        url = base_url.replace("/api/v1", "/_sandbox/")
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(url, timeout=30)
+        caught.value.close()
+        assert caught.value.code == 401
+        headers = {"X-Sandbox-Token": "correct-horse", "Host": "sandbox.test"}
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+            assert answer.status == 200
 
 
 async def test_stopping_twice_and_never_starting() -> None:

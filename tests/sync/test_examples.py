@@ -41,7 +41,7 @@ def _environment(served: str, **more: str) -> dict[str, str]:
 
 
 def _post(url: str, body: bytes, **headers: str) -> tuple[int, Any]:
-    request = urllib.request.Request(url, data=body, headers=headers)
+    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json", **headers})
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, json.load(answer)

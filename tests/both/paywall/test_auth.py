@@ -57,6 +57,34 @@ async def test_confirmation(auth: Any, sandbox: Sandbox) -> None:
     assert session.user.email == BOB[0]
 
 
+@pytest.mark.parametrize("password", ["w", "short", "wrong-password-0815"])
+async def test_a_wrong_password_is_wrong_at_any_length(auth: Any, password: str) -> None:
+    await auth.sign_up(*BOB)
+    for email in (BOB[0], "nobody@example.com"):
+        with pytest.raises(PaywallError) as caught:
+            await auth.sign_in_with_email(email, password)
+        assert (caught.value.code, caught.value.status) == ("invalid_credentials", 401)
+
+
+async def test_a_new_password_is_long_enough(auth: Any) -> None:
+    with pytest.raises(PaywallError, match="weak_password"):
+        await auth.sign_up(BOB[0], "short")
+    await auth.sign_in_anonymously()
+    with pytest.raises(PaywallError, match="weak_password"):
+        await auth.upgrade_anonymous_to_email(BOB[0], "short")
+    with pytest.raises(PaywallError, match="weak_password"):
+        await auth.update_password("short")
+    assert (await auth.sign_up(*BOB)).status == "signed_in"
+
+
+async def test_a_confirmed_sign_up_can_sign_in(auth: Any, sandbox: Sandbox) -> None:
+    sandbox.set_paywall(sandbox.paywall_id, require_confirmation=True)
+    await auth.sign_up(*BOB)
+    await auth.resend_confirmation(BOB[0])
+    await auth.verify_otp(BOB[0], sandbox.mails()[0]["token"], type="signup")
+    assert (await auth.sign_in_with_email(*BOB)).user.email == BOB[0]
+
+
 async def test_a_buyers_account_is_not_for_the_taking(auth: Any, ada: Any) -> None:
     assert (await auth.sign_up("ada@example.com", "stolen!")).status == "confirmation_required"
 
@@ -66,10 +94,10 @@ async def test_one_time_codes(auth: Any, sandbox: Sandbox) -> None:
     assert sandbox.mails() == []
     await auth.send_otp(BOB[0])
     [mail] = sandbox.mails()
-    with pytest.raises(PaywallError, match="otp_invalid"):
+    with pytest.raises(PaywallError, match="invalid_otp"):
         await auth.verify_otp(BOB[0], "x")
     assert (await auth.verify_otp(BOB[0], mail["token"])).user.email == BOB[0]
-    with pytest.raises(PaywallError, match="otp_invalid"):
+    with pytest.raises(PaywallError, match="invalid_otp"):
         await auth.verify_otp(BOB[0], mail["token"])
 
 
@@ -92,6 +120,29 @@ async def test_somebody_unknown_becomes_somebody(auth: Any, service: Service) ->
     with pytest.raises(PaywallError, match="not_anonymous"):
         await auth.upgrade_anonymous_to_email(*BOB)
     assert set(service.users()) == {BOB[0]}
+
+
+async def test_an_address_that_is_taken(auth: Any) -> None:
+    await auth.sign_up(*BOB)
+    other = auth.with_storage(MemorySessionStorage())
+    assert (await other.sign_in_anonymously()).user.is_anonymous
+    with pytest.raises(PaywallError) as caught:
+        await other.upgrade_anonymous_to_email(*BOB)
+    assert (caught.value.code, caught.value.status) == ("email_exists", 409)
+
+
+async def test_an_upgrade_waits_for_its_confirmation(auth: Any, sandbox: Sandbox) -> None:
+    """Until then the user is as anonymous as before."""
+    sandbox.set_paywall(sandbox.paywall_id, require_confirmation=True)
+    user = (await auth.sign_in_anonymously()).user
+    result = await auth.upgrade_anonymous_to_email(*BOB)
+    assert result.status == "confirmation_required"
+    assert BOB[0] in (getattr(result, "email", None), result.extra.get("email"))
+    assert (result.user.email, result.user.is_anonymous) == (None, True)
+    assert (await auth.get_session()).user == user
+    session = await auth.verify_otp(BOB[0], sandbox.mails()[0]["token"], type="signup")
+    assert (session.user.id, session.user.email, session.user.is_anonymous) == (user.id, BOB[0], False)
+    assert (await auth.sign_in_with_email(*BOB)).user.id == user.id
 
 
 async def test_oauth(auth: Any, service: Service, browser: Browser) -> None:
