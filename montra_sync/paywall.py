@@ -45,6 +45,7 @@ from montra_async.paywall.gateway import (
     ApiGatewayClient as AsyncApiGatewayClient,
     GatewayResponse as AsyncGatewayResponse,
 )
+from montra_async.paywall.sse import MAX_EVENT_SIZE
 from montra_async.paywall.support import Attachable
 from montra_async.paywall.tokens import Charge as AsyncCharge
 
@@ -864,16 +865,35 @@ class GatewayResponse:
         """
         return iterate(self._async.iter_chunks())
 
-    def iter_lines(self) -> Generator[str, None, None]:
-        """The body as lines of text, without their ends."""
-        return iterate(self._async.iter_lines())
+    def iter_lines(self, *, max_line_size: int = MAX_EVENT_SIZE) -> Generator[str, None, None]:
+        """The body as lines of text, without their ends.
 
-    def iter_sse(self) -> Generator[ServerSentEvent, None, None]:
-        """The body as server-sent events. A half event at the end of the stream is none."""
-        return iterate(self._async.iter_sse())
+        Args:
+            max_line_size: characters of one line; 16 Mi by default.
+
+        Raises:
+            PaywallError: `invalid_response` when a line is longer; `network_error` when the connection breaks.
+        """
+        return iterate(self._async.iter_lines(max_line_size=max_line_size))
+
+    def iter_sse(self, *, max_event_size: int = MAX_EVENT_SIZE) -> Generator[ServerSentEvent, None, None]:
+        """The body as server-sent events. A half event at the end of the stream is none.
+
+        Args:
+            max_event_size: characters of one event; 16 Mi by default.
+
+        Raises:
+            PaywallError: `invalid_response` when an event is longer; `network_error` when the connection breaks.
+        """
+        return iterate(self._async.iter_sse(max_event_size=max_event_size))
 
     def read(self) -> bytes:
-        """The whole body."""
+        """The whole body.
+
+        Raises:
+            PaywallError: `invalid_response` when it is longer than the client's `max_response_size`; `network_error`
+                when the connection breaks.
+        """
         return run(self._async.read)
 
     def text(self) -> str:

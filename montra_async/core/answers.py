@@ -50,9 +50,14 @@ def too_large(answer: Answer) -> str | None:
     """What is wrong with an answer that is longer than it may be; None when it is not."""
     if answer.limit is None:
         return None
+    return f"the body is larger than {size_limit(answer.limit)}"
+
+
+def size_limit(limit: int) -> str:
+    """The limit of an answer's size, and how to raise it."""
     return (
-        f"the body is larger than max_response_size, {answer.limit} bytes; raise it with "
-        "client.with_options(max_response_size=...) or where the client is made"
+        f"max_response_size, {limit} bytes; raise it with client.with_options(max_response_size=...) or where the "
+        "client is made"
     )
 
 

@@ -159,6 +159,17 @@ def is_header_value(value: str) -> bool:
     return _CONTROL.search(value) is None
 
 
+def header_text(parameter: str, value: str | None) -> str | None:
+    """`value`, which is to be sent in a header.
+
+    Raises:
+        InvalidArgumentError: it can't be.
+    """
+    if value is not None and not is_header_value(value):
+        raise InvalidArgumentError(parameter, "line breaks and other control characters can't be sent in a header")
+    return value
+
+
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Refuse headers that would break a call, or replace what the client is responsible for."""
     for name, value in headers.items():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ..core.answers import json_of, text_of, words_for
+from ..core.answers import bounded, json_of, text_of, words_for
 from ..core.calls import Answer, Call
 from ..core.serde import SerdeError, structure
 from ..core.shapes import is_array, is_object
@@ -15,6 +16,10 @@ from .models import Balance
 
 T = TypeVar("T")
 
+_LONGEST_CODE = 128
+_LONGEST_MESSAGE = 4096
+_DEEPEST = 32
+_TOKEN_NAME = re.compile(r"(?i)token$|password|secret|verifier|api_?key|authorization")
 _SLUG = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 NOT_ON_PAYWALL: Mapping[int, str] = {404: "identity_not_on_paywall"}
@@ -70,6 +75,8 @@ def quota_error(answer: Answer, call: Call) -> QuotaExceededError:
     error.balances = _balances(told.get("balances"))
     kind, left = told.get("queryType"), told.get("currentBalance")
     error.query_type = kind if isinstance(kind, str) else None
+    if is_object(left):
+        left = left.get("count")
     error.current_balance = left if isinstance(left, int) and not isinstance(left, bool) else None
     return error
 
@@ -79,13 +86,9 @@ def _balances(value: Any) -> list[Balance]:
     found: list[Balance] = []
     for one in value if is_array(value) else []:
         inner = one.get("balances") if is_object(one) else one
-        if is_array(inner):
-            found += _balances(inner)
-            continue
-        try:
-            found.append(structure(one, Balance))
-        except SerdeError:
-            continue
+        for balance in inner if is_array(inner) else [one]:
+            with contextlib.suppress(SerdeError):
+                found.append(structure(balance, Balance))
     return found
 
 
@@ -93,24 +96,53 @@ def _code(fields: Mapping[str, Any]) -> str | None:
     for name in ("code", "error"):
         value = fields.get(name)
         if isinstance(value, str) and (_SLUG.fullmatch(value) or (name == "code" and value)):
-            return value
+            return bounded(value, _LONGEST_CODE)
     return None
 
 
 def _message(fields: Mapping[str, Any]) -> str | None:
     message, error = fields.get("message"), fields.get("error")
     if isinstance(message, str) and message:
-        return message
-    return error if isinstance(error, str) and error and not _SLUG.fullmatch(error) else None
+        return bounded(message, _LONGEST_MESSAGE)
+    if isinstance(error, str) and error and not _SLUG.fullmatch(error):
+        return bounded(error, _LONGEST_MESSAGE)
+    return None
 
 
 def _facts(answer: Answer, call: Call) -> dict[str, Any]:
-    payload = json_of(answer)
     return {
         "status": answer.status,
-        "body": text_of(answer) if payload is None else payload,
+        "body": _body(answer, call),
         "call": call.info(),
         "sent": True,
         "request_id": answer.request_id,
         "retry_after": answer.retry_after,
     }
+
+
+def _body(answer: Answer, call: Call) -> Any:
+    """What an error shows of the body: no token that is in it.
+
+    Half of a JSON object has no names to go by, so nothing is shown of what an endpoint that gives tokens has answered.
+    """
+    payload = json_of(answer)
+    if payload is not None:
+        return without_tokens(payload)
+    text = text_of(answer)
+    if "/auth/" in call.path and not text.lstrip().startswith("<"):
+        return ""
+    return text
+
+
+def without_tokens(value: Any, depth: int = 0) -> Any:
+    """JSON without the values of fields that are named like secrets."""
+    if depth > _DEEPEST:
+        return "..."
+    if is_object(value):
+        return {
+            name: "***" if _TOKEN_NAME.search(name) and one is not None else without_tokens(one, depth + 1)
+            for name, one in value.items()
+        }
+    if is_array(value):
+        return [without_tokens(one, depth + 1) for one in value]
+    return value

@@ -82,6 +82,12 @@ class QuotaExceededError(PaywallError):
     query_type: str | None
     current_balance: int | None
 
+    def __init__(self, code: str, message: str, **facts: Any) -> None:
+        super().__init__(code, message, **facts)
+        self.balances = []
+        self.query_type = None
+        self.current_balance = None
+
 
 @contextmanager
 def preconditions() -> Generator[None]:

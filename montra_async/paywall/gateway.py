@@ -14,11 +14,12 @@ import attrs
 from yarl import URL
 
 from ..core import checks
+from ..core.answers import size_limit
 from ..core.calls import Answer, Call
 from ..core.errors import InvalidArgumentError, NetworkError
 from ..core.jsontext import dumps, loads
 from ..core.multipart import from_object
-from ..core.options import ERROR_TIMEOUT, CallOptions, Timeout, check_headers
+from ..core.options import ERROR_TIMEOUT, CallOptions, Timeout, check_headers, header_text
 from ..core.streams import Stream
 from .answers import error_of, quota_error
 from .auth import AuthClient
@@ -26,7 +27,7 @@ from .billing import BillingClient
 from .errors import PaywallError, of_network, preconditions
 from .models import AuthSession
 from .service import ClientSettings, PaywallClient, with_header
-from .sse import EventReader, LineReader, ServerSentEvent
+from .sse import MAX_EVENT_SIZE, EventReader, LineReader, ServerSentEvent
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -34,6 +35,18 @@ if TYPE_CHECKING:
 QUERY_TYPE = "X-Query-Type"
 _OURS = frozenset({"x-sdk-version", "x-paywall-id", "x-user-id", "x-api-key"})
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+
+
+_CHARSETS = frozenset(
+    {
+        *("utf-8", "utf8", "utf-16le", "utf-16be", "us-ascii", "ascii", "iso-8859-1", "latin-1", "latin1"),
+        *("iso-8859-2", "iso-8859-5", "iso-8859-7", "iso-8859-9", "iso-8859-15", "koi8-r", "koi8-u"),
+        *("windows-1250", "windows-1251", "windows-1252", "windows-1253", "windows-1254", "windows-1256"),
+        *("shift_jis", "euc-jp", "iso-2022-jp", "gb2312", "gbk", "gb18030", "big5", "euc-kr"),
+    }
+)
+"""Encodings of text that a provider may choose. Python has others, which take quadratic time or make something else of
+bytes than text."""
 
 
 class ApiGatewayClient(PaywallClient):
@@ -91,7 +104,7 @@ class ApiGatewayClient(PaywallClient):
 
     def _act_for(self, user_id: str | None, auth: AuthClient | None) -> None:
         with preconditions():
-            self._user_id = checks.optional_text("user_id", user_id)
+            self._user_id = header_text("user_id", checks.optional_text("user_id", user_id))
         self._auth = auth
 
     async def call(
@@ -147,6 +160,7 @@ class ApiGatewayClient(PaywallClient):
             below, _, query = path.lstrip("/").partition("?")
             if any(part in (".", "..") for part in below.split("/")):
                 raise InvalidArgumentError("path", "`.` and `..` would lead elsewhere")
+            header_text("path", path)
             if below:
                 shown = f"{shown}/{URL.build(path='/' + below).raw_path[1:]}"
             asked = checks.query(paywall_id=self._place.paywall_id)
@@ -168,6 +182,8 @@ class ApiGatewayClient(PaywallClient):
         rest = {name: value for name, value in given.items() if name not in kinds}
         if refused := [name for name in rest if name.lower() in _OURS]:
             raise InvalidArgumentError("headers", f"{refused[0]} is set by the client")
+        for name, value in kinds.items():
+            header_text(name, checks.text(name, value))
         return {**check_headers(rest), **kinds}
 
     @property
@@ -221,9 +237,16 @@ class GatewayResponse:
         finally:
             await chunks.aclose()
 
-    async def iter_lines(self) -> AsyncGenerator[str, None]:
-        """The body as lines of text, without their ends."""
-        reader = LineReader(self._encoding())
+    async def iter_lines(self, *, max_line_size: int = MAX_EVENT_SIZE) -> AsyncGenerator[str, None]:
+        """The body as lines of text, without their ends.
+
+        Args:
+            max_line_size: characters of one line; 16 Mi by default.
+
+        Raises:
+            PaywallError: `invalid_response` when a line is longer; `network_error` when the connection breaks.
+        """
+        reader = LineReader(self._encoding(), max_line_size)
         chunks = self.iter_chunks()
         try:
             async for chunk in chunks:
@@ -234,20 +257,43 @@ class GatewayResponse:
         finally:
             await chunks.aclose()
 
-    async def iter_sse(self) -> AsyncGenerator[ServerSentEvent, None]:
-        """The body as server-sent events. A half event at the end of the stream is none."""
-        reader = EventReader()
-        lines = self.iter_lines()
+    async def iter_sse(self, *, max_event_size: int = MAX_EVENT_SIZE) -> AsyncGenerator[ServerSentEvent, None]:
+        """The body as server-sent events. A half event at the end of the stream is none.
+
+        Args:
+            max_event_size: characters of one event; 16 Mi by default.
+
+        Raises:
+            PaywallError: `invalid_response` when an event is longer; `network_error` when the connection breaks.
+        """
+        reader = EventReader(max_event_size)
+        lines = self.iter_lines(max_line_size=max_event_size)
         try:
             async for line in lines:
-                if (event := reader.feed(line)) is not None:
+                if (event := self._event(reader, line)) is not None:
                     yield event
         finally:
             await lines.aclose()
 
     async def read(self) -> bytes:
-        """The whole body."""
-        return b"".join([chunk async for chunk in self.iter_chunks()])
+        """The whole body.
+
+        Raises:
+            PaywallError: `invalid_response` when it is longer than the client's `max_response_size`; `network_error`
+                when the connection breaks.
+        """
+        pieces: list[bytes] = []
+        size, limit = 0, self._stream.max_size
+        chunks = self.iter_chunks()
+        try:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > limit:
+                    raise self._invalid(f"the body is larger than {size_limit(limit)}")
+                pieces.append(chunk)
+        finally:
+            await chunks.aclose()
+        return b"".join(pieces)
 
     async def text(self) -> str:
         """The whole body as text."""
@@ -278,7 +324,13 @@ class GatewayResponse:
         self._stream.close()
 
     def __repr__(self) -> str:
-        return f"<GatewayResponse {self.status} of {self._path}>"
+        return f"<GatewayResponse {getattr(self, 'status', '?')} of {getattr(self, '_path', '?')}>"
+
+    def _event(self, reader: EventReader, line: str) -> ServerSentEvent | None:
+        try:
+            return reader.feed(line)
+        except ValueError as error:
+            raise self._invalid(str(error)) from None
 
     def _lines(self, reader: LineReader, chunk: bytes, *, end: bool = False) -> list[str]:
         try:
@@ -290,13 +342,9 @@ class GatewayResponse:
         return PaywallError("invalid_response", f"{problem} ({self._path})", status=self.status, sent=True)
 
     def _encoding(self) -> str:
-        _, _, charset = self.headers.get("Content-Type", "").partition("charset=")
-        name = charset.split(";")[0].strip("\"' ") or "utf-8"
-        try:
-            "".encode(name)
-        except (LookupError, ValueError):  # no such encoding, or none of text
-            return "utf-8"
-        return name
+        _, _, charset = self.headers.get("Content-Type", "").lower().partition("charset=")
+        name = charset.split(";")[0].strip("\"' ")
+        return name if name in _CHARSETS else "utf-8"
 
 
 def _put_body(call: Call, body: Any) -> None:
@@ -307,7 +355,10 @@ def _put_body(call: Call, body: Any) -> None:
     if isinstance(body, (bytes, bytearray)):
         call.body = bytes(body)
     elif isinstance(body, str):
-        call.body, kind = body.encode(), "text/plain; charset=utf-8"
+        try:
+            call.body, kind = body.encode(), "text/plain; charset=utf-8"
+        except UnicodeEncodeError:
+            raise InvalidArgumentError("body", "holds half a surrogate pair, which can't be sent") from None
     elif isinstance(body, (aiohttp.FormData, aiohttp.MultipartWriter)):
         call.body, call.single_use, kind = (lambda: body), True, None  # it knows its type and boundary
     elif callable(getattr(body, "read", None)):

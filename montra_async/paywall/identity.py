@@ -8,6 +8,7 @@ import attrs
 
 from ..core import checks
 from ..core.errors import InvalidArgumentError
+from ..core.redaction import ShownWhenHalfBuilt
 
 
 def _sendable(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -25,8 +26,8 @@ def _address(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None
         raise InvalidArgumentError(attribute.name, "not an email address")
 
 
-@attrs.frozen(kw_only=True)
-class Identity:
+@attrs.frozen(kw_only=True, repr=False)
+class Identity(ShownWhenHalfBuilt):
     """A user of the paywall.
 
     Attributes:

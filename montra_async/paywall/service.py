@@ -24,7 +24,7 @@ from ..core.checks import idempotency_key as checked_key
 from ..core.errors import NetworkError
 from ..core.failover import Failover, edge_of
 from ..core.jsontext import dumps
-from ..core.options import MAX_RESPONSE_SIZE, CallOptions, Connection, Hook, Hooks, Timeout, as_timeout
+from ..core.options import MAX_RESPONSE_SIZE, CallOptions, Connection, Hook, Hooks, Timeout, as_timeout, header_text
 from ..core.origin import parse_base_url
 from ..core.redaction import Secret, scrub
 from ..core.transport import Transport
@@ -145,7 +145,9 @@ class PaywallClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._place.paywall_id} at {self._place.origin}>"
+        place: Place | None = getattr(self, "_place", None)  # a frame may hold one that is still being made
+        where = "" if place is None else f" {place.paywall_id} at {place.origin}"
+        return f"<{type(self).__name__}{where}>"
 
     def _open(
         self,
@@ -246,18 +248,19 @@ class PaywallClient:
 
     def _without_secrets(self, error: PaywallError, call: Call) -> PaywallError:
         """A service may quote the key, token or password it refused."""
-        sent = call.headers.items()
-        used = [Secret(value.removeprefix("Bearer ")) for name, value in sent if name in _SECRET] + [*call.secrets]
 
         def clean(text: str) -> str:
-            return scrub(self._place.transport.scrub(text), *used)
+            return scrub(self._place.transport.scrub(text), *call.secrets)
 
-        error.message, error.body = clean(error.message), scrubbed(error.body, clean)
+        error.code, error.message, error.body = clean(error.code), clean(error.message), scrubbed(error.body, clean)
+        error.request_id = None if error.request_id is None else clean(error.request_id)
         error.args = (error.code, error.message)
         return error
 
 
 def with_header(call: Call, name: str, value: str) -> Call:
+    if name in _SECRET:  # also one that is replaced later: the service may quote it
+        call.secrets = (*call.secrets, Secret(value.removeprefix("Bearer ")))
     call.headers[name] = value
     return call
 
@@ -298,6 +301,7 @@ def _transport(
         "X-Paywall-Id": quote(paywall_id, safe="!#$&'*+^`|~"),
     }
     if capabilities := ",".join(checks.texts("capabilities", list(settings.get("capabilities", ()))) or ()):
+        header_text("capabilities", capabilities)
         base["X-SDK-Capabilities"] = capabilities
     return Transport(
         headers=lambda: base,

@@ -9,7 +9,10 @@ import attrs
 
 from ..core.jsontext import loads
 
-MOST_PENDING = 16 * 1024 * 1024
+MAX_EVENT_SIZE = 16 * 1024 * 1024
+"""Characters of one event, or of one line: an image in base64 fits, a stream without line breaks does not."""
+
+_RETRY_DIGITS = 9
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +43,8 @@ class ServerSentEvent:
 class LineReader:
     """Text lines from bytes: ended by `\n`, `\r\n` or `\r`, whole characters only."""
 
-    def __init__(self, encoding: str = "utf-8") -> None:
+    def __init__(self, encoding: str = "utf-8", max_size: int = MAX_EVENT_SIZE) -> None:
+        self._max_size = max_size
         self._decoder = codecs.getincrementaldecoder(encoding)("replace")
         self._parts: list[str] = []
         self._length = 0
@@ -50,7 +54,7 @@ class LineReader:
         """The lines that are whole now, without their ends; at the `end` also one that never ended.
 
         Raises:
-            ValueError: a line longer than 16 MiB.
+            ValueError: a line longer than `max_size` characters.
         """
         text = self._decoder.decode(chunk, end)
         if self._after_return and text:
@@ -65,8 +69,8 @@ class LineReader:
         if rest:
             self._parts.append(rest)
             self._length += len(rest)
-        if self._length > MOST_PENDING:
-            raise ValueError(f"a line of more than {MOST_PENDING} characters")
+        if max(self._length, *map(len, whole), 0) > self._max_size:
+            raise ValueError(f"a line of more than {self._max_size} characters")
         if end and self._parts:
             whole.append("".join(self._parts))
             self._parts, self._length = [], 0
@@ -76,7 +80,9 @@ class LineReader:
 class EventReader:
     """Events from lines, as the HTML standard has it: an event is over at an empty line; a half one is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_size: int = MAX_EVENT_SIZE) -> None:
+        self._max_size = max_size
+        self._size = 0
         self._first = True
         self._data: list[str] = []
         self._event = ""
@@ -84,7 +90,11 @@ class EventReader:
         self._retry: int | None = None
 
     def feed(self, line: str) -> ServerSentEvent | None:
-        """The event that this line completes, if any."""
+        """The event that this line completes, if any.
+
+        Raises:
+            ValueError: an event longer than `max_size` characters.
+        """
         if self._first:
             line, self._first = line.removeprefix("\ufeff"), False
         if line:
@@ -96,15 +106,18 @@ class EventReader:
             event = ServerSentEvent(
                 data="\n".join(self._data), event=self._event or "message", id=self._id, retry=self._retry
             )
-        self._data, self._event, self._retry = [], "", None
+        self._data, self._event, self._retry, self._size = [], "", None, 0
         return event
 
     def _note(self, name: str, value: str) -> None:
         if name == "data":
+            self._size += len(value) + 1
+            if self._size > self._max_size:
+                raise ValueError(f"an event of more than {self._max_size} characters")
             self._data.append(value)
         elif name == "event":
             self._event = value
         elif name == "id" and "\0" not in value:
             self._id = value
-        elif name == "retry" and value.isascii() and value.isdigit():
+        elif name == "retry" and value.isascii() and value.isdigit() and len(value) <= _RETRY_DIGITS:
             self._retry = int(value)

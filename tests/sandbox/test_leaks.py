@@ -25,13 +25,13 @@ import attrs
 import pytest
 
 import montra_async
+import montra_sync
+import montra_sync.paywall
 from montra_async import CallEvent, Montra, MontraError
 from montra_async.paywall import (
-    ApiGatewayClient,
     AuthClient,
     AuthSession,
     AuthUser,
-    BillingClient,
     MemorySessionStorage,
 )
 
@@ -72,7 +72,7 @@ ARGUMENTS: dict[str, Any] = {
     "provider": "google",
     "name": "n",
 }
-PLAIN = {"with_options", "for_user", "set_identity", "with_storage", "aclose", "metered"}
+PLAIN = {"with_options", "for_user", "set_identity", "with_storage", "aclose", "close", "metered"}
 """What makes no call of its own; `metered` is a debit."""
 
 
@@ -241,25 +241,26 @@ def watch(caplog: pytest.LogCaptureFixture) -> Iterator[Watch]:
     assert not problems, f"{len(problems)} leaks, the first:\n{problems[0]}"
 
 
-def clients(server: Malicious, watch: Watch, **settings: Any) -> list[Any]:
+def clients(server: Malicious, watch: Watch, kinds: Any = montra_async, **settings: Any) -> list[Any]:
+    """A client of each kind; `kinds` is the package that they come from."""
+    paywall = importlib.import_module(f"{kinds.__name__}.paywall")
     told = {"on_request": watch.hook, "on_response": watch.hook, "on_retry": watch.hook, "max_attempts": 2, **settings}
-    storage = MemorySessionStorage()
-    auth = AuthClient("pw", server.url, storage=storage, **told)
-    billing = BillingClient("pw", server.url, SERVER_KEY, **told).for_user(
-        email="a@example.com", user_id="u1", auth=auth
-    )
+    auth = paywall.AuthClient("pw", server.url, storage=MemorySessionStorage(), **told)
+    billing = paywall.BillingClient("pw", server.url, SERVER_KEY, **told)
+    named = {"email": "a@example.com", "user_id": "u1"}
     return [
-        Montra(API_KEY, server.url, **told),
-        billing,
-        BillingClient("pw", server.url, SERVER_KEY, **told).for_user(email="a@example.com", user_id="u1"),
+        kinds.Montra(API_KEY, server.url, **told),
+        billing.for_user(**named, auth=auth),
+        billing.for_user(**named),
         auth,
-        ApiGatewayClient("pw", server.url, auth=auth, **told),
+        paywall.ApiGatewayClient("pw", server.url, auth=auth, **told),
     ]
 
 
 async def signed_in(client: Any) -> None:
     """A session whose token is good for an hour."""
-    auth = client if isinstance(client, AuthClient) else getattr(client, "_auth", None)
+    behind = getattr(client, "_async", client)
+    auth = behind if isinstance(behind, AuthClient) else getattr(behind, "_auth", None)
     if auth is not None:
         until = datetime.now(timezone.utc) + timedelta(hours=1)
         user = AuthUser(id="user_1", email="a@example.com")
@@ -272,6 +273,8 @@ async def signed_in(client: Any) -> None:
 async def made(client: Any, name: str) -> Any:
     """Make a call; read what it gives."""
     method = getattr(client, name)
+    if hasattr(client, "_async"):
+        return await asyncio.to_thread(made_in_thread, method)
     found = method(**arguments_of(method))
     if inspect.isasyncgen(found):
         return [one async for one in found]
@@ -279,6 +282,16 @@ async def made(client: Any, name: str) -> Any:
     if hasattr(found, "read"):
         async with found as answer:
             return await answer.read()
+    return found
+
+
+def made_in_thread(method: Callable[..., Any]) -> Any:
+    found = method(**arguments_of(method))
+    if inspect.isgenerator(found):
+        return list(found)
+    if hasattr(found, "read"):
+        with found as answer:
+            return answer.read()
     return found
 
 
@@ -319,6 +332,28 @@ async def test_every_answer(server: Malicious, watch: Watch, way: str) -> None:
             await ended(watch, made(client, name))
             watch.result(client)
         await client.aclose()
+
+
+@pytest.mark.parametrize(
+    "way", ["echo 200", "echo 400", "echo 401", "echo 402", "echo 503", "truncated 400", "cut 200", "drop", "garbage"]
+)
+async def test_every_answer_to_a_synchronous_call(server: Malicious, watch: Watch, way: str) -> None:
+    server.way = way
+    for client in clients(server, watch, montra_sync, timeout=5, max_attempts=1):
+        for name in calls_of(type(client)):
+            await signed_in(client)
+            await ended(watch, made(client, name))
+            watch.result(client)
+        await asyncio.to_thread(client.close)
+
+
+async def test_every_time_out_of_a_synchronous_call(server: Malicious, watch: Watch) -> None:
+    server.way = "silence"
+    for client in clients(server, watch, montra_sync, timeout=0.02):
+        for name in calls_of(type(client)):
+            if not isinstance(client, montra_sync.paywall.ApiGatewayClient):  # it waits as long as it takes
+                await signed_in(client)
+                await ended(watch, made(client, name))
 
 
 def everything(server: Malicious, watch: Watch, **settings: Any) -> list[tuple[Any, str]]:
