@@ -14,7 +14,7 @@ from montra_async.core.redaction import Secret
 from montra_async.paywall import Bootstrap, Offer, PaywallSettings, Price, ServerSentEvent, auth
 from montra_async.paywall.caching import MOST_ENTRIES, Cache, Flights
 from montra_async.paywall.locales import candidates, localized, preferred
-from montra_async.paywall.sse import MOST_PENDING, EventReader, LineReader
+from montra_async.paywall.sse import MAX_EVENT_SIZE, EventReader, LineReader
 
 # Lines and events
 
@@ -44,7 +44,7 @@ def test_lines_are_the_same_however_the_bytes_arrive(
 def test_a_line_without_end_is_bounded() -> None:
     reader = LineReader()
     with pytest.raises(ValueError, match="a line of more than"):
-        for _ in range(MOST_PENDING // 1_000_000 + 2):
+        for _ in range(MAX_EVENT_SIZE // 1_000_000 + 2):
             reader.feed(b"x" * 1_000_000)
 
 
