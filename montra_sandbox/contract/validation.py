@@ -18,7 +18,8 @@ from ..clock import from_text
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _NOT_BLANK = r"[^\x00-\x20]"
 _MOST = 20
-_MOST_DIGITS = 60
+_MOST_DIGITS = 64
+_MOST_EXPONENT = 400  # every double has a smaller one
 
 _formats = FormatChecker(formats=())
 
@@ -49,7 +50,7 @@ def _is_integer(_: object, value: object) -> bool:
 
 def _readable(value: Decimal) -> bool:
     digits, exponent = value.as_tuple()[1:]
-    return isinstance(exponent, int) and abs(exponent) <= _MOST_DIGITS and len(digits) <= _MOST_DIGITS
+    return isinstance(exponent, int) and abs(exponent) <= _MOST_EXPONENT and len(digits) <= _MOST_DIGITS
 
 
 _Validator = cast(

@@ -145,8 +145,10 @@ def _said(request: web.Request, name: str) -> str | None:
         Problem: 400, it holds bytes that are none.
     """
     value = request.headers.get(name)
-    if value is not None and not value.isprintable():
-        raise invalid(f"{name}: not text")
+    try:
+        (value or "").encode()
+    except UnicodeEncodeError:
+        raise invalid(f"{name}: not text") from None
     return value
 
 

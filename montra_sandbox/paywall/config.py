@@ -123,7 +123,8 @@ def provider(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 def all_prices(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Those on show, and those that a variant of the experiment puts in their place."""
     yield from config["prices"]
-    for variant in (config["experiment"] or {}).get("variants", []):
+    variants: list[dict[str, Any]] = [] if config["experiment"] is None else config["experiment"]["variants"]
+    for variant in variants:
         yield from variant.get("prices", [])
 
 
