@@ -87,9 +87,10 @@ class PaywallApi(Api[PaywallContext]):
         return self._with_session(request, context)
 
     def scope(self, context: PaywallContext) -> str:
-        """Whoever acts: a session's user, also with the owner's key beside it; the owner; or an address."""
+        """Whoever acts: a session's user, with the owner's key beside it or without; the owner; or an address."""
         if context.session_user is not None:
-            return f"paywall {context.paywall_id} {context.session_user['id']}"
+            key = " with the owner's key" if context.owner else ""
+            return f"paywall {context.paywall_id} {context.session_user['id']}{key}"
         body = context.body
         said = normal(body.get("email") or body.get("customer_email") or context.said_email or "anybody")
         return f"paywall {context.paywall_id} {'owner' if context.owner else said}"
