@@ -86,6 +86,7 @@ class Stream:
         except Exception as error:
             if self._ended:  # while we were waiting
                 raise self._closed() from None
+            without_frames(error)
             failure = failure_of(error, self._call, self._response.url.authority, scrub=self._scrub)
         except BaseException as error:
             # The frames below hold headers in their variables; whoever cancelled us may record them.

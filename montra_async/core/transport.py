@@ -155,6 +155,7 @@ class Transport:
         Raises:
             MontraError: what went wrong is ours, or the user's, not the network's.
         """
+        without_frames(error)  # Python 3.10 may attach it to whatever is raised next in this task
         ours = raised_by_us(error)
         if ours is not None:
             raise ours.with_traceback(None) from None
