@@ -99,17 +99,35 @@ class WebhookReceiver:
     ) -> None:
         secrets = signing_secrets(secret)
         del secret  # what is below may raise: a traceback with local variables must not show it
+        if not isinstance(source, Source):
+            raise TypeError(f"source: MONTRA or PAYWALL, not {source!r:.60}")
+        self._source = source
         self._endpoint = checked_endpoint(endpoint)
         self._believe(secrets.checked())
         self._age = Age(most=oldest, skew=clock_skew, required=require_created_at)
-        self._store = _checked_store(store, self._age)
-        self._source = source
+        self._store = store
+        del store  # an address that holds a password, where a store is wanted, must not be shown either
+        self._check_store()
         if isinstance(largest, bool) or not isinstance(largest, int) or largest < 1:
             raise ConfigError("largest: bytes, at least 1")
         self.largest = largest
         self._lease = checked_seconds("lease", lease)
         self._handlers: list[tuple[str, Handler]] = []
         self._under_way: set[asyncio.Task[Reply]] = set()
+
+    def _check_store(self) -> None:
+        if isinstance(self._store, type) or not callable(getattr(self._store, "claim", None)):
+            kind = "a class" if isinstance(self._store, type) else type(self._store).__name__
+            raise TypeError(f"store: something that remembers events, e.g. SqliteStore('events.db'), not {kind}")
+        remembered: float | None = getattr(self._store, "remembered", None)
+        if remembered is not None and self._age.most is not None:
+            needed = self._age.most.total_seconds() + self._age.skew.total_seconds()
+            if remembered < needed:
+                problem = f"forgets after {remembered:g} s what is taken for {needed:g} s (`oldest` and `clock_skew`)"
+                raise ConfigError(f"store: {problem}: events could be handled again")
+        if "forever" not in _parameters(self._store.done):
+            problem = "its `done` needs a parameter `forever`, for events that don't say when they happened"
+            raise TypeError(f"store: {problem}")
 
     @property
     def secrets(self) -> Secrets:
@@ -173,7 +191,8 @@ class WebhookReceiver:
         return _reply(413, "too_large", f"at most {self.largest} bytes")
 
     def __repr__(self) -> str:
-        return f"<WebhookReceiver of {self._source.name}>"
+        source: Source | None = getattr(self, "_source", None)  # half built, in a traceback
+        return f"<WebhookReceiver of {source and source.name}>"
 
     def __reduce__(self) -> Any:
         raise TypeError("a receiver can't be pickled: it holds secrets; make it in the process that needs it")
@@ -277,21 +296,6 @@ class WebhookReceiver:
             yield
         finally:
             stop()
-
-
-def _checked_store(store: EventStore, age: Age) -> EventStore:
-    if isinstance(store, type) or not callable(getattr(store, "claim", None)):
-        kind = store.__name__ if isinstance(store, type) else type(store).__name__
-        raise TypeError(f"store: something that remembers events, e.g. SqliteStore('events.db'), not {kind}")
-    remembered: float | None = getattr(store, "remembered", None)
-    if remembered is not None and age.most is not None:
-        needed = age.most.total_seconds() + age.skew.total_seconds()
-        if remembered < needed:
-            problem = f"forgets after {remembered:g} s what is taken for {needed:g} s (`oldest` and `clock_skew`)"
-            raise ConfigError(f"store: {problem}: events could be handled again")
-    if "forever" not in _parameters(store.done):
-        raise TypeError("store: its `done` needs a parameter `forever`, for events that don't say when they happened")
-    return store
 
 
 def _parameters(function: Callable[..., Any]) -> Collection[str]:

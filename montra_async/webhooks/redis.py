@@ -98,7 +98,7 @@ class RedisStore:
         raise WebhookStoreError(problem)
 
     def __repr__(self) -> str:
-        return f"<RedisStore {self._prefix}>"
+        return f"<RedisStore {getattr(self, '_prefix', '')}>"
 
 
 def _from_url(url: Secret, timeout: float) -> Any:

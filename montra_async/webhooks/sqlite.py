@@ -185,7 +185,7 @@ class SqliteStore:
             self._close()
 
     def __repr__(self) -> str:
-        return f"<SqliteStore {self._path}>"
+        return f"<SqliteStore {getattr(self, '_path', '')}>"
 
 
 def _checked(path: str | os.PathLike[str]) -> str:
