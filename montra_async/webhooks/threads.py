@@ -38,3 +38,4 @@ class StoreThreads:
             return future.result()
         finally:
             future.cancel()
+            del future  # its error holds this frame, and this frame would hold it
