@@ -30,7 +30,8 @@ from montra_async.webhooks import (
 )
 from montra_async.webhooks.redis import RedisStore
 
-from .test_receiver import SECRET, delivery, needs_redis, redis_url, store as any_store  # noqa: F401 - fixtures
+from .conftest import needs_redis
+from .test_receiver import SECRET, delivery
 
 unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and modes of files")
 
@@ -318,10 +319,8 @@ def hammer(one, name):
     while not over.is_set():
         i += 1
         assert claimed(one, f'{{name}} {{i}}') == 'ours'
-threads = [threading.Thread(target=hammer, args=(one, name)) for one in (store, again) for name in 'ab']
-for i, thread in enumerate(threads):
-    threads[i] = threading.Thread(target=hammer, args=((store, again)[i % 2], str(i)))
-    threads[i].start()
+threads = [threading.Thread(target=hammer, args=((store, again)[i % 2], str(i))) for i in range(4)]
+[thread.start() for thread in threads]
 codes = {{child(lambda: claimed(store, f'child {{i}}') != 'ours' or claimed(again, f'child {{i}}') != 'busy')
          for i in range(int(sys.argv[2]))}}
 over.set()
@@ -377,7 +376,7 @@ async def test_what_has_no_date_is_never_forgotten(tmp_path: Path) -> None:
 
 
 @needs_redis
-async def test_redis_keeps_what_has_no_date(redis_url: str) -> None:  # noqa: F811
+async def test_redis_keeps_what_has_no_date(redis_url: str) -> None:
     import redis
 
     with redis.Redis.from_url(redis_url) as client:
@@ -433,12 +432,12 @@ async def test_memory_is_swept_without_looking_at_everything_each_time() -> None
     assert len(store._events) < 1_000
 
 
-async def test_claims_are_renewed_while_handlers_keep_every_thread_of_the_loop_busy(any_store: Any) -> None:  # noqa: F811
+async def test_claims_are_renewed_while_handlers_keep_every_thread_of_the_loop_busy(store: Any) -> None:
     """Else a claim would end while its handler runs, and somebody would handle the event beside it."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    receiver = WebhookReceiver(SECRET, store=any_store, lease=0.9)
+    receiver = WebhookReceiver(SECRET, store=store, lease=0.9)
     renewed, release = threading.Event(), [0]
-    renew = any_store.renew
+    renew = store.renew
 
     async def watched(event_id: str, token: str, lease: float) -> bool:
         found = await renew(event_id, token, lease)
@@ -447,7 +446,7 @@ async def test_claims_are_renewed_while_handlers_keep_every_thread_of_the_loop_b
             renewed.set()
         return found
 
-    any_store.renew = watched
+    store.renew = watched
 
     @receiver.on("*")
     def slow(_: Any) -> None:
