@@ -50,7 +50,7 @@ class SigningSecrets:
         """
         if self.problem is not None:
             raise ConfigError(f"secret: {self.problem}")
-        if any(len(one.reveal()) < SHORTEST_SAFE_SECRET for one in self.usable):
+        if min(len(one.reveal()) for one in self.usable) < SHORTEST_SAFE_SECRET:
             words = f"a webhook secret has fewer than {SHORTEST_SAFE_SECRET} characters: it can be guessed"
             warnings.warn(words, stacklevel=stacklevel)
         return self
@@ -74,27 +74,36 @@ def signing_secrets(given: Any) -> SigningSecrets:
     """
     if isinstance(given, SigningSecrets):
         return given
+    if isinstance(given, str):
+        given = Secret(given)
+    if isinstance(given, Secret):
+        problem = _problem(given)
+        return SigningSecrets((given,) if problem is None else (), problem)
     try:
-        several = [given] if isinstance(given, (str, Secret)) else list(islice(given or (), MAX_SECRETS + 1))
+        several = list(islice(given or (), MAX_SECRETS + 1))
     except TypeError:
         return SigningSecrets((), f"a string, or several, not {type(given).__name__}")
-    found = [one if isinstance(one, Secret) else Secret(one) for one in several if isinstance(one, (str, Secret))]
+    return _several(several)
+
+
+def _several(given: list[Any]) -> SigningSecrets:
+    found = [one if isinstance(one, Secret) else Secret(one) for one in given if isinstance(one, (str, Secret))]
     problems = [_problem(one) for one in found]
     usable = [one for one, problem in zip(found, problems, strict=True) if problem is None][:MAX_SECRETS]
-    problem = next((one for one in problems if one is not None), None) if several else _NONE_GIVEN
-    if len(found) < len(several):
+    problem = next((one for one in problems if one is not None), None) if given else _NONE_GIVEN
+    if len(found) < len(given):
         problem = "a webhook secret is a string"
-    elif len(several) > MAX_SECRETS:
+    elif len(given) > MAX_SECRETS:
         problem = f"at most {MAX_SECRETS} webhook secrets at a time"
     return SigningSecrets(usable, problem)
 
 
 def _problem(secret: Secret) -> str | None:
+    if secret.reveal().isprintable() and " " not in secret.reveal():
+        return None if secret.reveal() else _NONE_GIVEN
     if not secret.reveal().strip():
         return _NONE_GIVEN
-    if not secret.reveal().isprintable() or " " in secret.reveal():
-        return "a webhook secret holds a space, a line break or a control character; was it read with its line break?"
-    return None
+    return "a webhook secret holds a space, a line break or a control character; was it read with its line break?"
 
 
 def verify_signature(raw_body: bytes | str, signature: str | None, secret: Secrets) -> bool:
@@ -143,6 +152,8 @@ def body_bytes(raw_body: Any) -> bytes | None:
     """The bytes of a raw body; None for what is not one."""
     if isinstance(raw_body, str):
         return raw_body.encode("utf-8", "surrogatepass")
+    if type(raw_body) is bytes:
+        return raw_body
     if not isinstance(raw_body, (bytes, bytearray, memoryview)):
         return None
     try:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from functools import cache
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -190,12 +191,14 @@ def _header_name(name: Any) -> str | None:
 
 def _texts(value: Any) -> list[str]:
     """The value of a header as text: some give bytes, or a list where it came several times."""
+    if isinstance(value, str):
+        return [value]
     if isinstance(value, bytes):
         return [value[: MAX_SIGNATURE_LENGTH + 1].decode("latin-1")]
     if is_sequence(value):
         texts = [one for one in islice(value, MAX_SIGNATURES + 1) if isinstance(one, (str, bytes))]
         return [text for one in texts for text in _texts(one)]
-    return [value] if isinstance(value, str) else []
+    return []
 
 
 def _was_rewritten(body: bytes, digests: list[bytes], secrets: SigningSecrets) -> bool:
@@ -226,21 +229,21 @@ def _event(source: Source, body: bytes) -> WebhookEvent:
     if created_at is not None or payload.get("created_at") is None:
         payload.pop("created_at", None)  # what can't be read stays in `extra`
     cls = source.events.get(kind, WebhookEvent)
-    data = _data(cls, data, f"event {shown(event_id)} of type {shown(kind)}")
+    if cls is not WebhookEvent:
+        data = _data(cls, data, event_id, kind)
     return cls(id=event_id, type=kind, created_at=created_at, data=data, raw_body=body, extra=payload)
 
 
-def _data(cls: type[WebhookEvent], data: Any, name: str) -> Any:
-    if cls is WebhookEvent:
-        return data
+def _data(cls: type[WebhookEvent], data: Any, event_id: str, kind: str) -> Any:
     try:
         return structure(data, _data_class(cls))
     except Exception as error:  # whatever it is: the body came from outside
-        problem = f"{name}: {error!s:.300}"
+        problem = f"event {shown(event_id)} of type {shown(kind)}: {error!s:.300}"
     raise WebhookPayloadError(problem)
 
 
-def _data_class(cls: type[WebhookEvent]) -> Any:
+@cache
+def _data_class(cls: Any) -> Any:
     attrs.resolve_types(cls)
     return attrs.fields_dict(cls)["data"].type
 
