@@ -234,7 +234,7 @@ def _event(source: Source, body: bytes) -> WebhookEvent:
     return cls(id=event_id, type=kind, created_at=created_at, data=data, raw_body=body, extra=payload)
 
 
-def _data(cls: type[WebhookEvent], data: Any, event_id: str, kind: str) -> Any:
+def _data(cls: Any, data: Any, event_id: str, kind: str) -> Any:
     try:
         return structure(data, _data_class(cls))
     except Exception as error:  # whatever it is: the body came from outside
