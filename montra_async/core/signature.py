@@ -56,7 +56,7 @@ class SigningSecrets:
         return self
 
     def __repr__(self) -> str:
-        return f"<{len(self.usable)} webhook secrets>"
+        return f"<{len(getattr(self, 'usable', ()))} webhook secrets>"
 
     def __reduce__(self) -> Any:
         raise TypeError("webhook secrets can't be pickled: give the secret to the process that needs it")
