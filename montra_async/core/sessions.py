@@ -247,7 +247,8 @@ class Sessions:
         return connector
 
     def __del__(self) -> None:
-        for one in list(self._by_loop.values()):
+        by_loop: dict[Any, LoopSession] = getattr(self, "_by_loop", {})  # it may never have been made whole
+        for one in list(by_loop.values()):
             if one.loop.is_closed():
                 one.abandon()
             else:

@@ -15,6 +15,7 @@ import attrs
 from ..core.errors import ConfigError
 from ..core.jsontext import loads
 from ..core.moments import moment_of_number, parse_moment
+from ..core.redaction import ShownWhenHalfBuilt
 from ..core.serde import structure
 from ..core.shapes import is_object, is_sequence
 from ..core.signature import (
@@ -60,8 +61,8 @@ MONTRA = Source("montra", (SIGNATURE_HEADER,), EVENTS)
 PAYWALL = Source("paywall", ("X-Signature", "X-Monetize-Signature"), PAYWALL_EVENTS)
 
 
-@attrs.frozen(kw_only=True)
-class Age:
+@attrs.frozen(kw_only=True, repr=False)
+class Age(ShownWhenHalfBuilt):
     """When an event may have happened. Raises ConfigError for what can't be meant."""
 
     most: timedelta | None = None
