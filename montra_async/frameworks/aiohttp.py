@@ -85,11 +85,14 @@ def webhook_handler(receiver: WebhookReceiver) -> Handler:
     """
 
     async def receive(request: web.Request) -> web.StreamResponse:
-        if (request.content_length or 0) > receiver.largest:
-            reply = receiver.too_large()
-        else:
-            body = await read_chunks(request.content.iter_any(), receiver)
-            reply = await receiver.handle(body, request.headers) if isinstance(body, bytes) else body
-        return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
+        length = request.headers.get("Content-Length")
+        body = await read_chunks(request.content.iter_any(), length, receiver)
+        reply = await receiver.handle(body, request.headers) if isinstance(body, bytes) else body
+        response = web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
+        if not isinstance(body, bytes):
+            response.force_close()  # nobody knows where a next request would begin
+        if request.content.exception() is not None:
+            request.content.feed_eof()  # else aiohttp reads the rest to be polite, fails, too, and logs it as a crash
+        return response
 
     return receive

@@ -112,4 +112,4 @@ def exempt(view: Callable[P, Any]) -> Callable[P, Any]:
 
 def raw_body(request: HttpRequest, receiver: WebhookReceiver) -> bytes | Reply:
     """The body as it came, no more of it than the receiver allows; or what to answer when it can't be read."""
-    return read_stream(request.read, receiver)
+    return read_stream(request.read, request.META.get("CONTENT_LENGTH"), receiver)

@@ -106,7 +106,7 @@ def webhook_endpoint(receiver: WebhookReceiver) -> Endpoint:
     """An endpoint that takes deliveries. Reads the raw body itself, no more of it than the receiver allows."""
 
     async def receive(request: Request) -> Response:
-        body = await read_chunks(request.stream(), receiver)
+        body = await read_chunks(request.stream(), request.headers.get("Content-Length"), receiver)
         reply = await receiver.handle(body, request.headers) if isinstance(body, bytes) else body
         return Response(reply.body, reply.status, dict(reply.headers))
 

@@ -122,7 +122,9 @@ def webhook_blueprint(path: str, receiver: WebhookReceiver, *, name: str = "mont
     blueprint = Blueprint(name, __name__)
 
     def receive() -> Response:
-        body = read_stream(lambda most: request.stream.read(most), receiver, (RequestEntityTooLarge,))  # the raw bytes
+        length = request.environ.get("CONTENT_LENGTH")
+        # The raw bytes. The stream itself is asked for in there: it raises, too, for more than MAX_CONTENT_LENGTH.
+        body = read_stream(lambda most: request.stream.read(most), length, receiver, (RequestEntityTooLarge,))
         reply = receiver.handle_blocking(body, dict(request.headers)) if isinstance(body, bytes) else body
         return Response(reply.body, reply.status, dict(reply.headers))
 

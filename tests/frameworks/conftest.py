@@ -66,6 +66,7 @@ class Service(ThreadingHTTPServer):
     """The customer's id says what the service answers; `user-<n>-yes` and `user-<n>-no` are a crowd."""
 
     daemon_threads = True
+    request_queue_size = 500
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answering)
@@ -138,4 +139,4 @@ def site(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     for server in running.values():
         server.stop()
     for name, server in running.items():
-        assert "Traceback" not in server.log, (name, server.log)
+        assert not server.crashes(), (name, server.log)

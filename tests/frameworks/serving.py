@@ -45,6 +45,14 @@ class Server:
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 
+    def crashes(self) -> list[str]:
+        """Lines of its log that tell of an exception which nobody has caught.
+
+        aiohttp.web logs requests that are no HTTP with a traceback, before any of our code has seen them.
+        """
+        by_aiohttp = "======== Running on" in self.log
+        return re.findall(r'File ".*/montra_(?:async|sync)/.*' if by_aiohttp else "Traceback", self.log)
+
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         try:
