@@ -122,7 +122,7 @@ def refusal_for_error(error: MontraError) -> Refusal:
 
 
 _CUSTOMER_CODES = {"customer_not_found", "unknown_customer", "no_such_customer", "invalid_customer"}
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`""")
 _OTHER_THINGS = re.compile(r"meter|feature|slug|route|path|url|endpoint|resource|api\b", re.IGNORECASE)
 
 

@@ -79,9 +79,7 @@ def _guard(kind: Kind, slug: str, customer: CustomerOf) -> Callable[[Endpoint], 
 
     def wrap(endpoint: Endpoint) -> Endpoint:
         if isclass(endpoint):
-            raise TypeError(
-                f"{endpoint.__qualname__}: a guard takes a function; guard the methods of a class one by one"
-            )
+            raise TypeError(f"{endpoint.__qualname__}: a guard takes a function, not a class")
         remember(endpoint)
 
         @functools.wraps(endpoint)
