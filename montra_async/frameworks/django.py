@@ -106,7 +106,7 @@ def webhook_view(receiver: WebhookReceiver) -> Callable[..., Coroutine[Any, Any,
 
 def exempt(view: Callable[P, Any]) -> Callable[P, Any]:
     """Django's `csrf_exempt` before 5.0 made a synchronous view of an asynchronous one."""
-    view.csrf_exempt = True  # type: ignore[attr-defined]
+    view.__dict__["csrf_exempt"] = True
     return view
 
 
