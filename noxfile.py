@@ -1,7 +1,9 @@
 """Every chore of the project. `nox --list` shows them; `nox -s quickstart` and `nox -s tests` are where to begin."""
 
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import nox
 
@@ -40,6 +42,25 @@ def tests_all(session: nox.Session) -> None:
     """All tests with every supported Python that is found; the others are skipped."""
     install(session, "tests")
     session.run("pytest", "-q", *session.posargs)
+
+
+def lowest_python() -> str | None:
+    """The oldest supported Python when it is there and runs (a shim of pyenv may not); else the one at hand."""
+    found = shutil.which("python3.10")
+    runs = found is not None and subprocess.run([found, "-c", ""], check=False, capture_output=True).returncode == 0
+    return "3.10" if runs else None
+
+
+@nox.session(python=lowest_python(), name="tests-lowest")
+def tests_lowest(session: nox.Session) -> None:
+    """The lowest versions of everything that pyproject.toml allows; what stands on them is tested."""
+    extras: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+    bounds = [*PROJECT["project"]["dependencies"], *(one for extra in extras.values() for one in extra)]
+    constraints = Path(session.create_tmp()).resolve() / "lowest.txt"
+    constraints.write_text("".join(f"{one.replace('>=', '==')}\n" for one in bounds))
+    tests = nox.project.dependency_groups(PROJECT, "tests")
+    session.install("-e", f".[{','.join(extras)}]", *tests, "-c", str(constraints))
+    session.run("pytest", "-q", *(session.posargs or ["tests/unit", "tests/both", "tests/frameworks"]))
 
 
 @nox.session

@@ -31,7 +31,11 @@ buyers = Path(os.environ.get("BUYERS_FILE", "buyers.txt"))  # your database: sha
 
 
 def customer_id(request: HttpRequest) -> str:
-    """Your own way to tell who is asking: `request.user`, a session. Here it is simply said."""
+    """Your own way to tell who is asking: `request.user` or the session.
+
+    NEVER a header, which any caller may set: it is one here so that the example can be tried with curl. Where it is
+    missing (a KeyError), the guard answers 401.
+    """
     return request.headers["X-Customer-Id"]
 
 

@@ -30,7 +30,11 @@ buyers: list[str] = []  # your database
 
 
 def customer_id(request: HttpRequest) -> str:
-    """Your own way to tell who is asking: `await request.auser()`, a session. Here it is simply said."""
+    """Your own way to tell who is asking: `await request.auser()` or the session.
+
+    NEVER a header, which any caller may set: it is one here so that the example can be tried with curl. Where it is
+    missing (a KeyError), the guard answers 401.
+    """
     return request.headers["X-Customer-Id"]
 
 
@@ -39,8 +43,8 @@ async def reports(_: HttpRequest) -> HttpResponseBase:
     return JsonResponse({"report": "for those who have single sign-on"})
 
 
-@csrf_exempt  # asked by programs, not by forms
 @require_quota("api-tokens", customer=customer_id)
+@csrf_exempt  # asked by programs, not by forms; below the guard, since Django 4.2's own is for synchronous views
 async def answers(request: HttpRequest) -> HttpResponseBase:
     await get_client().report_usage(customer_id=customer_id(request), meter_slug="api-tokens", amount=5)
     return JsonResponse({"answer": "42"})

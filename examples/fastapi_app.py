@@ -6,7 +6,7 @@ MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... uvicorn f
 import os
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Header
+from fastapi import Depends, FastAPI, Header, HTTPException
 
 from montra_async import Montra
 from montra_async.frameworks.fastapi import (
@@ -28,8 +28,13 @@ app.include_router(webhook_router("/webhooks/montra", receiver))
 buyers: list[str] = []  # your database
 
 
-async def customer_id(x_customer_id: Annotated[str, Header()]) -> str:
-    """Your own way to tell who is asking: a session, a token. Here it is simply said."""
+async def customer_id(x_customer_id: Annotated[str | None, Header()] = None) -> str:
+    """Your own way to tell who is asking: your session or a verified token.
+
+    NEVER a header, which any caller may set: it is one here so that the example can be tried with curl.
+    """
+    if not x_customer_id:
+        raise HTTPException(401, "this route needs to know who is asking")
     return x_customer_id
 
 

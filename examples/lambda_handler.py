@@ -1,30 +1,93 @@
-"""An AWS Lambda function that counts usage from a queue (SQS). Needs MONTRA_API_KEY in its environment.
+"""An AWS Lambda function: it counts usage that comes from a queue (SQS), and takes webhooks that come over HTTP (API
+Gateway, or the function's own URL).
+
+Environment: MONTRA_API_KEY, and MONTRA_WEBHOOK_SECRET for the webhooks. The queue's event source mapping needs
+`FunctionResponseTypes: [ReportBatchItemFailures]`: without it AWS ignores what the handler says of single records.
 
 The client is made once, outside the handler, and reused by the invocations that the same process gets. Connections that
 died while the process was frozen are replaced without a word.
 """
 
+import base64
+import binascii
+import functools
+import json
+import os
 from typing import Any
 
-from montra_sync import Montra, MontraError, Timeout
+from montra_sync import Montra, Timeout
+from montra_sync.webhooks import CheckoutCompleted, SqliteStore, WebhookReceiver
+
+SECONDS_PER_CALL = 8
 
 # Give up well before Lambda does, so that the batch can report what failed.
-montra = Montra(timeout=Timeout(total=8, connect=2), max_attempts=3)
+montra = Montra(timeout=Timeout(total=SECONDS_PER_CALL, connect=2), max_attempts=3)
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, list[dict[str, str]]]:
-    """Records that failed are delivered again; the message id as the key makes that harmless."""
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """What AWS calls. In your own project these may as well be two functions."""
+    if "Records" in event:
+        return count_usage(event["Records"], context)
+    return receive_webhook(event)
+
+
+def count_usage(records: list[dict[str, Any]], context: Any) -> dict[str, Any]:
+    """Report the records that failed, and only those: SQS delivers them again, and the others never again.
+
+    The message's id is the idempotency key: a record that is delivered again after a crash is counted once. What can
+    never succeed (no JSON, an unknown customer) comes again until the queue moves it to its dead-letter queue.
+    """
     failed: list[dict[str, str]] = []
-    for record in event["Records"]:
-        usage = record["body"]
+    for record in records:
+        message_id: str = record["messageId"]
         try:
+            if not time_is_left(context):
+                raise TimeoutError("no time left in this invocation")
+            usage = json.loads(record["body"])  # a string, whatever the sender has put in
             montra.report_usage(
                 customer_id=usage["customer_id"],
                 meter_slug=usage["meter_slug"],
                 amount=usage["amount"],
-                idempotency_key=record["messageId"],
+                idempotency_key=message_id,
             )
-        except MontraError as error:
-            print(f"{record['messageId']}: {error}")
-            failed.append({"itemIdentifier": record["messageId"]})
+        except Exception as error:  # whatever is wrong with one record, the others must not be repeated for it
+            print(f"{message_id}: {type(error).__name__}: {error}")
+            failed.append({"itemIdentifier": message_id})
     return {"batchItemFailures": failed}
+
+
+def time_is_left(context: Any) -> bool:
+    """Whether one more call can end before Lambda ends us. Tests and local runs have no context."""
+    return context is None or context.get_remaining_time_in_millis() > (SECONDS_PER_CALL + 1) * 1000
+
+
+@functools.cache
+def receiver() -> WebhookReceiver:
+    # Of several instances of a function each has a /tmp of its own: use RedisStore, which they share.
+    store = SqliteStore(os.environ.get("EVENTS_DB", "/tmp/events.db"))
+    made = WebhookReceiver(os.environ["MONTRA_WEBHOOK_SECRET"], store=store)
+    made.on(CheckoutCompleted)(paid)
+    return made
+
+
+def paid(event: CheckoutCompleted) -> None:
+    print(f"paid by {event.data.customer_email}")
+
+
+def receive_webhook(event: dict[str, Any]) -> dict[str, Any]:
+    """An HTTP event: of API Gateway (REST: payload format 1.0, HTTP: 2.0), or of a function URL (like 2.0)."""
+    http = event.get("requestContext", {}).get("http", {})
+    if event.get("httpMethod", http.get("method")) != "POST":
+        return {"statusCode": 405, "headers": {"Allow": "POST"}, "body": ""}
+    try:
+        body = raw_body(event)
+    except (binascii.Error, ValueError):
+        return {"statusCode": 400, "headers": {"Content-Type": "application/json"}, "body": '{"status": "unreadable"}'}
+    reply = receiver().handle_blocking(body, event.get("headers") or {})
+    return {"statusCode": reply.status, "headers": dict(reply.headers), "body": reply.body.decode()}
+
+
+def raw_body(event: dict[str, Any]) -> bytes:
+    """The very bytes that were sent, which are what is signed."""
+    body: str = event.get("body") or ""
+    return base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()

@@ -10,14 +10,15 @@ async def reports(montra: Client) -> ...
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from inspect import Parameter, Signature
+from typing import Annotated, Any, NoReturn
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response
 
 from ..client import Montra
 from ..webhooks import WebhookReceiver
-from .access import CONTENT_TYPE, Kind, Refusal, check
+from .access import CONTENT_TYPE, Kind, Refusal, check, checked_guard, identified
 from .starlette import get_client, lifespan, webhook_endpoint
 
 
@@ -33,21 +34,23 @@ class AccessRefused(HTTPException):
     """Raised by the guards. Without `exception_handlers` FastAPI puts the problem below `detail`."""
 
     def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.status, refusal.problem())
+        super().__init__(refusal.status, refusal.problem(), refusal.headers())
         self.refusal = refusal
 
 
 async def _problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, AccessRefused)
-    return Response(error.refusal.body(), error.status_code, media_type=CONTENT_TYPE)
+    return Response(error.refusal.body(), error.status_code, error.refusal.headers(), CONTENT_TYPE)
 
 
 exception_handlers: dict[int | type[Exception], Callable[[Request, Any], Any]] = {AccessRefused: _problem}
 """For `FastAPI(exception_handlers=...)`: refusals as `application/problem+json`."""
 
 guarded_responses: dict[int | str, dict[str, Any]] = {
+    401: {"description": "Nobody knows who is asking", "content": {CONTENT_TYPE: {}}},
     402: {"description": "The quota of the plan is used up", "content": {CONTENT_TYPE: {}}},
-    403: {"description": "The plan does not include this", "content": {CONTENT_TYPE: {}}},
+    403: {"description": "The plan does not include this, or the customer is not known", "content": {CONTENT_TYPE: {}}},
+    500: {"description": "Billing is not set up right in this application", "content": {CONTENT_TYPE: {}}},
     503: {"description": "Access can't be checked right now", "content": {CONTENT_TYPE: {}}},
 }
 """For `@app.get(..., responses=guarded_responses)`: what a guard may answer, in the application's OpenAPI."""
@@ -58,9 +61,10 @@ def require_feature(slug: str, *, customer: Callable[..., Any]) -> Callable[...,
 
     Args:
         slug: of the feature.
-        customer: a dependency of yours that gives the customer's Montra id.
+        customer: a dependency of yours that gives the customer's Montra id. None: 401, and nobody is asked. What it
+            raises is FastAPI's to answer.
     """
-    return _guard("feature", slug, customer)
+    return _Guard("feature", slug, customer)
 
 
 def require_quota(slug: str, *, customer: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
@@ -68,18 +72,36 @@ def require_quota(slug: str, *, customer: Callable[..., Any]) -> Callable[..., A
 
     Args:
         slug: of the meter.
-        customer: a dependency of yours that gives the customer's Montra id.
+        customer: a dependency of yours that gives the customer's Montra id. None: 401, and nobody is asked. What it
+            raises is FastAPI's to answer.
     """
-    return _guard("quota", slug, customer)
+    return _Guard("quota", slug, customer)
 
 
-def _guard(kind: Kind, slug: str, customer: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
-    async def guard(montra: Client, customer_id: Any = Depends(customer)) -> None:  # noqa: B008 - FastAPI's way
-        refusal = await check(montra, kind, slug, customer_id)
+class _Guard:
+    """What `Depends` takes. In every other place, where it would guard nothing, it fails: as a decorator when the
+    module is loaded (its arguments have names), as a bare default of a parameter at the first request."""
+
+    def __init__(self, kind: Kind, slug: str, customer: Callable[..., Any]) -> None:
+        checked_guard(slug, customer)
+        self._kind: Kind = kind
+        self._slug = slug
+        named = Parameter.KEYWORD_ONLY
+        self.__signature__ = Signature(
+            [
+                Parameter("montra", named, annotation=Client),
+                Parameter("customer_id", named, default=Depends(customer), annotation=Any),
+            ]
+        )
+
+    async def __call__(self, *, montra: Montra, customer_id: object) -> None:
+        found = identified(customer_id)
+        refusal = found if isinstance(found, Refusal) else await check(self._kind, self._slug, lambda: montra, found)
         if refusal is not None:
             raise AccessRefused(refusal)
 
-    return guard
+    def __deepcopy__(self, _: object) -> NoReturn:
+        raise RuntimeError(f"a guard of {self._slug!r} stands where nobody calls it: write Depends(...) around it")
 
 
 def webhook_router(path: str, receiver: WebhookReceiver) -> APIRouter:

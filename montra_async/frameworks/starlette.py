@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from inspect import isawaitable
+from inspect import isclass
 from typing import Any, TypeAlias, cast
 
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ..client import Montra
 from ..webhooks import WebhookReceiver
-from .access import CONTENT_TYPE, Kind, check
+from .access import CONTENT_TYPE, Kind, admit, checked_guard
+from .deliveries import read_chunks
+from .placement import refuse_bypassed, remember
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
-CustomerOf: TypeAlias = "Callable[[Request], str | Awaitable[str]]"
-"""Finds the Montra customer id of a request: from your session, token or database."""
+CustomerOf: TypeAlias = "Callable[[Request], str | Awaitable[str | None] | None]"
+"""Finds the Montra customer id of a request: from your session, token or database. None: 401, and nobody is asked.
+
+What it raises is a 401, too, and logged; `HTTPException` is answered as it is.
+"""
 
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
 
@@ -31,10 +37,14 @@ def lifespan(make: Callable[[], Montra] = Montra, *, also: Lifespan | None = Non
     Args:
         make: makes the client; `Montra` itself reads the environment.
         also: your own lifespan, inside of which nothing changes: what it yields is the application's state.
+
+    The application does not start (`RuntimeError`) with a route whose guard stands above the decorator that registers
+    it: such a route is unguarded.
     """
 
     @asynccontextmanager
     async def manage(app: Any) -> AsyncGenerator[Mapping[str, Any] | None, None]:
+        refuse_bypassed(_endpoints(app.routes))
         async with AsyncExitStack() as stack:
             app.state.montra = await stack.enter_async_context(make())
             yield None if also is None else await stack.enter_async_context(also(app))
@@ -65,14 +75,18 @@ def require_quota(slug: str, *, customer: CustomerOf) -> Callable[[Endpoint], En
 
 
 def _guard(kind: Kind, slug: str, customer: CustomerOf) -> Callable[[Endpoint], Endpoint]:
+    checked_guard(slug, customer)
+
     def wrap(endpoint: Endpoint) -> Endpoint:
+        if isclass(endpoint):
+            raise TypeError(f"{endpoint.__qualname__}: a guard takes a function, not a class")
+        remember(endpoint)
+
         @functools.wraps(endpoint)
         async def guarded(request: Request) -> Response:
-            found = customer(request)
-            customer_id = await found if isawaitable(found) else found
-            refusal = await check(get_client(request), kind, slug, customer_id)
+            refusal = await admit(kind, slug, lambda: get_client(request), lambda: customer(request), (HTTPException,))
             if refusal is not None:
-                return Response(refusal.body(), refusal.status, media_type=CONTENT_TYPE)
+                return Response(refusal.body(), refusal.status, refusal.headers(), CONTENT_TYPE)
             return await endpoint(request)
 
         return guarded
@@ -80,12 +94,18 @@ def _guard(kind: Kind, slug: str, customer: CustomerOf) -> Callable[[Endpoint], 
     return wrap
 
 
+def _endpoints(routes: Iterable[Any]) -> Iterator[object]:
+    for route in routes:
+        yield getattr(route, "endpoint", None)
+        yield from _endpoints(getattr(route, "routes", None) or ())
+
+
 def webhook_endpoint(receiver: WebhookReceiver) -> Endpoint:
     """An endpoint that takes deliveries. Reads the raw body itself, no more of it than the receiver allows."""
 
     async def receive(request: Request) -> Response:
-        body = await _read(request, receiver.largest)
-        reply = receiver.too_large() if body is None else await receiver.handle(body, request.headers)
+        body = await read_chunks(request.stream(), request.headers.get("Content-Length"), receiver)
+        reply = await receiver.handle(body, request.headers) if isinstance(body, bytes) else body
         return Response(reply.body, reply.status, dict(reply.headers))
 
     return receive
@@ -94,15 +114,6 @@ def webhook_endpoint(receiver: WebhookReceiver) -> Endpoint:
 def webhook_route(path: str, receiver: WebhookReceiver) -> Route:
     """`Starlette(routes=[webhook_route("/webhooks/montra", receiver), ...])`."""
     return Route(path, webhook_endpoint(receiver), methods=["POST"])
-
-
-async def _read(request: Request, most: int) -> bytes | None:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            return None
-    return body
 
 
 __all__ = [

@@ -9,28 +9,40 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Concatenate, ParamSpec, TypeAlias
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
-from django.views.decorators.csrf import csrf_exempt
 
-from montra_async.frameworks.django import client_settings, raw_body
+from montra_async.frameworks.django import (
+    ANSWERS,
+    client_settings,
+    exempt,
+    raw_body,
+    refusal_response,
+    refuse_class,
+)
 from montra_async.webhooks import WebhookReceiver
 
 from ..client import Montra
-from .guards import CONTENT_TYPE, Kind, check
+from .guards import Kind, admit, checked_guard
 
 P = ParamSpec("P")
 
 View: TypeAlias = "Callable[Concatenate[HttpRequest, P], HttpResponseBase]"
-CustomerOf: TypeAlias = Callable[[HttpRequest], str]
-"""Finds the Montra customer id of a request: from your session, user or database."""
+CustomerOf: TypeAlias = "Callable[[HttpRequest], str | None]"
+"""Finds the Montra customer id of a request: from your session, user or database. None: 401, and nobody is asked.
+
+What it raises is a 401, too, and logged; `Http404`, `PermissionDenied` and the like are answered as they are.
+"""
+
+_clients: dict[str, Montra] = {}
 
 
-@functools.cache
 def get_client() -> Montra:
     """The project's client, made from `settings.MONTRA` when it is first wanted. Good before and after a fork."""
-    return Montra(**client_settings())
+    # Threads that come first at the same time may each make one; all of them get the same, and the others open nothing.
+    return _clients.get("montra") or _clients.setdefault("montra", Montra(**client_settings()))
 
 
 def require_feature(slug: str, *, customer: CustomerOf) -> Callable[[View[P]], View[P]]:
@@ -44,12 +56,18 @@ def require_quota(slug: str, *, customer: CustomerOf) -> Callable[[View[P]], Vie
 
 
 def _guard(kind: Kind, slug: str, customer: CustomerOf) -> Callable[[View[P]], View[P]]:
+    checked_guard(slug, customer)
+
     def wrap(view: View[P]) -> View[P]:
+        refuse_class(view)
+        if iscoroutinefunction(view):
+            raise TypeError(f"{view.__qualname__}: guards of asynchronous views are in montra_async.frameworks.django")
+
         @functools.wraps(view)
         def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-            refusal = check(get_client(), kind, slug, customer(request))
+            refusal = admit(kind, slug, get_client, lambda: customer(request), ANSWERS)
             if refusal is not None:
-                return HttpResponse(refusal.body(), CONTENT_TYPE, refusal.status)
+                return refusal_response(refusal)
             return view(request, *args, **kwargs)
 
         return guarded
@@ -63,12 +81,11 @@ def webhook_view(receiver: WebhookReceiver) -> Callable[..., HttpResponseBase]:
     Handlers run in the request's thread: they share its database connection, and its transaction.
     """
 
-    @csrf_exempt
     def receive(request: HttpRequest) -> HttpResponseBase:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        body = raw_body(request)
-        reply = receiver.too_large() if body is None else receiver.handle_blocking(body, request.headers)
+        body = raw_body(request, receiver)
+        reply = receiver.handle_blocking(body, request.headers) if isinstance(body, bytes) else body
         return HttpResponse(reply.body, status=reply.status, headers=dict(reply.headers))
 
-    return receive
+    return exempt(receive)

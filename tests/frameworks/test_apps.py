@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,19 +19,7 @@ from montra_sandbox import Sandbox
 
 from ..both.browser import Browser
 from ..servers import free_port, running
-
-PYTHON = sys.executable
-
-SERVERS: dict[str, list[str]] = {
-    "fastapi": ["-m", "uvicorn", "--port", "PORT", "fastapi_app:app"],
-    "starlette": ["-m", "uvicorn", "--port", "PORT", "starlette_app:app"],
-    "django-async": ["-m", "uvicorn", "--lifespan", "off", "--port", "PORT", "django_async_app:application"],
-    "aiohttp": ["-u", "aiohttp_app.py"],
-    "flask": ["-m", "gunicorn", "--preload", "-w", "2", "-b", "127.0.0.1:PORT", "flask_app:app"],
-    "django": ["-m", "gunicorn", "-w", "2", "-b", "127.0.0.1:PORT", "django_app:application"],
-}
-READY = r"Uvicorn running on|Running on http|Booting worker"
-gunicorn_runs = pytest.mark.skipif(not hasattr(os, "fork"), reason="gunicorn forks")
+from .serving import EVERY, READY, SERVERS
 
 
 @attrs.frozen
@@ -54,9 +41,7 @@ class App:
             return answer.status, answer.content_type, await answer.json(content_type=None)
 
 
-@pytest.fixture(
-    params=[pytest.param(one, marks=gunicorn_runs) if "gunicorn" in SERVERS[one] else one for one in SERVERS]
-)
+@pytest.fixture(params=EVERY)
 async def app(request: pytest.FixtureRequest, tmp_path: Path, sandbox: Sandbox) -> AsyncIterator[App]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -78,7 +63,7 @@ async def app(request: pytest.FixtureRequest, tmp_path: Path, sandbox: Sandbox) 
             "BUYERS_FILE": str(tmp_path / "buyers.txt"),
             "PORT": str(port),
         }
-        command = [PYTHON, *(part.replace("PORT", str(port)) for part in SERVERS[request.param])]
+        command = [sys.executable, *(part.replace("PORT", str(port)) for part in SERVERS[request.param])]
         server = running(command, READY, **environment)
         await asyncio.to_thread(server.__enter__)
         try:
@@ -148,7 +133,7 @@ async def test_what_is_refused(app: App) -> None:
 
 
 async def test_when_montra_can_not_say_nobody_passes(app: App) -> None:
-    app.sandbox.add_fault(kind="status", status=400, share=1, path="/entitlements")
+    app.sandbox.add_fault(kind="status", status=503, retry_after=120, share=1, path="/entitlements")
     for method, path in (("GET", "/reports"), ("POST", "/answers")):
         status, kind, body = await app.ask(method, path)
-        assert (status, kind, body["code"]) == (503, "application/problem+json", "entitlements_unavailable")
+        assert (status, kind, body["code"]) == (503, "application/problem+json", "billing_unavailable")

@@ -53,7 +53,7 @@ def test_the_applications_openapi_stays_right() -> None:
     operation = document["paths"]["/reports/{year}"]["get"]
     assert {one["name"]: one["in"] for one in operation["parameters"]} == {"year": "path", "x-customer-id": "header"}
     assert "requestBody" not in operation
-    assert sorted(operation["responses"]) == ["200", "402", "403", "422", "503"]
+    assert sorted(operation["responses"]) == ["200", "401", "402", "403", "422", "500", "503"]
     assert "application/problem+json" in operation["responses"]["402"]["content"]
 
 
