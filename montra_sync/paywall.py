@@ -150,7 +150,11 @@ class AuthClient:
         return AuthClient._over(self._async.with_storage(storage))
 
     def get_session(self) -> AuthSession | None:
-        """Who is signed in; None when nobody is. Makes no request."""
+        """Who is signed in; None when nobody is. Makes no request.
+
+        Raises:
+            PaywallError: `storage_failed` when the storage could not be read.
+        """
         return run(self._async.get_session)
 
     def get_access_token(self) -> str:
@@ -164,8 +168,8 @@ class AuthClient:
     def refresh(self) -> AuthSession | None:
         """New tokens for old ones (`POST .../auth/refresh`). Callers at the same time share one request.
 
-        The request goes on when its callers are cancelled: its answer replaces both tokens, and must not be lost. It
-        is never repeated once it was sent.
+        The request goes on when its callers leave: its answer replaces both tokens, and must not be lost. It is never
+        repeated once it was sent. When the storage fails, the new tokens are kept in memory and saved later.
 
         Returns:
             The new session; None when the service refused the old one, which is forgotten then.
@@ -434,11 +438,14 @@ class BillingClient:
     def get_user(self, *, force: bool = False) -> PaywallUser:
         """What the user has: purchases, trial, access (`GET /api/v1/paywall/{id}/user-state`).
 
-        Kept for five seconds; callers at the same time share one request. Nobody without an email address or a
-        session has anything: no request is made.
+        Kept for five seconds; callers at the same time share one request. The service knows users by email address or
+        session: a visitor, or somebody of whom only your own id is given, has nothing, and no request is made.
 
         Args:
             force: ask the service, whatever is kept.
+
+        Raises:
+            PaywallError: `identity_required` when nobody is named at all.
         """
         return run(self._async.get_user, force=force)
 

@@ -25,8 +25,8 @@ from .answers import error_of, quota_error
 from .auth import AuthClient
 from .billing import BillingClient
 from .errors import PaywallError, of_network, preconditions
-from .models import AuthSession
 from .service import ClientSettings, PaywallClient, with_header
+from .sessions import SessionSigner
 from .sse import MAX_EVENT_SIZE, EventReader, LineReader, ServerSentEvent
 
 if TYPE_CHECKING:
@@ -138,14 +138,15 @@ class ApiGatewayClient(PaywallClient):
             PaywallError: the service's code or the provider's, e.g. `provider-disabled`.
         """
         call = self._gateway_call(provider_id, path, method, body, headers)
-        session = None if self._auth is None else await self._auth.get_session()
-        if session is None and self._user_id is not None:
-            with_header(call, "X-User-ID", self._user_id)
-        answer = await self._answer(call, None if session is None else self._auth)
+        user_id = self._user_id
+        signer = None if self._auth is None else await self._auth._signer()
+        if signer is None and user_id is not None:
+            with_header(call, "X-User-ID", user_id)
+        answer = await self._answer(call, signer)
         if answer.stream is None:
             error = quota_error(answer, call) if answer.status == 402 else error_of(answer, call, {})
             raise self._without_secrets(error, call)
-        self._note(answer, session)
+        self._note(answer, signer)
         return GatewayResponse(answer, answer.stream, call.path)
 
     def _gateway_call(
@@ -193,10 +194,10 @@ class ApiGatewayClient(PaywallClient):
         patient = Timeout(total=None, read=None, connect=timeout.connect, pool=timeout.pool)
         return attrs.evolve(self._options, timeout=patient, error_timeout=timeout.total or ERROR_TIMEOUT)
 
-    def _note(self, answer: Answer, session: AuthSession | None) -> None:
+    def _note(self, answer: Answer, signer: SessionSigner | None) -> None:
         """Keep right what the billing client remembers of the balances."""
-        if self._billing is not None and session is not None and session.user is not None:
-            self._billing._charged(session.user.id, answer.headers.get(QUERY_TYPE))
+        if self._billing is not None and signer is not None and signer.user_id is not None:
+            self._billing._charged(signer.user_id, answer.headers.get(QUERY_TYPE))
 
 
 class GatewayResponse:

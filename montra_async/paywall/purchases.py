@@ -6,8 +6,12 @@ import os
 from typing import Any
 
 from ..core import checks
+from ..core.answers import json_of
+from ..core.calls import Answer, Call
+from ..core.shapes import is_object
 from .acting import Acting
 from .answers import NO_PORTAL, NOT_ON_PAYWALL, read
+from .caching import Flight
 from .errors import preconditions
 from .models import CanceledSubscription, CheckoutResult, Purchase
 
@@ -50,7 +54,7 @@ class PurchaseCalls(Acting):
         Raises:
             PaywallError: `identity_required`, `already_purchased`, or the service's code for an unknown price.
         """
-        email = self._require_email()
+        email, identity = self._require_email(), self._identity
         with preconditions():
             key = None if idempotency_key is None else checks.idempotency_key(idempotency_key)
             body = {
@@ -70,11 +74,13 @@ class PurchaseCalls(Acting):
                 "variantKey": checks.optional_text("variant_key", variant_key),
             }
         call = self._json_call(f"{self._place.paywall}/start-checkout", body, key=key or _uuid4())
-        wanted = ("checkout", self._identity, key, call.body)
-        return await self._kept.flights.join(
-            wanted,
-            lambda: self._send(self._with_key(call), lambda answer, sent: read(answer, sent, CheckoutResult)),
-        )
+        wanted = ("checkout", identity, key, call.body)
+
+        async def begin(flight: Flight) -> CheckoutResult:
+            call.remaining = flight.remaining
+            return await self._send(self._with_key(call), lambda answer, sent: read(answer, sent, CheckoutResult))
+
+        return await self._shared(self._kept.flights, wanted, begin, call=call)
 
     async def get_customer_portal_url(
         self, *, return_url: str | None = None, idempotency_key: str | None = None
@@ -120,7 +126,7 @@ class PurchaseCalls(Acting):
             self._with_key(call)
         return await self._send(
             call,
-            lambda answer, sent: read(answer, sent, list[Purchase], within="purchases"),
+            _purchases,
             NOT_ON_PAYWALL,
             signer=signer,
         )
@@ -140,7 +146,8 @@ class PurchaseCalls(Acting):
         Raises:
             PaywallError: `apikey_required`, `identity_required`, `identity_not_on_paywall`.
         """
-        signer = await self._session()
+        actor = await self._actor()
+        signer = actor.signer
         with preconditions():
             body: dict[str, Any] = {
                 "subscriptionId": checks.text("subscription_id", subscription_id),
@@ -160,8 +167,16 @@ class PurchaseCalls(Acting):
             NOT_ON_PAYWALL,
             signer=signer,
         )
-        self._kept.users.drop(await self._who())
+        self._kept.users.drop(actor.facts_of(call))
         return result
+
+
+def _purchases(answer: Answer, call: Call) -> list[Purchase]:
+    """Of somebody who has none, the service may leave the list out."""
+    payload = json_of(answer)
+    if is_object(payload) and payload.get("purchases") is None:
+        return []
+    return read(answer, call, list[Purchase], within="purchases")
 
 
 def _number_or_text(parameter: str, value: str | int) -> int | str:
