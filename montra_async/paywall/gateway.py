@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
+from io import BytesIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -233,6 +234,7 @@ class GatewayResponse:
         try:
             async for chunk in chunks:
                 yield chunk
+                del chunk  # what came is in no variable when the rest does not come: it may quote our token
         except NetworkError as error:
             raise of_network(error) from error
         finally:
@@ -253,6 +255,7 @@ class GatewayResponse:
             async for chunk in chunks:
                 for line in self._lines(reader, chunk):
                     yield line
+                del chunk
             for line in self._lines(reader, b"", end=True):
                 yield line
         finally:
@@ -283,18 +286,18 @@ class GatewayResponse:
             PaywallError: `invalid_response` when it is longer than the client's `max_response_size`; `network_error`
                 when the connection breaks.
         """
-        pieces: list[bytes] = []
-        size, limit = 0, self._stream.max_size
+        content = BytesIO()
+        limit = self._stream.max_size
         chunks = self.iter_chunks()
         try:
             async for chunk in chunks:
-                size += len(chunk)
-                if size > limit:
+                content.write(chunk)
+                del chunk
+                if content.tell() > limit:
                     raise self._invalid(f"the body is larger than {size_limit(limit)}")
-                pieces.append(chunk)
         finally:
             await chunks.aclose()
-        return b"".join(pieces)
+        return content.getvalue()
 
     async def text(self) -> str:
         """The whole body as text."""

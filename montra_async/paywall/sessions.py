@@ -353,7 +353,8 @@ class SessionSigner:
         return current if state.lineage is self.lineage else None
 
     def __repr__(self) -> str:
-        return f"<SessionSigner of {self.user_id or 'somebody'}>"
+        session: AuthSession | None = getattr(self, "_session", None)
+        return f"<SessionSigner of {'?' if session is None else session!r}>"
 
 
 @attrs.frozen
