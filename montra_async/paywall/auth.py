@@ -192,10 +192,10 @@ class AuthClient(SessionCalls):
         call = self._auth_call("anonymous/signin", fields, captcha_token=hidden)
 
         async def sign_in(flight: Flight) -> AuthSession:
-            call.remaining = flight.remaining
+            flight.carries(call)
             return await self._keep(await self._send(call, _anonymous))
 
-        return await self._shared(self._state.flights, "anonymous", sign_in, call=call, lands=True)
+        return await self._shared(self._state.flights, "anonymous", sign_in, lands=True)
 
     async def upgrade_anonymous_to_email(self, email: str, password: str) -> UpgradeResult:
         """Give the anonymous user an address and a password (`POST .../auth/anonymous/upgrade`).

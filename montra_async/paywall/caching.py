@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Generic, TypeVar
 
+from ..core.calls import Call
 from ..core.deadlines import Deadline, deadlines_of
 from .errors import PaywallError
 
@@ -83,6 +84,7 @@ class Flight:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, lands: bool) -> None:
         self.lands = lands
+        self.call: Call | None = None
         self.task: asyncio.Task[Any]
         self._loop = loop
         self._ends: list[float] = []
@@ -95,6 +97,11 @@ class Flight:
     def remaining(self) -> float:
         """Seconds that the most patient of those who wait has left."""
         return max(self._ends, default=0.0) - self._loop.time()
+
+    def carries(self, call: Call) -> None:
+        """`call` is what this flight waits for: it is tried as long as anybody has time left."""
+        self.call = call
+        call.remaining = self.remaining
 
     def enter(self, end: float) -> None:
         self._ends.append(end)
@@ -157,7 +164,7 @@ class Flights:
             lands: the call must not be cut off, because its answer would be lost.
 
         Raises:
-            TimeoutError: this caller's time is over.
+            PaywallError: `timeout` when this caller's time is over; what the call raised.
         """
         loop = asyncio.get_running_loop()
         flight = self._under_way.get((loop, key)) or self._begin(loop, key, make, lands)
@@ -169,10 +176,16 @@ class Flights:
             else:
                 with Deadline(deadlines_of(loop), end):
                     await asyncio.wait([flight.task])
+        except TimeoutError:
+            in_time = flight.task.done()
+        else:
+            in_time = True
         finally:
             flight.leave(end)
             if not flight.lands and not flight.waiting:
                 self._forget((loop, key), flight)
+        if not in_time:
+            raise timed_out(total, flight.call)
         result: T = flight.result()
         return result
 
@@ -208,6 +221,12 @@ class Flights:
     def _forget(self, where: tuple[asyncio.AbstractEventLoop, Hashable], flight: Flight) -> None:
         if self._under_way.get(where) is flight:
             del self._under_way[where]
+
+
+def timed_out(total: float | None, call: Call | None) -> PaywallError:
+    """`call` says what was waited for, and whether it may have been carried out; unknown, it may."""
+    info, sent = (None, True) if call is None else (call.info(), call.sent)
+    return PaywallError("timeout", f"no answer within the total time-out of {total or 0:g} s", call=info, sent=sent)
 
 
 async def _run(make: Callable[[Flight], Awaitable[T]], flight: Flight) -> T:

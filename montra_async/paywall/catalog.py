@@ -49,7 +49,7 @@ class CatalogCalls(Acting):
         if kept is None:
             call = self._bootstrap_call(actor, wanted, None)
             fetch = self._fetch(key, call, wanted, None)
-            return await self._shared(self._kept.flights, ("bootstrap", key, force), fetch, call=call)
+            return await self._shared(self._kept.flights, ("bootstrap", key, force), fetch)
         if self._kept.bootstraps.get(key, younger_than=BOOTSTRAP_FRESH) is None:
             self._revalidate(key, actor, wanted, kept)
         return kept
@@ -81,12 +81,12 @@ class CatalogCalls(Acting):
         call = self._named(self._call("GET", f"{self._place.paywall}/user-state"), actor.identity)
 
         async def fetch(flight: Flight) -> PaywallUser:
-            call.remaining = flight.remaining
+            flight.carries(call)
             user = await self._send(call, lambda answer, sent: read(answer, sent, PaywallUser), signer=actor.signer)
             self._kept.users.put(actor.facts_of(call), user)
             return user
 
-        return await self._shared(self._kept.flights, ("user", actor.facts, force), fetch, call=call)
+        return await self._shared(self._kept.flights, ("user", actor.facts, force), fetch)
 
     def _revalidate(self, key: Hashable, actor: Actor, wanted: str | None, kept: Bootstrap) -> None:
         fetch = self._fetch(key, self._bootstrap_call(actor, wanted, kept), wanted, kept)
@@ -107,7 +107,7 @@ class CatalogCalls(Acting):
         self, key: Hashable, call: Call, wanted: str | None, kept: Bootstrap | None
     ) -> Callable[[Flight], Awaitable[Bootstrap]]:
         async def fetch(flight: Flight) -> Bootstrap:
-            call.remaining = flight.remaining
+            flight.carries(call)
             answer = await self._send(call, lambda answer, sent: _bootstrap(answer, sent, kept))
             self._check_domain(answer)
             result = localized(answer, wanted)

@@ -77,10 +77,10 @@ class PurchaseCalls(Acting):
         wanted = ("checkout", identity, key, call.body)
 
         async def begin(flight: Flight) -> CheckoutResult:
-            call.remaining = flight.remaining
+            flight.carries(call)
             return await self._send(self._with_key(call), lambda answer, sent: read(answer, sent, CheckoutResult))
 
-        return await self._shared(self._kept.flights, wanted, begin, call=call)
+        return await self._shared(self._kept.flights, wanted, begin)
 
     async def get_customer_portal_url(
         self, *, return_url: str | None = None, idempotency_key: str | None = None

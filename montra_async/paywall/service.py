@@ -31,7 +31,7 @@ from ..core.origin import parse_base_url
 from ..core.redaction import Secret, scrub
 from ..core.transport import Transport
 from .answers import error_of, unreadable
-from .caching import Flight, Flights
+from .caching import Flight, Flights, timed_out
 from .errors import PaywallError, of_network, preconditions
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ class PaywallClient:
         except TimeoutError:
             if not deadline.expired:
                 raise
-        raise _timed_out(total, call)
+        raise timed_out(total, call)
 
     async def _signed(self, call: Call, signer: Signer) -> Answer:
         token = await signer._token()
@@ -278,23 +278,16 @@ class PaywallClient:
         key: Hashable,
         make: Callable[[Flight], Awaitable[T]],
         *,
-        call: Call | None = None,
         lands: bool = False,
     ) -> T:
         """Join the call of this key, within this caller's own total time-out.
 
         Only callers with the same settings share one, so that nobody gets another's time-outs and headers; the total
-        time-out may differ. A call that `lands` changes something, and is shared whatever the settings. `call` is told
-        to a caller whose time is over.
+        time-out may differ. A call that `lands` changes something, and is shared whatever the settings.
         """
         total = self._call_options.timeout.total
         settings = None if lands else _settings_key(self._call_options)
-        try:
-            return await flights.join((key, settings), make, total=total, lands=lands)
-        except TimeoutError:
-            if total is None:
-                raise
-        raise _timed_out(total, call)
+        return await flights.join((key, settings), make, total=total, lands=lands)
 
     @property
     def _call_options(self) -> CallOptions:
@@ -317,11 +310,6 @@ def with_header(call: Call, name: str, value: str) -> Call:
         call.secrets = (*call.secrets, Secret(value.removeprefix("Bearer ")))
     call.headers[name] = value
     return call
-
-
-def _timed_out(total: float, call: Call | None) -> PaywallError:
-    info, sent = (None, True) if call is None else (call.info(), call.sent)
-    return PaywallError("timeout", f"no answer within the total time-out of {total:g} s", call=info, sent=sent)
 
 
 def headers_key(options: CallOptions) -> Hashable:

@@ -211,7 +211,7 @@ class SessionCalls(PaywallClient):
         call = self._auth_call("refresh", {}, refresh_token=Secret(old.refresh_token))
 
         async def ask(flight: Flight) -> AuthSession | None:
-            call.remaining = flight.remaining
+            flight.carries(call)
             try:
                 return await self._send(call, lambda answer, sent: session_of(answer, sent, old))
             except PaywallError as error:
@@ -281,27 +281,26 @@ class SessionCalls(PaywallClient):
     async def _write(self) -> None:
         """
         Raises:
-            PaywallError: `storage_failed`; `timeout` when it is still at it.
+            PaywallError: `storage_failed`; it may still be at it.
         """
         state = self._state
         rotated_from, total = state.rotated_from, self._options.timeout.total
         try:
             while state.unwritten:  # a writer that was under way may have begun with less
                 await state.flights.join("write", state.write, total=total, lands=True)
-        except TimeoutError:
-            problem = f"the session's storage did not answer within {total} s"
-        else:
-            if rotated_from is not None:
-                self._rotations.unsaved.drop(rotated_from)
-            return
-        raise PaywallError("storage_failed", problem)
+        except PaywallError as error:
+            if error.code != "timeout":
+                raise
+            raise PaywallError("storage_failed", f"the session's storage did not answer within {total} s") from None
+        if rotated_from is not None:
+            self._rotations.unsaved.drop(rotated_from)
 
     async def _write_again(self) -> None:
         state = self._state
         rotated_from = state.rotated_from
         try:
             await state.flights.join("write", state.write, total=_SAVE_PATIENCE, lands=True)
-        except (PaywallError, TimeoutError) as error:
+        except PaywallError as error:
             log.debug("the session is still not saved: %s", error)
         else:
             if rotated_from is not None and not state.unwritten:

@@ -96,7 +96,7 @@ class TokenCalls(Acting):
         call = self._call("GET", f"{self._place.paywall}/balances")
 
         async def fetch(flight: Flight) -> list[Balance]:
-            call.remaining = flight.remaining
+            flight.carries(call)
             found = await self._send(
                 call, lambda answer, sent: read(answer, sent, list[Balance], within="balances"), signer=signer
             )
@@ -104,7 +104,7 @@ class TokenCalls(Acting):
                 self._kept.balances.put(user_id, KnownBalances(actor.facts_of(call), found))
             return found
 
-        return list(await self._shared(self._kept.flights, ("balances", actor.facts, force), fetch, call=call))
+        return list(await self._shared(self._kept.flights, ("balances", actor.facts, force), fetch))
 
     def metered(self, type: str, amount: int = 1, *, idempotency_key: str | None = None) -> Charge:
         """Debit tokens when the work inside succeeded:

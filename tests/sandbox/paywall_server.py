@@ -32,6 +32,7 @@ class PaywallServer:
         self.asked: list[str] = []
         self.lifetime: Any = 3600
         self.strict = True
+        self.refuses = False
         self.names_users = True
         self._numbers = itertools.count()
         self._good: dict[str, int] = {}
@@ -69,7 +70,7 @@ class PaywallServer:
         bearer = request.headers.get("Authorization", "")
         if bearer:
             _, who, number = bearer.split(":")
-            if self.strict and self._good.get(who) != int(number):
+            if self.refuses or (self.strict and self._good.get(who) != int(number)):
                 return 401, ENDED
         return 200, self._of(end, who, request, body)
 
