@@ -52,8 +52,14 @@ class KnownBalances:
 class Kept:
     """What all views of a client remember. One client has one paywall, origin and key, so no key names those.
 
-    `users` and `bootstraps` are kept by what was sent for them (`Actor.facts`), `balances` by the service's id of the
-    user together with the token.
+    Attributes:
+        users: by `Actor.facts` of the request that was answered: identity, digest of the token it was sent with, and
+            the caller's own headers. That is all that an answer can depend on.
+        bootstraps: by identity, own headers and language; no token is sent for them.
+        balances: by the service's id of the user, so that the gateway's charges find them; given out only to a session
+            with the very facts that they were the answer to, because what a session says of its user proves nothing.
+        flights: by kind of call, the same facts, `force`, and the caller's settings; a checkout by identity,
+            idempotency key and body.
     """
 
     users: Cache[PaywallUser] = attrs.field(factory=lambda: Cache[PaywallUser](ttl=USER_FRESH))

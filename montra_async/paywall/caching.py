@@ -1,7 +1,7 @@
 """Answers that are kept for a while, and calls that are made once for all who want them at the same time.
 
 Keys are facts: what was sent (address, digest of the token, language, headers), never the identity of an object, which
-the next object may have. Who has no such fact shares nothing. docs/paywall.md lists every key.
+the next object may have. Who has no such fact shares nothing. Beside each cache stands what makes its keys unique.
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ class SessionState:
         unwritten: `current` is still to be written.
         lineage: another object for each sign-in: tokens of one lineage belong to one user.
         rotated_from: digest of the refresh token that `current` replaced, while it is unwritten.
-        flights: sign-in, refresh and writing of this session.
+        flights: sign-in, refresh and writing of this session: the storage is what tells them from all others, and this
+            object belongs to it alone.
     """
 
     storage: SessionStorage = attrs.field(repr=False)
