@@ -34,7 +34,7 @@ class Receiver:
     def __init__(self, header: str) -> None:
         self.header = header
         self.secret = ""
-        self.url = ""
+        self.origin = self.url = ""
         self.received: list[str] = []
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -44,13 +44,19 @@ class Receiver:
         self.received.append((await request.json())["type"])
         return web.Response(status=204)
 
+    async def thanks(self, request: web.Request) -> web.Response:
+        """Where the hosted page leads a payer back to."""
+        return web.Response(text=f"Thank you for {request.query['session']}!")
+
     async def __aenter__(self) -> "Receiver":
         app = web.Application()
         app.router.add_post("/webhooks", self.handle)
+        app.router.add_get("/thanks", self.thanks)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/webhooks"
+        self.origin = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"{self.origin}/webhooks"
         return self
 
     async def __aexit__(

@@ -31,6 +31,11 @@ EVENT_TYPES = frozenset(
 """What webhooks are sent for. Every other change is in the audit log only."""
 
 
+def present(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that have a value: an empty optional field is left out of an answer, it is not sent as null."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 @attrs.frozen(kw_only=True)
 class UploadedPart:
     """A file that came with a multipart request."""
@@ -79,6 +84,7 @@ class Context:
 
     def record(self, event_type: str, resource_id: str, payload: Mapping[str, Any]) -> None:
         """Write a change to the audit log and queue its webhooks. Commits, or vanishes, with the change itself."""
+        payload = present(payload)
         resource_type = event_type.partition(".")[0]
         self.store.insert(
             "audit_logs",

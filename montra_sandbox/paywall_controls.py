@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .paywall import config as paywall_config, purchases, support
+from .paywall import config as paywall_config, purchases, support, tracking
 from .paywall.balances import all_of
 from .paywall.context import PaywallContext
 from .paywall.users import purchases_of
@@ -41,8 +41,9 @@ class PaywallControls:
         return self.paywall(made)
 
     def set_paywall(self, paywall_id: str, **fields: Any) -> dict[str, Any]:
-        """Replace parts of a paywall: `name`, `acquiring`, `prices`, `offers`, `locales`, `tokenization`, `providers`,
-        `settings`, `trial_days`, `require_confirmation`, and where its webhooks go: `webhook_url`, `webhook_secret`."""
+        """Replace parts of a paywall: `name`, `acquiring`, `prices`, `offers`, `layout`, `experiment`, `locales`,
+        `tokenization`, `providers`, `settings`, `trial_days`, `require_confirmation`, and where its webhooks go:
+        `webhook_url`, `webhook_secret`."""
         row = self._paywall(paywall_id)
         hook = {name: fields.pop(name) for name in ("webhook_url", "webhook_secret") if name in fields}
         if not all(value is None or isinstance(value, str) for value in hook.values()):
@@ -99,6 +100,12 @@ class PaywallControls:
             )
             for row in store.all("SELECT * FROM paywall_tickets ORDER BY id DESC")
         ]
+
+    def tracked_events(self, paywall_id: str) -> list[dict[str, Any]]:
+        """What the public client told of its user interface, newest first; the last 10,000 are kept."""
+        self._paywall(paywall_id)
+        rows = self._world.store.all("SELECT * FROM paywall_tracked WHERE paywall_id = ? ORDER BY id DESC", paywall_id)
+        return [tracking.show(row) for row in rows]
 
     def refund_purchase(self, purchase_id: str) -> None:
         """Give a purchase's money back, as an owner does at the acquirer: sends `refund.created`."""

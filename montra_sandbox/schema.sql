@@ -92,7 +92,7 @@ CREATE TABLE IF NOT EXISTS discounts (
   UNIQUE (merchant_id, code));
 
 CREATE TABLE IF NOT EXISTS invoices (
-  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, customer_id TEXT, subscription_id TEXT, title TEXT,
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, customer_id TEXT, subscription_id TEXT, title TEXT NOT NULL,
   amount_due TEXT NOT NULL, currency TEXT NOT NULL, status TEXT NOT NULL, description TEXT, due_date TEXT,
   invoice_number TEXT NOT NULL, created_at TEXT NOT NULL);
 
@@ -142,7 +142,10 @@ CREATE TABLE IF NOT EXISTS paywall_users (
 CREATE TABLE IF NOT EXISTS paywall_checkouts (
   id TEXT PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, user_id TEXT NOT NULL REFERENCES paywall_users,
   price TEXT NOT NULL, discount TEXT, trial_days INTEGER, success_url TEXT, error_url TEXT, shop_url TEXT,
-  product_name TEXT, status TEXT NOT NULL, purchase_id TEXT, created_at TEXT NOT NULL);
+  product_name TEXT, visitor_id TEXT, is_guest INTEGER NOT NULL, ends_others INTEGER NOT NULL, key TEXT,
+  status TEXT NOT NULL, purchase_id TEXT, created_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS checkouts_by_key ON paywall_checkouts (user_id, key) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS checkouts_by_visitor ON paywall_checkouts (paywall_id, visitor_id) WHERE is_guest;
 
 CREATE TABLE IF NOT EXISTS paywall_purchases (
   id TEXT PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, user_id TEXT NOT NULL REFERENCES paywall_users,
@@ -159,11 +162,18 @@ CREATE TABLE IF NOT EXISTS paywall_balances (
   PRIMARY KEY (user_id, type)) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS paywall_tickets (
-  id INTEGER PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, email TEXT NOT NULL, subject TEXT NOT NULL,
+  id INTEGER PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, user_id TEXT REFERENCES paywall_users,
+  email TEXT NOT NULL, subject TEXT NOT NULL,
   content TEXT NOT NULL, status TEXT NOT NULL, created_at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS paywall_ticket_files (
   id INTEGER PRIMARY KEY, ticket_id INTEGER NOT NULL REFERENCES paywall_tickets, name TEXT NOT NULL, type TEXT NOT NULL,
   size INTEGER NOT NULL, content BLOB NOT NULL);
+
+-- What the public client tells of its user interface; the oldest make way.
+CREATE TABLE IF NOT EXISTS paywall_tracked (
+  id INTEGER PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, user_id TEXT, visitor_id TEXT,
+  event TEXT NOT NULL, created_at TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS tracked_at ON paywall_tracked (paywall_id, id);
 
 CREATE TABLE IF NOT EXISTS paywall_sessions (
   id TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES paywall_users, access_hash TEXT NOT NULL UNIQUE,

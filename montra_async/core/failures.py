@@ -7,9 +7,11 @@ import errno
 import os
 import ssl
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import aiohttp
 import attrs
+from aiohttp.http_exceptions import HttpProcessingError
 
 from .aiohttp_compat import unwrapped
 from .errors import CallInfo, MontraError, NetworkError, RequestTimeoutError
@@ -125,6 +127,20 @@ def without_frames(error: BaseException) -> BaseException:
     for one in _chain(error):
         one.__traceback__ = None
     return error
+
+
+def emptied(error: BaseException) -> None:
+    """Leave nothing of the request, or of what was answered, in an error of aiohttp that nobody is meant to see.
+
+    Python 3.10 attaches it, or the one it came from, as the context to whatever is raised next in the same task.
+    """
+    nothing: Any = None
+    for one in list(_chain(error)):
+        one.__traceback__ = one.__cause__ = one.__context__ = None
+        if isinstance(one, (aiohttp.ClientResponseError, HttpProcessingError)):
+            one.message, one.headers, one.args = "", nothing, ()
+        if isinstance(one, aiohttp.ClientResponseError):
+            one.request_info, one.history = nothing, ()
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from .errors import CallInfo, NetworkError
-from .failures import failure_of, without_frames
+from .failures import emptied, failure_of, without_frames
 
 _PIECE = 1024 * 1024
 
@@ -88,6 +88,7 @@ class Stream:
             if self._ended:  # while we were waiting
                 raise self._closed() from None
             failure = failure_of(error, self._call, self._response.url.authority, scrub=self._scrub)
+            emptied(error)
         except BaseException as error:
             # The frames below hold headers in their variables; whoever cancelled us may record them.
             raise without_frames(error)  # noqa: B904 - the same error

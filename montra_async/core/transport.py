@@ -16,7 +16,7 @@ from .aiohttp_compat import tell_traces
 from .calls import Answer, Call, Outcome
 from .deadlines import Deadline
 from .errors import MontraError, NetworkError, PoolTimeoutError, RequestTimeoutError
-from .failures import failure_of, raised_by_us, without_frames
+from .failures import emptied, failure_of, raised_by_us, without_frames
 from .observer import Observer
 from .options import CallOptions, Connection, Hooks
 from .redaction import Secret, scrub
@@ -160,6 +160,7 @@ class Transport:
             raise ours.with_traceback(None) from None
         host = self._url(call, on_mirror).authority
         failure = failure_of(error, call.info(), host, proxy=self._sessions.proxy, scrub=self.scrub)
+        emptied(error)
         if not failure.error.sent:
             call.sent = call.sent_earlier
         return Outcome(failure=failure)

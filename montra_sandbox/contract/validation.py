@@ -18,6 +18,8 @@ from ..clock import from_text
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _NOT_BLANK = r"[^\x00-\x20]"
 _MOST = 20
+_MOST_DIGITS = 64
+_MOST_EXPONENT = 400  # every double has a smaller one
 
 _formats = FormatChecker(formats=())
 
@@ -32,17 +34,30 @@ def _is_day(value: object) -> bool:
     return not isinstance(value, str) or (len(value) == 10 and bool(date.fromisoformat(value)))
 
 
+def _is_number(_: object, value: object) -> bool:
+    """A number that money, counts and times could be: 1e1000000 takes a minute to write out, and 1e-1000000 too."""
+    if isinstance(value, Decimal):
+        return value.is_finite() and _readable(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _is_integer(_: object, value: object) -> bool:
     """1.0 is a whole number in JSON Schema, also when it was read as a Decimal."""
     if isinstance(value, Decimal):
-        return value == value.to_integral_value()
+        return _is_number(_, value) and value == value.to_integral_value()
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _readable(value: Decimal) -> bool:
+    digits, exponent = value.as_tuple()[1:]
+    return isinstance(exponent, int) and abs(exponent) <= _MOST_EXPONENT and len(digits) <= _MOST_DIGITS
 
 
 _Validator = cast(
     "Any",
     extend(  # type: ignore[no-untyped-call]
-        Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+        Draft202012Validator,
+        type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number}),
     ),
 )
 
@@ -69,12 +84,18 @@ def _path(error: ValidationError) -> str:
     return path
 
 
+def _wanted(error: ValidationError) -> str | None:
+    """The field whose absence, or emptiness, is the error."""
+    if error.validator == "required":
+        return str(cast("list[Any]", error.validator_value)[0])
+    return str(error.path[-1]) if error.validator == "minItems" and error.path else None
+
+
 def _words(error: ValidationError) -> str:
     rule: Any = error.validator
     limit: Any = error.validator_value
-    if rule in ("oneOf", "anyOf") and error.context and all(one.validator == "required" for one in error.context):
-        required: list[Any] = [one.validator_value for one in error.context]
-        names = " or ".join(str(one[0]) for one in required)
+    if rule in ("oneOf", "anyOf") and error.context and all(map(_wanted, error.context)):
+        names = " or ".join(str(_wanted(one)) for one in error.context)
         return f"give {'exactly one of' if rule == 'oneOf' else 'at least one of'} {names}"
     if rule == "oneOf" and not error.context:
         return "give exactly one of " + " or ".join(one["required"][0] for one in limit)

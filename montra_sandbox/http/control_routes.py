@@ -14,6 +14,7 @@ GET    /_sandbox/transactions             payments that were tried
 POST   /_sandbox/paywalls                 a further paywall; GET and POST /_sandbox/paywalls/{id} show and change one
 POST   /_sandbox/paywalls/{id}/providers/{provider}   {"query_type"?, "mode"?, "enabled"?, "events"?, "pause"?, ...}
 GET    /_sandbox/paywalls/{id}/users      with balances and purchases
+GET    /_sandbox/paywalls/{id}/events     what the public client told of its user interface
 POST   /_sandbox/purchases/{id}/refund    give the money back
 GET    /_sandbox/mails                    codes that would have been mailed
 GET    /_sandbox/tickets                  support tickets
@@ -90,6 +91,7 @@ def control_routes(controls: Controls) -> list[web.RouteDef]:
         ("POST", "/paywalls/{id}", set_paywall),
         ("POST", "/paywalls/{id}/providers/{provider}", set_provider),
         ("GET", "/paywalls/{id}/users", lambda request, _: controls.paywall_users(request.match_info["id"])),
+        ("GET", "/paywalls/{id}/events", lambda request, _: controls.tracked_events(request.match_info["id"])),
         ("POST", "/purchases/{id}/refund", lambda request, _: controls.refund_purchase(request.match_info["id"])),
         ("GET", "/mails", lambda _, __: controls.mails()),
         ("GET", "/tickets", lambda _, __: controls.tickets()),

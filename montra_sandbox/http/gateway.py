@@ -22,15 +22,20 @@ _TOLD = ("Content-Type", "X-SDK-Version", "X-Paywall-Id", "X-User-ID")
 
 
 async def serve_provider(
-    request: web.Request, rest: str, world: World, context: Callable[[], PaywallContext]
+    request: web.Request,
+    rest: str,
+    world: World,
+    context: Callable[[], PaywallContext],
+    more: Mapping[str, str],
 ) -> web.StreamResponse:
-    """Charge, then answer. `rest` is the address behind the gateway: provider and path, still escaped."""
+    """Charge, then answer. `rest` is the address behind the gateway: provider and path, still escaped. `more`: headers
+    of every answer."""
     content = await request.read()
     provider_id, _, path = rest.partition("/")
     world.catch_up()
     with world.store.transaction():
         provider = gateway.charge(context(), unquote(provider_id), request.headers.get("X-User-ID"))
-    headers = {"X-Query-Type": str(provider["query_type"])}
+    headers = {**more, "X-Query-Type": str(provider["query_type"])}
     if provider["mode"] == "stream":
         return await _stream(request, provider, headers, world)
     told = {name: request.headers[name] for name in _TOLD if name in request.headers}

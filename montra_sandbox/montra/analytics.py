@@ -51,7 +51,7 @@ def get_analytics_series(context: Context) -> Bare:
             "start": to_text(edges[0]),
             "end": to_text(edges[-1]),
             "points": points,
-            "product": product,
+            **({} if product is None else {"product": product}),
             "transactions": counts(payments),
             "payments": counts(paid),
             "failed": counts(row for row in payments if row["status"] == "failed"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from ..context import NOTHING, Context, Handler
+from ..context import NOTHING, Context, Handler, present
 from ..problems import conflict, not_found
 from ..store import Row, new_id, pick
 from ..wire import decimal_text, money
@@ -79,18 +79,8 @@ def _announce_model(context: Context, event_type: str, model_id: str) -> Any:
 
 
 def show_product(row: Row) -> dict[str, Any]:
-    return {
-        "id": row["id"],
-        "name": row["name"],
-        "price_type": row["price_type"],
-        "amount": money(row["amount"]),
-        "status": row["status"],
-        "pricing_model_id": row["pricing_model_id"],
-        "pricing_structure": row["pricing_structure"],
-        "meter_slug": row["meter_slug"],
-        "currency": row["currency"],
-        "created_at": row["created_at"],
-    }
+    names = ("id", "name", "price_type", "status", "pricing_model_id", "pricing_structure", "meter_slug", "currency")
+    return present({**pick(row, *names, "created_at"), "amount": money(row["amount"])})
 
 
 def list_products(context: Context) -> list[Any]:
@@ -131,7 +121,7 @@ def create_product(context: Context) -> Any:
 
 def show_feature(row: Row) -> dict[str, Any]:
     names = ("id", "name", "slug", "description", "type", "status", "pricing_model_id", "created_at")
-    return pick(row, *names)
+    return present(pick(row, *names))
 
 
 def list_features(context: Context) -> list[Any]:

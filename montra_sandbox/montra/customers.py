@@ -5,24 +5,26 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from ..context import Context, Handler
+from ..context import Context, Handler, present
 from ..problems import conflict
 from ..store import Row, new_id
 from ..wire import dumps, loads
 
 
 def show(row: Row) -> dict[str, Any]:
-    return {
-        "id": row["id"],
-        "name": row["name"],
-        "email": row["email"],
-        "status": row["status"],
-        "phone": row["phone"],
-        "address": _stored(row["address"]),
-        "invoicing_emails": _stored(row["invoicing_emails"]),
-        "metadata": _stored(row["metadata"]),
-        "created_at": row["created_at"],
-    }
+    return present(
+        {
+            "id": row["id"],
+            "name": row["name"],
+            "email": row["email"],
+            "status": row["status"],
+            "phone": row["phone"],
+            "address": _stored(row["address"]),
+            "invoicing_emails": _stored(row["invoicing_emails"]),
+            "metadata": _stored(row["metadata"]),
+            "created_at": row["created_at"],
+        }
+    )
 
 
 def list_customers(context: Context) -> list[Any]:

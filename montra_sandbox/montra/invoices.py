@@ -7,24 +7,19 @@ from decimal import Decimal
 from typing import Any
 
 from ..clock import from_text, to_text
-from ..context import Context, Handler
+from ..context import Context, Handler, present
 from ..store import Row, new_id, pick
 from ..wire import decimal_text, money
+
+DEFAULT_TITLE = "Invoice"
 
 
 def show(row: Row) -> dict[str, Any]:
     names = (
-        "id",
-        "customer_id",
-        "title",
-        "currency",
-        "status",
-        "description",
-        "due_date",
-        "invoice_number",
+        *("id", "customer_id", "title", "currency", "status", "description", "due_date", "invoice_number"),
         "created_at",
     )
-    return {**pick(row, *names), "amount_due": money(row["amount_due"])}
+    return present({**pick(row, *names), "amount_due": money(row["amount_due"])})
 
 
 def list_invoices(context: Context) -> list[Any]:
@@ -42,7 +37,7 @@ def create_invoice(context: Context) -> Any:
         context,
         customer_id=customer["id"],
         subscription_id=None,
-        title=None,
+        title=DEFAULT_TITLE,
         amount_due=Decimal(body["amount_due"]),
         currency=body.get("currency", "USD").upper(),
         status=body.get("status", "open"),
@@ -56,7 +51,7 @@ def add(
     *,
     customer_id: str,
     subscription_id: str | None,
-    title: str | None,
+    title: str,
     amount_due: Decimal,
     currency: str,
     status: str,

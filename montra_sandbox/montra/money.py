@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from ..clock import from_text, to_text
-from ..context import Context, Handler
+from ..context import Context, Handler, present
 from ..problems import conflict
 from ..store import Row, new_id, pick
 from ..wire import decimal_text, money, number
@@ -16,7 +16,7 @@ from .pricing import total
 
 def show_refund(row: Row) -> dict[str, Any]:
     names = ("id", "status", "transaction_id", "reason", "created_at")
-    return {**pick(row, *names), "amount": money(row["amount"])}
+    return present({**pick(row, *names), "amount": money(row["amount"])})
 
 
 def create_refund(context: Context) -> Any:
@@ -63,8 +63,8 @@ def show_discount(row: Row) -> dict[str, Any]:
         "valid_until",
         "created_at",
     )
-    shown = pick(row, *names)
-    return {**shown, "percent_off": number(row["percent_off"]), "amount_off": money(row["amount_off"])}
+    off = {"percent_off": number(row["percent_off"]), "amount_off": money(row["amount_off"])}
+    return present({**pick(row, *names), **off})
 
 
 def create_discount(context: Context) -> Any:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import Any
 
 import attrs
 
 _CENT = Decimal("0.01")
+_DIGITS = 60
+
+
+def exactly() -> AbstractContextManager[Any]:
+    """Arithmetic with all the digits that amounts, quantities and their products can have."""
+    return localcontext(Context(prec=_DIGITS))
 
 
 def cents(value: Decimal) -> Decimal:

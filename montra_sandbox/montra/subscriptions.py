@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..clock import from_text, to_text
-from ..context import Context, Handler
+from ..context import Context, Handler, present
 from ..periods import period_at
 from ..problems import conflict, invalid
 from ..store import Row, new_id, pick
@@ -18,19 +18,21 @@ RUNNING = ("active", "trialing", "past_due", "paused")
 
 
 def show(row: Row) -> dict[str, Any]:
-    return {
-        "id": row["id"],
-        "customer_id": row["customer_id"],
-        "pricing_model_id": row["pricing_model_id"],
-        "status": row["status"],
-        "current_period_start": row["current_period_start"],
-        "current_period_end": row["current_period_end"],
-        "cancel_at_period_end": bool(row["cancel_at_period_end"]),
-        "paused_at": row["paused_at"],
-        "resume_at": row["resume_at"],
-        "created_at": row["created_at"],
-        "billing_interval": "monthly",
-    }
+    return present(
+        {
+            "id": row["id"],
+            "customer_id": row["customer_id"],
+            "pricing_model_id": row["pricing_model_id"],
+            "status": row["status"],
+            "current_period_start": row["current_period_start"],
+            "current_period_end": row["current_period_end"],
+            "cancel_at_period_end": bool(row["cancel_at_period_end"]),
+            "paused_at": row["paused_at"],
+            "resume_at": row["resume_at"],
+            "created_at": row["created_at"],
+            "billing_interval": "monthly",
+        }
+    )
 
 
 def find(context: Context, subscription_id: str) -> Row:

@@ -16,6 +16,7 @@ from ..periods import period_at
 from ..store import Row, Store
 from .billing import invoice_period, plan_during, record_mrr
 from .plans import price_of
+from .pricing import exactly
 from .subscriptions import RUNNING, announce, change_plan, find, resume, show_change
 
 _Step: TypeAlias = Callable[[Context, Row], None]
@@ -43,7 +44,11 @@ def next_due(store: Store) -> datetime | None:
 
 def catch_up(store: Store, now: datetime, origin: str) -> int:
     """Do all that is due; how many things happened."""
-    limit = to_text(now)
+    with exactly():
+        return _catch_up(store, to_text(now), origin)
+
+
+def _catch_up(store: Store, limit: str, origin: str) -> int:
     for done in range(MOST_STEPS):
         due = store.one(_DUE)
         if due is None or due["moment"] > limit:

@@ -5,20 +5,14 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from ..context import NOTHING, Context, Handler
-from ..store import Row, new_id
+from ..context import NOTHING, Context, Handler, present
+from ..store import Row, new_id, pick
 from ..wire import dumps, loads
 
 
 def show(row: Row) -> dict[str, Any]:
-    return {
-        "id": row["id"],
-        "url": row["url"],
-        "description": row["description"],
-        "events": loads(row["events"].encode()),
-        "enabled": bool(row["enabled"]),
-        "created_at": row["created_at"],
-    }
+    shown = {"events": loads(row["events"].encode()), "enabled": bool(row["enabled"])}
+    return present({**pick(row, "id", "url", "description", "created_at"), **shown})
 
 
 def list_webhooks(context: Context) -> list[Any]:

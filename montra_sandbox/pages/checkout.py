@@ -18,7 +18,7 @@ from ..wire import decimal, loads
 from ..world import World
 from . import cards
 from .cards import EMAIL
-from .render import page
+from .render import exact, page
 
 
 class CheckoutPages:
@@ -27,8 +27,8 @@ class CheckoutPages:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/pay/{link_id}", self.show),
-            web.post("/pay/{link_id}", self.submit),
+            web.get("/pay/{link_id}", exact(self.show)),
+            web.post("/pay/{link_id}", exact(self.submit)),
             web.get("/pay/{link_id}/receipts/{transaction_id}", self.receipt),
             web.get("/files/{file_id}", self.file),
         ]

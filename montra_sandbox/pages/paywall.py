@@ -20,7 +20,7 @@ from ..wire import dumps, loads
 from ..world import World
 from . import cards
 from .cards import EMAIL
-from .render import page
+from .render import exact, leave, page
 
 
 class PaywallPages:
@@ -29,8 +29,8 @@ class PaywallPages:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/checkout/{id}", self.show_checkout),
-            web.post("/checkout/{id}", self.submit_checkout),
+            web.get("/checkout/{id}", exact(self.show_checkout)),
+            web.post("/checkout/{id}", exact(self.submit_checkout)),
             web.get("/checkout/{id}/receipt", self.receipt),
             web.get("/portal/{token}", self.show_portal),
             web.post("/portal/{token}", self.cancel),
@@ -54,11 +54,14 @@ class PaywallPages:
             return self._form(context, row, fields, problem, status=400)
         refused = cards.refusal(fields) if row["status"] == "open" else None
         if refused is not None:
+            failed = checkout.way_back(row, "failed")
+            if failed is not None:
+                return leave(failed)
             return self._form(context, row, fields, refused, status=402)
         with self._world.store.transaction():
             checkout.pay(context, self._row(row["id"]))
         self._world.changed.set()
-        raise web.HTTPSeeOther(f"/checkout/{row['id']}/receipt")
+        return leave(checkout.way_back(row, "paid") or f"/checkout/{row['id']}/receipt")
 
     async def receipt(self, request: web.Request) -> web.Response:
         row, context = self._checkout(request)
@@ -70,6 +73,7 @@ class PaywallPages:
             checkout=row,
             name=_name(row),
             purchase=purchase,
+            goes_on=checkout.way_back(row, "paid"),
             amount=major_units(purchase["unit_amount"], purchase["currency"]),
         )
 
@@ -84,7 +88,9 @@ class PaywallPages:
             name=_name(row),
             price=price,
             amount=checkout.to_pay(row),
-            trial_days=checkout.trial_days(row) if price["interval"] not in (None, "lifetime") else 0,
+            trial_days=checkout.trial_days(context, row),
+            goes_back=checkout.way_back(row, "cancelled"),
+            goes_to=[address for address in (row["success_url"], row["error_url"]) if address],
             email=users.by_id(context, row["user_id"])["email"],
             fields=fields,
             problem=problem,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
 import jinja2
 from aiohttp import web
+from aiohttp.typedefs import Handler
+from yarl import URL
+
+from ..montra.pricing import exactly
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src * data:; form-action 'self'",
@@ -17,9 +22,27 @@ _HEADERS = {
 }
 
 
-def page(template: str, *, status: int = 200, **values: Any) -> web.Response:
+def exact(handler: Handler) -> Handler:
+    """A page that adds up money."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        with exactly():
+            return await handler(request)
+
+    return handle
+
+
+def page(template: str, *, status: int = 200, goes_to: Iterable[str] = (), **values: Any) -> web.Response:
+    """`goes_to`: addresses elsewhere that the answer to the page's form may lead to; browsers hold a form back else."""
     text = _templates().get_template(template).render(**values)
-    return web.Response(status=status, text=text, content_type="text/html", headers=_HEADERS)
+    targets = sorted({str(URL(address).origin()) for address in goes_to})
+    policy = {"Content-Security-Policy": " ".join([_HEADERS["Content-Security-Policy"], *targets])}
+    return web.Response(status=status, text=text, content_type="text/html", headers={**_HEADERS, **policy})
+
+
+def leave(address: str) -> web.Response:
+    """On to another page, which may be anywhere."""
+    return web.Response(status=303, headers={**_HEADERS, "Location": address})
 
 
 @cache

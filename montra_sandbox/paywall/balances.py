@@ -7,7 +7,9 @@ from typing import Any
 from ..problems import Problem
 from ..store import Row
 from .context import Handler, PaywallContext
-from .users import acted_for, by_external_id, by_id
+from .users import acted_for, by_id
+
+MAX_BALANCE = 2**53
 
 
 def all_of(context: PaywallContext, user: Row) -> list[dict[str, Any]]:
@@ -38,9 +40,16 @@ def top_up(context: PaywallContext, user: Row) -> None:
 def credit(context: PaywallContext, user: Row, kind: str, amount: int) -> None:
     context.store.run(
         "INSERT INTO paywall_balances VALUES (?, ?, ?)"
-        " ON CONFLICT (user_id, type) DO UPDATE SET count = count + excluded.count",
-        *(user["id"], kind, amount),
+        " ON CONFLICT (user_id, type) DO UPDATE SET count = min(count + excluded.count, ?)",
+        *(user["id"], kind, amount, MAX_BALANCE),
     )
+
+
+def move(context: PaywallContext, giver: Row, taker: Row) -> None:
+    """All that one user has, to another one."""
+    for one in all_of(context, giver):
+        credit(context, taker, one["type"], one["count"])
+    context.store.run("DELETE FROM paywall_balances WHERE user_id = ?", giver["id"])
 
 
 def debit(context: PaywallContext, user: Row, kind: str, amount: int) -> bool:
@@ -56,7 +65,7 @@ def debit(context: PaywallContext, user: Row, kind: str, amount: int) -> bool:
 def get_balances(context: PaywallContext) -> Any:
     user = context.require_session()
     top_up(context, user)
-    return {"balances": all_of(context, user), "tokenization": context.config["tokenization"]}
+    return {"balances": all_of(context, user), "tokenization": bool(context.config["tokenization"])}
 
 
 def change_balance(context: PaywallContext) -> Any:
@@ -68,9 +77,7 @@ def change_balance(context: PaywallContext) -> Any:
 
 def withdraw_tokens(context: PaywallContext) -> Any:
     context.require_owner()
-    user = by_external_id(context, context.body["user_id"])
-    if user is None:
-        raise Problem(404, "identity_not_found", "this paywall has never seen this user")
+    user = acted_for(context, None, context.body["user_id"], unknown="identity_not_found")
     return _change(context, user, "debit")
 
 
@@ -78,7 +85,7 @@ def _change(context: PaywallContext, user: Row, op: str) -> Any:
     kind, amount = context.body["type"], int(context.body["amount"])
     top_up(context, user)
     if op == "credit":
-        if count_of(context, user, kind) + amount > 2**53:
+        if count_of(context, user, kind) + amount > MAX_BALANCE:
             raise Problem(400, "too_many", "a balance counts to 2**53")
         credit(context, user, kind, amount)
     elif not debit(context, user, kind, amount):

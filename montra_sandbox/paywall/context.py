@@ -26,7 +26,8 @@ class PaywallContext:
     """One request, or one thing that happens by itself, at one paywall, inside one transaction.
 
     `owner`: the request carries the key of the paywall's owner. `session_user`: whom its session belongs to.
-    `said_email`: the header `X-User-Email`.
+    `said_email`: the header `X-User-Email`; `said_id`: `X-User-ID`; `visitor_id`: `X-Visitor-Id`. `key`: the
+    idempotency key of a call that looks after it itself.
     """
 
     store: Store
@@ -37,6 +38,9 @@ class PaywallContext:
     session: Row | None = None
     session_user: Row | None = None
     said_email: str | None = None
+    said_id: str | None = None
+    visitor_id: str | None = None
+    key: str | None = None
     path: Mapping[str, str] = attrs.field(factory=dict[str, str])
     query: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     body: Mapping[str, Any] = attrs.field(factory=dict[str, Any])

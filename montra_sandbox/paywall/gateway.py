@@ -7,7 +7,7 @@ from typing import Any
 
 from ..problems import Problem
 from ..store import Row
-from .balances import all_of, count_of, debit, top_up
+from .balances import all_of, debit, top_up
 from .context import PaywallContext
 from .users import by_external_id
 
@@ -52,9 +52,10 @@ def _payer(context: PaywallContext, said_id: str | None) -> Row:
 
 
 def _empty(context: PaywallContext, user: Row, kind: str) -> Problem:
+    balances = all_of(context, user)
     details = {
-        "balances": [{"balances": all_of(context, user)}],
+        "balances": [{"balances": balances}],
         "queryType": kind,
-        "currentBalance": count_of(context, user, kind),
+        "currentBalance": next((one for one in balances if one["type"] == kind), None),
     }
     return Problem(402, "not_enough_queries", f"no {kind!r} query is left", {"details": details})

@@ -12,9 +12,9 @@ from ..periods import add_months
 from ..problems import Problem
 from ..store import Row, Store, new_id, pick
 from ..wire import dumps, loads
-from .balances import credit
+from .balances import credit, move
 from .context import Handler, PaywallContext, minor_units
-from .users import acted_for, by_id, purchases_of
+from .users import ACTIVE, acted_for, by_id, purchases_of
 
 _DUE = (
     "SELECT id, paywall_id, current_period_end AS moment FROM paywall_purchases"
@@ -67,6 +67,8 @@ def buy(
         cancel_at_period_end=False,
         created_at=context.now_text,
     )
+    if trial:
+        context.store.update("paywall_users", user["id"], had_trial=1)
     if recurring:
         _tell(context, "subscription.created", purchase_id)
     if not trial:
@@ -121,12 +123,8 @@ def show(row: Row) -> dict[str, Any]:
         "cancel_at_period_end": bool(row["cancel_at_period_end"]),
     }
     if row["discount"] is not None:
-        shown["discount"] = pick_discount(loads(row["discount"].encode()))
+        shown["discount"] = loads(row["discount"].encode())["discount_percent"]
     return shown
-
-
-def pick_discount(offer: Mapping[str, Any]) -> dict[str, Any]:
-    return {"offer_id": offer["id"], "percent": offer["discount_percent"], "label": offer["label"]}
 
 
 def list_purchases(context: PaywallContext) -> Any:
@@ -142,6 +140,44 @@ def cancel_subscription(context: PaywallContext) -> Any:
     if purchase["user_id"] != user["id"]:
         raise Problem(400, "subscription_not_found", "this user has no such subscription")
     return {"subscription": cancel(context, purchase, body["cancellationReason"])}
+
+
+def end_others(context: PaywallContext, user: Row, kept: str) -> None:
+    """The subscriptions that a new purchase takes the place of end at once."""
+    for one in purchases_of(context, user):
+        if one["id"] != kept and one["status"] in ACTIVE and one["current_period_end"] is not None:
+            _end(context, one["id"], canceled_at=one["canceled_at"] or context.now_text, cancel_at=context.now_text)
+
+
+def _end(context: PaywallContext, purchase_id: str, **more: Any) -> None:
+    context.store.update("paywall_purchases", purchase_id, status="canceled", ended_at=context.now_text, **more)
+    _tell(context, "subscription.cancelled", purchase_id)
+
+
+def adopt(context: PaywallContext, user: Row, visitor_id: str | None) -> None:
+    """Move what a guest bought under this visitor id to the user who signs in with it.
+
+    A guest is somebody who never proved their address: what belongs to others is not moved, whoever uses their browser.
+    """
+    if not visitor_id or user["is_anonymous"]:
+        return
+    guests = context.store.all(
+        "SELECT DISTINCT user.* FROM paywall_checkouts checkout JOIN paywall_purchases purchase"
+        " ON purchase.id = checkout.purchase_id JOIN paywall_users user ON user.id = purchase.user_id"
+        " WHERE checkout.paywall_id = ? AND checkout.visitor_id = ? AND checkout.is_guest AND NOT user.confirmed"
+        " AND NOT user.is_anonymous AND user.id <> ?",
+        *(context.paywall_id, visitor_id, user["id"]),
+    )
+    for guest in guests:
+        context.store.run(
+            "UPDATE paywall_purchases SET user_id = ? WHERE user_id = ? AND id IN"
+            " (SELECT purchase_id FROM paywall_checkouts WHERE visitor_id = ? AND is_guest)",
+            *(user["id"], guest["id"], visitor_id),
+        )
+        if guest["had_trial"]:
+            context.store.update("paywall_users", user["id"], had_trial=1)
+        if not purchases_of(context, guest):
+            move(context, guest, user)
 
 
 def cancel(context: PaywallContext, purchase: Row, reason: str) -> dict[str, Any]:
@@ -194,8 +230,7 @@ def catch_up(store: Store, now: datetime, origin: str) -> None:
 def _end_period(context: PaywallContext, purchase_id: str) -> None:
     purchase = find(context, purchase_id)
     if purchase["cancel_at_period_end"]:
-        context.store.update("paywall_purchases", purchase_id, status="canceled", ended_at=context.now_text)
-        _tell(context, "subscription.cancelled", purchase_id)
+        _end(context, purchase_id)
         return
     periods = purchase["renewals"] + 1
     ends = _after(from_text(purchase["anchor"]), loads(purchase["price"].encode()), periods)

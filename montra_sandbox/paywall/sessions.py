@@ -11,6 +11,7 @@ from ..clock import from_text, to_text
 from ..problems import Problem
 from ..store import Row, new_id
 from .context import PaywallContext
+from .purchases import adopt
 from .users import show
 
 LIFETIME = timedelta(hours=1)
@@ -21,7 +22,8 @@ def digest(token: str) -> str:
 
 
 def open_session(context: PaywallContext, user: Row) -> dict[str, Any]:
-    """Tokens and the user."""
+    """Tokens and the user, who takes along what they bought as a guest."""
+    adopt(context, user, context.body.get("visitor_id"))
     session_id = new_id("ses")
     context.store.insert(
         "paywall_sessions",

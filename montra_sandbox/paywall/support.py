@@ -37,11 +37,15 @@ def get_customer_portal(context: PaywallContext) -> Any:
 
 
 def create_ticket(context: PaywallContext) -> Any:
-    body = context.body
+    body, user = context.body, context.session_user
+    email = (None if user is None else user["email"]) or body.get("customer_email")
+    if not email:
+        raise Problem(400, "email_required", "say who asks: a session, or customer_email")
     context.store.insert(
         "paywall_tickets",
         paywall_id=context.paywall_id,
-        email=normal(body["customer_email"]),
+        user_id=None if user is None else user["id"],
+        email=normal(email),
         subject=body["subject"],
         content=body["content"],
         status="open",
@@ -61,7 +65,7 @@ def create_ticket(context: PaywallContext) -> Any:
 
 
 def show_ticket(ticket: Row, files: list[Row]) -> dict[str, Any]:
-    names = ("id", "paywall_id", "email", "subject", "content", "status", "created_at")
+    names = ("id", "paywall_id", "user_id", "email", "subject", "content", "status", "created_at")
     shown = {name: ticket[name] for name in names}
     return {**shown, "files": [{name: one[name] for name in ("name", "type", "size")} for one in files]}
 

@@ -63,6 +63,11 @@ def link(context: PaywallContext, email: str, external_id: str | None = None, **
     user = by_email(context, email)
     if user is None:
         user = add(context, email=normal(email), **fields)
+    return _name(context, user, external_id)
+
+
+def _name(context: PaywallContext, user: Row, external_id: str | None) -> Row:
+    """Note the integrator's own id of a user, unless one of the two is taken."""
     if external_id and user["external_id"] is None and by_external_id(context, external_id) is None:
         context.store.update("paywall_users", user["id"], external_id=external_id)
     return by_id(context, user["id"])
@@ -93,18 +98,32 @@ def purchases_of(context: PaywallContext, user: Row) -> list[Row]:
     )
 
 
+def acting(context: PaywallContext, email: str | None, external_id: str | None) -> Row:
+    """Who buys: the session's user, whatever address the request holds; else the one with this address.
+
+    Raises:
+        Problem: 400 `email_required`, neither.
+    """
+    if context.session_user is None:
+        if not email:
+            raise Problem(400, "email_required", "say for whom: a session, or an email address")
+        return link(context, email, external_id)
+    return _name(context, context.session_user, external_id)
+
+
 def has_active(context: PaywallContext, user: Row) -> bool:
+    """Has a purchase that still counts."""
     return any(one["status"] in ACTIVE for one in purchases_of(context, user))
 
 
 def state(context: PaywallContext, user: Row | None) -> dict[str, Any]:
     if user is None:
         return {"has_active_subscription": False, "purchases": [], "trial": None, "had_previous_trial": False}
-    trial = None
+    trial = None  # of the account; a card's is a purchase
     if user["trial_expires_at"] is not None and from_text(user["trial_expires_at"]) > context.now:
         trial = {"started_at": user["trial_started_at"], "expires_at": user["trial_expires_at"]}
     return {
-        "has_active_subscription": has_active(context, user),
+        "has_active_subscription": trial is not None or has_active(context, user),
         "purchases": [
             {
                 **pick(one, "id", "status", "current_period_end"),
@@ -113,7 +132,7 @@ def state(context: PaywallContext, user: Row | None) -> dict[str, Any]:
             for one in purchases_of(context, user)
         ],
         "trial": trial,
-        "had_previous_trial": trial is None and bool(user["had_trial"]),
+        "had_previous_trial": bool(user["had_trial"]),
     }
 
 
