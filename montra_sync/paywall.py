@@ -467,6 +467,8 @@ class BillingClient:
     ) -> CheckoutResult:
         """Begin a checkout for the user (`POST /api/v1/paywall/{id}/start-checkout`). Needs the user's email address.
 
+        Where somebody is signed in, the checkout is theirs, whatever the address.
+
         Send the payer to the result's `url`. Callers that ask for the same at the same time share one checkout; the
         request is retried under its idempotency key.
 
@@ -626,12 +628,14 @@ class BillingClient:
     ) -> Ticket:
         """Open a ticket for the user (`POST /api/v1/paywall/{id}/support/ticket`).
 
+        Where somebody is signed in, the ticket is theirs, whatever the address.
+
         Sent once: it is tried again only when it surely did not reach the service, unless you give a key.
 
         Args:
             subject: in a line.
             content: in full.
-            email: who is to be answered; the identity's by default.
+            email: who is to be answered; the identity's by default, else that of the user who is signed in.
             files: paths, bytes, open files, or `Attachment`s. Streamed from disk, never read into memory whole; open
                 objects are left open. Names and types are guessed unless an `Attachment` says them.
             idempotency_key: makes the call one that is retried.

@@ -162,11 +162,6 @@ class Acting(PaywallClient):
             raise PaywallError("identity_required", "say for whom: billing.for_user(email=..., user_id=...)")
         return self._identity
 
-    def _require_email(self) -> str:
-        if self._identity.email is None:
-            raise PaywallError("identity_required", "this call needs the user's address: billing.for_user(email=...)")
-        return self._identity.email
-
     def _with_key(self, call: Call) -> Call:
         """With the server key, when there is one."""
         return call if self._key is None else with_header(call, "X-Api-Key", self._key.reveal())
@@ -178,8 +173,17 @@ class Acting(PaywallClient):
             with_header(call, "X-User-Email", identity.email)
         return call if locale is None else with_header(call, "Accept-Language", locale)
 
-    def _user_meta(self) -> dict[str, Any] | None:
-        return None if self._identity.user_id is None else {"userId": self._identity.user_id}
+
+def user_meta(identity: Identity) -> dict[str, Any] | None:
+    return None if identity.user_id is None else {"userId": identity.user_id}
+
+
+def address_of(actor: Actor) -> str:
+    """The identity's address; else that of the user who is signed in."""
+    address = actor.identity.email or (None if actor.signer is None else actor.signer.email)
+    if address is None:
+        raise PaywallError("identity_required", "this call needs the user's address: billing.for_user(email=...)")
+    return address
 
 
 def checked_identity(identity: Identity | None) -> Identity:

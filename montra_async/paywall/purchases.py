@@ -9,7 +9,7 @@ from ..core import checks
 from ..core.answers import json_of
 from ..core.calls import Answer, Call
 from ..core.shapes import is_object
-from .acting import Acting
+from .acting import Acting, address_of, user_meta
 from .answers import NO_PORTAL, NOT_ON_PAYWALL, read
 from .caching import Flight
 from .errors import preconditions
@@ -35,6 +35,8 @@ class PurchaseCalls(Acting):
     ) -> CheckoutResult:
         """Begin a checkout for the user (`POST /api/v1/paywall/{id}/start-checkout`). Needs the user's email address.
 
+        Where somebody is signed in, the checkout is theirs, whatever the address.
+
         Send the payer to the result's `url`. Callers that ask for the same at the same time share one checkout; the
         request is retried under its idempotency key.
 
@@ -54,7 +56,8 @@ class PurchaseCalls(Acting):
         Raises:
             PaywallError: `identity_required`, `already_purchased`, or the service's code for an unknown price.
         """
-        email, identity = self._require_email(), self._identity
+        actor = await self._actor()
+        email = address_of(actor)
         with preconditions():
             key = None if idempotency_key is None else checks.idempotency_key(idempotency_key)
             body = {
@@ -67,18 +70,19 @@ class PurchaseCalls(Acting):
                 "productName": checks.optional_text("product_name", product_name),
                 "trial_days": checks.optional_whole("trial_days", trial_days),
                 "ignoreActivePurchase": checks.optional_flag("ignore_active_purchase", ignore_active_purchase) or None,
-                "userMeta": self._user_meta(),
+                "userMeta": user_meta(actor.identity),
                 "localCurrency": checks.optional_text("local_currency", local_currency),
-                "visitorId": self._identity.anonymous_id,
+                "visitorId": actor.identity.anonymous_id,
                 "experimentId": checks.optional_text("experiment_id", experiment_id),
                 "variantKey": checks.optional_text("variant_key", variant_key),
             }
         call = self._json_call(f"{self._place.paywall}/start-checkout", body, key=key or _uuid4())
-        wanted = ("checkout", identity, key, call.body)
+        wanted = ("checkout", actor.facts, key, call.body)
 
         async def begin(flight: Flight) -> CheckoutResult:
             flight.carries(call)
-            return await self._send(self._with_key(call), lambda answer, sent: read(answer, sent, CheckoutResult))
+            self._with_key(call)
+            return await self._send(call, lambda answer, sent: read(answer, sent, CheckoutResult), signer=actor.signer)
 
         return await self._shared(self._kept.flights, wanted, begin)
 
@@ -94,13 +98,14 @@ class PurchaseCalls(Acting):
         Raises:
             PaywallError: `identity_required`; `forbidden` when there is nothing to manage, or no portal (Freemius).
         """
-        signer = await self._session()
+        actor = await self._actor()
+        signer = actor.signer
         with preconditions():
             body: dict[str, Any] = {"returnUrl": checks.optional_text("return_url", return_url)}
         if signer is None:
-            identity = self._require_identity() if self._key is not None else None
-            email = identity.email if identity is not None else self._require_email()
-            body |= {"email": email, "userMeta": self._user_meta()}
+            identity = self._require_identity() if self._key is not None else actor.identity
+            email = identity.email if self._key is not None else address_of(actor)
+            body |= {"email": email, "userMeta": user_meta(identity)}
         call = self._json_call(f"{self._place.paywall}/get-customer-portal", body, key=idempotency_key)
         if signer is None:
             self._with_key(call)

@@ -323,6 +323,11 @@ class SessionSigner:
         user = self._session.user
         return user.id if user is not None and user.id.strip() else None
 
+    @property
+    def email(self) -> str | None:
+        user = self._session.user
+        return None if user is None else user.email
+
     def digest_of(self, call: Call) -> str:
         """The digest of the token that a call was sent with."""
         sent = call.headers.get("Authorization")
