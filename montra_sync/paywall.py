@@ -146,7 +146,11 @@ class AuthClient:
         run(self._async.aclose)
 
     def with_storage(self, storage: SessionStorage) -> AuthClient:
-        """The same client for another user: a cheap view on the same connections with a session of its own."""
+        """The same client for another user: a cheap view on the same connections with a session of its own.
+
+        Raises:
+            PaywallError: `invalid_argument` for what is no storage.
+        """
         return AuthClient._over(self._async.with_storage(storage))
 
     def get_session(self) -> AuthSession | None:

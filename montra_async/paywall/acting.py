@@ -126,7 +126,7 @@ class Acting(PaywallClient):
         view = copy.copy(self)
         with preconditions():
             view._identity = Identity(email=email, user_id=user_id, anonymous_id=anonymous_id)
-        view._auth = auth
+        view._auth = checked_auth(auth)
         return view
 
     def set_identity(
@@ -184,6 +184,12 @@ def address_of(actor: Actor) -> str:
     if address is None:
         raise PaywallError("identity_required", "this call needs the user's address: billing.for_user(email=...)")
     return address
+
+
+def checked_auth(auth: AuthClient | None) -> AuthClient | None:
+    if auth is not None and not isinstance(auth, AuthClient):
+        raise PaywallError("invalid_argument", f"auth: an AuthClient, not {type(auth).__name__}")
+    return auth
 
 
 def checked_identity(identity: Identity | None) -> Identity:

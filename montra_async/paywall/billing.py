@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..core.redaction import Secret
 from ..core.signature import verify_signature
-from .acting import Kept, checked_identity
+from .acting import Kept, checked_auth, checked_identity
 from .auth import AuthClient
 from .catalog import CatalogCalls
 from .errors import preconditions
@@ -81,5 +81,5 @@ class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
         with preconditions():
             self._accept_language = checked_language("accept_language", accept_language)
         self._identity = checked_identity(identity)
-        self._auth = auth
+        self._auth = checked_auth(auth)
         self._kept = Kept()

@@ -109,6 +109,11 @@ class Flight:
             self._giving_up.cancel()
             self._giving_up = None
 
+    def wait_for_nobody(self) -> None:
+        """As if somebody waited for a while."""
+        self._ends.append(self._loop.time() + ABANDONED_GRACE)
+        self._giving_up = self._loop.call_later(ABANDONED_GRACE, self.task.cancel)
+
     def leave(self, end: float) -> None:
         """A flight that nobody waits for ends: at once, or after a while when its answer must not be lost."""
         self._ends.remove(end)
@@ -193,9 +198,7 @@ class Flights:
         """Begin a call that nobody waits for, unless it is under way already."""
         loop = asyncio.get_running_loop()
         if (loop, key) not in self._under_way:
-            flight = self._begin(loop, key, make, True)
-            flight.enter(end := loop.time() + ABANDONED_GRACE)
-            flight.leave(end)
+            self._begin(loop, key, make, True).wait_for_nobody()
 
     def _begin(
         self,
@@ -204,8 +207,8 @@ class Flights:
         make: Callable[[Flight], Awaitable[Any]],
         lands: bool,
     ) -> Flight:
-        for where in [where for where in self._under_way if where[0].is_closed()]:
-            del self._under_way[where]
+        for where in [where for where in list(self._under_way) if where[0].is_closed()]:
+            self._under_way.pop(where, None)
         flight = self._under_way[loop, key] = Flight(loop, lands=lands)
         flight.task = task = loop.create_task(_run(make, flight))
         self._tasks.add(task)

@@ -22,6 +22,7 @@ from ..core.jsontext import dumps, loads
 from ..core.multipart import from_object
 from ..core.options import ERROR_TIMEOUT, CallOptions, Timeout, check_headers, header_text
 from ..core.streams import Stream
+from .acting import checked_auth
 from .answers import error_of, quota_error
 from .auth import AuthClient
 from .billing import BillingClient
@@ -106,7 +107,7 @@ class ApiGatewayClient(PaywallClient):
     def _act_for(self, user_id: str | None, auth: AuthClient | None) -> None:
         with preconditions():
             self._user_id = header_text("user_id", checks.optional_text("user_id", user_id))
-        self._auth = auth
+        self._auth = checked_auth(auth)
 
     async def call(
         self,

@@ -102,10 +102,18 @@ class SessionCalls(PaywallClient):
     _rotations: Rotations
 
     def _start(self, storage: SessionStorage | None) -> None:
+        for name in ("load", "save", "clear") if storage is not None else ():
+            if not callable(getattr(storage, name, None)):
+                problem = f"storage: {type(storage).__name__} has no method {name}"
+                raise PaywallError("invalid_argument", problem)
         self._state = SessionState(MemorySessionStorage() if storage is None else storage)
 
     def with_storage(self, storage: SessionStorage) -> Self:
-        """The same client for another user: a cheap view on the same connections with a session of its own."""
+        """The same client for another user: a cheap view on the same connections with a session of its own.
+
+        Raises:
+            PaywallError: `invalid_argument` for what is no storage.
+        """
         view = copy.copy(self)
         view._start(storage)
         return view

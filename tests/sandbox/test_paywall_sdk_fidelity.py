@@ -12,7 +12,7 @@ import anyio
 import pytest
 from aiohttp import web
 
-from montra_async.paywall import AuthClient, BillingClient, Identity, PaywallError
+from montra_async.paywall import ApiGatewayClient, AuthClient, BillingClient, Identity, PaywallError
 
 from .paywall_server import PaywallServer
 
@@ -144,6 +144,21 @@ def test_addresses_and_ids_that_no_header_can_hold(value: str) -> None:
     for field in ("email", "user_id", "anonymous_id"):
         with pytest.raises(ValueError, match=f"{field}: "):
             Identity(**{field: value})
+
+
+async def test_clients_and_storages_of_another_kind(canned: Canned, ada: BillingClient) -> None:
+    odd: Any = "ada"
+    async with AuthClient("pw", canned.url) as auth:
+        for call in (
+            lambda: ada.for_user(auth=odd),
+            lambda: BillingClient("pw", canned.url, auth=odd),
+            lambda: ApiGatewayClient("pw", canned.url, auth=odd),
+            lambda: auth.with_storage(odd),
+            lambda: AuthClient("pw", canned.url, storage=odd),
+        ):
+            with pytest.raises(PaywallError) as caught:
+                call()
+            assert caught.value.code == "invalid_argument"
 
 
 # Metered work

@@ -215,3 +215,27 @@ def test_a_loop_that_ended_leaves_nothing_behind() -> None:
     asyncio.run(leave())
     assert asyncio.run(work()) == 1
     assert (flights._under_way, flights._tasks) == ({}, set())
+
+
+async def test_an_old_bootstrap_is_asked_for_again_though_a_connection_is_dead() -> None:
+    """Nobody waits for it, but it is tried again like any other call."""
+    asked: list[str] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        asked.append(request.path)
+        if len(asked) == 2 and request.transport is not None:
+            request.transport.close()
+        return web.json_response({"settings": {"name": str(len(asked))}, "prices": []})
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with BillingClient("pw", f"http://127.0.0.1:{runner.addresses[0][1]}") as billing:
+        now = [0.0]
+        billing._kept.bootstraps.clock = lambda: now[0]
+        await billing.bootstrap()
+        now[0] += 301
+        assert (await billing.bootstrap()).settings.name == "1"
+        await asyncio.wait(billing._kept.flights._tasks, timeout=10)
+        assert (await billing.bootstrap()).settings.name == "3"
+    await runner.cleanup()
