@@ -417,3 +417,20 @@ async def test_what_can_not_be_written_shows_no_password(server: PaywallServer) 
             assert "hunter2" not in repr([frame.locals for frame in ours])
             context = context.__context__
     assert server.asked == []
+
+
+async def test_processes_that_share_a_file_do_not_end_each_others_session(
+    server: PaywallServer, tmp_path: Path
+) -> None:
+    """Clients that know nothing of each other, as in several processes. One refresh of all wins, every time."""
+    path = tmp_path / "session.json"
+    clients = [AuthClient("pw", server.url, storage=FileSessionStorage(path)) for _ in range(6)]
+    await clients[0]._keep(server.session("ada"))
+    server.seconds["refresh"] = 0.02
+    for _ in range(5):
+        found = await asyncio.gather(*(client.refresh() for client in clients))
+        assert None not in found
+        stored = json.loads(path.read_text())
+        assert stored["refresh_token"] == f"rt:ada:{server._good['ada']}"
+    for client in clients:
+        await client.aclose()

@@ -156,7 +156,7 @@ def test_each_answer_carries_its_own_users_mark(rounds: list[list[tuple[str, int
 
 @pytest.mark.hostile
 @given(ROUNDS, st.sampled_from([0, 0.003]))
-@settings(max_examples=1_500)
+@settings(max_examples=600)
 def test_each_answer_carries_its_own_users_mark_for_long(
     rounds: list[list[tuple[str, int, Any]]], pause: float
 ) -> None:

@@ -72,7 +72,7 @@ def test_token_answers(told: Any) -> None:
 
 @pytest.mark.hostile
 @given(TOKENS | JSON)
-@settings(max_examples=20_000)
+@settings(max_examples=8_000)
 def test_token_answers_for_long(told: Any) -> None:
     _fuzz_tokens(told)
 
