@@ -19,7 +19,7 @@ from kit.pairs import Measure, Table, compare
 
 from montra_async.webhooks import parse, verify_signature
 
-SECRET = "whsec_benchmark"
+SECRET = "whsec_of_the_benchmark"
 BODY = json.dumps(
     {
         "id": "evt_0123456789",

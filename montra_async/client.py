@@ -15,7 +15,7 @@ from .core.errors import ConfigError
 from .core.options import MAX_RESPONSE_SIZE, CallOptions, Connection, Hook, Hooks, Timeout, as_timeout
 from .core.origin import parse_base_url
 from .core.redaction import Secret
-from .core.signature import verify_signature
+from .core.signature import signing_secrets, verify_signature
 from .core.transport import Transport
 from .resources.analytics import AnalyticsApi
 from .resources.audit_logs import AuditLogsApi
@@ -32,8 +32,9 @@ from .resources.webhook_endpoints import WebhookEndpointsApi
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from .core.signature import Secrets
     from .webhooks import WebhookEvent
-    from .webhooks.parsing import Secrets, Signature
+    from .webhooks.parsing import Signature
 
 DEFAULT_BASE_URL = "https://dev.montra.fi/api/v1"
 
@@ -45,12 +46,19 @@ class Webhooks:
 
     @staticmethod
     def parse(
-        raw_body: bytes | str, signature: Signature, secret: Secrets, *, max_age: timedelta | None = None
+        raw_body: bytes | str,
+        signature: Signature,
+        secret: Secrets,
+        *,
+        max_age: timedelta | None = None,
+        require_created_at: bool = False,
     ) -> WebhookEvent:
         """An event that Montra surely sent: see `montra_async.webhooks.parse`."""
         from .webhooks import parse  # its many classes are made when somebody wants them
 
-        return parse(raw_body, signature, secret, max_age=max_age)
+        secrets = signing_secrets(secret)
+        del secret  # what is below may raise: a traceback with local variables must not show it
+        return parse(raw_body, signature, secrets, max_age=max_age, require_created_at=require_created_at)
 
 
 class Montra(

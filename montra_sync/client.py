@@ -775,7 +775,8 @@ class Montra:
         Args:
             url: where to.
             description: for you.
-            events: types such as `checkout.completed`; `["*"]`, the default, is all.
+            events: types such as `checkout.completed`; `["*"]`, the default, is all. A type that this SDK doesn't know
+                is sent all the same, and logged as a warning: it may be new, or a slip.
             enabled: True by default.
             idempotency_key: your own key; one is made when you give none.
         """

@@ -2,6 +2,7 @@
 """Receiving webhooks in synchronous code: `parse`, and `WebhookReceiver.handle_blocking`."""
 
 from montra_async.webhooks import (
+    CLOCK_SKEW,
     MONTRA,
     PAYWALL,
     CheckoutCompleted,
@@ -41,12 +42,14 @@ from montra_async.webhooks import (
     WebhookPayloadError,
     WebhookReceiver,
     WebhookSignatureError,
+    WebhookStoreError,
     parse,
     parse_paywall,
     verify_signature,
 )
 
 __all__ = [
+    "CLOCK_SKEW",
     "MONTRA",
     "PAYWALL",
     "CheckoutCompleted",
@@ -86,6 +89,7 @@ __all__ = [
     "WebhookPayloadError",
     "WebhookReceiver",
     "WebhookSignatureError",
+    "WebhookStoreError",
     "parse",
     "parse_paywall",
     "verify_signature",

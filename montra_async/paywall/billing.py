@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, ClassVar
 
 from ..core.redaction import Secret
-from ..core.signature import verify_signature
+from ..core.signature import signing_secrets, verify_signature
 from .acting import Kept, checked_auth, checked_identity
 from .auth import AuthClient
 from .catalog import CatalogCalls
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from ..core.signature import Secrets
     from ..webhooks import WebhookEvent
-    from ..webhooks.parsing import Secrets, Signature
+    from ..webhooks.parsing import Signature
 
 
 class PaywallWebhooks:
@@ -34,12 +35,19 @@ class PaywallWebhooks:
 
     @staticmethod
     def parse(
-        raw_body: bytes | str, signature: Signature, secret: Secrets, *, max_age: timedelta | None = None
+        raw_body: bytes | str,
+        signature: Signature,
+        secret: Secrets,
+        *,
+        max_age: timedelta | None = None,
+        require_created_at: bool = False,
     ) -> WebhookEvent:
         """An event that the paywall service surely sent: see `montra_async.webhooks.parse_paywall`."""
         from ..webhooks import parse_paywall  # its many classes are made when somebody wants them
 
-        return parse_paywall(raw_body, signature, secret, max_age=max_age)
+        secrets = signing_secrets(secret)
+        del secret  # what is below may raise: a traceback with local variables must not show it
+        return parse_paywall(raw_body, signature, secrets, max_age=max_age, require_created_at=require_created_at)
 
 
 class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):

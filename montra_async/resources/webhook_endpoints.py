@@ -10,6 +10,7 @@ import attrs
 from ..core import checks
 from ..core.redaction import mask
 from ..core.serde import Model
+from .event_types import EVENT_TYPES, warn_of_unknown
 from .resource import Resource
 
 
@@ -45,11 +46,12 @@ class WebhookEndpointsApi(Resource):
         Args:
             url: where to.
             description: for you.
-            events: types such as `checkout.completed`; `["*"]`, the default, is all.
+            events: types such as `checkout.completed`; `["*"]`, the default, is all. A type that this SDK doesn't know
+                is sent all the same, and logged as a warning: it may be new, or a slip.
             enabled: True by default.
             idempotency_key: your own key; one is made when you give none.
         """
-        body = {"url": checks.text("url", url), **_fields(description, events, enabled)}
+        body = {"url": checks.text("url", url), **_fields("create_webhook", description, events, enabled)}
         return await self._post("/webhooks", body, WebhookEndpoint, idempotency_key)
 
     async def update_webhook(
@@ -66,7 +68,8 @@ class WebhookEndpointsApi(Resource):
         Raises:
             NotFoundError: no such endpoint.
         """
-        body = {"url": checks.optional_text("url", url), **_fields(description, events, enabled)}
+        fields = _fields("update_webhook", description, events, enabled)
+        body = {"url": checks.optional_text("url", url), **fields}
         return await self._patch(f"/webhooks/{checks.segment('webhook_id', webhook_id)}", body, WebhookEndpoint)
 
     async def delete_webhook(self, webhook_id: str) -> None:
@@ -78,9 +81,13 @@ class WebhookEndpointsApi(Resource):
         await self._delete(f"/webhooks/{checks.segment('webhook_id', webhook_id)}")
 
 
-def _fields(description: str | None, events: Sequence[str] | None, enabled: bool | None) -> dict[str, object]:
+def _fields(
+    call: str, description: str | None, events: Sequence[str] | None, enabled: bool | None
+) -> dict[str, object]:
+    types = checks.texts("events", events)
+    warn_of_unknown(types or (), EVENT_TYPES, where=call, service="montra")
     return {
         "description": checks.optional_text("description", description),
-        "events": checks.texts("events", events),
+        "events": types,
         "enabled": checks.optional_flag("enabled", enabled),
     }

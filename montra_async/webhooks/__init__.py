@@ -1,7 +1,7 @@
 """Receiving webhooks: `parse` for one, `WebhookReceiver` for an application."""
 
 from ..core.signature import verify_signature
-from .errors import WebhookError, WebhookPayloadError, WebhookSignatureError
+from .errors import WebhookError, WebhookPayloadError, WebhookSignatureError, WebhookStoreError
 from .events import (
     CheckoutCompleted,
     CompletedCheckout,
@@ -18,7 +18,7 @@ from .events import (
     UsageLimitReached,
     WebhookEvent,
 )
-from .parsing import MONTRA, PAYWALL, Source, parse, parse_paywall
+from .parsing import CLOCK_SKEW, MONTRA, PAYWALL, Source, parse, parse_paywall
 from .paywall_events import (
     EventAcquiring,
     EventCustomer,
@@ -35,9 +35,11 @@ from .paywall_events import (
     PaywallSubscriptionUpdated,
 )
 from .receiver import Reply, WebhookReceiver
-from .stores import Claim, EventStore, MemoryStore, SqliteStore
+from .sqlite import SqliteStore
+from .stores import Claim, EventStore, MemoryStore
 
 __all__ = [
+    "CLOCK_SKEW",
     "MONTRA",
     "PAYWALL",
     "CheckoutCompleted",
@@ -77,6 +79,7 @@ __all__ = [
     "WebhookPayloadError",
     "WebhookReceiver",
     "WebhookSignatureError",
+    "WebhookStoreError",
     "parse",
     "parse_paywall",
     "verify_signature",

@@ -6,20 +6,20 @@ lease: when the process that holds it dies, the next delivery is handled.
 
 from __future__ import annotations
 
-import asyncio
-import os
+import math
 import secrets
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-T = TypeVar("T")
+from ..core.errors import ConfigError
 
 REMEMBERED = 30 * 24 * 3600.0
 """Seconds for which an event that is done stays remembered, by default."""
+
+_CENTURY = 100 * 365 * 24 * 3600
 
 
 class Claim(str, Enum):
@@ -31,9 +31,12 @@ class Claim(str, Enum):
 
 
 class EventStore(Protocol):
-    """Remembers events by id. Safe for any number of processes that share it.
+    """Remembers events. Safe for any number of processes that share it.
 
+    `event_id` is a key that the receiver makes of the event's id, its source and the endpoint: 64 hexadecimal digits.
     `token` tells one claim from a later one of the same event: who lost the claim can neither finish nor release it.
+
+    A store with an attribute `remembered`, seconds or None for ever, is refused by receivers that take older events.
     """
 
     async def claim(self, event_id: str, token: str, lease: float) -> Claim:
@@ -44,8 +47,11 @@ class EventStore(Protocol):
         """Keep it for another `lease` seconds; False when the claim was lost."""
         ...
 
-    async def done(self, event_id: str, token: str) -> bool:
-        """It was handled; False when the claim was lost."""
+    async def done(self, event_id: str, token: str, *, forever: bool = False) -> bool:
+        """It was handled; False when the claim was lost.
+
+        `forever`: the event doesn't say when it happened, so it never becomes too old. It must not be forgotten.
+        """
         ...
 
     async def release(self, event_id: str, token: str) -> None:
@@ -57,31 +63,61 @@ def new_token() -> str:
     return secrets.token_hex(12)
 
 
-class MemoryStore:
-    """Forgets everything with the process: for tests and development."""
+def checked_retention(remembered: Any) -> float | None:
+    """Seconds, or None for ever."""
+    return None if remembered is None else checked_seconds("remembered", remembered, " (None to forget nothing)")
 
-    def __init__(self, *, clock: Callable[[], float] = time.time, remembered: float = REMEMBERED) -> None:
+
+def checked_seconds(name: str, value: Any, hint: str = "") -> float:
+    right = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < _CENTURY
+    if not right:
+        raise ConfigError(f"{name}: seconds, more than 0 and less than a century{hint}")
+    return float(value)
+
+
+def end_of_memory(now: float, remembered: float | None, *, forever: bool) -> float:
+    """Until when an event that is done now stays remembered, in seconds since 1970; infinity is for ever."""
+    return math.inf if forever or remembered is None else now + remembered
+
+
+class MemoryStore:
+    """Forgets everything with the process: for tests and development.
+
+    Args:
+        clock: seconds since 1970.
+        remembered: seconds for which an event that is done stays remembered; None for as long as the process lives.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time, remembered: float | None = REMEMBERED) -> None:
+        self.remembered = checked_retention(remembered)
         self._clock = clock
-        self._remembered = remembered
         self._lock = threading.Lock()
         self._events: dict[str, tuple[str | None, float]] = {}
+        self._swept_at = 0
 
     async def claim(self, event_id: str, token: str, lease: float) -> Claim:
         now = self._clock()
         with self._lock:
-            for old in [one for one, (_, until) in self._events.items() if until <= now]:
-                del self._events[old]
+            self._sweep(now)
             held = self._events.get(event_id)
-            if held is not None:
+            if held is not None and held[1] > now:
                 return Claim.DONE if held[0] is None else Claim.BUSY
             self._events[event_id] = (token, now + lease)
             return Claim.OURS
 
+    def _sweep(self, now: float) -> None:
+        """Forget what is over, each time that twice as much has come together: each event costs the same."""
+        if len(self._events) < 2 * self._swept_at + 64:
+            return
+        self._events = {one: held for one, held in self._events.items() if held[1] > now}
+        self._swept_at = len(self._events)
+
     async def renew(self, event_id: str, token: str, lease: float) -> bool:
         return self._change(event_id, token, (token, self._clock() + lease))
 
-    async def done(self, event_id: str, token: str) -> bool:
-        return self._change(event_id, token, (None, self._clock() + self._remembered))
+    async def done(self, event_id: str, token: str, *, forever: bool = False) -> bool:
+        until = end_of_memory(self._clock(), self.remembered, forever=forever)
+        return self._change(event_id, token, (None, until))
 
     async def release(self, event_id: str, token: str) -> None:
         self._change(event_id, token, None)
@@ -96,108 +132,3 @@ class MemoryStore:
             else:
                 self._events[event_id] = to
             return True
-
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS montra_webhook_events (
-  id TEXT PRIMARY KEY, token TEXT, until REAL NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS montra_webhook_events_until ON montra_webhook_events (until);
-"""
-
-
-class SqliteStore:
-    """A file on this machine, shared by any number of its processes. Survives crashes of all of them.
-
-    Args:
-        path: the file; made when there is none. A table `montra_webhook_events` is all that is used of it.
-        remembered: seconds for which an event that is done stays remembered.
-        clock: seconds since 1970, the same for all processes.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        remembered: float = REMEMBERED,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._db: sqlite3.Connection | None = None
-        self._process = 0
-        self._path = os.fspath(path)
-        self._remembered = remembered
-        self._clock = clock
-        self._lock, self._lock_process = threading.Lock(), os.getpid()
-
-    async def claim(self, event_id: str, token: str, lease: float) -> Claim:
-        def work(db: sqlite3.Connection) -> Claim:
-            now = self._clock()
-            db.execute("DELETE FROM montra_webhook_events WHERE until <= ?", (now,))
-            row = db.execute("SELECT token FROM montra_webhook_events WHERE id = ?", (event_id,)).fetchone()
-            if row is not None:
-                return Claim.DONE if row[0] is None else Claim.BUSY
-            db.execute("INSERT INTO montra_webhook_events VALUES (?, ?, ?)", (event_id, token, now + lease))
-            return Claim.OURS
-
-        return await asyncio.to_thread(self._run, work)
-
-    async def renew(self, event_id: str, token: str, lease: float) -> bool:
-        sql = "UPDATE montra_webhook_events SET until = ? WHERE id = ? AND token = ?"
-        return await asyncio.to_thread(self._changed, sql, self._clock() + lease, event_id, token)
-
-    async def done(self, event_id: str, token: str) -> bool:
-        sql = "UPDATE montra_webhook_events SET token = NULL, until = ? WHERE id = ? AND token = ?"
-        return await asyncio.to_thread(self._changed, sql, self._clock() + self._remembered, event_id, token)
-
-    async def release(self, event_id: str, token: str) -> None:
-        sql = "DELETE FROM montra_webhook_events WHERE id = ? AND token = ?"
-        await asyncio.to_thread(self._changed, sql, event_id, token)
-
-    def close(self) -> None:
-        """Close the file. It is opened again when it is needed."""
-        with self._lock:
-            if self._db is not None and self._process == os.getpid():
-                self._db.close()
-            self._db = None
-
-    def _changed(self, sql: str, *values: Any) -> bool:
-        return self._run(lambda db: db.execute(sql, values).rowcount == 1)
-
-    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """One transaction, on disk when it returns."""
-        if self._lock_process != os.getpid():  # another thread may have held it when this process was forked
-            self._lock, self._lock_process = threading.Lock(), os.getpid()
-        with self._lock:
-            db = self._opened()
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(db)
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
-            return result
-
-    def _opened(self) -> sqlite3.Connection:
-        """The connection of this process: one that was opened before a fork must not be used, or closed, after it."""
-        if self._db is None or self._process != os.getpid():
-            if self._db is not None:
-                _left_to_parent.append(self._db)
-                self._db = None
-            db = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
-            try:
-                db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + _SCHEMA)
-            except BaseException:
-                db.close()
-                raise
-            self._db, self._process = db, os.getpid()
-        return self._db
-
-    def __del__(self) -> None:
-        if self._db is not None and self._process == os.getpid():
-            self._db.close()
-
-    def __repr__(self) -> str:
-        return f"<SqliteStore {self._path}>"
-
-
-_left_to_parent: list[sqlite3.Connection] = []

@@ -30,7 +30,7 @@ async def heard(sandbox: Sandbox) -> AsyncIterator[list[str]]:
     app = web.Application()
     runner = web.AppRunner(app)
     async with Montra(sandbox.api_key, sandbox.base_url) as montra:
-        ours = WebhookReceiver("whsec_paywall", store=MemoryStore(), source=PAYWALL)
+        ours = WebhookReceiver("whsec_of_the_paywall", store=MemoryStore(), source=PAYWALL)
         secrets: list[str] = ["whsec_not_yet_known"]
         theirs = WebhookReceiver(secrets, store=MemoryStore())
 
@@ -50,7 +50,7 @@ async def heard(sandbox: Sandbox) -> AsyncIterator[list[str]]:
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         endpoint = await montra.create_webhook(url=f"{url}/montra")
         theirs.secrets = [endpoint.secret or ""]
-        sandbox.set_paywall(sandbox.paywall_id, webhook_url=f"{url}/paywall", webhook_secret="whsec_paywall")
+        sandbox.set_paywall(sandbox.paywall_id, webhook_url=f"{url}/paywall", webhook_secret="whsec_of_the_paywall")
         yield said
     await runner.cleanup()
 

@@ -38,7 +38,7 @@ async def customer_id(x_customer_id: Annotated[str, Header()]) -> str:
 def test_the_applications_openapi_stays_right() -> None:
     """A guard adds what its own dependencies ask for, and nothing of ours."""
     app = FastAPI(lifespan=lifespan(), exception_handlers=exception_handlers)
-    app.include_router(webhook_router("/hooks", WebhookReceiver("s", store=MemoryStore())))
+    app.include_router(webhook_router("/hooks", WebhookReceiver("whsec_of_the_tests", store=MemoryStore())))
 
     @app.get(
         "/reports/{year}",

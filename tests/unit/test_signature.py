@@ -11,6 +11,7 @@ from montra_async import Montra, verify_signature
 from montra_async.core.signature import sign
 
 SECRET = "whsec_test"
+SECRETS = st.text(st.characters(exclude_categories=("C", "Z")), min_size=16)
 BODY = b'{"id":"evt_1","type":"checkout.completed"}'
 
 
@@ -18,7 +19,7 @@ def _expected(body: bytes, secret: str) -> str:
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
-@given(body=st.binary(), secret=st.text(min_size=1))
+@given(body=st.binary(), secret=SECRETS)
 def test_a_genuine_signature_is_accepted_in_every_spelling(body: bytes, secret: str) -> None:
     signature = sign(body, secret)
     for spelling in (signature, f"sha256={signature}", signature.upper(), f"  SHA256={signature}\n"):

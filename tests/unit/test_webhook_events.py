@@ -13,6 +13,7 @@ from hypothesis import given, strategies as st
 from montra_async import Montra
 from montra_async.core.signature import sign
 from montra_async.paywall import BillingClient
+from montra_async.resources.event_types import EVENT_TYPES
 from montra_async.webhooks import (
     CheckoutCompleted,
     CustomerCreated,
@@ -27,7 +28,7 @@ from montra_async.webhooks import (
 from montra_async.webhooks.events import EVENTS
 from montra_async.webhooks.paywall_events import PAYWALL_EVENTS
 
-SECRET = "whsec_1"
+SECRET = "whsec_of_the_tests"
 
 
 def _signed(body: Any, secret: str = SECRET) -> tuple[bytes, str]:
@@ -102,7 +103,7 @@ def test_an_unknown_type_stays_readable() -> None:
 
 def test_text_bytes_and_several_secrets() -> None:
     raw, signature = _signed(_body("customer.created", CUSTOMER))
-    assert parse(raw.decode(), f" SHA256={signature.upper()} ", ["whsec_new", SECRET]).id == "evt_1"
+    assert parse(raw.decode(), f" SHA256={signature.upper()} ", ["whsec_of_a_rotation", SECRET]).id == "evt_1"
     assert parse(bytearray(raw), signature, iter([SECRET])).raw_body == raw  # type: ignore[arg-type]
 
 
@@ -175,9 +176,6 @@ def test_old_events() -> None:
         parse(raw, signature, SECRET, max_age=timedelta(days=7))
     assert parse(raw, signature, SECRET, max_age=timedelta(days=9)).id == "evt_1"
     assert parse(raw, signature, SECRET).id == "evt_1"
-    for strange in (None, 5, "soon"):
-        raw, signature = _signed({**_body("x.y", None), "created_at": strange})
-        assert parse(raw, signature, SECRET, max_age=timedelta(days=7)).created_at is None
 
 
 @given(st.binary(max_size=200), st.text(max_size=80) | st.none() | st.dictionaries(st.text(max_size=5), st.text()))
@@ -186,3 +184,7 @@ def test_garbage_never_breaks_it(body: bytes, signature: Any) -> None:
         parse(body, signature, SECRET)
     with pytest.raises(WebhookPayloadError):
         parse(*_signed(body + b"!"), SECRET)
+
+
+def test_names_of_events_are_known_without_their_classes() -> None:
+    assert list(EVENT_TYPES) == list(EVENTS)
