@@ -70,7 +70,7 @@ class Kept:
     flights: Flights = attrs.field(factory=Flights)
 
 
-@attrs.frozen
+@attrs.define
 class Actor:
     """For whom one call is made. Read once, at its beginning: whatever changes meanwhile, two users never mix.
 

@@ -54,7 +54,8 @@ class Cache(Generic[T]):
         if found is None:
             return None
         kept_at, value = found
-        return value if self.clock() - kept_at < min(younger_than, self._ttl) else None
+        age = self.clock() - kept_at
+        return value if age < self._ttl and age < younger_than else None
 
     def put(self, key: Hashable, value: T) -> None:
         now = self.clock()

@@ -314,6 +314,8 @@ def with_header(call: Call, name: str, value: str) -> Call:
 
 def headers_key(options: CallOptions) -> Hashable:
     """What the caller's own headers add to a key: an answer may depend on them."""
+    if not options.headers:
+        return ()
     return tuple(sorted((name.lower(), value) for name, value in options.headers.items()))
 
 
