@@ -146,11 +146,19 @@ class AuthClient:
         run(self._async.aclose)
 
     def with_storage(self, storage: SessionStorage) -> AuthClient:
-        """The same client for another user: a cheap view on the same connections with a session of its own."""
+        """The same client for another user: a cheap view on the same connections with a session of its own.
+
+        Raises:
+            PaywallError: `invalid_argument` for what is no storage.
+        """
         return AuthClient._over(self._async.with_storage(storage))
 
     def get_session(self) -> AuthSession | None:
-        """Who is signed in; None when nobody is. Makes no request."""
+        """Who is signed in; None when nobody is. Makes no request.
+
+        Raises:
+            PaywallError: `storage_failed` when the storage could not be read.
+        """
         return run(self._async.get_session)
 
     def get_access_token(self) -> str:
@@ -164,8 +172,8 @@ class AuthClient:
     def refresh(self) -> AuthSession | None:
         """New tokens for old ones (`POST .../auth/refresh`). Callers at the same time share one request.
 
-        The request goes on when its callers are cancelled: its answer replaces both tokens, and must not be lost. It
-        is never repeated once it was sent.
+        The request goes on when its callers leave: its answer replaces both tokens, and must not be lost. It is never
+        repeated once it was sent. When the storage fails, the new tokens are kept in memory and saved later.
 
         Returns:
             The new session; None when the service refused the old one, which is forgotten then.
@@ -434,11 +442,14 @@ class BillingClient:
     def get_user(self, *, force: bool = False) -> PaywallUser:
         """What the user has: purchases, trial, access (`GET /api/v1/paywall/{id}/user-state`).
 
-        Kept for five seconds; callers at the same time share one request. Nobody without an email address or a
-        session has anything: no request is made.
+        Kept for five seconds; callers at the same time share one request. The service knows users by email address or
+        session: a visitor, or somebody of whom only your own id is given, has nothing, and no request is made.
 
         Args:
             force: ask the service, whatever is kept.
+
+        Raises:
+            PaywallError: `identity_required` when nobody is named at all.
         """
         return run(self._async.get_user, force=force)
 
@@ -459,6 +470,8 @@ class BillingClient:
         idempotency_key: str | None = None,
     ) -> CheckoutResult:
         """Begin a checkout for the user (`POST /api/v1/paywall/{id}/start-checkout`). Needs the user's email address.
+
+        Where somebody is signed in, the checkout is theirs, whatever the address.
 
         Send the payer to the result's `url`. Callers that ask for the same at the same time share one checkout; the
         request is retried under its idempotency key.
@@ -619,12 +632,14 @@ class BillingClient:
     ) -> Ticket:
         """Open a ticket for the user (`POST /api/v1/paywall/{id}/support/ticket`).
 
+        Where somebody is signed in, the ticket is theirs, whatever the address.
+
         Sent once: it is tried again only when it surely did not reach the service, unless you give a key.
 
         Args:
             subject: in a line.
             content: in full.
-            email: who is to be answered; the identity's by default.
+            email: who is to be answered; the identity's by default, else that of the user who is signed in.
             files: paths, bytes, open files, or `Attachment`s. Streamed from disk, never read into memory whole; open
                 objects are left open. Names and types are guessed unless an `Attachment` says them.
             idempotency_key: makes the call one that is retried.

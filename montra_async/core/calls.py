@@ -36,6 +36,8 @@ class Call:
     `streams` hands the answer over as soon as its headers are here, its body unread.
     `sent` says whether any attempt may have reached the service, `sent_earlier` the same of the attempts before the
     last one.
+    `remaining` says how many seconds are left for the call, when that is not for the transport alone to know: it is a
+    part of something longer, or others wait for it, too.
     """
 
     method: str
@@ -51,6 +53,7 @@ class Call:
     attempts: int = 0
     sent: bool = False
     sent_earlier: bool = False
+    remaining: Callable[[], float] | None = attrs.field(default=None, repr=False)
 
     def info(self) -> CallInfo:
         return CallInfo(

@@ -74,6 +74,7 @@ class Stream:
         try:
             while chunk := await self._next():
                 yield chunk
+                del chunk  # it may quote our token: it is in no variable when the next one does not come
             self._whole = True
         finally:
             self._end(drop=not self._whole)

@@ -141,7 +141,7 @@ class Transport:
             if self._failover is not None and self._failover.moves(call, outcome, on_mirror=on_mirror):
                 pause: float | None = 0.0
             else:
-                pause = self._pause(call, options, end - home.loop.time(), outcome)
+                pause = self._pause(call, options, self._remaining(call, end - home.loop.time()), outcome)
             if pause is None:
                 return outcome.result()
             if outcome.answer is not None and outcome.answer.status in REFUSED_STATUSES:
@@ -239,6 +239,10 @@ class Transport:
             size = self._sessions.pool_size
             problem = f"no connection became free within {seconds:g} s: all {size} of the pool are in use"
             raise PoolTimeoutError(problem, call.info(), sent=call.sent, phase="pool") from None
+
+    @staticmethod
+    def _remaining(call: Call, seconds: float) -> float:
+        return seconds if call.remaining is None else min(seconds, call.remaining())
 
     def _pause(self, call: Call, options: CallOptions, remaining: float, outcome: Outcome) -> float | None:
         answer, failure = outcome.answer, outcome.failure

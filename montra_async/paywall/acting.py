@@ -1,5 +1,6 @@
 """Calls made for a user: by the user's own session, or with the owner's key and the user's identity."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import copy
@@ -15,20 +16,82 @@ from .caching import Cache, Flights
 from .errors import PaywallError, preconditions
 from .identity import NOBODY, Identity
 from .models import Balance, Bootstrap, PaywallUser
-from .service import PaywallClient, with_header
+from .service import PaywallClient, headers_key, with_header
+from .sessions import SessionSigner
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-@attrs.define
-class Kept:
-    """What all views of a client remember, by identity."""
+USER_FRESH = 5.0
+BALANCES_FRESH = 30.0
+BOOTSTRAP_FRESH = 5 * 60.0
+BOOTSTRAP_USABLE = 60 * 60.0
+"""Seconds. A bootstrap between fresh and usable is served while it is asked for again."""
 
-    users: Cache[PaywallUser] = attrs.field(factory=Cache[PaywallUser])
-    bootstraps: Cache[Bootstrap] = attrs.field(factory=Cache[Bootstrap])
-    balances: Cache[list[Balance]] = attrs.field(factory=Cache[list[Balance]])
+_MOST_BOOTSTRAPS = 1_000  # they are large
+
+
+@attrs.frozen
+class KnownBalances:
+    """Balances, and the facts of the call that they were the answer of: with another token nobody gets them."""
+
+    shown_to: Hashable
+    balances: list[Balance]
+
+    def charged(self, query_type: str) -> KnownBalances:
+        """After one of this type was taken."""
+        left = [
+            Balance(type=one.type, count=max(0, one.count - 1)) if one.type == query_type else one
+            for one in self.balances
+        ]
+        return KnownBalances(self.shown_to, left)
+
+
+@attrs.frozen
+class Kept:
+    """What all views of a client remember. One client has one paywall, origin and key, so no key names those.
+
+    Attributes:
+        users: by `Actor.facts` of the request that was answered: identity, digest of the token it was sent with, and
+            the caller's own headers. That is all that an answer can depend on.
+        bootstraps: by identity, own headers and language; no token is sent for them.
+        balances: by the service's id of the user, so that the gateway's charges find them; given out only to a session
+            with the very facts that they were the answer to, because what a session says of its user proves nothing.
+        flights: by kind of call, the same facts, `force`, and the caller's settings; a checkout by identity,
+            idempotency key and body.
+    """
+
+    users: Cache[PaywallUser] = attrs.field(factory=lambda: Cache[PaywallUser](ttl=USER_FRESH))
+    bootstraps: Cache[Bootstrap] = attrs.field(
+        factory=lambda: Cache[Bootstrap](ttl=BOOTSTRAP_USABLE, max_entries=_MOST_BOOTSTRAPS)
+    )
+    balances: Cache[KnownBalances] = attrs.field(factory=lambda: Cache[KnownBalances](ttl=BALANCES_FRESH))
     flights: Flights = attrs.field(factory=Flights)
+
+
+@attrs.define
+class Actor:
+    """For whom one call is made. Read once, at its beginning: whatever changes meanwhile, two users never mix.
+
+    Attributes:
+        identity: of the view.
+        signer: gives out tokens of the session that there was at the beginning, and of no other.
+        headers: what the caller's own headers add to a key.
+    """
+
+    identity: Identity
+    signer: SessionSigner | None
+    headers: Hashable
+
+    @property
+    def facts(self) -> Hashable:
+        """What tells this user's answers from everybody else's: all that is sent and that they may depend on."""
+        return (self.identity, None if self.signer is None else self.signer.digest, self.headers)
+
+    def facts_of(self, call: Call) -> Hashable:
+        """The same for a call that has been made: its token may be newer than the one of the beginning."""
+        return (self.identity, None if self.signer is None else self.signer.digest_of(call), self.headers)
 
 
 class Acting(PaywallClient):
@@ -63,7 +126,7 @@ class Acting(PaywallClient):
         view = copy.copy(self)
         with preconditions():
             view._identity = Identity(email=email, user_id=user_id, anonymous_id=anonymous_id)
-        view._auth = auth
+        view._auth = checked_auth(auth)
         return view
 
     def set_identity(
@@ -77,17 +140,15 @@ class Acting(PaywallClient):
         with preconditions():
             self._identity = Identity(email=email, user_id=user_id, anonymous_id=anonymous_id)
 
-    async def _session(self) -> AuthClient | None:
-        """The user's session, when somebody is signed in."""
-        if self._auth is None or await self._auth.get_session() is None:
-            return None
-        return self._auth
+    async def _actor(self) -> Actor:
+        """For whom a call that begins now is made."""
+        identity, headers = self._identity, headers_key(self._options)
+        signer = None if self._auth is None else await self._auth._signer()
+        return Actor(identity=identity, signer=signer, headers=headers)
 
-    async def _who(self) -> Hashable:
-        """What tells this user's answers from everybody else's."""
-        session = None if self._auth is None else await self._auth.get_session()
-        user = None if session is None else session.user.id if session.user is not None else id(self._auth)
-        return (self._identity, user)
+    async def _session(self) -> SessionSigner | None:
+        """The user's session, when somebody is signed in."""
+        return None if self._auth is None else await self._auth._signer()
 
     def _require_key(self) -> Secret:
         if self._key is None:
@@ -101,23 +162,34 @@ class Acting(PaywallClient):
             raise PaywallError("identity_required", "say for whom: billing.for_user(email=..., user_id=...)")
         return self._identity
 
-    def _require_email(self) -> str:
-        if self._identity.email is None:
-            raise PaywallError("identity_required", "this call needs the user's address: billing.for_user(email=...)")
-        return self._identity.email
-
     def _with_key(self, call: Call) -> Call:
         """With the server key, when there is one."""
         return call if self._key is None else with_header(call, "X-Api-Key", self._key.reveal())
 
-    def _named(self, call: Call, locale: str | None = None) -> Call:
+    @staticmethod
+    def _named(call: Call, identity: Identity, locale: str | None = None) -> Call:
         """With the user's address and language as headers."""
-        if self._identity.email is not None:
-            with_header(call, "X-User-Email", self._identity.email)
+        if identity.email is not None:
+            with_header(call, "X-User-Email", identity.email)
         return call if locale is None else with_header(call, "Accept-Language", locale)
 
-    def _user_meta(self) -> dict[str, Any] | None:
-        return None if self._identity.user_id is None else {"userId": self._identity.user_id}
+
+def user_meta(identity: Identity) -> dict[str, Any] | None:
+    return None if identity.user_id is None else {"userId": identity.user_id}
+
+
+def address_of(actor: Actor) -> str:
+    """The identity's address; else that of the user who is signed in."""
+    address = actor.identity.email or (None if actor.signer is None else actor.signer.email)
+    if address is None:
+        raise PaywallError("identity_required", "this call needs the user's address: billing.for_user(email=...)")
+    return address
+
+
+def checked_auth(auth: AuthClient | None) -> AuthClient | None:
+    if auth is not None and not isinstance(auth, AuthClient):
+        raise PaywallError("invalid_argument", f"auth: an AuthClient, not {type(auth).__name__}")
+    return auth
 
 
 def checked_identity(identity: Identity | None) -> Identity:

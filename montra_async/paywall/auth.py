@@ -18,23 +18,26 @@ from ..core.calls import Answer, Call
 from ..core.redaction import Secret
 from ..core.shapes import is_object
 from .answers import read, unreadable
+from .caching import Flight
 from .errors import PaywallError, preconditions
 from .models import AuthSession, AuthUser, OAuthStart, SignUpResult, UpdatedUser, UpgradeResult
 from .service import ClientSettings
-from .sessions import Bearer, SessionCalls, session_of
+from .sessions import Bearer, Rotations, SessionCalls
 from .storage import SessionStorage
+from .token_answers import session_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 OAUTH_GOOD_FOR = 10 * 60.0
-_MOST_OAUTH = 1_000
+_MOST_OAUTH = 10_000
 _OF_SESSION = frozenset({"access_token", "refresh_token", "expires_in", "expires_at", "token_type"})
 
 
 @attrs.define
 class _Pending:
-    """Sign-ins at providers that have begun: verifier by state."""
+    """Sign-ins at providers that have begun: verifier by state, which the service draws at random for each. Shared by
+    all views, because the request that completes a sign-in is another than the one that begins it."""
 
     verifiers: dict[str, tuple[float, Secret]] = attrs.field(factory=dict[str, "tuple[float, Secret]"], repr=False)
 
@@ -87,6 +90,7 @@ class AuthClient(SessionCalls):
             meta = checks.json_object("user_meta", user_meta)
             self._user_meta = None if meta is None else dict(meta)
         self._pending = _Pending()
+        self._rotations = Rotations()
         self._start(storage)
 
     # Passwords
@@ -115,7 +119,7 @@ class AuthClient(SessionCalls):
         def result(answer: Answer, call: Call) -> SignUpResult:
             payload = json_of(answer)
             signed_in = is_object(payload) and "access_token" in payload
-            session = session_of(answer, call, None) if signed_in else None
+            session = session_of(answer, call) if signed_in else None
             found = read(answer, call, SignUpResult)
             told = {name: value for name, value in found.extra.items() if name not in _OF_SESSION}
             return attrs.evolve(found, session=session, extra=told)
@@ -142,7 +146,8 @@ class AuthClient(SessionCalls):
         hidden = Secret(password)
         del password
         call = self._auth_call("password/update", {}, password=hidden)
-        return (await self._send(call, lambda answer, sent: read(answer, sent, UpdatedUser), signer=self)).user
+        signer = await self._required_signer()
+        return (await self._send(call, lambda answer, sent: read(answer, sent, UpdatedUser), signer=signer)).user
 
     # One-time codes
 
@@ -169,7 +174,12 @@ class AuthClient(SessionCalls):
         """
         hidden = Secret(token)
         del token
-        fields = {"email": _text("email", email), "type": _text("type", type), "visitor_id": self._visitor_id}
+        fields = {
+            "email": _text("email", email),
+            "type": _text("type", type),
+            "visitor_id": self._visitor_id,
+            "user_meta": self._user_meta,
+        }
         return await self._sign_in(self._auth_call("otp/verify", fields, token=hidden))
 
     # Without an address
@@ -180,7 +190,12 @@ class AuthClient(SessionCalls):
         del captcha_token
         fields = {"visitor_id": self._visitor_id, "user_meta": self._user_meta}
         call = self._auth_call("anonymous/signin", fields, captcha_token=hidden)
-        return await self._flights.join("anonymous", lambda: self._sign_in(call), lands=True)
+
+        async def sign_in(flight: Flight) -> AuthSession:
+            flight.carries(call)
+            return await self._keep(await self._send(call, _anonymous))
+
+        return await self._shared(self._state.flights, "anonymous", sign_in, lands=True)
 
     async def upgrade_anonymous_to_email(self, email: str, password: str) -> UpgradeResult:
         """Give the anonymous user an address and a password (`POST .../auth/anonymous/upgrade`).
@@ -191,10 +206,12 @@ class AuthClient(SessionCalls):
         hidden = Secret(password)
         del password
         call = self._credentials("anonymous/upgrade", email, hidden)
-        result = await self._send(call, lambda answer, sent: read(answer, sent, UpgradeResult), signer=self)
+        signer = await self._required_signer()
+        result = await self._send(call, lambda answer, sent: read(answer, sent, UpgradeResult), signer=signer)
         session = await self.get_session()
-        if session is not None and result.user is not None and result.status == "updated":
-            await self._keep(attrs.evolve(session, user=result.user))
+        same = session is not None and session.user is not None and session.user.id == signer.user_id
+        if session is not None and same and result.user is not None and result.status == "updated":
+            await self._keep(attrs.evolve(session, user=result.user), same_user=True)
         return result
 
     # OAuth
@@ -242,7 +259,7 @@ class AuthClient(SessionCalls):
             raise PaywallError(
                 "oauth_invalid_state", "no sign-in with this state was begun here in the last ten minutes"
             )
-        fields = {"visitor_id": self._visitor_id}
+        fields = {"visitor_id": self._visitor_id, "user_meta": self._user_meta}
         call = self._auth_call("oauth/exchange", fields, auth_code=hidden, code_verifier=verifier)
         session = await self._sign_in(call)
         self._pending.forget(state)
@@ -252,7 +269,10 @@ class AuthClient(SessionCalls):
 
     async def sign_out(self) -> None:
         """End this session (`POST .../auth/signout`). It is forgotten here in any case."""
-        session = await self.get_session()
+        try:
+            session = await self.get_session()
+        except PaywallError:
+            session = None
         await self._forget()
         if session is not None:
             try:
@@ -266,8 +286,10 @@ class AuthClient(SessionCalls):
         Raises:
             PaywallError: `not_authenticated`, or they may still be good.
         """
-        await self._send(self._auth_call("revoke-all", None), _done, signer=self)
-        await self._forget()
+        signer = await self._required_signer()
+        await self._send(self._auth_call("revoke-all", None), _done, signer=signer)
+        if (await self._signer() or signer).lineage is signer.lineage:
+            await self._forget()
 
     # Below
 
@@ -279,12 +301,20 @@ class AuthClient(SessionCalls):
         await self._send(self._auth_call(path, fields), _done)
 
     async def _sign_in(self, call: Call) -> AuthSession:
-        return await self._keep(await self._send(call, lambda answer, sent: session_of(answer, sent, None)))
+        return await self._keep(await self._send(call, lambda answer, sent: session_of(answer, sent)))
 
 
 def _text(parameter: str, value: str) -> str:
     with preconditions():
         return checks.text(parameter, value)
+
+
+def _anonymous(answer: Answer, call: Call) -> AuthSession:
+    """The service need not say of whom it has just made that he is anonymous."""
+    session = session_of(answer, call)
+    if session.user is None or session.user.is_anonymous is not None:
+        return session
+    return attrs.evolve(session, user=attrs.evolve(session.user, is_anonymous=True))
 
 
 def _done(answer: Answer, call: Call) -> None:
@@ -294,7 +324,7 @@ def _done(answer: Answer, call: Call) -> None:
 def _state_of(url: str) -> str | None:
     try:
         return URL(url).query.get("state")
-    except ValueError:
+    except (ValueError, TypeError):
         return None
 
 

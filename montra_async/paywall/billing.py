@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, ClassVar
 
-from ..core import checks
 from ..core.redaction import Secret
 from ..core.signature import signing_secrets, verify_signature
-from .acting import Kept, checked_identity
+from .acting import Kept, checked_auth, checked_identity
 from .auth import AuthClient
 from .catalog import CatalogCalls
 from .errors import preconditions
 from .identity import Identity
+from .locales import checked_language
 from .purchases import PurchaseCalls
 from .service import ClientSettings
 from .support import SupportCalls
@@ -87,7 +87,7 @@ class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
         self._key = key if key.reveal() else None
         self._open(paywall_id, api_origin, self._key, settings)
         with preconditions():
-            self._accept_language = checks.optional_text("accept_language", accept_language)
+            self._accept_language = checked_language("accept_language", accept_language)
         self._identity = checked_identity(identity)
-        self._auth = auth
+        self._auth = checked_auth(auth)
         self._kept = Kept()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Awaitable, Callable, Hashable
 
 import attrs
 
@@ -14,20 +12,16 @@ from ..core.answers import json_of
 from ..core.calls import Answer, Call
 from ..core.serde import SerdeError, structure
 from ..core.shapes import is_object
-from .acting import Acting
+from .acting import BOOTSTRAP_FRESH, Acting, Actor
 from .answers import read, unreadable
+from .caching import Flight
 from .errors import PaywallError, preconditions
-from .locales import localized
+from .identity import NOBODY
+from .locales import checked_language, localized
 from .models import Bootstrap, PaywallUser, Price
+from .service import headers_key
 
 log = logging.getLogger("montra")
-
-USER_FRESH = 5.0
-BOOTSTRAP_FRESH = 5 * 60.0
-BOOTSTRAP_USABLE = 60 * 60.0
-"""Seconds. A bootstrap between fresh and usable is served while it is asked for again."""
-
-_revalidating: set[asyncio.Task[Any]] = set()
 
 
 class CatalogCalls(Acting):
@@ -48,13 +42,16 @@ class CatalogCalls(Acting):
             PaywallError: `invalid_config` when the paywall's own domain is not the origin of this client.
         """
         with preconditions():
-            wanted = checks.optional_text("locale", locale) or self._accept_language
-        key = (await self._who(), wanted)
-        kept = None if force else self._kept.bootstraps.get(key, younger_than=BOOTSTRAP_USABLE)
+            wanted = checked_language("locale", locale) or self._accept_language
+        actor = Actor(identity=self._identity, signer=None, headers=headers_key(self._options))
+        key = (actor.facts, wanted)
+        kept = None if force else self._kept.bootstraps.get(key)
         if kept is None:
-            return await self._kept.flights.join(("bootstrap", key, force), lambda: self._fetch(key, wanted, None))
+            call = self._bootstrap_call(actor, wanted, None)
+            fetch = self._fetch(key, call, wanted, None)
+            return await self._shared(self._kept.flights, ("bootstrap", key, force), fetch)
         if self._kept.bootstraps.get(key, younger_than=BOOTSTRAP_FRESH) is None:
-            self._revalidate(key, wanted, kept)
+            self._revalidate(key, actor, wanted, kept)
         return kept
 
     async def get_prices(self, locale: str | None = None, *, force: bool = False) -> list[Price]:
@@ -64,47 +61,60 @@ class CatalogCalls(Acting):
     async def get_user(self, *, force: bool = False) -> PaywallUser:
         """What the user has: purchases, trial, access (`GET /api/v1/paywall/{id}/user-state`).
 
-        Kept for five seconds; callers at the same time share one request. Nobody without an email address or a
-        session has anything: no request is made.
+        Kept for five seconds; callers at the same time share one request. The service knows users by email address or
+        session: a visitor, or somebody of whom only your own id is given, has nothing, and no request is made.
 
         Args:
             force: ask the service, whatever is kept.
+
+        Raises:
+            PaywallError: `identity_required` when nobody is named at all.
         """
-        signer = await self._session()
-        if self._identity.email is None and signer is None:
+        actor = await self._actor()
+        if actor.identity.email is None and actor.signer is None:
+            if actor.identity == NOBODY and self._auth is None:
+                raise PaywallError("identity_required", "say whose state: billing.for_user(email=...)")
             return PaywallUser()
-        who = await self._who()
-        kept = None if force else self._kept.users.get(who, younger_than=USER_FRESH)
+        kept = None if force else self._kept.users.get(actor.facts)
         if kept is not None:
             return kept
+        call = self._named(self._call("GET", f"{self._place.paywall}/user-state"), actor.identity)
 
-        async def fetch() -> PaywallUser:
-            call = self._named(self._call("GET", f"{self._place.paywall}/user-state"))
-            user = await self._send(call, lambda answer, sent: read(answer, sent, PaywallUser), signer=signer)
-            self._kept.users.put(who, user)
+        async def fetch(flight: Flight) -> PaywallUser:
+            flight.carries(call)
+            user = await self._send(call, lambda answer, sent: read(answer, sent, PaywallUser), signer=actor.signer)
+            self._kept.users.put(actor.facts_of(call), user)
             return user
 
-        return await self._kept.flights.join(("user", who, force), fetch)
+        return await self._shared(self._kept.flights, ("user", actor.facts, force), fetch)
 
-    def _revalidate(self, key: Hashable, wanted: str | None, kept: Bootstrap) -> None:
-        async def ask() -> None:
+    def _revalidate(self, key: Hashable, actor: Actor, wanted: str | None, kept: Bootstrap) -> None:
+        fetch = self._fetch(key, self._bootstrap_call(actor, wanted, kept), wanted, kept)
+
+        async def ask(flight: Flight) -> None:
             try:
-                await self._kept.flights.join(("revalidate", key), lambda: self._fetch(key, wanted, kept))
+                await fetch(flight)
             except PaywallError as error:
                 log.info("the kept bootstrap of %s stays in use: %s", self._place.paywall_id, error)
 
-        task = asyncio.get_running_loop().create_task(ask())
-        _revalidating.add(task)
-        task.add_done_callback(_revalidating.discard)
+        self._kept.flights.start(("revalidate", key), ask)
 
-    async def _fetch(self, key: Hashable, wanted: str | None, kept: Bootstrap | None) -> Bootstrap:
+    def _bootstrap_call(self, actor: Actor, wanted: str | None, kept: Bootstrap | None) -> Call:
         query = "" if kept is None or kept.version is None else checks.query(if_version=kept.version)
-        call = self._named(self._call("GET", f"{self._place.paywall}/bootstrap", query), wanted)
-        answer = await self._send(call, lambda answer, sent: _bootstrap(answer, sent, kept))
-        self._check_domain(answer)
-        result = localized(answer, wanted)
-        self._kept.bootstraps.put(key, result)
-        return result
+        return self._named(self._call("GET", f"{self._place.paywall}/bootstrap", query), actor.identity, wanted)
+
+    def _fetch(
+        self, key: Hashable, call: Call, wanted: str | None, kept: Bootstrap | None
+    ) -> Callable[[Flight], Awaitable[Bootstrap]]:
+        async def fetch(flight: Flight) -> Bootstrap:
+            flight.carries(call)
+            answer = await self._send(call, lambda answer, sent: _bootstrap(answer, sent, kept))
+            self._check_domain(answer)
+            result = localized(answer, wanted)
+            self._kept.bootstraps.put(key, result)
+            return result
+
+        return fetch
 
     def _check_domain(self, bootstrap: Bootstrap) -> None:
         domain = (bootstrap.settings.custom_domain or "").strip().lower()

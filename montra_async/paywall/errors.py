@@ -15,6 +15,7 @@ from ..core.errors import (
     RequestTimeoutError,
     rebuild,
 )
+from ..core.failures import without_frames
 from .models import Balance
 
 
@@ -27,6 +28,7 @@ class PaywallError(MontraError):
             - before anything was sent: `invalid_config`, `invalid_argument`, `identity_required`, `apikey_required`,
               `apikey_in_browser`, `not_authenticated`, `oauth_invalid_state`;
             - no usable answer: `network_error`, `timeout`, `invalid_response`;
+            - the storage of a session failed: `storage_failed`;
             - the service said no: `identity_not_found`, `identity_not_on_paywall`, `insufficient`, `already_purchased`,
               `forbidden`, `not_enough_queries`, any other code of its own, or `http_<status>`.
         message: in words.
@@ -95,8 +97,10 @@ def preconditions() -> Generator[None]:
     try:
         yield
     except InvalidArgumentError as error:
+        without_frames(error)  # those of the checks hold what they refused, which may be a password
         raise PaywallError("invalid_argument", str(error)) from None
     except ConfigError as error:
+        without_frames(error)
         raise PaywallError("invalid_config", str(error)) from None
 
 

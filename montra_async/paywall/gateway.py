@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
+from io import BytesIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,12 +22,13 @@ from ..core.jsontext import dumps, loads
 from ..core.multipart import from_object
 from ..core.options import ERROR_TIMEOUT, CallOptions, Timeout, check_headers, header_text
 from ..core.streams import Stream
+from .acting import checked_auth
 from .answers import error_of, quota_error
 from .auth import AuthClient
 from .billing import BillingClient
 from .errors import PaywallError, of_network, preconditions
-from .models import AuthSession
 from .service import ClientSettings, PaywallClient, with_header
+from .sessions import SessionSigner
 from .sse import MAX_EVENT_SIZE, EventReader, LineReader, ServerSentEvent
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ class ApiGatewayClient(PaywallClient):
     def _act_for(self, user_id: str | None, auth: AuthClient | None) -> None:
         with preconditions():
             self._user_id = header_text("user_id", checks.optional_text("user_id", user_id))
-        self._auth = auth
+        self._auth = checked_auth(auth)
 
     async def call(
         self,
@@ -138,14 +140,15 @@ class ApiGatewayClient(PaywallClient):
             PaywallError: the service's code or the provider's, e.g. `provider-disabled`.
         """
         call = self._gateway_call(provider_id, path, method, body, headers)
-        session = None if self._auth is None else await self._auth.get_session()
-        if session is None and self._user_id is not None:
-            with_header(call, "X-User-ID", self._user_id)
-        answer = await self._answer(call, None if session is None else self._auth)
+        user_id = self._user_id
+        signer = None if self._auth is None else await self._auth._signer()
+        if signer is None and user_id is not None:
+            with_header(call, "X-User-ID", user_id)
+        answer = await self._answer(call, signer)
         if answer.stream is None:
             error = quota_error(answer, call) if answer.status == 402 else error_of(answer, call, {})
             raise self._without_secrets(error, call)
-        self._note(answer, session)
+        self._note(answer, signer)
         return GatewayResponse(answer, answer.stream, call.path)
 
     def _gateway_call(
@@ -193,10 +196,10 @@ class ApiGatewayClient(PaywallClient):
         patient = Timeout(total=None, read=None, connect=timeout.connect, pool=timeout.pool)
         return attrs.evolve(self._options, timeout=patient, error_timeout=timeout.total or ERROR_TIMEOUT)
 
-    def _note(self, answer: Answer, session: AuthSession | None) -> None:
+    def _note(self, answer: Answer, signer: SessionSigner | None) -> None:
         """Keep right what the billing client remembers of the balances."""
-        if self._billing is not None and session is not None and session.user is not None:
-            self._billing._charged(session.user.id, answer.headers.get(QUERY_TYPE))
+        if self._billing is not None and signer is not None and signer.user_id is not None:
+            self._billing._charged(signer.user_id, answer.headers.get(QUERY_TYPE))
 
 
 class GatewayResponse:
@@ -232,6 +235,7 @@ class GatewayResponse:
         try:
             async for chunk in chunks:
                 yield chunk
+                del chunk  # what came is in no variable when the rest does not come: it may quote our token
         except NetworkError as error:
             raise of_network(error) from error
         finally:
@@ -252,6 +256,7 @@ class GatewayResponse:
             async for chunk in chunks:
                 for line in self._lines(reader, chunk):
                     yield line
+                del chunk
             for line in self._lines(reader, b"", end=True):
                 yield line
         finally:
@@ -282,18 +287,18 @@ class GatewayResponse:
             PaywallError: `invalid_response` when it is longer than the client's `max_response_size`; `network_error`
                 when the connection breaks.
         """
-        pieces: list[bytes] = []
-        size, limit = 0, self._stream.max_size
+        content = BytesIO()
+        limit = self._stream.max_size
         chunks = self.iter_chunks()
         try:
             async for chunk in chunks:
-                size += len(chunk)
-                if size > limit:
+                content.write(chunk)
+                del chunk
+                if content.tell() > limit:
                     raise self._invalid(f"the body is larger than {size_limit(limit)}")
-                pieces.append(chunk)
         finally:
             await chunks.aclose()
-        return b"".join(pieces)
+        return content.getvalue()
 
     async def text(self) -> str:
         """The whole body as text."""

@@ -13,6 +13,7 @@ from ..core.serde import Model, wire
 
 Acquiring: TypeAlias = Literal["stripe", "paddle", "chargebee", "overpay", "freemius"] | str
 Interval: TypeAlias = Literal["month", "year", "week", "day", "lifetime"] | str
+CheckoutMode: TypeAlias = Literal["guest", "preauth"] | str
 PurchaseStatus: TypeAlias = Literal["active", "trialing", "canceled", "completed"] | str
 SignUpStatus: TypeAlias = Literal["signed_in", "confirmation_required", "already_registered"] | str
 UpgradeStatus: TypeAlias = Literal["updated", "confirmation_required"] | str
@@ -58,14 +59,14 @@ class Offer(Model):
 
 @attrs.frozen(kw_only=True)
 class PaywallSettings(Model):
-    """How a paywall is set up."""
+    """How a paywall is set up. `visibility` and `trial` are objects; the latter has `mode`, `payload` and `storage`."""
 
     id: str | None = None
     name: str | None = None
     custom_domain: str | None = None
     locale_default: str | None = None
     is_test_mode: bool | None = None
-    checkout_mode: str | None = None
+    checkout_mode: CheckoutMode | None = None
     success_redirect_url: str | None = None
     checkout_shop_url: str | None = None
     checkout_product_name: str | None = None
@@ -129,7 +130,11 @@ class CheckoutResult(Model):
 
 @attrs.frozen(kw_only=True)
 class Purchase(Model):
-    """A purchase with everything known of it. `unit_amount` is in minor units of `currency`: 999 is 9.99 USD."""
+    """A purchase with everything known of it. `unit_amount` is in minor units of `currency`: 999 is 9.99 USD.
+
+    `discount` is a number of per cent (`int` or `Decimal`) when it was bought with an offer, and None otherwise. A
+    service that says more of it answers an object.
+    """
 
     id: str
     status: PurchaseStatus | None = None
@@ -143,7 +148,7 @@ class Purchase(Model):
     unit_amount: int | None = None
     currency: str | None = None
     interval: Interval | None = None
-    discount: dict[str, Any] | None = None
+    discount: Any = None
 
 
 @attrs.frozen(kw_only=True)
@@ -222,10 +227,11 @@ class SignUpResult(Model):
 
 @attrs.frozen(kw_only=True)
 class UpgradeResult(Model):
-    """What became of an anonymous user's email address."""
+    """What became of an anonymous user's email address. `email` is the address that awaits confirmation."""
 
     status: UpgradeStatus
     user: AuthUser | None = None
+    email: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -6,8 +6,12 @@ import os
 from typing import Any
 
 from ..core import checks
-from .acting import Acting
+from ..core.answers import json_of
+from ..core.calls import Answer, Call
+from ..core.shapes import is_object
+from .acting import Acting, address_of, user_meta
 from .answers import NO_PORTAL, NOT_ON_PAYWALL, read
+from .caching import Flight
 from .errors import preconditions
 from .models import CanceledSubscription, CheckoutResult, Purchase
 
@@ -31,6 +35,8 @@ class PurchaseCalls(Acting):
     ) -> CheckoutResult:
         """Begin a checkout for the user (`POST /api/v1/paywall/{id}/start-checkout`). Needs the user's email address.
 
+        Where somebody is signed in, the checkout is theirs, whatever the address.
+
         Send the payer to the result's `url`. Callers that ask for the same at the same time share one checkout; the
         request is retried under its idempotency key.
 
@@ -50,7 +56,8 @@ class PurchaseCalls(Acting):
         Raises:
             PaywallError: `identity_required`, `already_purchased`, or the service's code for an unknown price.
         """
-        email = self._require_email()
+        actor = await self._actor()
+        email = address_of(actor)
         with preconditions():
             key = None if idempotency_key is None else checks.idempotency_key(idempotency_key)
             body = {
@@ -63,18 +70,21 @@ class PurchaseCalls(Acting):
                 "productName": checks.optional_text("product_name", product_name),
                 "trial_days": checks.optional_whole("trial_days", trial_days),
                 "ignoreActivePurchase": checks.optional_flag("ignore_active_purchase", ignore_active_purchase) or None,
-                "userMeta": self._user_meta(),
+                "userMeta": user_meta(actor.identity),
                 "localCurrency": checks.optional_text("local_currency", local_currency),
-                "visitorId": self._identity.anonymous_id,
+                "visitorId": actor.identity.anonymous_id,
                 "experimentId": checks.optional_text("experiment_id", experiment_id),
                 "variantKey": checks.optional_text("variant_key", variant_key),
             }
         call = self._json_call(f"{self._place.paywall}/start-checkout", body, key=key or _uuid4())
-        wanted = ("checkout", self._identity, key, call.body)
-        return await self._kept.flights.join(
-            wanted,
-            lambda: self._send(self._with_key(call), lambda answer, sent: read(answer, sent, CheckoutResult)),
-        )
+        wanted = ("checkout", actor.facts, key, call.body)
+
+        async def begin(flight: Flight) -> CheckoutResult:
+            flight.carries(call)
+            self._with_key(call)
+            return await self._send(call, lambda answer, sent: read(answer, sent, CheckoutResult), signer=actor.signer)
+
+        return await self._shared(self._kept.flights, wanted, begin)
 
     async def get_customer_portal_url(
         self, *, return_url: str | None = None, idempotency_key: str | None = None
@@ -88,13 +98,14 @@ class PurchaseCalls(Acting):
         Raises:
             PaywallError: `identity_required`; `forbidden` when there is nothing to manage, or no portal (Freemius).
         """
-        signer = await self._session()
+        actor = await self._actor()
+        signer = actor.signer
         with preconditions():
             body: dict[str, Any] = {"returnUrl": checks.optional_text("return_url", return_url)}
         if signer is None:
-            identity = self._require_identity() if self._key is not None else None
-            email = identity.email if identity is not None else self._require_email()
-            body |= {"email": email, "userMeta": self._user_meta()}
+            identity = self._require_identity() if self._key is not None else actor.identity
+            email = identity.email if self._key is not None else address_of(actor)
+            body |= {"email": email, "userMeta": user_meta(identity)}
         call = self._json_call(f"{self._place.paywall}/get-customer-portal", body, key=idempotency_key)
         if signer is None:
             self._with_key(call)
@@ -120,7 +131,7 @@ class PurchaseCalls(Acting):
             self._with_key(call)
         return await self._send(
             call,
-            lambda answer, sent: read(answer, sent, list[Purchase], within="purchases"),
+            _purchases,
             NOT_ON_PAYWALL,
             signer=signer,
         )
@@ -140,7 +151,8 @@ class PurchaseCalls(Acting):
         Raises:
             PaywallError: `apikey_required`, `identity_required`, `identity_not_on_paywall`.
         """
-        signer = await self._session()
+        actor = await self._actor()
+        signer = actor.signer
         with preconditions():
             body: dict[str, Any] = {
                 "subscriptionId": checks.text("subscription_id", subscription_id),
@@ -160,8 +172,16 @@ class PurchaseCalls(Acting):
             NOT_ON_PAYWALL,
             signer=signer,
         )
-        self._kept.users.drop(await self._who())
+        self._kept.users.drop(actor.facts_of(call))
         return result
+
+
+def _purchases(answer: Answer, call: Call) -> list[Purchase]:
+    """Of somebody who has none, the service may leave the list out."""
+    payload = json_of(answer)
+    if is_object(payload) and payload.get("purchases") is None:
+        return []
+    return read(answer, call, list[Purchase], within="purchases")
 
 
 def _number_or_text(parameter: str, value: str | int) -> int | str:

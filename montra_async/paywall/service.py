@@ -3,10 +3,11 @@
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import asyncio
 import copy
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
@@ -21,6 +22,7 @@ from ..core import checks
 from ..core.answers import scrubbed, too_large
 from ..core.calls import Answer, Call
 from ..core.checks import idempotency_key as checked_key
+from ..core.deadlines import Deadline, deadlines_of
 from ..core.errors import NetworkError
 from ..core.failover import Failover, edge_of
 from ..core.jsontext import dumps
@@ -29,6 +31,7 @@ from ..core.origin import parse_base_url
 from ..core.redaction import Secret, scrub
 from ..core.transport import Transport
 from .answers import error_of, unreadable
+from .caching import Flight, Flights, timed_out
 from .errors import PaywallError, of_network, preconditions
 
 if TYPE_CHECKING:
@@ -117,6 +120,7 @@ class PaywallClient:
 
     _place: Place
     _options: CallOptions
+    _unhurried: tuple[CallOptions, CallOptions] | None = None
 
     def with_options(
         self,
@@ -226,6 +230,22 @@ class PaywallClient:
         """Whatever came back. A token that is refused is renewed once, and the call made again: it was not executed."""
         if signer is None:
             return await self._once(call)
+        total = self._call_options.timeout.total
+        if total is None or call.remaining is not None:  # those who wait for a flight watch their own clocks
+            return await self._signed(call, signer)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + total
+        call.remaining = lambda: end - loop.time()
+        deadline = Deadline(deadlines_of(loop), end)
+        try:
+            with deadline:
+                return await self._signed(call, signer)
+        except TimeoutError:
+            if not deadline.expired:
+                raise
+        raise timed_out(total, call)
+
+    async def _signed(self, call: Call, signer: Signer) -> Answer:
         token = await signer._token()
         answer = await self._once(with_header(call, "Authorization", f"Bearer {token.reveal()}"))
         if answer.status != 401 or call.single_use:
@@ -238,9 +258,36 @@ class PaywallClient:
     async def _once(self, call: Call) -> Answer:
         try:
             with preconditions():
-                return await self._place.transport.send(call, self._call_options)
+                return await self._place.transport.send(call, self._options_of(call))
         except NetworkError as error:
             raise of_network(error) from error
+
+    def _options_of(self, call: Call) -> CallOptions:
+        """Without a total time-out where somebody else watches the clock: `call.remaining`."""
+        options = self._call_options
+        if call.remaining is None or options.timeout.total is None:
+            return options
+        if self._unhurried is None or self._unhurried[0] is not options:
+            patient = attrs.evolve(options, timeout=attrs.evolve(options.timeout, total=None))
+            self._unhurried = (options, patient)
+        return self._unhurried[1]
+
+    async def _shared(
+        self,
+        flights: Flights,
+        key: Hashable,
+        make: Callable[[Flight], Awaitable[T]],
+        *,
+        lands: bool = False,
+    ) -> T:
+        """Join the call of this key, within this caller's own total time-out.
+
+        Only callers with the same settings share one, so that nobody gets another's time-outs and headers; the total
+        time-out may differ. A call that `lands` changes something, and is shared whatever the settings.
+        """
+        total = self._call_options.timeout.total
+        settings = None if lands else _settings_key(self._call_options)
+        return await flights.join((key, settings), make, total=total, lands=lands)
 
     @property
     def _call_options(self) -> CallOptions:
@@ -263,6 +310,19 @@ def with_header(call: Call, name: str, value: str) -> Call:
         call.secrets = (*call.secrets, Secret(value.removeprefix("Bearer ")))
     call.headers[name] = value
     return call
+
+
+def headers_key(options: CallOptions) -> Hashable:
+    """What the caller's own headers add to a key: an answer may depend on them."""
+    if not options.headers:
+        return ()
+    return tuple(sorted((name.lower(), value) for name, value in options.headers.items()))
+
+
+def _settings_key(options: CallOptions) -> Hashable:
+    timeout = options.timeout
+    patience = (timeout.connect, timeout.read, timeout.pool)
+    return (*patience, options.max_attempts, options.max_response_size, headers_key(options))
 
 
 def _check_names(client: object, settings: ClientSettings) -> None:

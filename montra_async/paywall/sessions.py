@@ -1,8 +1,11 @@
 """The session of one signed-in user: kept, refreshed, and told apart from everybody else's."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import asyncio
 import copy
+import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -10,51 +13,137 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..core import checks
-from ..core.answers import json_of
-from ..core.calls import Answer, Call
+from ..core.calls import Call
+from ..core.errors import InvalidArgumentError
+from ..core.jsontext import dumps
 from ..core.redaction import Secret
-from ..core.serde import SerdeError, structure
-from ..core.shapes import is_object
 from . import storage as storages
-from .answers import unreadable
-from .caching import Flights
+from .caching import Cache, Flight, Flights, digest
 from .errors import PaywallError, preconditions
-from .models import AuthSession, AuthUser
+from .models import AuthSession
 from .service import PaywallClient
 from .storage import MemorySessionStorage, SessionStorage
+from .token_answers import session_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+log = logging.getLogger("montra")
+
 REFRESH_BEFORE = timedelta(seconds=60)
+_UNSAVED_FOR = 24 * 3600.0
+_MOST_UNSAVED = 1_000
+_SAVE_PATIENCE = 1.0
+"""Seconds that the use of a session waits for its storage, after the storage has failed once."""
+
+_LOOK_AGAIN = (0.0, 0.1, 0.4)
+"""Seconds before each look for what another process saved, after the service refused our refresh token."""
+
+
+@attrs.define(eq=False)
+class SessionState:
+    """One storage's session. Shared by the views that differ in their options only.
+
+    Attributes:
+        storage: the truth, except for what could not be written yet.
+        current: what it said last, or will say once it was written.
+        loaded: `current` is known.
+        unwritten: `current` is still to be written.
+        lineage: another object for each sign-in: tokens of one lineage belong to one user.
+        rotated_from: digest of the refresh token that `current` replaced, while it is unwritten.
+        flights: sign-in, refresh and writing of this session: the storage is what tells them from all others, and this
+            object belongs to it alone.
+    """
+
+    storage: SessionStorage = attrs.field(repr=False)
+    current: AuthSession | None = None
+    loaded: bool = False
+    unwritten: bool = False
+    lineage: object = attrs.field(factory=object, repr=False)
+    rotated_from: str | None = attrs.field(default=None, repr=False)
+    flights: Flights = attrs.field(factory=Flights, repr=False)
+
+    def take(self, session: AuthSession | None, *, same_user: bool = False) -> AuthSession | None:
+        if not same_user:
+            self.lineage = object()
+        self.current, self.loaded, self.unwritten, self.rotated_from = session, True, False, None
+        return session
+
+    async def write(self, _: Flight) -> None:
+        """Write what there is until storage and memory agree."""
+        while self.unwritten:
+            self.unwritten = False
+            session = self.current
+            try:
+                if session is None:
+                    await storages.clear(self.storage)
+                else:
+                    await storages.save(self.storage, session)
+            except BaseException:
+                self.unwritten = True
+                raise
+
+
+@attrs.frozen
+class Rotations:
+    """Shared by all views of a client: refreshes under way, and new sessions that could not be saved, both by the
+    digest of the refresh token that they replace. It can be used once, so all who have it need the same answer."""
+
+    flights: Flights = attrs.field(factory=Flights)
+    unsaved: Cache[AuthSession] = attrs.field(
+        factory=lambda: Cache[AuthSession](ttl=_UNSAVED_FOR, max_entries=_MOST_UNSAVED)
+    )
 
 
 class SessionCalls(PaywallClient):
-    """What a client does with its session. `_storage` is the truth, `_current` what it said last."""
+    """What a client does with its session."""
 
-    _storage: SessionStorage
-    _current: AuthSession | None
-    _loaded: bool
-    _flights: Flights
+    _state: SessionState
+    _rotations: Rotations
 
     def _start(self, storage: SessionStorage | None) -> None:
-        self._storage = storage or MemorySessionStorage()
-        self._current: AuthSession | None = None
-        self._loaded = False
-        self._flights = Flights()
+        for name in ("load", "save", "clear") if storage is not None else ():
+            if not callable(getattr(storage, name, None)):
+                problem = f"storage: {type(storage).__name__} has no method {name}"
+                raise PaywallError("invalid_argument", problem)
+        self._state = SessionState(MemorySessionStorage() if storage is None else storage)
 
     def with_storage(self, storage: SessionStorage) -> Self:
-        """The same client for another user: a cheap view on the same connections with a session of its own."""
+        """The same client for another user: a cheap view on the same connections with a session of its own.
+
+        Raises:
+            PaywallError: `invalid_argument` for what is no storage.
+        """
         view = copy.copy(self)
         view._start(storage)
         return view
 
     async def get_session(self) -> AuthSession | None:
-        """Who is signed in; None when nobody is. Makes no request."""
-        if not self._loaded:
-            self._current = await storages.load(self._storage)
-            self._loaded = True
-        return self._current
+        """Who is signed in; None when nobody is. Makes no request.
+
+        Raises:
+            PaywallError: `storage_failed` when the storage could not be read.
+        """
+        state = self._state
+        if not state.loaded:
+            found = await storages.load(state.storage)
+            if not state.loaded:  # else somebody has signed in meanwhile
+                self._take_loaded(found)
+        elif state.unwritten:
+            await self._write_again()
+        return state.current
+
+    def _take_loaded(self, found: AuthSession | None) -> None:
+        """What was read; or what replaced it when the storage failed to take that."""
+        state = self._state
+        rotated_from: str | None = None
+        session = found
+        while session is not None and (newer := self._rotations.unsaved.get(key := digest(session.refresh_token))):
+            if newer.refresh_token == session.refresh_token:
+                break
+            session, rotated_from = newer, key
+        state.take(session)
+        state.unwritten, state.rotated_from = session is not found, rotated_from
 
     async def get_access_token(self) -> str:
         """A token that is good for another minute, refreshed when it has to be. Callers at once share one refresh.
@@ -62,82 +151,223 @@ class SessionCalls(PaywallClient):
         Raises:
             PaywallError: `not_authenticated` when nobody is signed in, or the session can't be refreshed any more.
         """
-        return (await self._token()).reveal()
+        signer = await self._signer()
+        if signer is None:
+            raise nobody()
+        return (await signer._token()).reveal()
 
-    async def _token(self) -> Secret:
-        """As `get_access_token`, but showing itself to nobody."""
+    async def _signer(self) -> SessionSigner | None:
+        """Gives out tokens of the session that there is now, and of no later one of somebody else."""
         session = await self.get_session()
-        if session is not None and session.expires_at - datetime.now(timezone.utc) <= REFRESH_BEFORE:
-            session = await self.refresh()
-        if session is None:
-            raise PaywallError("not_authenticated", "nobody is signed in; call one of the sign_in methods first")
-        return Secret(session.access_token)
+        return None if session is None else SessionSigner(self, session, self._state.lineage)
 
-    async def _another_token(self, refused: Secret) -> Secret | None:
-        """A token other than the one that was refused; None when there is none to be had."""
-        session = await self.get_session()
-        if session is not None and session.access_token == refused.reveal():
-            session = await self.refresh()
-        return None if session is None else Secret(session.access_token)
+    async def _required_signer(self) -> SessionSigner:
+        signer = await self._signer()
+        if signer is None:
+            raise nobody()
+        return signer
 
     async def refresh(self) -> AuthSession | None:
         """New tokens for old ones (`POST .../auth/refresh`). Callers at the same time share one request.
 
-        The request goes on when its callers are cancelled: its answer replaces both tokens, and must not be lost. It
-        is never repeated once it was sent.
+        The request goes on when its callers leave: its answer replaces both tokens, and must not be lost. It is never
+        repeated once it was sent. When the storage fails, the new tokens are kept in memory and saved later.
 
         Returns:
             The new session; None when the service refused the old one, which is forgotten then.
         """
-        return await self._flights.join("refresh", self._refresh, lands=True)
+        return await self._shared(self._state.flights, "refresh", self._refresh, lands=True)
 
-    async def _refresh(self) -> AuthSession | None:
-        stored = await storages.load(self._storage)
+    async def _refresh(self, _: Flight) -> AuthSession | None:
+        state = self._state
         known = await self.get_session()
+        stored = await self._stored(known)
         if stored is None:
-            self._current = None
-            return None
-        if known is not None and stored.refresh_token != known.refresh_token and stored.expires_at > known.expires_at:
-            return self._adopt(stored)  # another process was quicker
-        call = self._auth_call("refresh", {}, refresh_token=Secret(stored.refresh_token))
+            return state.take(None)  # another process has signed out
+        base = stored
+        if known is None:
+            state.take(stored)
+        elif stored.refresh_token != known.refresh_token:
+            same_user = _same_user(known, stored)
+            if stored.expires_at > known.expires_at or not same_user:
+                return state.take(stored, same_user=same_user)  # another process was quicker
+            base = known  # an older session was written over ours
+        lineage = state.lineage
+        fresh = await self._exchange(base)
+        if state.lineage is not lineage:  # signed out, or in as somebody else, meanwhile
+            return state.current
+        if fresh is None:
+            return await self._refused(base, lineage)
+        return await self._rotated(base, fresh)
+
+    async def _stored(self, known: AuthSession | None) -> AuthSession | None:
+        """What the storage has; what is known instead, where that could not be written or the storage fails."""
+        if self._state.unwritten:
+            return known
         try:
-            fresh = await self._send(call, lambda answer, sent: session_of(answer, sent, stored.user))
+            return await storages.load(self._state.storage)
         except PaywallError as error:
-            if error.status != 401:
+            if known is None:
                 raise
-        else:
-            return await self._keep(fresh)
-        again = await storages.load(self._storage)
-        if again is not None and again.refresh_token != stored.refresh_token:
-            return self._adopt(again)
+            log.warning("the session in memory is refreshed: %s", error.message)
+            return known
+
+    async def _exchange(self, old: AuthSession) -> AuthSession | None:
+        """The session that replaces this one; None when the service refuses its refresh token."""
+        key = digest(old.refresh_token)
+        if (known := self._rotations.unsaved.get(key)) is not None:
+            return known
+        call = self._auth_call("refresh", {}, refresh_token=Secret(old.refresh_token))
+
+        async def ask(flight: Flight) -> AuthSession | None:
+            flight.carries(call)
+            try:
+                return await self._send(call, lambda answer, sent: session_of(answer, sent, old))
+            except PaywallError as error:
+                if error.status != 401:
+                    raise
+            return None
+
+        return await self._rotations.flights.join(key, ask, lands=True)
+
+    async def _rotated(self, old: AuthSession, fresh: AuthSession) -> AuthSession:
+        """Keep new tokens, whatever the storage does: the old ones are worth nothing any more."""
+        state, key = self._state, digest(old.refresh_token)
+        state.take(fresh, same_user=True)
+        state.unwritten, state.rotated_from = True, key
+        self._rotations.unsaved.put(key, fresh)
+        try:
+            await self._write()
+        except PaywallError as error:
+            log.warning("new tokens are kept in memory until they can be saved: %s", error.message)
+        return fresh
+
+    async def _refused(self, old: AuthSession, lineage: object) -> AuthSession | None:
+        """The refresh token is worth nothing. Perhaps another process has used it, and is about to save what it got."""
+        state = self._state
+        for pause in _LOOK_AGAIN if storages.is_shared(state.storage) else (0.0,):
+            await asyncio.sleep(pause)
+            try:
+                found = await storages.load(state.storage)
+            except PaywallError as error:
+                log.warning("the session was refused, and its storage can't be read: %s", error.message)
+                state.take(None)
+                state.loaded = False
+                return None
+            if state.lineage is not lineage:
+                return state.current
+            if found is not None and found.refresh_token != old.refresh_token:
+                return state.take(found, same_user=_same_user(old, found))
         await self._forget()
         return None
 
     def _auth_call(self, path: str, fields: Mapping[str, Any] | None, **secrets: Secret | None) -> Call:
         """Secrets travel wrapped, and end in the call's body: error reporters print the variables of our frames."""
-        full = f"{self._place.paywall}/auth/{path}"
-        if fields is None:
-            return self._call("POST", full)
-        given = {name: secret for name, secret in secrets.items() if secret is not None}
-        with preconditions():
-            for name, secret in given.items():
-                checks.text(name, secret.reveal())
-        call = self._json_call(full, {**fields, **{name: secret.reveal() for name, secret in given.items()}})
-        call.secrets = tuple(given.values())
+        call = self._call("POST", f"{self._place.paywall}/auth/{path}")
+        if fields is not None:
+            given = {name: secret for name, secret in secrets.items() if secret is not None}
+            with preconditions():
+                call.body = _body({name: one for name, one in fields.items() if one is not None}, given)
+            call.headers["Content-Type"] = "application/json"
+            call.secrets = tuple(given.values())
         return call
 
-    async def _keep(self, session: AuthSession) -> AuthSession:
-        self._adopt(session)
-        await storages.save(self._storage, session)
-        return session
-
-    def _adopt(self, session: AuthSession) -> AuthSession:
-        self._current, self._loaded = session, True
+    async def _keep(self, session: AuthSession, *, same_user: bool = False) -> AuthSession:
+        """Somebody has signed in, or is called otherwise now."""
+        self._state.take(session, same_user=same_user)
+        self._state.unwritten = True
+        await self._write()
         return session
 
     async def _forget(self) -> None:
-        self._current, self._loaded = None, True
-        await storages.clear(self._storage)
+        self._state.take(None)
+        self._state.unwritten = True
+        try:
+            await self._write()
+        except PaywallError as error:
+            log.warning("a session that has ended is still in its storage: %s", error.message)
+
+    async def _write(self) -> None:
+        """
+        Raises:
+            PaywallError: `storage_failed`; it may still be at it.
+        """
+        state = self._state
+        rotated_from, total = state.rotated_from, self._options.timeout.total
+        try:
+            while state.unwritten:  # a writer that was under way may have begun with less
+                await state.flights.join("write", state.write, total=total, lands=True)
+        except PaywallError as error:
+            if error.code != "timeout":
+                raise
+            raise PaywallError("storage_failed", f"the session's storage did not answer within {total} s") from None
+        if rotated_from is not None:
+            self._rotations.unsaved.drop(rotated_from)
+
+    async def _write_again(self) -> None:
+        state = self._state
+        rotated_from = state.rotated_from
+        try:
+            await state.flights.join("write", state.write, total=_SAVE_PATIENCE, lands=True)
+        except PaywallError as error:
+            log.debug("the session is still not saved: %s", error)
+        else:
+            if rotated_from is not None and not state.unwritten:
+                self._rotations.unsaved.drop(rotated_from)
+
+
+class SessionSigner:
+    """Signs with the session that a call began with, refreshed where needed, and never with another user's."""
+
+    def __init__(self, calls: SessionCalls, session: AuthSession, lineage: object) -> None:
+        self._calls = calls
+        self._session = session
+        self.lineage = lineage
+        self.digest = digest(session.access_token)
+
+    @property
+    def user_id(self) -> str | None:
+        """The service's id of the user; None when the session does not say it."""
+        user = self._session.user
+        return user.id if user is not None and user.id.strip() else None
+
+    @property
+    def email(self) -> str | None:
+        user = self._session.user
+        return None if user is None else user.email
+
+    def digest_of(self, call: Call) -> str:
+        """The digest of the token that a call was sent with."""
+        sent = call.headers.get("Authorization")
+        return self.digest if sent is None else digest(sent.removeprefix("Bearer "))
+
+    async def _token(self) -> Secret:
+        """A token that is good for another minute, refreshed when needed."""
+        session = self._session
+        if session.expires_at - datetime.now(timezone.utc) > REFRESH_BEFORE:
+            return Secret(session.access_token)
+        renewed = await self._renewed(session.access_token)
+        if renewed is None:
+            raise nobody()
+        return Secret(renewed.access_token)
+
+    async def _another_token(self, refused: Secret) -> Secret | None:
+        """A token other than the one that was refused; None when there is none to be had."""
+        renewed = await self._renewed(refused.reveal())
+        return None if renewed is None else Secret(renewed.access_token)
+
+    async def _renewed(self, old: str) -> AuthSession | None:
+        state = self._calls._state
+        if state.lineage is not self.lineage:
+            return None
+        current = state.current
+        if current is None or current.access_token == old:
+            current = await self._calls.refresh()
+        return current if state.lineage is self.lineage else None
+
+    def __repr__(self) -> str:
+        session: AuthSession | None = getattr(self, "_session", None)
+        return f"<SessionSigner of {'?' if session is None else session!r}>"
 
 
 @attrs.frozen
@@ -153,29 +383,23 @@ class Bearer:
         return None
 
 
-def session_of(answer: Answer, call: Call, user: AuthUser | None) -> AuthSession:
-    """The session of a token answer; one that names no user is the known user's.
-
-    Its end is reckoned from `expires_in` by our own clock, which need not be the service's; else it is `expires_at`.
-    """
-    payload = json_of(answer)
-    if not is_object(payload):
-        raise unreadable(answer, call, "the body is not the JSON object that was expected")
-    lasts = payload.get("expires_in")
-    fields = {name: payload.get(name) for name in ("access_token", "refresh_token", "user")}
-    fields["expires_at"] = payload.get("expires_at")
-    if isinstance(lasts, int) and not isinstance(lasts, bool):
-        fields["expires_at"] = datetime.now(timezone.utc) + timedelta(seconds=lasts)
-    if fields["user"] is None:
-        fields["user"] = user
-    try:
-        return structure(fields, AuthSession)
-    except (SerdeError, OverflowError) as error:
-        raise _without_tokens(unreadable(answer, call, str(error))) from None
+def nobody() -> PaywallError:
+    return PaywallError("not_authenticated", "nobody is signed in; call one of the sign_in methods first")
 
 
-def _without_tokens(error: PaywallError) -> PaywallError:
-    """A half-readable token answer still has tokens in it."""
-    if is_object(error.body):
-        error.body = {name: "***" if name.endswith("_token") else one for name, one in error.body.items()}
-    return error
+def _same_user(one: AuthSession, other: AuthSession) -> bool:
+    return one.user is not None and other.user is not None and one.user.id == other.user.id
+
+
+def _body(fields: Mapping[str, Any], secrets: Mapping[str, Secret]) -> bytes:
+    for name, secret in secrets.items():
+        checks.text(name, secret.reveal())
+        try:
+            secret.reveal().encode()
+        except UnicodeEncodeError:
+            problem = "holds half a surrogate pair, which is not text"
+        else:
+            continue
+        raise InvalidArgumentError(name, problem)
+    dumps(fields)  # what can't be written is told before the secrets are in it
+    return dumps({**fields, **{name: secret.reveal() for name, secret in secrets.items()}})

@@ -10,9 +10,9 @@ from ..core import checks
 from ..core.errors import InvalidArgumentError
 from ..core.multipart import Attachment, FileSource, multipart
 from ..core.shapes import is_sequence
-from .acting import Acting
+from .acting import Acting, address_of
 from .answers import read
-from .errors import PaywallError, preconditions
+from .errors import preconditions
 from .identity import Identity
 from .models import Ticket
 
@@ -32,12 +32,14 @@ class SupportCalls(Acting):
     ) -> Ticket:
         """Open a ticket for the user (`POST /api/v1/paywall/{id}/support/ticket`).
 
+        Where somebody is signed in, the ticket is theirs, whatever the address.
+
         Sent once: it is tried again only when it surely did not reach the service, unless you give a key.
 
         Args:
             subject: in a line.
             content: in full.
-            email: who is to be answered; the identity's by default.
+            email: who is to be answered; the identity's by default, else that of the user who is signed in.
             files: paths, bytes, open files, or `Attachment`s. Streamed from disk, never read into memory whole; open
                 objects are left open. Names and types are guessed unless an `Attachment` says them.
             idempotency_key: makes the call one that is retried.
@@ -45,10 +47,9 @@ class SupportCalls(Acting):
         Raises:
             PaywallError: `identity_required` without any address; `invalid_argument`, e.g. no such file.
         """
+        actor = await self._actor()
         with preconditions():
-            address = Identity(email=email).email or self._identity.email
-            if address is None:
-                raise PaywallError("identity_required", "a ticket needs an address: email=..., or for_user(email=...)")
+            address = Identity(email=email).email or address_of(actor)
             fields = {
                 "subject": checks.text("subject", subject),
                 "content": checks.text("content", content),
@@ -67,4 +68,7 @@ class SupportCalls(Acting):
                 upload = await multipart("files", named, fields, boundary_seed=os.urandom(16).hex())
             call.body, call.single_use = upload.payload, not upload.rewindable
             call.repeatable = call.repeatable and upload.rewindable
-        return await self._send(self._with_key(call), lambda answer, sent: read(answer, sent, Ticket, within="ticket"))
+        self._with_key(call)
+        return await self._send(
+            call, lambda answer, sent: read(answer, sent, Ticket, within="ticket"), signer=actor.signer
+        )

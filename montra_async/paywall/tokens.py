@@ -12,14 +12,13 @@ from ..core import checks
 from ..core.answers import json_of
 from ..core.calls import Answer, Call
 from ..core.shapes import is_object
-from .acting import Acting
+from .acting import Acting, KnownBalances
 from .answers import NOT_FOUND, read, unreadable
+from .caching import Flight
 from .errors import PaywallError, preconditions
 from .models import Balance, TokenBalance
 
 log = logging.getLogger("montra")
-
-BALANCES_FRESH = 30.0
 
 
 class TokenCalls(Acting):
@@ -86,25 +85,26 @@ class TokenCalls(Acting):
         Args:
             force: ask the service, whatever is kept.
         """
-        signer = await self._session()
+        actor = await self._actor()
+        signer = actor.signer
         if signer is None:
             return []
-        session = await signer.get_session()
-        who = session.user.id if session is not None and session.user is not None else None
-        kept = None if force or who is None else self._kept.balances.get(who, younger_than=BALANCES_FRESH)
-        if kept is not None:
-            return list(kept)
+        user_id = signer.user_id
+        known = None if force or user_id is None else self._kept.balances.get(user_id)
+        if known is not None and known.shown_to == actor.facts:
+            return list(known.balances)
+        call = self._call("GET", f"{self._place.paywall}/balances")
 
-        async def fetch() -> list[Balance]:
-            call = self._call("GET", f"{self._place.paywall}/balances")
+        async def fetch(flight: Flight) -> list[Balance]:
+            flight.carries(call)
             found = await self._send(
                 call, lambda answer, sent: read(answer, sent, list[Balance], within="balances"), signer=signer
             )
-            if who is not None:
-                self._kept.balances.put(who, found)
+            if user_id is not None:
+                self._kept.balances.put(user_id, KnownBalances(actor.facts_of(call), found))
             return found
 
-        return list(await self._kept.flights.join(("balances", who or id(signer), force), fetch))
+        return list(await self._shared(self._kept.flights, ("balances", actor.facts, force), fetch))
 
     def metered(self, type: str, amount: int = 1, *, idempotency_key: str | None = None) -> Charge:
         """Debit tokens when the work inside succeeded:
@@ -148,12 +148,7 @@ class TokenCalls(Acting):
         if query_type is None:
             self._kept.balances.drop(who)
             return
-        self._kept.balances.change(
-            who,
-            lambda kept: [
-                Balance(type=one.type, count=max(0, one.count - 1)) if one.type == query_type else one for one in kept
-            ],
-        )
+        self._kept.balances.change(who, lambda known: known.charged(query_type))
 
 
 class Charge:
@@ -214,13 +209,32 @@ class Charge:
         if error is not None:
             return
         debit = asyncio.ensure_future(self.debit())
-        try:
-            await asyncio.shield(debit)
-        except asyncio.CancelledError:
-            await asyncio.wait([debit])
-            if not debit.cancelled() and (failure := debit.exception()) is not None:
-                log.warning("a task was cancelled while it paid, and the debit failed: %s", failure)
-            raise
+        cancelled = await _until_done(debit)
+        if cancelled is None:
+            debit.result()
+            return
+        if not debit.cancelled() and (failure := debit.exception()) is not None:
+            log.warning("a task was cancelled while it paid, and the debit failed: %s", failure)
+        raise cancelled
 
     def __repr__(self) -> str:
-        return f"<Charge of {self._amount} {self._type}>"
+        return f"<Charge of {getattr(self, '_amount', '?')} {getattr(self, '_type', '?')}>"
+
+
+async def _until_done(task: asyncio.Future[Any]) -> asyncio.CancelledError | None:
+    """Wait for a task to its end, however often we are cancelled meanwhile; the last cancellation is still to be
+    raised."""
+    cancelled = None
+    while not task.done():
+        try:
+            if cancelled is None:
+                await asyncio.wait([task])
+            else:
+                # anyio cancels again at every step of the event loop: inside its shield it keeps still.
+                from anyio import CancelScope
+
+                with CancelScope(shield=True):
+                    await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled

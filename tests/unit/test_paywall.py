@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from montra_async.core.redaction import Secret
 from montra_async.paywall import Bootstrap, Offer, PaywallSettings, Price, ServerSentEvent, auth
-from montra_async.paywall.caching import MOST_ENTRIES, Cache, Flights
+from montra_async.paywall.caching import MOST_ENTRIES, Cache, Flight, Flights
 from montra_async.paywall.locales import candidates, localized, preferred
 from montra_async.paywall.sse import MAX_EVENT_SIZE, EventReader, LineReader
 
@@ -176,11 +176,11 @@ def test_a_sign_in_is_remembered_for_ten_minutes(monkeypatch: pytest.MonkeyPatch
 
 def test_sign_ins_that_nobody_completes_do_not_pile_up() -> None:
     pending = auth._Pending()
-    for i in range(1_100):
+    for i in range(10_100):
         pending.keep(str(i), Secret("x"))
-    assert len(pending.verifiers) == 1_000
+    assert len(pending.verifiers) == 10_000
     assert pending.find("0") is None
-    assert pending.find("1099") is not None
+    assert pending.find("10099") is not None
 
 
 # Caches
@@ -188,7 +188,7 @@ def test_sign_ins_that_nobody_completes_do_not_pile_up() -> None:
 
 def test_a_cache_forgets() -> None:
     now = [0.0]
-    cache: Cache[str] = Cache(clock=lambda: now[0])
+    cache: Cache[str] = Cache(ttl=60, clock=lambda: now[0])
     cache.put("a", "1")
     now[0] = 4.9
     assert cache.get("a", younger_than=5) == "1"
@@ -202,18 +202,31 @@ def test_a_cache_forgets() -> None:
 
 
 def test_a_cache_is_bounded() -> None:
-    cache: Cache[int] = Cache()
+    now = [0.0]
+    cache: Cache[int] = Cache(ttl=60, clock=lambda: now[0])
     for i in range(MOST_ENTRIES):
         cache.put(i, i)
-    assert cache.get(0, younger_than=60) == 0
     cache.put("one more", 1)
-    assert (cache.get(0, younger_than=60), cache.get(1, younger_than=60)) == (0, None)
+    assert (len(cache), cache.get(0), cache.get(1), cache.get("one more")) == (MOST_ENTRIES, None, 1, 1)
+    now[0] = 59.9
+    cache.put(2, 2)  # now the youngest
+    now[0] = 60.0
+    assert (cache.get(3), cache.get(2)) == (None, 2)
+    cache.put("later", 1)
+    assert len(cache) == 2  # who is too old leaves, though nobody asks for it
+
+
+def test_a_cache_takes_no_more_than_it_should() -> None:
+    cache: Cache[int] = Cache(ttl=60, max_entries=3)
+    for i in range(1_000):
+        cache.put(i % 7, i)
+    assert len(cache) == 3
 
 
 async def test_one_flight_for_all_and_nobody_falls_out_of_it() -> None:
     flights, started, go = Flights(), [], asyncio.Event()
 
-    async def make() -> str:
+    async def make(_: Flight) -> str:
         started.append(1)
         await go.wait()
         return "done"
@@ -233,7 +246,7 @@ async def test_one_flight_for_all_and_nobody_falls_out_of_it() -> None:
 async def test_a_flight_that_nobody_waits_for(lands: bool) -> None:
     flights, ended, go = Flights(), [], asyncio.Event()
 
-    async def make() -> None:
+    async def make(_: Flight) -> None:
         try:
             await go.wait()
             ended.append("landed")
@@ -254,7 +267,7 @@ async def test_a_flight_that_nobody_waits_for(lands: bool) -> None:
 async def test_a_failed_flight_fails_for_all_and_is_forgotten() -> None:
     flights = Flights()
 
-    async def make() -> None:
+    async def make(_: Flight) -> None:
         await asyncio.sleep(0)
         raise ValueError("no")
 

@@ -263,13 +263,16 @@ async def test_sessions_in_a_file(auth: Any, tmp_path: Path) -> None:
 async def test_a_file_that_can_not_be_written(auth: Any, tmp_path: Path) -> None:
     """The session is there, only not for the next process."""
     user = auth.with_storage(FileSessionStorage(tmp_path / "no" / "such" / "folder"))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(PaywallError, match=r"save \(FileNotFoundError: No such file") as caught:
         await user.sign_up(*BOB)
+    assert caught.value.code == "storage_failed"
     assert (await user.get_session()).user.email == BOB[0]
     target = tmp_path / "a folder"
     target.mkdir()
     user = auth.with_storage(FileSessionStorage(target))
-    with pytest.raises(OSError):
+    with pytest.raises(PaywallError, match="load"):
+        await user.get_session()
+    with pytest.raises(PaywallError, match="save"):
         await user.sign_in_anonymously()
     assert os.listdir(tmp_path) == ["a folder"]  # nothing half-written is left
 

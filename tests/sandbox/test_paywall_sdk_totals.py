@@ -1,0 +1,241 @@
+"""Every caller's own total time-out holds, whatever call of somebody else it joins; a shared call lives as long as
+anybody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from montra_async import Timeout
+from montra_async.paywall import AuthClient, BillingClient, PaywallError
+from montra_async.paywall.caching import Flight, Flights
+
+from .paywall_server import PaywallServer, paywall_server
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[PaywallServer]:
+    async with paywall_server() as running:
+        yield running
+
+
+async def _timed_out(call: Any, *, within: float) -> PaywallError:
+    began = time.monotonic()
+    with pytest.raises(PaywallError) as caught:
+        await call
+    assert time.monotonic() - began < within
+    assert caught.value.code == "timeout"
+    return caught.value
+
+
+async def test_refresh_call_refusal_refresh_and_replay_have_one_total(server: PaywallServer) -> None:
+    """Each takes less than the total, all together take more."""
+    server.seconds = {"refresh": 0.25, "user": 0.25}
+    async with AuthClient("pw", server.url) as auth, BillingClient("pw", server.url, timeout=0.6) as billing:
+        await auth._keep(server.session("ada", ends_in=1))
+        server.lifetime = 1  # every token is as good as ended
+        server.refuses = True
+        error = await _timed_out(billing.for_user(auth=auth).list_purchases(), within=0.75)
+        assert "0.6 s" in error.message
+        assert error.call is not None
+    assert server.asked == ["POST refresh", "GET user", "POST refresh"]
+
+
+async def test_who_joins_a_slow_call_waits_no_longer_than_his_own_total(server: PaywallServer) -> None:
+    server.seconds["user-state"] = 0.8
+    async with BillingClient("pw", server.url, timeout=20) as billing:
+        ada = billing.for_user(email="ada@example.com")
+        patient = asyncio.create_task(ada.get_user())
+        await asyncio.sleep(0.05)
+        error = await _timed_out(ada.with_options(timeout=0.2).get_user(), within=0.6)
+        assert (error.sent, error.call is not None) == (True, True)
+        assert (await patient).purchases[0].id == "ada"
+    assert server.count("user-state") == 1
+
+
+async def test_a_short_total_cuts_nobody_elses_call(server: PaywallServer) -> None:
+    """Who began it has left; who joined it still gets its answer, from the same request."""
+    server.seconds["user-state"] = 0.5
+    async with BillingClient("pw", server.url, timeout=20) as billing:
+        ada = billing.for_user(email="ada@example.com")
+        hasty = asyncio.create_task(_timed_out(ada.with_options(timeout=0.2).get_user(), within=0.45))
+        await asyncio.sleep(0.05)
+        assert (await ada.get_user()).purchases[0].id == "ada"
+        await hasty
+    assert server.count("user-state") == 1
+
+
+async def test_a_call_ends_when_nobody_waits_for_it(server: PaywallServer) -> None:
+    server.seconds["user-state"] = 20
+    async with BillingClient("pw", server.url, timeout=0.1) as billing:
+        ada = billing.for_user(email="ada@example.com")
+        await asyncio.gather(*(_timed_out(ada.get_user(), within=2) for _ in range(5)))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert billing._kept.flights._tasks == set()
+    assert server.count("user-state") == 1
+
+
+@pytest.mark.parametrize("call", ["refresh", "checkout", "bootstrap", "anonymous"])
+async def test_it_holds_for_everything_that_is_shared(server: PaywallServer, call: str) -> None:
+    server.seconds = {"refresh": 0.6, "start-checkout": 0.6, "bootstrap": 0.6, "signin": 0.6}
+    async with AuthClient("pw", server.url) as auth, BillingClient("pw", server.url) as billing:
+        await auth._keep(server.session("ada"))
+        ada = billing.for_user(email="ada@example.com")
+        begin: dict[str, Any] = {
+            "refresh": lambda total: auth.with_options(timeout=total).refresh(),
+            "checkout": lambda total: ada.with_options(timeout=total).create_checkout(1, idempotency_key="k"),
+            "bootstrap": lambda total: ada.with_options(timeout=total).bootstrap(),
+            "anonymous": lambda total: auth.with_options(timeout=total).sign_in_anonymously(),
+        }
+        hasty = asyncio.create_task(_timed_out(begin[call](0.15), within=0.5))
+        await asyncio.sleep(0.03)
+        patient = asyncio.create_task(begin[call](20))
+        await asyncio.sleep(0.03)
+        hasty_too = asyncio.create_task(_timed_out(begin[call](0.15), within=0.5))
+        await asyncio.gather(hasty, hasty_too)
+        assert await patient is not None
+    assert len(server.asked) == 1
+
+
+async def test_others_settings_are_not_shared(server: PaywallServer) -> None:
+    """Somebody's short read time-out is his own."""
+    server.seconds["user-state"] = 0.4
+    async with BillingClient("pw", server.url, max_attempts=1) as billing:
+        ada = billing.for_user(email="ada@example.com")
+        hasty = asyncio.create_task(_timed_out(ada.with_options(timeout=Timeout(read=0.1)).get_user(), within=3))
+        await asyncio.sleep(0.02)
+        assert (await ada.get_user()).purchases[0].id == "ada"
+        await hasty
+
+
+async def test_a_pause_longer_than_anybody_waits_is_not_made() -> None:
+    """The service says: come back in 30 seconds. Nobody waits that long, so its answer is the answer."""
+
+    async def busy(_: web.BaseRequest) -> web.Response:
+        return web.json_response({"code": "slow_down"}, status=429, headers={"Retry-After": "30"})
+
+    runner = web.ServerRunner(web.Server(busy))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with (
+        BillingClient("pw", f"http://127.0.0.1:{runner.addresses[0][1]}", timeout=10) as billing,
+        AuthClient("pw", f"http://127.0.0.1:{runner.addresses[0][1]}", timeout=10) as auth,
+    ):
+        await auth._keep(PaywallServer().session("ada"))
+        ada = billing.for_user(email="ada@example.com")
+        for call in (ada.get_user(), ada.bootstrap(), billing.for_user(auth=auth).list_purchases()):
+            with pytest.raises(PaywallError) as caught:
+                await call
+            assert (caught.value.code, caught.value.retry_after) == ("slow_down", 30)
+    await runner.cleanup()
+
+
+async def test_each_caller_gets_an_error_of_their_own() -> None:
+    """One for all would collect everybody's frames, with the variables in them."""
+    flights = Flights()
+
+    async def make(_: Flight) -> None:
+        await asyncio.sleep(0)
+        raise PaywallError("no", "words", status=400, sent=True) from OSError("cause")
+
+    results = await asyncio.gather(*(flights.join("k", make) for _ in range(3)), return_exceptions=True)
+    assert len({id(one) for one in results}) == 3
+    for one in results:
+        assert isinstance(one, PaywallError)
+        assert (one.code, one.status, one.sent, str(one.__cause__)) == ("no", 400, True, "cause")
+
+
+@pytest.mark.parametrize("lands", [False, True])
+async def test_cancelled_at_any_step_nothing_is_left_behind(lands: bool) -> None:
+    """No task without an owner, no exception that nobody took (`-W error` and the loop's handler see them)."""
+    problems: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+    for steps in range(12):
+        for fails in (False, True):
+            flights = Flights()
+
+            async def make(_: Flight, fails: bool = fails) -> int:
+                for _step in range(5):
+                    await asyncio.sleep(0)
+                if fails:
+                    raise PaywallError("no", "words")
+                return 1
+
+            waiting = [asyncio.create_task(flights.join("k", make, total=9, lands=lands)) for _ in range(3)]
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            for one in waiting[: 1 + steps % 3]:
+                one.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            for _ in range(9):
+                await asyncio.sleep(0)
+            assert (flights._under_way, flights._tasks) == ({}, set())
+    assert problems == []
+
+
+async def test_a_call_that_must_land_does_not_go_on_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("montra_async.paywall.caching.ABANDONED_GRACE", 0.05)
+    flights, ended = Flights(), asyncio.Event()
+
+    async def make(_: Flight) -> None:
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended.set()
+
+    with pytest.raises(PaywallError, match="timeout"):
+        await flights.join("k", make, total=0.05, lands=True)
+    assert not ended.is_set()
+    await asyncio.wait_for(ended.wait(), 5)
+    assert flights._under_way == {}
+
+
+def test_a_loop_that_ended_leaves_nothing_behind() -> None:
+    flights = Flights()
+
+    async def leave() -> None:
+        async def make(_: Flight) -> None:
+            await asyncio.sleep(600)
+
+        flights.start("k", make)
+        await asyncio.sleep(0)
+
+    async def work() -> int:
+        async def make(_: Flight) -> int:
+            return 1
+
+        return await flights.join("k", make)
+
+    asyncio.run(leave())
+    assert asyncio.run(work()) == 1
+    assert (flights._under_way, flights._tasks) == ({}, set())
+
+
+async def test_an_old_bootstrap_is_asked_for_again_though_a_connection_is_dead() -> None:
+    """Nobody waits for it, but it is tried again like any other call."""
+    asked: list[str] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        asked.append(request.path)
+        if len(asked) == 2 and request.transport is not None:
+            request.transport.close()
+        return web.json_response({"settings": {"name": str(len(asked))}, "prices": []})
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with BillingClient("pw", f"http://127.0.0.1:{runner.addresses[0][1]}") as billing:
+        now = [0.0]
+        billing._kept.bootstraps.clock = lambda: now[0]
+        await billing.bootstrap()
+        now[0] += 301
+        assert (await billing.bootstrap()).settings.name == "1"
+        await asyncio.wait(billing._kept.flights._tasks, timeout=10)
+        assert (await billing.bootstrap()).settings.name == "3"
+    await runner.cleanup()
