@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -11,6 +12,25 @@ from ..core import checks
 from ..core.redaction import mask
 from ..core.serde import Model
 from .resource import Resource
+
+log = logging.getLogger("montra")
+
+EVENT_TYPES = frozenset(
+    {
+        "checkout.completed",
+        "usage.limit_reached",
+        "invoice.created",
+        "subscription.created",
+        "subscription.updated",
+        "subscription.paused",
+        "subscription.resumed",
+        "subscription.canceled",
+        "customer.created",
+        "customer.updated",
+        "refund.created",
+    }
+)
+"""What Montra sends, as far as this SDK knows: the keys of `webhooks.events.EVENTS`, which stands above this module."""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,8 +64,9 @@ class WebhookEndpointsApi(Resource):
 
         Args:
             url: where to.
-            description: for you.
-            events: types such as `checkout.completed`; `["*"]`, the default, is all.
+            description: for you; may be empty.
+            events: types such as `checkout.completed`; `["*"]`, the default, is all. One that this SDK does not know
+                is sent all the same, with a warning in the log: it may be new, or misspelt.
             enabled: True by default.
             idempotency_key: your own key; one is made when you give none.
         """
@@ -80,7 +101,15 @@ class WebhookEndpointsApi(Resource):
 
 def _fields(description: str | None, events: Sequence[str] | None, enabled: bool | None) -> dict[str, object]:
     return {
-        "description": checks.optional_text("description", description),
-        "events": checks.texts("events", events),
+        "description": checks.optional_description("description", description),
+        "events": _events(events),
         "enabled": checks.optional_flag("enabled", enabled),
     }
+
+
+def _events(events: Sequence[str] | None) -> list[str] | None:
+    checked = checks.texts("events", events)
+    for one in checked or []:
+        if one != "*" and one not in EVENT_TYPES:
+            log.warning("webhook endpoint: this SDK knows no event %.100r of Montra; is it spelt right?", one)
+    return checked
