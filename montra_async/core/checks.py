@@ -71,13 +71,14 @@ def number(parameter: str, value: Any, *, above_zero: bool = False) -> int | Dec
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         hint = ' (try Decimal("19.99"))' if isinstance(value, str) else ""
         raise InvalidArgumentError(parameter, f"a number, not {type(value).__name__}{hint}")
-    exact = exact_float(value) if isinstance(value, float) else value
+    exact: int | Decimal = exact_float(value) if isinstance(value, float) else value
     if not is_amount(exact):
         raise InvalidArgumentError(
             parameter, f"must be finite, below 1e{AMOUNT_DIGITS} and, unless 0, at least 1e-{AMOUNT_DIGITS}"
         )
     if exact < 0 or (above_zero and exact == 0):
-        raise InvalidArgumentError(parameter, f"must be {'greater than' if above_zero else 'at least'} 0, not {exact}")
+        short = f"{Decimal(exact):.6g}"
+        raise InvalidArgumentError(parameter, f"must be {'greater than' if above_zero else 'at least'} 0, not {short}")
     return exact
 
 
