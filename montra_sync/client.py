@@ -352,7 +352,8 @@ class Montra:
             pricing_model_id: the plan that it belongs to.
             name: shown at checkout and on invoices.
             price_type: `one_time`, `recurring` (per billing period) or `usage` (per unit of a meter).
-            amount: price in major units, e.g. `Decimal("299.00")` dollars.
+            amount: price in major units, e.g. `Decimal("299.00")` dollars. Required for a `recurring` product, unless
+                it is `tiered`; 0 is a price.
             pricing_structure: `fixed` (the default) or `tiered`.
             meter_slug: the meter that a `usage` product charges for; required for those.
             status: `Active` by default.
@@ -395,7 +396,7 @@ class Montra:
             slug: for `check_feature_access`; unique within the pricing model.
             pricing_model_id: the plan that unlocks it.
             type: `Toggle` by default.
-            description: for people.
+            description: for people; may be empty.
             status: `Active` by default.
             idempotency_key: your own key; one is made when you give none.
 
@@ -485,8 +486,9 @@ class Montra:
             link_name: for you.
             payment_name: what the payer sees.
             amount: what is to be paid, in major units, e.g. `Decimal("49.00")` dollars. Either this or `line_items`.
-            description: what the payer sees below the name.
-            line_items: `[{"product_id": "prod_...", "quantity": 1}, ...]`, priced by the products.
+            description: what the payer sees below the name; may be empty.
+            line_items: `[{"product_id": "prod_...", "quantity": 1}, ...]`, priced by the products. May be empty beside
+                an `amount`.
             image_ids: ids from `upload_file`, or addresses of pictures.
             image_url: address of one picture.
             status: `active` by default.
@@ -739,7 +741,7 @@ class Montra:
             amount_due: major units, e.g. `Decimal("120.50")` dollars.
             currency: ISO code, `USD` by default.
             due_date: a date, or a datetime with a time zone.
-            description: printed on the invoice.
+            description: printed on the invoice; may be empty.
             status: `draft`, `open` (the default), `paid` or `void`.
             idempotency_key: your own key; one is made when you give none.
 
@@ -774,7 +776,7 @@ class Montra:
 
         Args:
             url: where to.
-            description: for you.
+            description: for you; may be empty.
             events: types such as `checkout.completed`; `["*"]`, the default, is all. A type that this SDK doesn't know
                 is sent all the same, and logged as a warning: it may be new, or a slip.
             enabled: True by default.

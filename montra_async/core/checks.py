@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, timezone
-from decimal import Decimal, InvalidOperation
+from datetime import date, datetime
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
 from .errors import InvalidArgumentError
+from .limits import AMOUNT_DIGITS, is_amount
+from .moments import format_moment
 from .shapes import is_mapping, is_sequence
 
 Number: TypeAlias = "int | float | Decimal"
 """What money and quantities may be given as. `Decimal` and `int` are exact; a float stands for its shortest decimal."""
 
 _FLOAT_DIGITS = Decimal("1e-12")
+_FLOATS = Context(prec=28, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
+"""Our own context: the thread's is the user's, and may round or trap as it likes."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -32,6 +35,11 @@ def text(parameter: str, value: Any) -> str:
 
 def optional_text(parameter: str, value: Any) -> str | None:
     return None if value is None else text(parameter, value)
+
+
+def optional_description(parameter: str, value: Any) -> str | None:
+    """A string that may be empty: that is how a description is taken away."""
+    return value if value == "" and isinstance(value, str) else optional_text(parameter, value)
 
 
 def segment(parameter: str, value: Any) -> str:
@@ -49,7 +57,8 @@ def query(**values: Any) -> str:
 
 
 def _encodable(parameter: str, value: Any) -> str:
-    written = str(value)
+    # A member of a string enum is its value; what `str` makes of it differs between versions of Python.
+    written = str.__str__(value) if isinstance(value, str) else str(value)
     try:
         written.encode()
     except UnicodeEncodeError:
@@ -62,21 +71,25 @@ def number(parameter: str, value: Any, *, above_zero: bool = False) -> int | Dec
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         hint = ' (try Decimal("19.99"))' if isinstance(value, str) else ""
         raise InvalidArgumentError(parameter, f"a number, not {type(value).__name__}{hint}")
-    if not math.isfinite(value):
-        raise InvalidArgumentError(parameter, f"must be finite, not {value}")
-    if value < 0 or (above_zero and value == 0):
-        raise InvalidArgumentError(parameter, f"must be {'greater than' if above_zero else 'at least'} 0, not {value}")
-    return exact_float(value) if isinstance(value, float) else value
+    exact: int | Decimal = exact_float(value) if isinstance(value, float) else value
+    if not is_amount(exact):
+        raise InvalidArgumentError(
+            parameter, f"must be finite, below 1e{AMOUNT_DIGITS} and, unless 0, at least 1e-{AMOUNT_DIGITS}"
+        )
+    if exact < 0 or (above_zero and exact == 0):
+        short = f"{Decimal(exact):.6g}"
+        raise InvalidArgumentError(parameter, f"must be {'greater than' if above_zero else 'at least'} 0, not {short}")
+    return exact
 
 
 def exact_float(value: float) -> Decimal:
     """The decimal a float was meant to be: `0.1 + 0.2` is 0.3."""
-    exact = Decimal(repr(value))
+    exact = Decimal(float.__repr__(value))
     try:
-        rounded = exact.quantize(_FLOAT_DIGITS)
+        rounded = exact.quantize(_FLOAT_DIGITS, context=_FLOATS)
     except InvalidOperation:  # so large that it has no such digits
         return exact
-    return rounded.normalize() if rounded and rounded != exact else exact
+    return rounded.normalize(_FLOATS) if rounded and rounded != exact else exact
 
 
 def optional_number(parameter: str, value: Any, *, above_zero: bool = False) -> int | Decimal | None:
@@ -85,11 +98,13 @@ def optional_number(parameter: str, value: Any, *, above_zero: bool = False) -> 
 
 def whole(parameter: str, value: Any, *, least: int = 0, most: int | None = None) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidArgumentError(parameter, f"a whole number, not {value!r}")
+        raise InvalidArgumentError(parameter, f"a whole number, not {type(value).__name__}")
+    if not is_amount(value):
+        raise InvalidArgumentError(parameter, f"a whole number of at most {AMOUNT_DIGITS} digits")
     if value < least or (most is not None and value > most):
         span = f"at least {least}" if most is None else f"{least} to {most}"
-        raise InvalidArgumentError(parameter, f"must be {span}, not {value}")
-    return value
+        raise InvalidArgumentError(parameter, f"must be {span}, not {int(value)}")
+    return int(value)
 
 
 def optional_whole(parameter: str, value: Any, *, least: int = 0, most: int | None = None) -> int | None:
@@ -98,7 +113,7 @@ def optional_whole(parameter: str, value: Any, *, least: int = 0, most: int | No
 
 def optional_flag(parameter: str, value: Any) -> bool | None:
     if value is not None and not isinstance(value, bool):
-        raise InvalidArgumentError(parameter, f"True or False, not {value!r}")
+        raise InvalidArgumentError(parameter, f"True or False, not {type(value).__name__}")
     return value
 
 
@@ -108,7 +123,10 @@ def moment(parameter: str, value: Any) -> str:
         raise InvalidArgumentError(parameter, f"a datetime, not {type(value).__name__}")
     if value.tzinfo is None or value.utcoffset() is None:
         raise InvalidArgumentError(parameter, "needs a time zone, e.g. datetime.now(timezone.utc)")
-    return value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    try:
+        return format_moment(value)
+    except OverflowError:
+        raise InvalidArgumentError(parameter, "is outside the calendar in UTC") from None
 
 
 def optional_moment(parameter: str, value: Any) -> str | None:

@@ -4,38 +4,79 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from json.encoder import encode_basestring_ascii
-from typing import Any
+from typing import Any, AnyStr
 
 from .errors import InvalidArgumentError
+from .limits import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    TOO_DEEP,
+    TOO_LARGE,
+    decimal_of,
+    int_of,
+    is_too_deep,
+    is_writable_decimal,
+    is_writable_int,
+    refuse_deep,
+)
 from .moments import format_moment
-from .shapes import is_mapping
+from .shapes import is_mapping, is_sequence
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_exact_decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant)
+_decoder = json.JSONDecoder(parse_float=decimal_of, parse_constant=_refuse_constant)
+_wary_decoder = json.JSONDecoder(parse_float=decimal_of, parse_int=int_of, parse_constant=_refuse_constant)
+
+# More than MAX_DIGITS digits in a row show in ten neighbours of every 40th character. Looking for those first, instead
+# of at every int, makes reading a list of customers 2 % faster and one of numbers 3 times.
+_STRIDE = 40
+_MANY_DIGITS = re.compile(f"[0-9]{{{MAX_DIGITS // _STRIDE}}}")
 
 
 def loads(body: bytes) -> Any:
     """Parse JSON; a number with a fraction becomes a `Decimal` with the digits that it has on the wire.
 
+    Of the numbers and the nesting that `limits` describes; time and memory grow with the length of `body`.
+
     Raises:
-        ValueError: not JSON.
+        ValueError: not JSON, or beyond those limits.
+    """
+    value = loads_of_any_depth(body)
+    if _brackets(body, b"[", b"{") > MAX_DEPTH:
+        refuse_deep(value)
+    return value
+
+
+def loads_of_any_depth(body: bytes) -> Any:
+    """`loads` for what becomes models: `serde` keeps nothing that is nested too deeply, and need not look twice.
+
+    Raises:
+        ValueError: not JSON, or with a number beyond the limits.
     """
     text = body.decode().strip(" \t\n\r")
+    wary = len(text) > MAX_DIGITS and _MANY_DIGITS.search(text[::_STRIDE])
     try:
-        value, end = _exact_decoder.raw_decode(text)
+        value, end = (_wary_decoder if wary else _decoder).raw_decode(text)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError(TOO_DEEP) from None
+    except ArithmeticError:
+        raise ValueError(f"a number {TOO_LARGE}") from None
     if end != len(text):
         raise ValueError("something follows the value")
     return value
+
+
+def _brackets(text: AnyStr, array: AnyStr, an_object: AnyStr) -> int:
+    """At least as many as there are levels."""
+    return text.count(array) + text.count(an_object)
 
 
 class _CannotHold(Exception):
@@ -55,14 +96,39 @@ def dumps(value: Any) -> bytes:
     """Write JSON; a `Decimal` becomes a number with exactly its digits, moments become ISO 8601.
 
     Raises:
-        InvalidArgumentError: something JSON can't hold; `parameter` says where it stands.
+        InvalidArgumentError: something JSON can't hold, or beyond `limits`; `parameter` says where it stands.
+    """
+    text = dump_kept(value)
+    if "\\ud" in text and (place := _half_surrogate(value, "")) is not None:
+        raise InvalidArgumentError(_named(place), "holds half a surrogate pair, which is not text")
+    if _brackets(text, "[", "{") > MAX_DEPTH and _is_too_deep(text):
+        raise InvalidArgumentError("body", TOO_DEEP)
+    return text.encode("ascii")
+
+
+def dump_kept(value: Any) -> str:
+    """`dumps` for what came from a service: with halves of surrogate pairs where it had them.
+
+    Raises:
+        InvalidArgumentError: as `dumps`.
     """
     try:
-        return _write(value).encode("ascii")
+        return _write(value)
     except _CannotHold as error:
-        raise InvalidArgumentError(error.place.removeprefix(".") or "body", error.problem) from None
+        raise InvalidArgumentError(_named(error.place), error.problem) from None
     except RecursionError:
         raise InvalidArgumentError("body", "nested too deeply, or contains itself") from None
+
+
+def _named(place: str) -> str:
+    return place.removeprefix(".") or "body"
+
+
+def _is_too_deep(text: str) -> bool:
+    try:
+        return is_too_deep(json.loads(text))
+    except RecursionError:
+        return True
 
 
 def _write(value: Any) -> str:
@@ -87,7 +153,7 @@ def _object(value: Mapping[Any, Any]) -> str:
     for name, one in value.items():
         if not isinstance(name, str):
             raise _CannotHold("keys must be strings")
-        begin = _string(name)
+        begin = encode_basestring_ascii(name)
         try:
             written.append(f"{begin}:{_write(one)}")
         except _CannotHold as error:
@@ -105,26 +171,54 @@ def _array(value: Sequence[Any]) -> str:
     return "[" + ",".join(written) + "]"
 
 
-def _fraction(value: float | Decimal) -> str:
+def _int(value: int) -> str:
+    if not is_writable_int(value):
+        raise _CannotHold(TOO_LARGE)
+    return int.__repr__(value)
+
+
+def _float(value: float) -> str:
     if not math.isfinite(value):
-        raise _CannotHold(f"must be finite, not {value}")
-    return str(value) if isinstance(value, Decimal) else float.__repr__(value)
+        raise _CannotHold("must be finite")
+    return float.__repr__(value)
+
+
+def _decimal(value: Decimal) -> str:
+    if not value.is_finite():
+        raise _CannotHold("must be finite")
+    if not is_writable_decimal(value):
+        raise _CannotHold(TOO_LARGE)
+    return Decimal.__str__(value)
 
 
 def _moment(value: datetime) -> str:
-    if value.tzinfo is None:
+    if value.utcoffset() is None:
         raise _CannotHold("a datetime needs a time zone")
-    return f'"{format_moment(value)}"'
+    try:
+        return f'"{format_moment(value)}"'
+    except OverflowError:
+        raise _CannotHold("is outside the calendar in UTC") from None
 
 
-def _string(value: str) -> str:
-    written = encode_basestring_ascii(value)
-    if "\\ud" in written and _half_surrogate(value):
-        raise _CannotHold("holds half a surrogate pair, which is not text")
-    return written
+def _half_surrogate(value: Any, place: str) -> str | None:
+    """Where half a surrogate pair stands."""
+    if isinstance(value, str):
+        return place if _is_half_surrogate(value) else None
+    if callable(getattr(value, "to_dict", None)):
+        value = value.to_dict()
+    if is_mapping(value):
+        if any(map(_is_half_surrogate, value)):
+            return place
+        inner = ((f"{place}.{name}", one) for name, one in value.items())
+    elif is_sequence(value):
+        inner = ((f"{place}[{i}]", one) for i, one in enumerate(value))
+    else:
+        return None
+    found = (_half_surrogate(one, step) for step, one in inner)
+    return next((one for one in found if one is not None), None)
 
 
-def _half_surrogate(value: str) -> bool:
+def _is_half_surrogate(value: str) -> bool:
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -133,12 +227,12 @@ def _half_surrogate(value: str) -> bool:
 
 
 _WRITERS: dict[type, Callable[[Any], str]] = {
-    str: _string,
+    str: encode_basestring_ascii,
     bool: lambda value: "true" if value else "false",
     type(None): lambda value: "null",
-    int: int.__repr__,
-    float: _fraction,
-    Decimal: _fraction,
+    int: _int,
+    float: _float,
+    Decimal: _decimal,
     dict: _object,
     list: _array,
     tuple: _array,

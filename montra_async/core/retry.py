@@ -16,12 +16,15 @@ REFUSED_STATUSES = frozenset({425, 429})
 BASE_PAUSE = 0.5
 LONGEST_PAUSE = 8.0
 
+_LONGEST = 100
+"""Characters of a `Retry-After` header; an HTTP date has 29."""
+
 _SECONDS = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*", re.ASCII)
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
     """Seconds from a `Retry-After` header: a number or an HTTP date. None when there is nothing usable."""
-    if not value:
+    if not value or len(value) > _LONGEST:
         return None
     if seconds := _SECONDS.fullmatch(value):
         return float(seconds[1])

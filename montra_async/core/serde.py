@@ -10,14 +10,14 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 import cattrs
-from cattrs.cols import list_structure_factory
-from cattrs.gen import make_dict_structure_fn, override
 
 from .builders import Hook, Slot, builder
-from .jsontext import dumps
+from .jsontext import dump_kept
+from .limits import TOO_DEEP, is_too_deep
+from .misfits import FAILURES, Misfit, first_misfits, inside
 from .moments import format_moment
 from .shapes import is_array, is_object
-from .values import SCALARS, to_count, to_flag, to_moment, to_money, to_object, to_quantity, to_text
+from .values import SCALARS, to_anything, to_count, to_flag, to_moment, to_money, to_object, to_quantity, to_text
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Model")
@@ -45,7 +45,11 @@ class Model:
 
     @property
     def extra(self) -> dict[str, Any]:
-        """Fields that came with the object and have no attribute here. Numbers with a fraction are `Decimal`."""
+        """Fields that came with the object and have no attribute here. Numbers with a fraction are `Decimal`.
+
+        Also those whose value is not what the attribute can hold: the attribute has its default then (of a list, the
+        elements that can be read), and the value as it came is here, under its name on the wire.
+        """
         return {} if self._extra is None else self._extra
 
     @classmethod
@@ -53,12 +57,15 @@ class Model:
         """Build one from a dict of wire fields, e.g. what `to_dict` gave.
 
         Raises:
-            ValueError: a required field is missing, or a value can't be what it should be.
+            ValueError: a required field is missing, or its value can't be what it should be.
         """
-        return structure(_copied(dict(data)), cls)
+        own = dict(data)
+        if is_too_deep(own):
+            raise SerdeError(TOO_DEEP)
+        return structure(_copied(own), cls)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object as the wire had it: wire names, unknown fields included, None fields left out.
+        """The object as the wire had it: wire names, everything in `extra` included, None fields left out.
 
         Money stays `Decimal`, moments become ISO 8601 text.
         """
@@ -71,7 +78,7 @@ class Model:
 
     def to_json(self) -> str:
         """`to_dict` as JSON text with every digit kept."""
-        return dumps(self.to_dict()).decode()
+        return dump_kept(self.to_dict())
 
 
 def _own_fields(cls: type) -> list[attrs.Attribute[Any]]:
@@ -105,22 +112,16 @@ def _unstructure(value: Any) -> Any:
 def structure(data: Any, kind: type[T]) -> T:
     """`data` as a `kind` (a model, or `list[model]`). Takes `data` over: parts of it become parts of the result.
 
+    A value that doesn't fit an optional field costs only that field, see `Model.extra`.
+
     Raises:
-        SerdeError: it doesn't fit; the message gives the path of every misfit.
+        SerdeError: it doesn't fit; the message gives the path of the first misfits.
     """
     try:
-        made: T = _fast_hook(kind)(data, kind)
+        made: T = _hook_of(kind)(data, kind)
         return made
-    except Exception:
-        return _explain(data, kind)
-
-
-def _explain(data: Any, kind: type[T]) -> T:
-    try:
-        return _exact().structure(data, kind)
-    except Exception as error:
-        problems = "; ".join(cattrs.transform_error(error, path=getattr(kind, "__name__", "list"))[:3])
-        raise SerdeError(problems) from None
+    except FAILURES as error:
+        raise SerdeError(str(Misfit(inside(getattr(kind, "__name__", "list"), error)))) from None
 
 
 def _is_open_enum(kind: Any) -> bool:
@@ -130,34 +131,6 @@ def _is_open_enum(kind: Any) -> bool:
 
 def _is_quantity(kind: Any) -> bool:
     return set(get_args(kind)) == {int, float}
-
-
-def _model_hook(converter: cattrs.Converter) -> Callable[[type[Model]], Callable[[Any, Any], Any]]:
-    def make(cls: type[Model]) -> Callable[[Any, Any], Any]:
-        fields = _own_fields(cls)
-        known = frozenset(wire_name(field) for field in fields)
-        names: dict[str, Any] = {
-            field.name: override(rename=wire_name(field)) for field in fields if wire_name(field) != field.name
-        }
-        build: Callable[[Any, Any], Model] = make_dict_structure_fn(
-            cls,
-            converter,
-            _cattrs_detailed_validation=converter.detailed_validation,
-            _extra=override(omit=True),
-            **names,
-        )
-
-        def structure_model(data: Any, kind: Any) -> Model:
-            if isinstance(data, cls):
-                return data
-            if not is_object(data):
-                raise ValueError(f"an object was expected, not {type(data).__name__}")
-            extra = {name: data[name] for name in data if name not in known}
-            return attrs.evolve(build(data, kind), extra=extra)
-
-        return structure_model
-
-    return make
 
 
 def _builder_hook(converter: cattrs.Converter) -> Callable[[type[Model]], Hook]:
@@ -172,6 +145,7 @@ def _slot(field: attrs.Attribute[Any], converter: cattrs.Converter) -> Slot:
     optional = _is_optional(field.type)
     kind = _without_none(field.type) if optional else field.type
     as_is, members = _as_is(kind)
+    element = get_args(kind)[0] if _is_list(kind) else None
     return Slot(
         name=field.name,
         wire=wire_name(field),
@@ -182,6 +156,7 @@ def _slot(field: attrs.Attribute[Any], converter: cattrs.Converter) -> Slot:
         hook=converter.get_structure_hook(kind),
         required=field.default is attrs.NOTHING,
         default=_default(field),
+        element=None if element is None else (converter.get_structure_hook(element), element),
     )
 
 
@@ -222,28 +197,40 @@ def _without_none(kind: Any) -> Any:
     return rest[0] if len(rest) == 1 else Union[rest]  # noqa: UP007 - built at run time
 
 
-def _fast_list_hook(converter: cattrs.Converter) -> Callable[[Any], Hook]:
+def _list_hook(converter: cattrs.Converter) -> Callable[[Any], Hook]:
+    """Leaves the array as it is: when an element doesn't fit, `extra` gets it."""
+
     def make(kind: Any) -> Hook:
         (inner,) = get_args(kind)
         hook = converter.get_structure_hook(inner)
 
         def structure_list(value: Any, _: Any) -> Any:
             found = _array(value)
-            for i, one in enumerate(found):  # in place: what was read is freed while the rest is still being built
-                found[i] = hook(one, inner)
-            return found
+            try:
+                return [hook(one, inner) for one in found]
+            except FAILURES:
+                raise first_misfits(found, lambda one: hook(one, inner)) from None
 
         return structure_list
 
     return make
 
 
-def _list_hook(converter: cattrs.Converter) -> Callable[[Any], Hook]:
-    def make(kind: Any) -> Hook:
-        build = list_structure_factory(kind, converter)
-        return lambda value, of: build(_array(value), of)
+def _list_in_place(kind: Any) -> Hook:
+    """For the list that is a whole answer: what was read is freed while the rest is still being built."""
+    (inner,) = get_args(kind)
+    hook = _converter.get_structure_hook(inner)
 
-    return make
+    def structure_list(value: Any, _: Any) -> Any:
+        found = _array(value)
+        try:
+            for i, one in enumerate(found):
+                found[i] = hook(one, inner)
+        except FAILURES:
+            raise first_misfits(found, lambda one: hook(one, inner)) from None
+        return found
+
+    return structure_list
 
 
 def _array(value: Any) -> list[Any]:
@@ -264,27 +251,32 @@ def _is_list(kind: Any) -> bool:
     return get_origin(kind) is list
 
 
-def _converter(*, detailed: bool) -> cattrs.Converter:
-    made = cattrs.Converter(detailed_validation=detailed)
+def _is_any(kind: Any) -> bool:
+    return kind is Any
+
+
+def _made() -> cattrs.Converter:
+    made = cattrs.Converter(detailed_validation=False)
     made.register_structure_hook(str, to_text)
     made.register_structure_hook(Decimal, to_money)
     made.register_structure_hook(int, to_count)
     made.register_structure_hook(bool, to_flag)
     made.register_structure_hook(datetime, to_moment)
+    made.register_structure_hook_func(_is_any, to_anything)
     made.register_structure_hook_func(_is_object, to_object)
     made.register_structure_hook_func(_is_quantity, to_quantity)
     made.register_structure_hook_func(_is_open_enum, to_text)
     made.register_structure_hook_factory(_is_optional, _optional_hook(made))
-    made.register_structure_hook_factory(_is_list, _list_hook(made) if detailed else _fast_list_hook(made))
-    made.register_structure_hook_factory(_is_model, _model_hook(made) if detailed else _builder_hook(made))
+    made.register_structure_hook_factory(_is_list, _list_hook(made))
+    made.register_structure_hook_factory(_is_model, _builder_hook(made))
     return made
 
 
-_fast = _converter(detailed=False)
-_fast_hook: Callable[[Any], Hook] = cache(_fast.get_structure_hook)
+_converter = _made()
 
 
-@cache
-def _exact() -> cattrs.Converter:
-    """Slower, and made only to say where the trouble is."""
-    return _converter(detailed=True)
+def _structure_hook(kind: Any) -> Hook:
+    return _list_in_place(kind) if _is_list(kind) else _converter.get_structure_hook(kind)
+
+
+_hook_of: Callable[[Any], Hook] = cache(_structure_hook)

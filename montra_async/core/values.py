@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from .checks import exact_float
-from .moments import moment_of_number, parse_moment
+from .limits import MAX_DEPTH, MAX_DIGITS, TOO_DEEP, decimal_of, is_amount, refuse_deep
+from .moments import moment_of_number, parse_moment, utc
 from .shapes import is_array, is_object
 
 
@@ -28,28 +29,34 @@ def to_money(value: Any, _: Any) -> Decimal:
     if kind is Decimal:
         number: Decimal = value
     elif kind is int or kind is str:
-        try:
-            number = Decimal(value)
-        except InvalidOperation:
-            raise ValueError("a number was expected") from None
+        number = _decimal(value)
     elif kind is float:
         number = exact_float(value)
     else:
         raise ValueError(f"a number was expected, not {kind.__name__}")
-    if not number.is_finite():
-        raise ValueError("a finite number was expected")
+    if not is_amount(number):
+        raise ValueError("a finite number of a usual size was expected")
     return number
 
 
+def _decimal(value: int | str) -> Decimal:
+    if isinstance(value, str) and len(value) > MAX_DIGITS:
+        raise ValueError("a number was expected, not a long text")
+    try:
+        return decimal_of(value.strip() if isinstance(value, str) else value)
+    except ArithmeticError:
+        raise ValueError("a number of a usual size was expected") from None
+
+
 def to_quantity(value: Any, _: Any) -> int | float:
-    if type(value) is int:
+    if type(value) is int and is_amount(value):
         return value
     number = to_money(value, Decimal)
     return int(number) if number == number.to_integral_value() else float(number)
 
 
 def to_count(value: Any, _: Any) -> int:
-    if type(value) is int:
+    if type(value) is int and is_amount(value):
         return value
     number = to_money(value, Decimal)
     if number != number.to_integral_value():
@@ -67,26 +74,37 @@ def to_moment(value: Any, _: Any) -> datetime:
     if isinstance(value, str):
         return parse_moment(value)
     if isinstance(value, datetime):
-        return value
+        return utc(value)
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return moment_of_number(value)
     raise ValueError(f"an ISO 8601 moment was expected, not {type(value).__name__}")
+
+
+def to_anything(value: Any, _: Any) -> Any:
+    refuse_deep(value)
+    return value
 
 
 SCALARS: frozenset[type] = frozenset({str, int, bool, float, type(None)})
 """What free-form JSON is made of in the end, but for fractions, which are `Decimal` at first."""
 
 
-def plain_json(value: Any) -> Any:
-    """Free-form JSON of the user's own (metadata) with plain floats, wherever a float shows the very same digits."""
+def plain_json(value: Any, room: int = MAX_DEPTH) -> Any:
+    """Free-form JSON of the user's own (metadata) with plain floats, wherever a float shows the very same digits.
+
+    Raises:
+        ValueError: nested more than `room` levels deep.
+    """
     if type(value) in SCALARS:
         return value
     if isinstance(value, Decimal):
         return _plain_number(value)
+    if not room:
+        raise ValueError(TOO_DEEP)
     if is_object(value):
-        return {key: plain_json(one) for key, one in value.items()}
+        return {key: plain_json(one, room - 1) for key, one in value.items()}
     if is_array(value):
-        return [plain_json(one) for one in value]
+        return [plain_json(one, room - 1) for one in value]
     return value
 
 

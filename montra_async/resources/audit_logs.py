@@ -43,7 +43,7 @@ class AuditLogPage(Model):
     """A page of the audit log, newest first."""
 
     data: list[AuditLog] = attrs.field(hash=False)
-    meta: PageMeta
+    meta: PageMeta = attrs.field(factory=PageMeta)
 
 
 class AuditLogsApi(Resource):
@@ -84,6 +84,7 @@ class AuditLogsApi(Resource):
             resource_type: e.g. `customer`.
             page_size: entries fetched at a time.
         """
+        checks.whole("page_size", page_size, least=1)
         given = pushed = 0
         at_start: int | None = None
         while True:
@@ -103,5 +104,5 @@ class AuditLogsApi(Resource):
 
 def _read_page(answer: Answer, call: Call) -> AuditLogPage:
     payload = envelope.read(answer, call)
-    page: dict[str, Any] = {"data": payload.get("data"), "meta": payload.get("meta") or {}}
+    page: dict[str, Any] = {"data": payload.get("data"), "meta": payload.get("meta")}
     return envelope.read_as(page, answer, call, AuditLogPage)

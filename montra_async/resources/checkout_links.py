@@ -59,8 +59,9 @@ class CheckoutLinksApi(Resource):
             link_name: for you.
             payment_name: what the payer sees.
             amount: what is to be paid, in major units, e.g. `Decimal("49.00")` dollars. Either this or `line_items`.
-            description: what the payer sees below the name.
-            line_items: `[{"product_id": "prod_...", "quantity": 1}, ...]`, priced by the products.
+            description: what the payer sees below the name; may be empty.
+            line_items: `[{"product_id": "prod_...", "quantity": 1}, ...]`, priced by the products. May be empty beside
+                an `amount`.
             image_ids: ids from `upload_file`, or addresses of pictures.
             image_url: address of one picture.
             status: `active` by default.
@@ -73,7 +74,7 @@ class CheckoutLinksApi(Resource):
             "link_name": checks.text("link_name", link_name),
             "payment_name": checks.text("payment_name", payment_name),
             "amount": checks.optional_number("amount", amount, above_zero=True),
-            "description": checks.optional_text("description", description),
+            "description": checks.optional_description("description", description),
             "line_items": _line_items(line_items),
             "image_ids": checks.texts("image_ids", image_ids),
             "image_url": checks.optional_text("image_url", image_url),

@@ -21,8 +21,8 @@ class Customer(Model):
     """Somebody who is billed. `metadata` is your own JSON, given back as you stored it."""
 
     id: str
-    name: str
     email: str
+    name: str | None = None
     status: CustomerStatus | None = None
     created_at: datetime | None = None
     phone: str | None = None

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from ..core.answers import bounded, json_of, text_of, too_large, words_for
 from ..core.calls import Answer, Call
 from ..core.errors import ApiError, InvalidResponseError, error_class
+from ..core.jsontext import loads_of_any_depth
 from ..core.serde import SerdeError, structure
 from ..core.shapes import is_object
 
@@ -27,12 +28,19 @@ def read(answer: Answer, call: Call) -> dict[str, Any]:
     problem = too_large(answer)
     if problem is not None:
         raise unreadable(answer, call, problem)
-    payload = json_of(answer)
+    payload = _payload(answer)
     if not is_object(payload):
         raise unreadable(answer, call, "the body is not the JSON object that was expected")
     if payload.get("success") is False:
         raise error_of(answer, call)
     return payload
+
+
+def _payload(answer: Answer) -> Any:
+    try:
+        return loads_of_any_depth(answer.body)  # `structure` looks at the depth of what it keeps
+    except ValueError:
+        return None
 
 
 def read_data(answer: Answer, call: Call, kind: type[T]) -> T:

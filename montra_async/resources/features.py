@@ -21,8 +21,8 @@ class Feature(Model):
     """Something that a pricing model switches on."""
 
     id: str
-    name: str
     slug: str
+    name: str | None = None
     description: str | None = None
     type: FeatureType | None = None
     status: FeatureStatus | None = None
@@ -37,7 +37,8 @@ class Entitlement(Model):
     Attributes:
         has_access: the answer.
         usage: units used in the current billing period, for a meter.
-        limit: units allowed in it; None means unlimited.
+        limit: units allowed in it; None means unlimited, unless `extra` has a `limit` that is no number. `has_access`
+            holds in any case.
         type: `meter` or `feature`.
         reason: why not, when there is no access.
     """
@@ -72,7 +73,7 @@ class FeaturesApi(Resource):
             slug: for `check_feature_access`; unique within the pricing model.
             pricing_model_id: the plan that unlocks it.
             type: `Toggle` by default.
-            description: for people.
+            description: for people; may be empty.
             status: `Active` by default.
             idempotency_key: your own key; one is made when you give none.
 
@@ -85,7 +86,7 @@ class FeaturesApi(Resource):
             "slug": checks.text("slug", slug),
             "pricing_model_id": checks.text("pricing_model_id", pricing_model_id),
             "type": checks.optional_text("type", type),
-            "description": checks.optional_text("description", description),
+            "description": checks.optional_description("description", description),
             "status": checks.optional_text("status", status),
         }
         return await self._post("/features", body, Feature, idempotency_key)
@@ -110,7 +111,7 @@ class FeaturesApi(Resource):
             "name": checks.optional_text("name", name),
             "slug": checks.optional_text("slug", slug),
             "type": checks.optional_text("type", type),
-            "description": checks.optional_text("description", description),
+            "description": checks.optional_description("description", description),
             "status": checks.optional_text("status", status),
         }
         return await self._patch(f"/features/{checks.segment('feature_id', feature_id)}", body, Feature)

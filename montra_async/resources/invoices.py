@@ -63,7 +63,7 @@ class InvoicesApi(Resource):
             amount_due: major units, e.g. `Decimal("120.50")` dollars.
             currency: ISO code, `USD` by default.
             due_date: a date, or a datetime with a time zone.
-            description: printed on the invoice.
+            description: printed on the invoice; may be empty.
             status: `draft`, `open` (the default), `paid` or `void`.
             idempotency_key: your own key; one is made when you give none.
 
@@ -75,7 +75,7 @@ class InvoicesApi(Resource):
             "amount_due": checks.number("amount_due", amount_due),
             "currency": checks.optional_text("currency", currency),
             "due_date": checks.optional_day("due_date", due_date),
-            "description": checks.optional_text("description", description),
+            "description": checks.optional_description("description", description),
             "status": checks.optional_text("status", status),
         }
         return await self._post("/invoices", body, Invoice, idempotency_key)

@@ -25,8 +25,8 @@ class Meter(Model):
     """
 
     id: str
-    name: str
     slug: str
+    name: str | None = None
     pricing_model_id: str | None = None
     merchant_id: str | None = None
     aggregation: Aggregation | None = None

@@ -36,7 +36,7 @@ class Product(Model):
     """Something with a price. `amount` is in major units of `currency`."""
 
     id: str
-    name: str
+    name: str | None = None
     price_type: PriceType | None = None
     amount: Decimal | None = None
     status: ProductStatus | None = None
@@ -103,7 +103,8 @@ class PricingModelsApi(Resource):
             pricing_model_id: the plan that it belongs to.
             name: shown at checkout and on invoices.
             price_type: `one_time`, `recurring` (per billing period) or `usage` (per unit of a meter).
-            amount: price in major units, e.g. `Decimal("299.00")` dollars.
+            amount: price in major units, e.g. `Decimal("299.00")` dollars. Required for a `recurring` product, unless
+                it is `tiered`; 0 is a price.
             pricing_structure: `fixed` (the default) or `tiered`.
             meter_slug: the meter that a `usage` product charges for; required for those.
             status: `Active` by default.
@@ -114,6 +115,8 @@ class PricingModelsApi(Resource):
         """
         if price_type == "usage" and meter_slug is None:
             raise InvalidArgumentError("meter_slug", "a product with price_type 'usage' needs the meter it charges for")
+        if price_type == "recurring" and amount is None and pricing_structure != "tiered":
+            raise InvalidArgumentError("amount", "a product with price_type 'recurring' needs its price per period")
         body = {
             "pricing_model_id": checks.text("pricing_model_id", pricing_model_id),
             "name": checks.text("name", name),

@@ -45,7 +45,7 @@ class WebhookEndpointsApi(Resource):
 
         Args:
             url: where to.
-            description: for you.
+            description: for you; may be empty.
             events: types such as `checkout.completed`; `["*"]`, the default, is all. A type that this SDK doesn't know
                 is sent all the same, and logged as a warning: it may be new, or a slip.
             enabled: True by default.
@@ -87,7 +87,7 @@ def _fields(
     types = checks.texts("events", events)
     warn_of_unknown(types or (), EVENT_TYPES, where=call, service="montra")
     return {
-        "description": checks.optional_text("description", description),
+        "description": checks.optional_description("description", description),
         "events": types,
         "enabled": checks.optional_flag("enabled", enabled),
     }

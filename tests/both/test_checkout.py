@@ -135,7 +135,7 @@ async def test_line_items_are_added_up_and_open_a_plan(montra: Montra, sandbox: 
     assert subscription.pricing_model_id == team.id
     with pytest.raises(NotFoundError):
         await _link(montra, line_items=[{"product_id": "prod_none"}])
-    free = await montra.create_product(pricing_model_id=pro.id, name="Free", price_type="recurring")
+    free = await montra.create_product(pricing_model_id=pro.id, name="Free", price_type="recurring", amount=0)
     with pytest.raises(ConflictError, match="nothing_to_pay"):
         await _link(montra, amount=None, line_items=[{"product_id": free.id}])
     assert sandbox.transactions()[0]["product_ids"] == [big.id]

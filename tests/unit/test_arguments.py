@@ -14,9 +14,11 @@ from urllib.parse import parse_qs, unquote
 import pytest
 from hypothesis import given, strategies as st
 
-from montra_async import InvalidArgumentError, Montra
+from montra_async import InvalidArgumentError, Montra, NetworkError
 from montra_async.core import checks
 from montra_async.core.checks import exact_float
+from montra_async.resources.webhook_endpoints import EVENT_TYPES
+from montra_async.webhooks.events import EVENTS
 
 Wrong: TypeAlias = Callable[[Montra], Awaitable[object]]
 LATER = datetime(2030, 1, 1, tzinfo=timezone.utc)
@@ -87,6 +89,8 @@ WRONG: list[tuple[str, Wrong]] = [
     ("is_default", lambda m: m.create_pricing_model(name="n", is_default=1)),  # type: ignore[arg-type]
     ("meter_slug", _product(price_type="usage")),
     ("amount", _product(amount=-1)),
+    ("amount", _product()),
+    ("amount", _product(pricing_structure="fixed")),
     ("meter_slug", lambda m: m.check_entitlement("c", "")),
     ("customer_id", lambda m: m.check_feature_access("", "f")),
     ("feature_id", lambda m: m.delete_feature("")),
@@ -201,3 +205,16 @@ def test_keys_are_random_and_long() -> None:
     keys = {checks.idempotency_key(None) for _ in range(1000)}
     assert len(keys) == 1000
     assert all(len(key) == 32 for key in keys)
+
+
+async def test_an_event_that_nobody_knows_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with Montra("sk_test_1", "http://127.0.0.1:9", max_attempts=1) as montra:
+        for events in (["*", "customer.created"], ["customer.create"]):
+            caplog.clear()
+            with pytest.raises(NetworkError):
+                await montra.create_webhook(url="https://x", events=events)
+            assert ("customer.create'" in caplog.text) is (events == ["customer.create"])
+
+
+def test_the_events_that_can_be_subscribed_to_are_those_that_can_be_received() -> None:
+    assert EVENTS.keys() == set(EVENT_TYPES)

@@ -7,11 +7,12 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 import montra_async
 from montra_async import (
     AnalyticsSeries,
+    AuditLogPage,
     Customer,
     Entitlement,
     Invoice,
@@ -22,11 +23,10 @@ from montra_async import (
     SubscriptionUpgrade,
     WebhookEndpoint,
 )
-from montra_async.core import serde
 from montra_async.core.moments import format_moment, parse_moment
-from montra_async.core.serde import SerdeError, structure, wire_name
+from montra_async.core.serde import SerdeError, structure
 from montra_async.core.values import plain_json
-from montra_async.paywall import models as paywall_models
+from montra_async.paywall import AuthSession, models as paywall_models
 
 UTC = timezone.utc
 MODELS = [
@@ -45,7 +45,7 @@ def test_models_are_immutable_slotted_and_keyword_only(model: type[Model]) -> No
     assert model.__setattr__ is not object.__setattr__
 
 
-@given(money=st.decimals(allow_nan=False, allow_infinity=False, places=12))
+@given(money=st.decimals(-(10**40), 10**40, places=12))
 def test_money_is_exact(money: Decimal) -> None:
     refund = Refund.from_dict({"id": "r", "status": "succeeded", "amount": money})
     assert refund.amount == money
@@ -121,9 +121,11 @@ def test_metadata_is_plain_json_again() -> None:
 
 def test_every_misfit_is_named() -> None:
     with pytest.raises(SerdeError) as caught:
-        structure([{"id": "m", "name": None, "slug": "s", "events_per_unit": "x"}], list[Meter])
-    assert "[0].name" in str(caught.value)
-    assert "[0].events_per_unit" in str(caught.value)
+        structure([{"id": [], "name": "n", "slug": None}, 5], list[Meter])
+    assert str(caught.value) == (
+        "a string was expected, not list @ list[0].id; a string was expected, not NoneType @ list[0].slug; "
+        "an object was expected, not int @ list[1]"
+    )
 
 
 @pytest.mark.parametrize("data", [None, [], "x", 5, {"subscription": [], "proration": 3}])
@@ -137,19 +139,27 @@ def test_no_shape_of_answer_escapes_as_another_error(data: Any) -> None:
     [
         (Entitlement, "has_access", 1),
         (Entitlement, "has_access", "true"),
-        (Meter, "events_per_unit", Decimal("1.5")),
-        (Meter, "created_at", True),
-        (Meter, "created_at", "soon"),
         (Meter, "slug", True),
-        (Customer, "metadata", [1]),
-        (Customer, "invoicing_emails", "a@x"),
-        (Customer, "invoicing_emails", [None]),
+        (AnalyticsSeries, "points", Decimal("1.5")),
+        (AuthSession, "expires_at", True),
+        (AuthSession, "expires_at", "soon"),
+        (AuthSession, "expires_at", 10**400),
+        (AuthSession, "expires_at", Decimal("1e300")),
+        (AuthSession, "expires_at", "0001-01-01T00:00:00+10:00"),
+        (Refund, "amount", "1e1000000"),
+        (Refund, "amount", 10**64),
+        (Refund, "amount", Decimal("1e-65")),
+        (Refund, "amount", "9" * 401),
+        (AuditLogPage, "data", [None]),
+        (AuditLogPage, "data", {}),
         (Subscription, "status", {}),
     ],
 )
 def test_values_of_the_wrong_kind_are_named(kind: type[Model], field: str, wire: Any) -> None:
+    tokens = {"access_token": "a", "refresh_token": "r"}
+    ids = {"id": "i", "email": "e", "slug": "s", "customer_id": "c", "interval": "daily", "status": "s"}
     with pytest.raises(SerdeError, match=field):
-        kind.from_dict({"id": "i", "name": "n", "email": "e", "slug": "s", "customer_id": "c", field: wire})
+        kind.from_dict({**tokens, **ids, field: wire})
 
 
 def test_values_of_a_near_kind_are_taken() -> None:
@@ -183,46 +193,7 @@ def test_any_json_is_an_invoice_or_a_serde_error(data: Any) -> None:
     except SerdeError:
         return
     assert invoice.id == str(data["id"])
-
-
-_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.decimals()
-    | st.text()
-    | st.just("2026-01-01T00:00:00Z")
-    | st.builds(dict),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "key", "x"]), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-def _outcome(converter: Any, data: Any, model: type[Model]) -> Any:
-    try:
-        made = converter.structure(data, model)
-    except Exception:
-        return "refused"
-    return repr(made), made.extra
-
-
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-@settings(max_examples=40)
-@given(data=st.data())
-def test_what_is_built_quickly_is_what_cattrs_would_build(model: type[Model], data: st.DataObject) -> None:
-    names = [wire_name(field) for field in attrs.fields(model) if field.name != "_extra"]
-    wire = data.draw(st.dictionaries(st.sampled_from([*names, "unknown"]), _values))
-    assert _outcome(serde._fast, wire, model) == _outcome(serde._exact(), wire, model)
-
-
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_every_field_is_read_from_its_own_name(model: type[Model]) -> None:
-    fields = [field for field in attrs.fields(model) if field.name != "_extra"]
-    for field in fields:
-        for value in ("2026-01-01T00:00:00Z", 7, True, {"id": "i"}, []):
-            wire = {wire_name(field): value, "unknown": 1}
-            required = {wire_name(one): "x" for one in fields if one.default is attrs.NOTHING}
-            assert _outcome(serde._fast, required | wire, model) == _outcome(serde._exact(), required | wire, model)
+    assert invoice.due_date is None or invoice.due_date.utcoffset() == timedelta(0)
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False))
@@ -267,7 +238,20 @@ def test_moments_survive_a_round_trip(moment: datetime) -> None:
     assert parse_moment(format_moment(moment)) == moment.astimezone(UTC)
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2025-13-01T00:00:00Z", "2025-12-23T25:00:00Z", "99"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "2025-13-01T00:00:00Z",
+        "2025-12-23T25:00:00Z",
+        "99",
+        "0001-01-01T00:00:00+10:00",
+        "9999-12-31T23:59:59-10:00",
+        "\ud800",
+        "2025-12-23T11:00:00\udc00",
+    ],
+)
 def test_what_is_no_moment_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_moment(text)

@@ -165,7 +165,7 @@ def test_what_is_no_event(body: Any) -> None:
 
 def test_data_that_does_not_fit() -> None:
     raw, signature = _signed(_body("customer.created", {"id": "c"}))
-    with pytest.raises(WebhookPayloadError, match="name"):
+    with pytest.raises(WebhookPayloadError, match="email"):
         parse(raw, signature, SECRET)
 
 

@@ -186,7 +186,7 @@ def now_and(seconds: float) -> str:
     return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).isoformat()
 
 
-UNREADABLE = [*YEAR_ONE, "soon", "", "2026-02-30T00:00:00Z", True, [], {}, 1e300, 10**400, "9" * 5_000]
+UNREADABLE = [*YEAR_ONE, "soon", "", "2026-02-30T00:00:00Z", True, [], {}, 1e300, 10**300, "9" * 5_000]
 
 
 @pytest.mark.parametrize("when", UNREADABLE, ids=lambda when: f"{when!r:.30}")
