@@ -9,7 +9,7 @@ import ssl
 
 import aiohttp
 
-from .errors import CallInfo, NetworkError, RequestTimeoutError
+from .errors import CallInfo, InvalidArgumentError, NetworkError, RequestTimeoutError
 
 EXPECTED = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 """What a request may raise through no fault of ours."""
@@ -36,7 +36,14 @@ def dropped(error: BaseException | None) -> bool:
 
 
 def network_error(error: BaseException, call: CallInfo, host: str) -> NetworkError:
-    """The error to raise for `error`, with words that name the host but no query, header or credential."""
+    """The error to raise for `error`, with words that name the host but no query, header or credential.
+
+    Raises:
+        InvalidArgumentError: the request's body could not be read; the fault lies with the argument, not the network.
+    """
+    if isinstance(problem := error.__cause__, InvalidArgumentError):
+        error.__cause__ = None  # it stands for this problem, and is not to be its context with it as cause
+        raise problem from problem.__cause__
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return RequestTimeoutError(f"connecting to {host} timed out", call, sent=False, phase="connect")
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):  # two classes before Python 3.11
