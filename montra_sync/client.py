@@ -521,14 +521,15 @@ class Montra:
         """Store a file, e.g. a picture for a checkout link (`POST /files`).
 
         Args:
-            file: a path, bytes, or an object open for binary reading. A file is streamed, never read into memory
-                whole, and an open object is left open. One that can't be rewound is sent once: no second try.
+            file: the path of a regular file, bytes, or an object open for binary reading. A file is streamed, never
+                read into memory whole, and an open object is left open. One that can't be rewound (a FIFO, say) is
+                sent once: no second try. It is read in a thread, which a time-out leaves behind.
             name: file name; taken from the path or object when not given.
             content_type: media type; guessed from the name when not given.
             idempotency_key: your own key; one is made when you give none.
 
         Raises:
-            InvalidArgumentError: no such file, or not something that can be read.
+            InvalidArgumentError: no such file, not something that can be read, or reading failed on the way.
         """
         return run(self._async.upload_file, file, name=name, content_type=content_type, idempotency_key=idempotency_key)
 

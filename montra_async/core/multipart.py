@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import io
 import mimetypes
 import os
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from functools import partial
 from typing import IO, Any, BinaryIO, TypeAlias, cast
 
 import aiohttp
@@ -15,6 +15,7 @@ import attrs
 from aiohttp import payload
 
 from .errors import InvalidArgumentError
+from .files import in_a_thread, open_regular, pieces
 
 FileSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]"
 """A path, bytes, or an object open for binary reading."""
@@ -54,17 +55,24 @@ async def multipart(
     files: Mapping[str, FileSource | Attachment],
     fields: Mapping[str, str],
     *,
-    boundary_seed: str,
+    within: float | None,
 ) -> Upload:
     """A multipart body: text fields, then files, each in a part called `part_name`.
 
-    The keys of `files` name them in errors. The boundary follows from the seed, so that every try sends the same bytes.
+    The keys of `files` name them in errors. The boundary is random, so that no content can hold it by intent, and the
+    same for every try.
+
+    Args:
+        part_name: of the parts with files.
+        files: what to send.
+        fields: text to send.
+        within: seconds that looking at a file may take.
 
     Raises:
         InvalidArgumentError: no such file, or nothing that can be read.
     """
-    parts = [await _part(name, file) for name, file in files.items()]
-    boundary = hashlib.sha256(boundary_seed.encode()).hexdigest()[:32]
+    parts = [await _part(name, file, within) for name, file in files.items()]
+    boundary = os.urandom(16).hex()
 
     def body() -> aiohttp.MultipartWriter:
         writer = aiohttp.MultipartWriter("form-data", boundary=boundary)
@@ -78,9 +86,9 @@ async def multipart(
     return Upload(payload=body, rewindable=all(part.rewindable for part in parts))
 
 
-async def _part(parameter: str, file: FileSource | Attachment) -> _Part:
+async def _part(parameter: str, file: FileSource | Attachment, within: float | None) -> _Part:
     given = file if isinstance(file, Attachment) else Attachment(file)
-    make, guessed_name, rewindable = await _opener(parameter, given.file)
+    make, guessed_name, rewindable = await _opener(parameter, given.file, within)
     filename = given.name or guessed_name or "file"
     kind = given.content_type or mimetypes.guess_type(filename)[0] or _FALLBACK_TYPE
     if any(c in "\r\n\0" for c in filename + kind):
@@ -99,71 +107,75 @@ def _quoted(filename: str) -> str:
     return filename.replace('"', "%22")
 
 
-async def _opener(part_name: str, source: FileSource) -> tuple[Callable[[str], payload.Payload], str | None, bool]:
-    """How to make a part (given its content type), the file's own name, and whether that works more than once."""
+Opener: TypeAlias = "tuple[Callable[[str], payload.Payload], str | None, bool]"
+"""How to make a part (given its content type), the file's own name, and whether that works more than once."""
+
+
+async def _opener(parameter: str, source: FileSource, within: float | None) -> Opener:
     if isinstance(source, (bytes, bytearray, memoryview)):
         content = bytes(source)
         return (lambda kind: payload.BytesIOPayload(io.BytesIO(content), content_type=kind)), None, True
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         if not isinstance(path, str):
-            raise InvalidArgumentError(part_name, "a path is a str, not bytes")
-        await asyncio.to_thread(_check_readable, part_name, path)
-        # Opening is quick; reading, which is not, happens in a thread.
+            raise InvalidArgumentError(parameter, "a path is a str, not bytes")
+        opened = partial(open_regular, parameter, path)
+        size = await in_a_thread(parameter, lambda: _size_of(opened), within)
         return (
-            (lambda kind: payload.BufferedReaderPayload(open(path, "rb"), content_type=kind)),
+            lambda kind: _File(parameter, opened, size=size, close=True, content_type=kind),
             os.path.basename(path),
             True,
         )
-    return from_object(part_name, source)
+    return await in_a_thread(parameter, lambda: from_object(parameter, source), within)
 
 
-def _check_readable(part_name: str, path: str) -> None:
-    try:
-        with open(path, "rb"):
-            pass
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidArgumentError(part_name, f"can't read {path!r}: {reason}") from None
+def _size_of(opened: Callable[[], BinaryIO]) -> int:
+    with opened() as file:
+        return os.fstat(file.fileno()).st_size
 
 
-def from_object(part_name: str, source: Any) -> tuple[Callable[[str], payload.Payload], str | None, bool]:
-    """As `_opener`, for a caller's open file."""
+def from_object(parameter: str, source: Any) -> Opener:
+    """As `_opener`, for a caller's open file. It is left open."""
     if not callable(getattr(source, "read", None)):
-        raise InvalidArgumentError(part_name, f"a path, bytes or an open binary file, not {type(source).__name__}")
+        raise InvalidArgumentError(parameter, f"a path, bytes or an open binary file, not {type(source).__name__}")
     if isinstance(source, io.TextIOBase):
-        raise InvalidArgumentError(part_name, "the file is open as text; open it with mode 'rb'")
+        raise InvalidArgumentError(parameter, "the file is open as text; open it with mode 'rb'")
     start = size = None
     try:
         start = source.tell()
         size = source.seek(0, os.SEEK_END) - start
         source.seek(start)
-    except (AttributeError, OSError, ValueError):
-        pass
+    except Exception:  # an object of anybody's
+        start = size = None
     name = getattr(source, "name", None)
 
-    def make(kind: str) -> payload.Payload:
+    def opened() -> BinaryIO:
         if start is not None:
             source.seek(start)
-        return _Borrowed(cast(BinaryIO, source), size, kind)
+        return cast(BinaryIO, source)
+
+    def make(kind: str) -> payload.Payload:
+        return _File(parameter, opened, size=size, close=False, content_type=kind)
 
     return make, os.path.basename(name) if isinstance(name, str) else None, start is not None
 
 
-class _Borrowed(payload.Payload):
-    """A caller's open file: read in a thread, a piece at a time, and left open."""
+class _File(payload.Payload):
+    """A file, read in a thread, a piece at a time."""
 
     _autoclose = True
 
-    def __init__(self, source: BinaryIO, size: int | None, content_type: str) -> None:
-        super().__init__(source, content_type=content_type)
+    def __init__(
+        self, parameter: str, opened: Callable[[], BinaryIO], *, size: int | None, close: bool, content_type: str
+    ) -> None:
+        super().__init__(opened, content_type=content_type)
         self._size = size
+        self._pieces = partial(pieces, parameter, opened, size=size, close=close)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        raise TypeError("a file of the caller's is streamed, never read whole")
+        raise TypeError("a file is streamed, never read whole")
 
     async def write(self, writer: Any) -> None:
-        while chunk := await asyncio.to_thread(self._value.read, 64 * 1024):
-            if not isinstance(chunk, bytes):
-                raise InvalidArgumentError("file", "its read() gave no bytes; open it in binary mode")
-            await writer.write(chunk)
+        async with aclosing(self._pieces()) as content:
+            async for piece in content:
+                await writer.write(piece)

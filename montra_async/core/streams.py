@@ -64,6 +64,7 @@ class Stream:
         self._loop = asyncio.get_running_loop()
         self._ended = False
         self._whole = False
+        self._reading = False
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Bytes as they arrive.
@@ -71,6 +72,9 @@ class Stream:
         Raises:
             NetworkError: the connection broke, or the stream was closed.
         """
+        if self._reading:  # not ours to end
+            raise NetworkError("the answer is being read already; it can be read once", self._call)
+        self._reading = True
         try:
             while chunk := await self._next():
                 yield chunk

@@ -157,7 +157,8 @@ class Transport:
         """
         ours = raised_by_us(error)
         if ours is not None:
-            raise ours.with_traceback(None) from None
+            without_frames(ours)
+            raise ours from ours.__cause__
         host = self._url(call, on_mirror).authority
         failure = failure_of(error, call.info(), host, proxy=self._sessions.proxy, scrub=self.scrub)
         emptied(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -65,7 +64,7 @@ class SupportCalls(Acting):
             with preconditions():
                 self._keyed(call, idempotency_key)
                 named = {f"files[{i}]": one for i, one in enumerate(files)}
-                upload = await multipart("files", named, fields, boundary_seed=os.urandom(16).hex())
+                upload = await multipart("files", named, fields, within=self._options.timeout.total)
             call.body, call.single_use = upload.payload, not upload.rewindable
             call.repeatable = call.repeatable and upload.rewindable
         self._with_key(call)

@@ -95,18 +95,19 @@ class CheckoutLinksApi(Resource):
         """Store a file, e.g. a picture for a checkout link (`POST /files`).
 
         Args:
-            file: a path, bytes, or an object open for binary reading. A file is streamed, never read into memory
-                whole, and an open object is left open. One that can't be rewound is sent once: no second try.
+            file: the path of a regular file, bytes, or an object open for binary reading. A file is streamed, never
+                read into memory whole, and an open object is left open. One that can't be rewound (a FIFO, say) is
+                sent once: no second try. It is read in a thread, which a time-out leaves behind.
             name: file name; taken from the path or object when not given.
             content_type: media type; guessed from the name when not given.
             idempotency_key: your own key; one is made when you give none.
 
         Raises:
-            InvalidArgumentError: no such file, or not something that can be read.
+            InvalidArgumentError: no such file, not something that can be read, or reading failed on the way.
         """
         call = self._with_key(self._call("POST", "/files"), idempotency_key)
         named = {"file": Attachment(file, name=name, content_type=content_type)}
-        upload = await multipart("file", named, {}, boundary_seed=call.idempotency_key or "")
+        upload = await multipart("file", named, {}, within=self._options.timeout.total)
         call.body, call.single_use, call.repeatable = upload.payload, not upload.rewindable, upload.rewindable
         return await self._send(call, lambda answer, sent: envelope.read_data(answer, sent, UploadedFile))
 

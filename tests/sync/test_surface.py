@@ -140,7 +140,7 @@ def test_importing_and_building_start_no_thread_and_no_loop() -> None:
     code = (
         "import threading, asyncio, montra_sync\n"
         "montra_sync.Montra('sk_test_x').with_options(timeout=5)\n"
-        "print(threading.active_count(), montra_sync.portal._background._portal)"
+        "print(threading.active_count(), montra_sync.portal._background.thread)"
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
     assert run.stdout.strip() == "1 None", run.stderr

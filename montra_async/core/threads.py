@@ -1,0 +1,91 @@
+"""Threads for work that may never return: they hold up neither a time-out nor the end of the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DaemonThreads(ThreadPoolExecutor):
+    """An executor whose threads nobody ever joins.
+
+    `ThreadPoolExecutor` has the interpreter wait at its end for whatever its threads are doing, e.g. for a name that
+    the resolver has been looking up for half a minute. It is the base class because asyncio accepts no other as the
+    default executor of a loop; nothing but its interface is used.
+
+    Args:
+        most: threads at the same time; they are started when they are needed.
+        name: of the threads.
+    """
+
+    def __init__(self, most: int, name: str) -> None:
+        super().__init__(max_workers=1)
+        self._most = most
+        self._name = name
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._counting = threading.Lock()
+        self._count = 0
+        self._idle = 0  # threads that wait for work
+        self._pending = 0  # work that no thread has taken
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        with self._counting:
+            self._pending += 1
+            another = self._pending > self._idle and self._count < self._most
+            self._count += another
+        self._work.put(partial(_carry_out, future, partial(fn, *args, **kwargs)))
+        if another:
+            self._start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads that have nothing to do, and the others when they are done. Waits for none."""
+        with self._counting:
+            for _ in range(self._count):
+                self._work.put(None)
+
+    def _start(self) -> None:
+        try:
+            threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+        except RuntimeError:  # the interpreter is shutting down, or the system has no thread left
+            with self._counting:
+                self._count -= 1
+                alone = self._count == 0
+            if alone:
+                self._work.put(None)
+                self._do_what_comes()
+
+    def _serve(self) -> None:
+        with self._counting:
+            self._idle += 1
+        self._do_what_comes()
+
+    def _do_what_comes(self) -> None:
+        while (work := self._work.get()) is not None:
+            with self._counting:
+                self._idle -= 1
+                self._pending -= 1
+            work()
+            del work  # else it would be kept until the next
+            with self._counting:
+                self._idle += 1
+
+
+def _carry_out(future: Future[Any], work: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = work()
+    except BaseException as error:
+        future.set_exception(error)
+        del future  # the error's traceback refers to this frame
+    else:
+        future.set_result(result)

@@ -1,0 +1,374 @@
+"""An event loop in a thread, and the calls that other threads have it carry out.
+
+Nothing here takes a lock that a caller could hold: a signal handler may interrupt a caller between any two instructions
+and make a call of its own, and a process may be forked at any moment. What several threads touch are sets, dicts and
+deques, whose single operations are atomic.
+"""
+
+# pyright: reportPrivateUsage=false
+from __future__ import annotations
+
+import _thread
+import asyncio
+import contextlib
+import contextvars
+import logging
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from types import FrameType
+from typing import Any, Generic, TypeVar, cast
+
+from montra_async import MontraError
+from montra_async.core.threads import DaemonThreads
+
+T = TypeVar("T")
+
+log = logging.getLogger("montra")
+
+THREAD_NAME = "montra-sync"
+LOOK_SECONDS = 1.0
+"""How often a waiting thread looks whether there is still something to wait for."""
+
+_HELPERS = 32  # threads for name look-ups and the like
+_HOPELESS = 5  # failures of the loop without a single step between them
+_CLOSE_SECONDS = 2.0
+_STDLIB = tuple(f"{os.path.dirname(module.__file__)}{os.sep}" for module in (threading, asyncio) if module.__file__)
+
+
+class Job(Generic[T]):
+    """One call: begun and awaited by a thread, carried out on a loop.
+
+    Attributes:
+        call: what is called; its arguments are not kept beyond the beginning.
+        done: released when there is a result or an error.
+        error: what the call raised; it is never raised on the loop itself, where it could end it.
+    """
+
+    __slots__ = (
+        "_abandoned",
+        "_context",
+        "_task",
+        "_work",
+        "begun_at",
+        "call",
+        "done",
+        "error",
+        "missed",
+        "owner",
+        "question",
+        "result",
+    )
+
+    def __init__(self, call: Callable[..., Awaitable[T]], work: Callable[[], Awaitable[T]]) -> None:
+        self.call = call
+        self._work: Callable[[], Awaitable[T]] | None = work
+        self._context = contextvars.copy_context()
+        self._task: asyncio.Task[None] | None = None
+        self._abandoned = False
+        self.owner: LoopThread | None = None
+        self.result: T | None = None
+        self.error: BaseException | None = None
+        self.done = threading.Lock()
+        self.done.acquire()
+        self.begun_at = 0.0
+        self.question = 0
+        self.missed = 0
+
+    def begin(self) -> None:
+        """On the loop: start the call, in the caller's context."""
+        if self._abandoned:
+            self.end(asyncio.CancelledError())
+            return
+        try:
+            self._task = self.task_on(asyncio.get_running_loop())
+        except BaseException as error:
+            self.end(error)
+
+    def task_on(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+        return self._context.run(loop.create_task, self.carry_out())
+
+    async def carry_out(self) -> None:
+        assert self._work is not None
+        try:
+            call = self._work()
+            self._work = None
+            self.result = await call
+        except BaseException as error:
+            # Also SystemExit: asyncio would let it out of the loop, which belongs to all threads. It is the caller's.
+            self.end(error)
+        else:
+            self.end(None)
+
+    def end(self, error: BaseException | None) -> None:
+        """On the loop: let the caller go on."""
+        if self.owner is None or self.owner.jobs.pop(self, False):
+            self.error = error
+            self.done.release()
+
+    def abandon(self) -> None:
+        """From any thread: nobody waits any more."""
+        self._abandoned = True
+        if self.owner is not None:
+            with contextlib.suppress(LoopEnded):
+                self.owner.post(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        else:  # its caller was interrupted before it was begun
+            self.end(asyncio.CancelledError())
+
+
+class LoopEnded(Exception):
+    """The loop has ended, or was never started. The call has not begun."""
+
+
+class LoopThread:
+    """An event loop, and the thread that runs it until it is stopped.
+
+    An exception that gets out of the loop (`SystemExit` in a callback, say) doesn't end it.
+
+    Args:
+        on_end: called when no more calls can come.
+    """
+
+    def __init__(self, on_end: Callable[[LoopThread], None]) -> None:
+        self.jobs: dict[Job[Any], bool] = {}
+        self.started = False
+        self.stopping = False
+        self.left = False  # in a forked child: the thread is the parent's
+        self.ident: int | None = None
+        self._on_end = on_end
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._dead = False
+        self._tickets = [object()]
+        self._ended = threading.Lock()
+        self._ended.acquire()
+        self._failures = 0
+        self._asked = 0
+        self._answered = 0
+
+    # What callers do
+
+    def start(self) -> None:
+        """Start the thread. May be done by several callers at once: the first thread serves, the others end.
+
+        So a caller that was interrupted in the middle of it need not be waited for. The thread is started by another:
+        `Thread.start` holds a lock of `threading`, and waits.
+
+        Raises:
+            RuntimeError: there can be no further thread; the interpreter is shutting down, most likely.
+        """
+        _thread.start_new_thread(self._launch, ())
+        self.started = True
+
+    def begin(self, job: Job[Any]) -> None:
+        """Have a call carried out.
+
+        Raises:
+            LoopEnded: it will not be.
+        """
+        job.owner = self
+        job.begun_at = time.monotonic()
+        self.jobs[job] = True
+        try:
+            self.post(job.begin)
+        except LoopEnded:
+            if self.jobs.pop(job, False):  # else it has been told already
+                raise
+
+    def post(self, callback: Callable[[], None]) -> None:
+        """Have something done on the loop.
+
+        Raises:
+            LoopEnded: it will not be.
+        """
+        self._inbox.append(callback)
+        loop = self._loop
+        if self._dead or self.left:
+            raise LoopEnded
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(self._take_in)
+            except RuntimeError:  # it is closed
+                raise LoopEnded from None
+
+    def is_blocked_for(self, job: Job[Any]) -> bool:
+        """Asked every `LOOK_SECONDS` by a waiting thread: has the loop done nothing at all for several of them?"""
+        if job.question > self._answered:
+            job.missed += 1
+            return job.missed >= 3
+        job.missed = 0
+        if self._asked == self._answered:
+            self._asked += 1
+            with contextlib.suppress(LoopEnded):
+                self.post(self._answer)
+        job.question = self._asked
+        return False
+
+    def where(self) -> str:
+        """The line that the thread is at, of the innermost function that is not Python's own."""
+        frames: list[FrameType] = []
+        frame = sys._current_frames().get(self.ident or 0)
+        while frame is not None:
+            frames.append(frame)
+            frame = frame.f_back
+        found = next((one for one in frames if not one.f_code.co_filename.startswith(_STDLIB)), None)
+        return "an unknown line" if found is None else f"{found.f_code.co_filename}:{found.f_lineno}"
+
+    def stop(self, seconds: float) -> None:
+        """End what is under way and the thread; wait for it for some seconds."""
+        self.stopping = True
+        if self.started:
+            with contextlib.suppress(LoopEnded):
+                self.post(self._stop)
+            self._ended.acquire(timeout=seconds)
+
+    def leave(self) -> None:
+        """In a forked child: never touch the loop again. Its selector is shared with the parent, who would lose by it.
+
+        Closing it when it is collected, as asyncio does, is such a touch.
+        """
+        self.left = True
+        with contextlib.suppress(AttributeError):  # the loop of another library
+            if self._loop is not None:
+                self._loop.is_closed = lambda: True  # type: ignore[method-assign]
+
+    # What happens in the thread
+
+    def _launch(self) -> None:
+        try:
+            self._tickets.pop()
+        except IndexError:
+            return  # another serves
+        try:
+            threading.Thread(target=self._serve, name=THREAD_NAME, daemon=True).start()
+        except BaseException as error:
+            self._die(error)
+
+    def _serve(self) -> None:
+        self.ident = threading.get_ident()
+        try:
+            loop = asyncio.new_event_loop()
+            loop.set_default_executor(DaemonThreads(_HELPERS, f"{THREAD_NAME}-helper"))
+        except BaseException as error:
+            self._die(error)
+            return
+        loop.call_soon(self._take_in)
+        self._loop = loop
+        problem = self._run(loop)
+        self._on_end(self)
+        if problem is None:
+            _cancel_all(loop)
+        else:
+            _wrecks.append(asyncio.all_tasks(loop))
+        _close(loop)
+        self._die(problem)
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> BaseException | None:
+        """Run until stopped; None, or what makes it impossible."""
+        while not self.stopping:
+            try:
+                loop.run_forever()
+            except BaseException as error:
+                self._failures += 1
+                if self._failures >= _HOPELESS:
+                    log.exception("the event loop of synchronous calls can't go on; the next call starts another")
+                    return error
+                log.exception("the event loop of synchronous calls was left by an exception; it goes on")
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon(self._recovered)
+        return None
+
+    def _recovered(self) -> None:
+        self._failures = 0
+
+    def _take_in(self) -> None:
+        while self._inbox:
+            self._inbox.popleft()()
+
+    def _answer(self) -> None:
+        self._answered = self._asked
+
+    def _stop(self) -> None:
+        asyncio.get_running_loop().stop()
+
+    def _die(self, problem: BaseException | None) -> None:
+        """Nothing is carried out any more: let everybody go on who waits."""
+        self._dead = True
+        self._on_end(self)
+        for job in list(self.jobs):
+            job.end(asyncio.CancelledError() if self.stopping else _died(problem))
+        self._ended.release()
+
+
+def _died(problem: BaseException | None) -> MontraError:
+    error = MontraError(
+        "the thread of synchronous calls ended; the call may have been carried out, the next starts another"
+    )
+    error.__cause__ = problem
+    return error
+
+
+def run_here(job: Job[Any]) -> None:
+    """Carry a call out in the calling thread, on a loop of its own.
+
+    Raises:
+        RuntimeError: another loop is running in this thread.
+    """
+    loop = asyncio.new_event_loop()
+    try:
+        loop.set_default_executor(DaemonThreads(_HELPERS, f"{THREAD_NAME}-helper"))
+        loop.run_until_complete(job.task_on(loop))
+    finally:
+        _cancel_all(loop)
+        _close(loop)
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what is left, and let the async generators close, and with them the connections."""
+
+    async def cancel() -> None:
+        tasks = asyncio.all_tasks() - {cast("Any", asyncio.current_task())}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
+
+    for step in (cancel, cancel, loop.shutdown_asyncgens):
+        try:
+            loop.run_until_complete(step())
+        except BaseException:
+            log.debug("while the event loop of synchronous calls was closed", exc_info=True)
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """Its helpers are not waited for."""
+    try:
+        loop.close()
+    except BaseException:
+        log.debug("the event loop of synchronous calls could not be closed", exc_info=True)
+
+
+_wrecks: list[object] = []
+"""Tasks of loops that broke: collecting them would complain that they are pending."""
+
+
+def close_generator(items: AsyncGenerator[Any, None]) -> None:
+    """On the loop: close an async generator. One that is being read is being cancelled, and closes by itself."""
+
+    async def close() -> None:
+        with contextlib.suppress(Exception):
+            await items.aclose()
+
+    task = asyncio.get_running_loop().create_task(close())
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+_closing: set[asyncio.Task[None]] = set()
