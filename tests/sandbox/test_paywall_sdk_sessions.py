@@ -276,9 +276,9 @@ async def test_a_cancelled_refresh_loses_no_session(server: PaywallServer, auth:
 
 TIMES: list[Any] = [
     10**17,
-    10**400,
+    10**300,
     -1,
-    -(10**400),
+    -(10**300),
     True,
     "3600",
     [],
@@ -291,7 +291,7 @@ TIMES: list[Any] = [
 
 @pytest.mark.parametrize("lasts", TIMES, ids=lambda value: repr(value)[:12])
 @pytest.mark.parametrize(
-    "ends", [None, 10**400, "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "x" * 99, {}]
+    "ends", [None, 10**300, "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "x" * 99, {}]
 )
 async def test_odd_times_in_token_answers(lasts: Any, ends: Any) -> None:
     """A session that can be used, or an error of ours: for a sign-in. What was refreshed is never lost."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+import trio
 
 from montra_sync import Montra
 
@@ -156,7 +157,6 @@ print(answer, os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]))
 
 def test_below_trio(served: str) -> None:
     """The facade brings its own loop; trio's is not asked."""
-    trio = pytest.importorskip("trio")
     client = Montra("sk_test_sandbox", served)
 
     async def main() -> object:
