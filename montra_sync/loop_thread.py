@@ -1,4 +1,4 @@
-"""An event loop in a thread, and the calls that other threads have it carry out.
+"""An event loop in a thread, and the calls that other threads have it carry out, each in a cancel scope of anyio's.
 
 Nothing here takes a lock that a caller could hold: a signal handler may interrupt a caller between any two instructions
 and make a call of its own, and a process may be forked at any moment. What several threads touch are sets, dicts and
@@ -12,6 +12,7 @@ import _thread
 import asyncio
 import contextlib
 import contextvars
+import importlib
 import logging
 import os
 import sys
@@ -22,10 +23,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from types import FrameType
 from typing import Any, Generic, TypeVar, cast
 
+import anyio
+
 from montra_async import MontraError
 from montra_async.core.threads import DaemonThreads
 
 T = TypeVar("T")
+
+with contextlib.suppress(ImportError):  # should anyio keep it elsewhere one day, the first call imports it
+    # Here rather than in the background thread: a child forked during that import would wait for ever for its lock.
+    importlib.import_module("anyio._backends._asyncio")
 
 log = logging.getLogger("montra")
 
@@ -51,6 +58,7 @@ class Job(Generic[T]):
     __slots__ = (
         "_abandoned",
         "_context",
+        "_scope",
         "_task",
         "_work",
         "begun_at",
@@ -67,7 +75,8 @@ class Job(Generic[T]):
         self.call = call
         self._work: Callable[[], Awaitable[T]] | None = work
         self._context = contextvars.copy_context()
-        self._task: asyncio.Task[None] | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._task: asyncio.Task[None] | None = None  # the loop itself holds tasks only weakly
         self._abandoned = False
         self.owner: LoopThread | None = None
         self.result: T | None = None
@@ -94,14 +103,16 @@ class Job(Generic[T]):
     async def carry_out(self) -> None:
         assert self._work is not None
         try:
-            call = self._work()
-            self._work = None
-            self.result = await call
+            with anyio.CancelScope() as scope:
+                self._scope = scope
+                call = self._work()
+                self._work = None
+                self.result = await call
         except BaseException as error:
             # Also SystemExit: asyncio would let it out of the loop, which belongs to all threads. It is the caller's.
             self.end(error)
         else:
-            self.end(None)
+            self.end(asyncio.CancelledError() if scope.cancelled_caught else None)
 
     def end(self, error: BaseException | None) -> None:
         """On the loop: let the caller go on."""
@@ -117,9 +128,12 @@ class Job(Generic[T]):
                 self.owner.post(self._cancel)
 
     def _cancel(self) -> None:
+        if self._scope is not None:
+            self._scope.cancel()
+            return
         if self._task is not None:
-            self._task.cancel()
-        else:  # its caller was interrupted before it was begun
+            self._task.cancel()  # before its first step: nothing of it runs any more
+        if self._scope is None:  # its caller was interrupted before it was begun
             self.end(asyncio.CancelledError())
 
 
