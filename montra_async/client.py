@@ -12,7 +12,7 @@ import aiohttp
 
 from ._version import __version__
 from .core.errors import ConfigError
-from .core.options import MAX_RESPONSE_SIZE, CallOptions, Connection, Hook, Hooks, Timeout, as_timeout
+from .core.options import MAX_RESPONSE_SIZE, CallOptions, Connection, Hook, Hooks, Timeout, as_timeout, not_text
 from .core.origin import parse_base_url
 from .core.redaction import Secret
 from .core.signature import signing_secrets, verify_signature
@@ -51,14 +51,23 @@ class Webhooks:
         secret: Secrets,
         *,
         max_age: timedelta | None = None,
+        clock_skew: timedelta | None = None,
         require_created_at: bool = False,
     ) -> WebhookEvent:
         """An event that Montra surely sent: see `montra_async.webhooks.parse`."""
         from .webhooks import parse  # its many classes are made when somebody wants them
+        from .webhooks.parsing import CLOCK_SKEW
 
         secrets = signing_secrets(secret)
         del secret  # what is below may raise: a traceback with local variables must not show it
-        return parse(raw_body, signature, secrets, max_age=max_age, require_created_at=require_created_at)
+        return parse(
+            raw_body,
+            signature,
+            secrets,
+            max_age=max_age,
+            clock_skew=CLOCK_SKEW if clock_skew is None else clock_skew,
+            require_created_at=require_created_at,
+        )
 
 
 class Montra(
@@ -128,6 +137,10 @@ class Montra(
         allow_insecure_http: bool = False,
         allow_insecure_tls: bool = False,
     ) -> None:
+        problem = not_text(api_key=api_key, base_url=base_url, proxy=proxy)
+        if problem is not None:
+            del api_key, base_url, proxy
+            raise ConfigError(problem)
         key = Secret((api_key if api_key is not None else os.environ.get("MONTRA_API_KEY", "")).strip())
         hidden_proxy = None if proxy is None else Secret(proxy)
         del api_key, proxy  # error reporters print the local variables of a traceback's frames

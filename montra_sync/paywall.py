@@ -277,7 +277,9 @@ class AuthClient:
         """Finish a sign-in at a provider (`POST .../auth/oauth/exchange`).
 
         Args:
-            state: as it came back, from `start_oauth` of this client in the last ten minutes.
+            state: as it came back, from `start_oauth` of this client in the last ten minutes. Compare it first with the
+                one that you keep in the browser's own session: otherwise somebody can have your user finish a sign-in
+                that they began, and be signed in as them.
             code: as it came back.
             code_verifier: of the `OAuthStart`, when another process began the sign-in.
 

@@ -57,7 +57,7 @@ def verifies_certificates(connection: Any) -> bool:
     if isinstance(connection, aiohttp.BaseConnector):
         connection = getattr(connection, "_ssl", True)
     if isinstance(connection, ssl.SSLContext):
-        return connection.verify_mode is not ssl.CERT_NONE
+        return connection.verify_mode is not ssl.CERT_NONE and connection.check_hostname
     return connection is not False
 
 

@@ -11,7 +11,8 @@ from .calls import Answer
 from .jsontext import loads
 from .shapes import is_array, is_object
 
-_KEPT = 64 * 1024
+BODY_KEPT = 64 * 1024
+_LONGEST_SECRET = 8 * 1024
 _DEEPEST = 32
 
 
@@ -26,8 +27,22 @@ def json_of(answer: Answer) -> Any:
 
 
 def text_of(answer: Answer) -> str:
-    """The body as text, at most 64 KiB of it."""
-    return answer.body[:_KEPT].decode("utf-8", "replace")
+    """The body as text; to be cut to `BODY_KEPT` once secrets are out of it."""
+    return answer.body[: BODY_KEPT + _LONGEST_SECRET].decode("utf-8", "replace")
+
+
+_LONGEST_MESSAGE = 4096
+_LONGEST_NAME = 128
+
+
+def clean_message(text: str, scrub: Callable[[str], str]) -> str:
+    """A message of the service without secrets. It is cut afterwards: half a secret is not recognised."""
+    return bounded(scrub(text), _LONGEST_MESSAGE)
+
+
+def clean_name(text: str, scrub: Callable[[str], str]) -> str:
+    """The same for a code or an id."""
+    return bounded(scrub(text), _LONGEST_NAME)
 
 
 def bounded(text: str, longest: int) -> str:

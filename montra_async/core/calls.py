@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .streams import Stream
 
 REQUEST_ID = "x-request-id"
-_LONGEST_ID = 128
 
 
 def _no_headers() -> dict[str, str]:
@@ -80,8 +79,7 @@ class Answer:
 
     @property
     def request_id(self) -> str | None:
-        given = self.headers.get(REQUEST_ID)
-        return None if given is None else given[:_LONGEST_ID]
+        return self.headers.get(REQUEST_ID)
 
     @property
     def retry_after(self) -> float | None:

@@ -38,11 +38,16 @@ class Deadlines:
     def end_all_of(self, owner: object) -> None:
         """End the calls of `owner` now, because it is being closed."""
         current = asyncio.current_task()
-        for deadline in self.open:
-            if deadline.owner is owner and deadline.task is not current:
-                deadline.owner_closed = True
-                self.open[deadline] = -math.inf
-        self._fire()
+        for deadline in [one for one in self.open if one.owner is owner and one.task is not current]:
+            deadline.owner_closed = True
+            self._end(deadline)
+
+    def _end(self, deadline: Deadline) -> None:
+        del self.open[deadline]
+        if not deadline.expire():
+            self.open[deadline] = at = asyncio.get_running_loop().time() + _SOON
+            if at < self.fires_at:
+                self.arm(at)
 
     def arm(self, at: float) -> None:
         if self._timer is not None:
@@ -51,15 +56,11 @@ class Deadlines:
         self._timer = asyncio.get_running_loop().call_at(at, self._fire)
 
     def _fire(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
         self._timer = None
         self.fires_at = math.inf
         now = asyncio.get_running_loop().time()
         for deadline in [one for one, at in self.open.items() if at <= now]:
-            del self.open[deadline]
-            if not deadline.expire():
-                self.open[deadline] = now + _SOON
+            self._end(deadline)
         if self.open:
             self.arm(min(self.open.values()))
 
@@ -71,8 +72,10 @@ def deadlines_of(loop: asyncio.AbstractEventLoop) -> Deadlines:
     """The deadlines of an event loop, shared by all clients on it."""
     found = _by_loop.get(loop)
     if found is None:
-        for ended in [one for one in _by_loop if one.is_closed()]:
-            del _by_loop[ended]  # a timer that never fired keeps its loop alive
+        for reference in _by_loop.keyrefs():  # a copy: loops of other threads come and go meanwhile
+            ended = reference()
+            if ended is not None and ended.is_closed():
+                _by_loop.pop(ended, None)  # a timer that never fired keeps its loop alive
         found = _by_loop[loop] = Deadlines()
     return found
 

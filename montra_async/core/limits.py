@@ -16,6 +16,10 @@ MAX_DIGITS = 400
 """Digits of a JSON number, and the largest size of its exponent. Whatever a double holds fits, also written out in full
 (309 digits); what no double holds, hardly any other reader of JSON could take over."""
 
+MAX_CONTAINERS = 1_000_000
+"""Objects and arrays in one body: reading that many takes about a second, in which the event loop stands still. A list
+of 10,000 customers has some 30,000."""
+
 MAX_DEPTH = 100
 """Levels of arrays and objects within each other. The services' own answers have fewer than ten."""
 
@@ -65,7 +69,7 @@ def is_writable_decimal(value: Decimal) -> bool:
 def is_amount(value: int | Decimal) -> bool:
     """Finite, and of a size that money and quantities can have."""
     if isinstance(value, Decimal):
-        return value.is_finite() and -AMOUNT_DIGITS <= value.adjusted() < AMOUNT_DIGITS
+        return value.is_zero() or (value.is_finite() and -AMOUNT_DIGITS <= value.adjusted() < AMOUNT_DIGITS)
     return -MAX_AMOUNT < value < MAX_AMOUNT
 
 

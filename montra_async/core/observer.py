@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from .answers import clean_name
 from .calls import Call, Outcome
 from .options import CallEvent, Hook, Hooks
 
@@ -47,7 +48,9 @@ class Observer:
             attempt=call.attempts,
             elapsed=0.0 if outcome is None else outcome.elapsed,
             status=None if answer is None else answer.status,
-            request_id=None if answer is None or answer.request_id is None else self._scrub(answer.request_id),
+            request_id=None
+            if answer is None or answer.request_id is None
+            else clean_name(answer.request_id, self._scrub),
             error=None if outcome is None or outcome.failure is None else outcome.failure.error,
             pause=pause,
         )

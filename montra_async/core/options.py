@@ -15,6 +15,7 @@ from .connector import LazyTimeout
 from .errors import ConfigError, InvalidArgumentError
 from .origin import Proxy, parse_proxy
 from .redaction import ShownWhenHalfBuilt
+from .shapes import is_mapping
 
 Seconds: TypeAlias = float
 
@@ -139,6 +140,16 @@ class Connection(ShownWhenHalfBuilt):
         )
 
 
+def not_text(**settings: object) -> str | None:
+    """What is wrong when one of these is neither text nor None. The message holds no value: it may be a secret."""
+    wrong = [
+        f"{name}: a string, not {type(one).__name__}"
+        for name, one in settings.items()
+        if one is not None and not isinstance(one, str)
+    ]
+    return wrong[0] if wrong else None
+
+
 class InsecureTlsWarning(UserWarning):
     """A client that sends its key to any certificate was asked for."""
 
@@ -172,6 +183,8 @@ def header_text(parameter: str, value: str | None) -> str | None:
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Refuse headers that would break a call, or replace what the client is responsible for."""
+    if not is_mapping(headers):
+        raise InvalidArgumentError("headers", f"a mapping of names to values, not {type(headers).__name__}")
     for name, value in headers.items():
         if not all(isinstance(part, str) for part in (name, value)):
             raise InvalidArgumentError("headers", "names and values are strings")

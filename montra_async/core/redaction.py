@@ -15,7 +15,7 @@ _CREDENTIALS = re.compile(r"(?P<before>://)[^\s/?#@]{1,1024}@")
 def scrub(text: str, *known: Secret) -> str:
     """`text` without anything that looks like a key of the services, or like credentials in a URL, and without the
     `known` secrets."""
-    for secret in known:
+    for secret in sorted(known, key=lambda one: -len(one.reveal())):  # one may be the beginning of another
         if secret.reveal():
             text = text.replace(secret.reveal(), "***")
     if "://" in text:

@@ -10,8 +10,8 @@ from email.utils import parsedate_to_datetime
 RETRY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that say "not now" rather than "no"."""
 
-REFUSED_STATUSES = frozenset({425, 429})
-"""Statuses that say that the request was not carried out."""
+LOST_STATUSES = frozenset({408, 502, 504})
+"""Statuses after which the request may have been carried out, its answer lost on the way."""
 
 BASE_PAUSE = 0.5
 LONGEST_PAUSE = 8.0

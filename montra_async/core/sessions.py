@@ -270,9 +270,10 @@ def _check_session(given: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop
 def _drop_connections(session: aiohttp.ClientSession) -> None:
     """Close the sockets of a session and nothing else; neither session nor connector complain of it later."""
     connector = session.connector
+    if connector is None:  # another thread was quicker
+        return
     session.detach()
     with contextlib.suppress(AttributeError):  # another aiohttp may keep its connections elsewhere
-        assert connector is not None
         idle = [protocol for kept in connector._conns.values() for protocol, _ in kept]
         for protocol in (*idle, *connector._acquired):
             _drop_socket(protocol)

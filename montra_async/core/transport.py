@@ -20,7 +20,7 @@ from .failures import emptied, failure_of, raised_by_us, without_frames
 from .observer import Observer
 from .options import CallOptions, Connection, Hooks
 from .redaction import Secret, scrub
-from .retry import REFUSED_STATUSES, RETRY_STATUSES, next_pause
+from .retry import LOST_STATUSES, RETRY_STATUSES, next_pause
 from .sessions import LoopSession, Sessions
 from .streams import Stream, read_body
 
@@ -87,6 +87,11 @@ class Transport:
         """`text` without this client's secrets."""
         return scrub(text, *self._secrets)
 
+    async def deadline(self, seconds: float | None) -> Deadline:
+        """For what is waited for beside calls: over after some seconds, or when the client is closed."""
+        home = self._sessions.opened() or await self._sessions.here()
+        return Deadline(home.deadlines, home.loop.time() + (seconds or _FOREVER), home)
+
     async def send(self, call: Call, options: CallOptions) -> Answer:
         """Try until there is a final answer, the tries are used up or the time is over.
 
@@ -144,7 +149,7 @@ class Transport:
                 pause = self._pause(call, options, self._remaining(call, end - home.loop.time()), outcome)
             if pause is None:
                 return outcome.result()
-            if outcome.answer is not None and outcome.answer.status in REFUSED_STATUSES:
+            if outcome.answer is not None and outcome.answer.status not in LOST_STATUSES:
                 call.sent = call.sent_earlier
             self._observer.tries_again(call, outcome, pause)
             if pause:

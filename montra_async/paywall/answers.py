@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ..core.answers import bounded, json_of, text_of, words_for
+from ..core.answers import BODY_KEPT, json_of, text_of, words_for
 from ..core.calls import Answer, Call
 from ..core.serde import SerdeError, structure
 from ..core.shapes import is_array, is_object
@@ -16,8 +16,6 @@ from .models import Balance
 
 T = TypeVar("T")
 
-_LONGEST_CODE = 128
-_LONGEST_MESSAGE = 4096
 _DEEPEST = 32
 _TOKEN_NAME = re.compile(r"(?i)token$|password|secret|verifier|api_?key|authorization")
 _SLUG = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -96,16 +94,16 @@ def _code(fields: Mapping[str, Any]) -> str | None:
     for name in ("code", "error"):
         value = fields.get(name)
         if isinstance(value, str) and (_SLUG.fullmatch(value) or (name == "code" and value)):
-            return bounded(value, _LONGEST_CODE)
+            return value
     return None
 
 
 def _message(fields: Mapping[str, Any]) -> str | None:
     message, error = fields.get("message"), fields.get("error")
     if isinstance(message, str) and message:
-        return bounded(message, _LONGEST_MESSAGE)
+        return message
     if isinstance(error, str) and error and not _SLUG.fullmatch(error):
-        return bounded(error, _LONGEST_MESSAGE)
+        return error
     return None
 
 
@@ -125,7 +123,7 @@ def _body(answer: Answer, call: Call) -> Any:
 
     Half of a JSON object has no names to go by, so nothing is shown of what an endpoint that gives tokens has answered.
     """
-    payload = json_of(answer)
+    payload = json_of(answer) if len(answer.body) <= BODY_KEPT else None
     if payload is not None:
         return without_tokens(payload)
     text = text_of(answer)

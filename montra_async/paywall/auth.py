@@ -245,16 +245,18 @@ class AuthClient(SessionCalls):
         """Finish a sign-in at a provider (`POST .../auth/oauth/exchange`).
 
         Args:
-            state: as it came back, from `start_oauth` of this client in the last ten minutes.
+            state: as it came back, from `start_oauth` of this client in the last ten minutes. Compare it first with the
+                one that you keep in the browser's own session: otherwise somebody can have your user finish a sign-in
+                that they began, and be signed in as them.
             code: as it came back.
             code_verifier: of the `OAuthStart`, when another process began the sign-in.
 
         Raises:
             PaywallError: `oauth_invalid_state`, or the service's code.
         """
-        verifier = self._pending.find(_text("state", state)) if code_verifier is None else Secret(code_verifier)
-        hidden = Secret(code)
+        hidden, given = Secret(code), None if code_verifier is None else Secret(code_verifier)
         del code, code_verifier
+        verifier = self._pending.find(_text("state", state)) if given is None else given
         if verifier is None:
             raise PaywallError(
                 "oauth_invalid_state", "no sign-in with this state was begun here in the last ten minutes"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, ClassVar
 
+from ..core.options import not_text
 from ..core.redaction import Secret
 from ..core.signature import signing_secrets, verify_signature
 from .acting import Kept, checked_auth, checked_identity
 from .auth import AuthClient
 from .catalog import CatalogCalls
-from .errors import preconditions
+from .errors import PaywallError, preconditions
 from .identity import Identity
 from .locales import checked_language
 from .purchases import PurchaseCalls
@@ -40,14 +41,23 @@ class PaywallWebhooks:
         secret: Secrets,
         *,
         max_age: timedelta | None = None,
+        clock_skew: timedelta | None = None,
         require_created_at: bool = False,
     ) -> WebhookEvent:
         """An event that the paywall service surely sent: see `montra_async.webhooks.parse_paywall`."""
         from ..webhooks import parse_paywall  # its many classes are made when somebody wants them
+        from ..webhooks.parsing import CLOCK_SKEW
 
         secrets = signing_secrets(secret)
         del secret  # what is below may raise: a traceback with local variables must not show it
-        return parse_paywall(raw_body, signature, secrets, max_age=max_age, require_created_at=require_created_at)
+        return parse_paywall(
+            raw_body,
+            signature,
+            secrets,
+            max_age=max_age,
+            clock_skew=CLOCK_SKEW if clock_skew is None else clock_skew,
+            require_created_at=require_created_at,
+        )
 
 
 class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
@@ -82,6 +92,10 @@ class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
         accept_language: str | None = None,
         **settings: Unpack[ClientSettings],
     ) -> None:
+        problem = not_text(api_key=api_key)
+        if problem is not None:
+            del api_key
+            raise PaywallError("invalid_config", problem)
         key = Secret((api_key if api_key is not None else os.environ.get("MONETIZE_API_KEY", "")).strip())
         del api_key  # error reporters print the local variables of a traceback's frames
         self._key = key if key.reveal() else None

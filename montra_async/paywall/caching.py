@@ -11,13 +11,13 @@ import copy
 import hashlib
 import logging
 import math
-import threading
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 from ..core.calls import Call
 from ..core.deadlines import Deadline, deadlines_of
+from ..core.locks import ProcessLock
 from .errors import PaywallError
 
 log = logging.getLogger("montra")
@@ -44,7 +44,7 @@ class Cache(Generic[T]):
         self._ttl = ttl
         self._max_entries = max_entries
         self._kept: dict[Hashable, tuple[float, T]] = {}  # in the order of age
-        self._lock = threading.Lock()  # one client may serve event loops in several threads
+        self._lock = ProcessLock()  # one client may serve event loops in several threads
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -88,12 +88,16 @@ class Flight:
         self.call: Call | None = None
         self.task: asyncio.Task[Any]
         self._loop = loop
+        self._began = loop.time()
         self._ends: list[float] = []
         self._giving_up: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
         return len(self._ends)
+
+    def age(self) -> float:
+        return self._loop.time() - self._began
 
     def remaining(self) -> float:
         """Seconds that the most patient of those who wait has left."""
@@ -173,7 +177,10 @@ class Flights:
             PaywallError: `timeout` when this caller's time is over; what the call raised.
         """
         loop = asyncio.get_running_loop()
-        flight = self._under_way.get((loop, key)) or self._begin(loop, key, make, lands)
+        flight = self._under_way.get((loop, key))
+        if flight is None or (not lands and total is not None and flight.age() > total):
+            # One that has taken longer than this caller has time is not waited for: a new one may be quicker.
+            flight = self._begin(loop, key, make, lands)
         end = math.inf if total is None else loop.time() + total
         flight.enter(end)
         try:

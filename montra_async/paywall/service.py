@@ -19,14 +19,23 @@ from yarl import URL
 
 from .._version import __version__
 from ..core import checks
-from ..core.answers import scrubbed, too_large
+from ..core.answers import BODY_KEPT, clean_message, clean_name, scrubbed, too_large
 from ..core.calls import Answer, Call
 from ..core.checks import idempotency_key as checked_key
-from ..core.deadlines import Deadline, deadlines_of
 from ..core.errors import NetworkError
 from ..core.failover import Failover, edge_of
 from ..core.jsontext import dumps
-from ..core.options import MAX_RESPONSE_SIZE, CallOptions, Connection, Hook, Hooks, Timeout, as_timeout, header_text
+from ..core.options import (
+    MAX_RESPONSE_SIZE,
+    CallOptions,
+    Connection,
+    Hook,
+    Hooks,
+    Timeout,
+    as_timeout,
+    header_text,
+    not_text,
+)
 from ..core.origin import parse_base_url
 from ..core.redaction import Secret, scrub
 from ..core.transport import Transport
@@ -161,8 +170,11 @@ class PaywallClient:
         settings: ClientSettings,
     ) -> None:
         """Set up the connections of a client that shares nobody's."""
+        problem = not_text(paywall_id=paywall_id, api_origin=api_origin, proxy=settings.get("proxy"))
+        proxy = Secret(str(settings.pop("proxy"))) if "proxy" in settings else None
         _check_names(self, settings)
-        proxy = Secret(settings.pop("proxy")) if "proxy" in settings else None
+        if problem is not None:
+            raise PaywallError("invalid_config", problem)
         with preconditions():
             paywall_id = paywall_id or os.environ.get("PAYWALL_ID", "").strip()
             origin = (api_origin or os.environ.get("PAYWALL_ORIGIN", "")).strip()
@@ -236,14 +248,25 @@ class PaywallClient:
         loop = asyncio.get_running_loop()
         end = loop.time() + total
         call.remaining = lambda: end - loop.time()
-        deadline = Deadline(deadlines_of(loop), end)
+        return await self._in_time(self._signed(call, signer), lambda: timed_out(total, call))
+
+    async def _in_time(self, work: Awaitable[T], late: Callable[[], PaywallError]) -> T:
+        """The result of `work`, within this client's total time-out, and until it is closed.
+
+        Raises:
+            PaywallError: what `late` makes when the time is over; `network_error` when the client was closed.
+        """
+        total = self._call_options.timeout.total
+        deadline = await self._place.transport.deadline(total)
         try:
             with deadline:
-                return await self._signed(call, signer)
+                return await work
         except TimeoutError:
             if not deadline.expired:
                 raise
-        raise timed_out(total, call)
+        if deadline.owner_closed:
+            raise PaywallError("network_error", "the client was closed during the call", sent=True)
+        raise late()
 
     async def _signed(self, call: Call, signer: Signer) -> Answer:
         token = await signer._token()
@@ -299,8 +322,11 @@ class PaywallClient:
         def clean(text: str) -> str:
             return scrub(self._place.transport.scrub(text), *call.secrets)
 
-        error.code, error.message, error.body = clean(error.code), clean(error.message), scrubbed(error.body, clean)
-        error.request_id = None if error.request_id is None else clean(error.request_id)
+        error.code, error.message = clean_name(error.code, clean), clean_message(error.message, clean)
+        error.body = scrubbed(error.body, clean)
+        if isinstance(error.body, str):
+            error.body = error.body[:BODY_KEPT]
+        error.request_id = None if error.request_id is None else clean_name(error.request_id, clean)
         error.args = (error.code, error.message)
         return error
 

@@ -126,7 +126,7 @@ class SessionCalls(PaywallClient):
         """
         state = self._state
         if not state.loaded:
-            found = await storages.load(state.storage)
+            found = await self._in_time(storages.load(state.storage), self._storage_is_late)
             if not state.loaded:  # else somebody has signed in meanwhile
                 self._take_loaded(found)
         elif state.unwritten:
@@ -137,10 +137,11 @@ class SessionCalls(PaywallClient):
         """What was read; or what replaced it when the storage failed to take that."""
         state = self._state
         rotated_from: str | None = None
-        session = found
-        while session is not None and (newer := self._rotations.unsaved.get(key := digest(session.refresh_token))):
-            if newer.refresh_token == session.refresh_token:
+        session, seen = found, set[str]()
+        while session is not None and (newer := self._rotations.unsaved.get(key := _rotation_key(session))):
+            if key in seen:  # a service may hand out the same tokens again
                 break
+            seen.add(key)
             session, rotated_from = newer, key
         state.take(session)
         state.unwritten, state.rotated_from = session is not found, rotated_from
@@ -214,7 +215,7 @@ class SessionCalls(PaywallClient):
 
     async def _exchange(self, old: AuthSession) -> AuthSession | None:
         """The session that replaces this one; None when the service refuses its refresh token."""
-        key = digest(old.refresh_token)
+        key = _rotation_key(old)
         if (known := self._rotations.unsaved.get(key)) is not None:
             return known
         call = self._auth_call("refresh", {}, refresh_token=Secret(old.refresh_token))
@@ -232,7 +233,7 @@ class SessionCalls(PaywallClient):
 
     async def _rotated(self, old: AuthSession, fresh: AuthSession) -> AuthSession:
         """Keep new tokens, whatever the storage does: the old ones are worth nothing any more."""
-        state, key = self._state, digest(old.refresh_token)
+        state, key = self._state, _rotation_key(old)
         state.take(fresh, same_user=True)
         state.unwritten, state.rotated_from = True, key
         self._rotations.unsaved.put(key, fresh)
@@ -293,16 +294,16 @@ class SessionCalls(PaywallClient):
             PaywallError: `storage_failed`; it may still be at it.
         """
         state = self._state
-        rotated_from, total = state.rotated_from, self._options.timeout.total
-        try:
-            while state.unwritten:  # a writer that was under way may have begun with less
-                await state.flights.join("write", state.write, total=total, lands=True)
-        except PaywallError as error:
-            if error.code != "timeout":
-                raise
-            raise PaywallError("storage_failed", f"the session's storage did not answer within {total} s") from None
+        rotated_from = state.rotated_from
+        while state.unwritten:  # a writer that was under way may have begun with less
+            joined = state.flights.join("write", state.write, total=None, lands=True)
+            await self._in_time(joined, self._storage_is_late)
         if rotated_from is not None:
             self._rotations.unsaved.drop(rotated_from)
+
+    def _storage_is_late(self) -> PaywallError:
+        total = self._options.timeout.total
+        return PaywallError("storage_failed", f"the session's storage did not answer within {total} s")
 
     async def _write_again(self) -> None:
         state = self._state
@@ -346,22 +347,22 @@ class SessionSigner:
         session = self._session
         if session.expires_at - datetime.now(timezone.utc) > REFRESH_BEFORE:
             return Secret(session.access_token)
-        renewed = await self._renewed(session.access_token)
+        renewed = await self._renewed(Secret(session.access_token))
         if renewed is None:
             raise nobody()
         return Secret(renewed.access_token)
 
     async def _another_token(self, refused: Secret) -> Secret | None:
         """A token other than the one that was refused; None when there is none to be had."""
-        renewed = await self._renewed(refused.reveal())
+        renewed = await self._renewed(refused)
         return None if renewed is None else Secret(renewed.access_token)
 
-    async def _renewed(self, old: str) -> AuthSession | None:
+    async def _renewed(self, old: Secret) -> AuthSession | None:
         state = self._calls._state
         if state.lineage is not self.lineage:
             return None
         current = state.current
-        if current is None or current.access_token == old:
+        if current is None or current.access_token == old.reveal():
             current = await self._calls.refresh()
         return current if state.lineage is self.lineage else None
 
@@ -381,6 +382,12 @@ class Bearer:
 
     async def _another_token(self, refused: Secret) -> Secret | None:
         return None
+
+
+def _rotation_key(session: AuthSession) -> str:
+    """A refresh token, and whose it is: a service that gives the same one to two users must not mix them."""
+    user = None if session.user is None else session.user.id
+    return digest(f"{user!r} {session.refresh_token}")
 
 
 def nobody() -> PaywallError:

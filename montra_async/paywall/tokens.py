@@ -135,8 +135,8 @@ class TokenCalls(Acting):
 
         def changed(answer: Answer, call: Call) -> TokenBalance:
             payload = json_of(answer)
-            if is_object(payload) and payload.get("success") is False:
-                raise unreadable(answer, call, "`success` is false in a success answer")
+            if is_object(payload) and payload.get("success", True) is not True:
+                raise unreadable(answer, call, "`success` is not true in a success answer")
             return read(answer, call, TokenBalance)
 
         result = await self._send(call, changed, NOT_FOUND)

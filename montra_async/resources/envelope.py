@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from ..core.answers import bounded, json_of, text_of, too_large, words_for
+from ..core.answers import json_of, text_of, too_large, words_for
 from ..core.calls import Answer, Call
 from ..core.errors import ApiError, InvalidResponseError, error_class
 from ..core.jsontext import loads_of_any_depth
@@ -13,8 +13,7 @@ from ..core.shapes import is_object
 
 T = TypeVar("T")
 
-_LONGEST_MESSAGE = 4096
-_LONGEST_CODE = 128
+_NO_SUCCESS = "the body does not say `success: true`"
 
 
 def read(answer: Answer, call: Call) -> dict[str, Any]:
@@ -31,8 +30,8 @@ def read(answer: Answer, call: Call) -> dict[str, Any]:
     payload = _payload(answer)
     if not is_object(payload):
         raise unreadable(answer, call, "the body is not the JSON object that was expected")
-    if payload.get("success") is False:
-        raise error_of(answer, call)
+    if payload.get("success") is not True:  # whatever else it says: access is never granted by half an answer
+        raise error_of(answer, call) if payload.get("success") is False else unreadable(answer, call, _NO_SUCCESS)
     return payload
 
 
@@ -70,8 +69,8 @@ def error_of(answer: Answer, call: Call) -> ApiError:
     fields: dict[str, Any] = error if is_object(error) else {"message": error}
     code, message = fields.get("code"), fields.get("message")
     return error_class(answer.status)(
-        bounded(message, _LONGEST_MESSAGE) if isinstance(message, str) and message else words_for(answer),
-        code=bounded(code, _LONGEST_CODE) if isinstance(code, str) and code else f"http_{answer.status}",
+        message if isinstance(message, str) and message else words_for(answer),
+        code=code if isinstance(code, str) and code else f"http_{answer.status}",
         details=fields.get("details"),
         retry_after=answer.retry_after,
         **_facts(answer, call),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from yarl import URL
 
-from ..core.answers import scrubbed
+from ..core.answers import BODY_KEPT, clean_message, clean_name, scrubbed
 from ..core.calls import Answer, Call
 from ..core.checks import idempotency_key as checked_key
 from ..core.errors import ApiError
@@ -78,8 +78,9 @@ class Resource:
     def _without_secrets(self, error: ApiError) -> ApiError:
         """A service may quote the key it refused."""
         scrub = self._transport.scrub
-        error.message, error.body, error.code = scrub(error.message), scrub(error.body), scrub(error.code)
-        error.request_id = None if error.request_id is None else scrub(error.request_id)
+        error.message, error.code = clean_message(error.message, scrub), clean_name(error.code, scrub)
+        error.body = scrub(error.body)[:BODY_KEPT]
+        error.request_id = None if error.request_id is None else clean_name(error.request_id, scrub)
         error.args = (error.message,)
         error.details = scrubbed(error.details, scrub)
         return error

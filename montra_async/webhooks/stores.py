@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
 from ..core.errors import ConfigError
+from ..core.locks import ProcessLock
 
 REMEMBERED = 30 * 24 * 3600.0
 """Seconds for which an event that is done stays remembered, by default."""
@@ -91,7 +91,7 @@ class MemoryStore:
     def __init__(self, *, clock: Callable[[], float] = time.time, remembered: float | None = REMEMBERED) -> None:
         self.remembered = checked_retention(remembered)
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._events: dict[str, tuple[str | None, float]] = {}
         self._swept_at = 0
 
