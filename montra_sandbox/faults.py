@@ -99,7 +99,8 @@ def parse_fault(fields: dict[str, Any]) -> Fault:
     _number(fields, "share", 0, 1)
     _number(fields, "seconds", 0, _LONGEST)
     for name in ("method", "path"):
-        if not isinstance(fields.get(name) or "", str) or len(fields.get(name) or "") > _MOST_TEXT:
+        given = fields.get(name)
+        if given is not None and (not isinstance(given, str) or len(given) > _MOST_TEXT):
             raise invalid(f"{name}: a string of at most {_MOST_TEXT} characters")
     _retry_after(fields)
     fault = Fault(**fields)

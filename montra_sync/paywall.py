@@ -825,7 +825,13 @@ class Charge:
         self._async.amount = amount
 
     def debit(self) -> TokenBalance | None:
-        """Take the tokens now. The end of the block does this; by hand it is for a second try after a failure."""
+        """Take the tokens now. The end of the block does this; by hand it is for a second try after a failure.
+
+        Taken once: a debit that has succeeded, or is under way, is not made again.
+
+        Raises:
+            PaywallError: `invalid_argument` while another debit of this charge is under way.
+        """
         return run(self._async.debit)
 
     @classmethod

@@ -94,6 +94,6 @@ def scrubbed(value: Any, scrub: Callable[[str], str], depth: int = 0) -> Any:
 
 def _target(answer: Answer) -> str:
     try:
-        return str(URL(answer.headers.get("Location", "")).origin())
+        return bounded(str(URL(answer.headers.get("Location", "")).origin()), 200)
     except ValueError:
         return "another address"

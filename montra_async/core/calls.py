@@ -34,7 +34,7 @@ class Call:
     `single_use`: the body can be made only once.
     `streams` hands the answer over as soon as its headers are here, its body unread.
     `sent` says whether any attempt may have reached the service, `sent_earlier` the same of the attempts before the
-    last one.
+    last one, `lost` whether one of those may have been carried out and its answer was lost on the way.
     `remaining` says how many seconds are left for the call, when that is not for the transport alone to know: it is a
     part of something longer, or others wait for it, too.
     """
@@ -52,6 +52,7 @@ class Call:
     attempts: int = 0
     sent: bool = False
     sent_earlier: bool = False
+    lost: bool = False
     remaining: Callable[[], float] | None = attrs.field(default=None, repr=False)
 
     def info(self) -> CallInfo:

@@ -19,6 +19,7 @@ MontraError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -216,3 +217,27 @@ def error_class(status: int) -> type[ApiError]:
     if status >= 500:
         return ServerError
     return _BY_STATUS.get(status, ApiError)
+
+
+def without_frames(error: BaseException) -> BaseException:
+    """`error` without tracebacks, all the way down.
+
+    The frames below us hold request headers in their local variables: error reporters that record locals would
+    send our key away with them.
+    """
+    for one in chain_of(error):
+        one.__traceback__ = None
+    return error
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """`error` and everything it came from."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        todo += (one.__cause__, one.__context__)

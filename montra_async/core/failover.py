@@ -67,7 +67,8 @@ class Failover:
         if outcome.failure is None:
             return False
         failure = outcome.failure.error
-        silent = isinstance(failure, RequestTimeoutError) and failure.phase == "read"
+        waited = outcome.elapsed > SECONDS_TO_HEADERS * 0.9  # a client may have less patience; all share the choice
+        silent = isinstance(failure, RequestTimeoutError) and failure.phase == "read" and waited
         if on_mirror:
             if not failure.sent:
                 _chosen.pop((self.primary, self.mirror), None)

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -14,7 +14,7 @@ import attrs
 from aiohttp.http_exceptions import HttpProcessingError
 
 from .aiohttp_compat import unwrapped
-from .errors import CallInfo, MontraError, NetworkError, RequestTimeoutError
+from .errors import CallInfo, MontraError, NetworkError, RequestTimeoutError, chain_of
 from .redaction import scrub
 
 _BEFORE_SENDING = (
@@ -75,7 +75,7 @@ def failure_of(
 
 def raised_by_us(error: BaseException) -> MontraError | None:
     """The error of ours behind one of aiohttp's, such as that of a file that can't be read while it is sent."""
-    for one in _chain(error):
+    for one in chain_of(error):
         if isinstance(one, MontraError):
             return one
     return None
@@ -118,42 +118,18 @@ def cause_of(error: BaseException, scrub: Callable[[str], str] = scrub) -> Excep
     return aiohttp.ClientError(text) if isinstance(error, aiohttp.ClientError) else Exception(text)
 
 
-def without_frames(error: BaseException) -> BaseException:
-    """`error` without tracebacks, all the way down.
-
-    The frames below us hold request headers in their local variables: error reporters that record locals would
-    send our key away with them.
-    """
-    for one in _chain(error):
-        one.__traceback__ = None
-    return error
-
-
 def emptied(error: BaseException) -> None:
     """Leave nothing of the request, or of what was answered, in an error of aiohttp that nobody is meant to see.
 
     Python 3.10 attaches it, or the one it came from, as the context to whatever is raised next in the same task.
     """
     nothing: Any = None
-    for one in list(_chain(error)):
+    for one in list(chain_of(error)):
         one.__traceback__ = one.__cause__ = one.__context__ = None
         if isinstance(one, (aiohttp.ClientResponseError, HttpProcessingError)):
             one.message, one.headers, one.args = "", nothing, ()
         if isinstance(one, aiohttp.ClientResponseError):
             one.request_info, one.history = nothing, ()
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and everything it came from."""
-    seen: set[int] = set()
-    todo: list[BaseException | None] = [error]
-    while todo:
-        one = todo.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        todo += (one.__cause__, one.__context__)
 
 
 def _root_of(error: Exception) -> Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -113,11 +114,24 @@ class Connection(ShownWhenHalfBuilt):
     allow_insecure_tls: bool = False
 
     def __attrs_post_init__(self) -> None:
+        self._check_kinds()
         rest = (self.connector, self.proxy, self.trace_configs or None, None if self.ssl is True else self.ssl)
         if self.session is not None and any(part is not None for part in rest):
             raise ConfigError("session= brings its own connector, proxy, ssl and trace_configs: give one or the other")
         for name in ("ssl", "session", "connector"):
             self.check_certificates(getattr(self, name), name)
+
+    def _check_kinds(self) -> None:
+        if self.session is not None and not isinstance(self.session, aiohttp.ClientSession):
+            raise ConfigError(f"session: an aiohttp.ClientSession, not {type(self.session).__name__}")
+        if self.connector is not None and not (
+            isinstance(self.connector, aiohttp.BaseConnector) or callable(self.connector)
+        ):
+            raise ConfigError(f"connector: an aiohttp connector or a function, not {type(self.connector).__name__}")
+        if not isinstance(self.ssl, (bool, ssl.SSLContext, aiohttp.Fingerprint)):
+            raise ConfigError(f"ssl: an ssl.SSLContext, not {type(self.ssl).__name__}")
+        if any(not isinstance(one, aiohttp.TraceConfig) for one in self.trace_configs):
+            raise ConfigError("trace_configs: aiohttp.TraceConfig objects")
 
     def check_certificates(self, value: Any, name: str) -> None:
         """Refuse to send a key to whoever answers, unless that was asked for by name.

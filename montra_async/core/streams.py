@@ -10,8 +10,8 @@ from typing import Any
 
 import aiohttp
 
-from .errors import CallInfo, NetworkError
-from .failures import emptied, failure_of, without_frames
+from .errors import CallInfo, NetworkError, without_frames
+from .failures import emptied, failure_of
 
 _PIECE = 1024 * 1024
 

@@ -15,8 +15,8 @@ from yarl import URL
 from .aiohttp_compat import tell_traces
 from .calls import Answer, Call, Outcome
 from .deadlines import Deadline
-from .errors import MontraError, NetworkError, PoolTimeoutError, RequestTimeoutError
-from .failures import emptied, failure_of, raised_by_us, without_frames
+from .errors import MontraError, NetworkError, PoolTimeoutError, RequestTimeoutError, without_frames
+from .failures import emptied, failure_of, raised_by_us
 from .observer import Observer
 from .options import CallOptions, Connection, Hooks
 from .redaction import Secret, scrub
@@ -149,8 +149,8 @@ class Transport:
                 pause = self._pause(call, options, self._remaining(call, end - home.loop.time()), outcome)
             if pause is None:
                 return outcome.result()
-            if outcome.answer is not None and outcome.answer.status not in LOST_STATUSES:
-                call.sent = call.sent_earlier
+            if outcome.answer is None or outcome.answer.status in LOST_STATUSES:
+                call.lost = call.sent
             self._observer.tries_again(call, outcome, pause)
             if pause:
                 await asyncio.sleep(pause)
@@ -181,7 +181,7 @@ class Transport:
                 raise NetworkError("the client was closed before the call was sent", call.info(), sent=False)
             call.sent = True
             response = await self._request(home, call, options, on_mirror, quick)
-            if call.streams and response.status < 300:
+            if call.streams and 200 <= response.status < 300:
                 stream = Stream(response, call.info(), home.gate.leave, self, options.max_response_size, self.scrub)
                 home.streams.add(stream)
                 body, truncated = b"", False

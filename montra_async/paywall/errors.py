@@ -14,8 +14,8 @@ from ..core.errors import (
     NetworkError,
     RequestTimeoutError,
     rebuild,
+    without_frames,
 )
-from ..core.failures import without_frames
 from .models import Balance
 
 

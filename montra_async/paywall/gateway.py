@@ -164,6 +164,8 @@ class ApiGatewayClient(PaywallClient):
             if any(part in (".", "..") for part in below.split("/")):
                 raise InvalidArgumentError("path", "`.` and `..` would lead elsewhere")
             header_text("path", path)
+            if any(part.partition("=")[0] == "paywall_id" for part in query.split("&")):
+                raise InvalidArgumentError("path", "paywall_id is set by the client")
             if below:
                 shown = f"{shown}/{URL.build(path='/' + below).raw_path[1:]}"
             asked = checks.query(paywall_id=self._place.paywall_id)
@@ -379,12 +381,24 @@ def _put_body(call: Call, body: Any) -> None:
 
 
 async def _pieces(body: AsyncIterable[bytes] | Iterator[bytes]) -> AsyncGenerator[bytes, None]:
-    if isinstance(body, AsyncIterable):
-        async for piece in body:
-            yield piece
-        return
-    while (taken := await asyncio.to_thread(_next, body)) is not None:
-        yield taken
+    """The pieces of a body; what goes wrong in making them is the argument's fault, not the network's."""
+    try:
+        if isinstance(body, AsyncIterable):
+            async for piece in body:
+                yield _checked_piece(piece)
+            return
+        while (taken := await asyncio.to_thread(_next, body)) is not None:
+            yield _checked_piece(taken)
+    except InvalidArgumentError:
+        raise
+    except Exception as error:
+        raise InvalidArgumentError("body", f"making it failed with {type(error).__name__}: {error}") from error
+
+
+def _checked_piece(piece: object) -> bytes:
+    if not isinstance(piece, (bytes, bytearray, memoryview)):
+        raise InvalidArgumentError("body", f"its pieces are bytes, not {type(piece).__name__}")
+    return bytes(piece)
 
 
 def _next(pieces: Iterator[bytes]) -> bytes | None:

@@ -22,7 +22,7 @@ from ..core import checks
 from ..core.answers import BODY_KEPT, clean_message, clean_name, scrubbed, too_large
 from ..core.calls import Answer, Call
 from ..core.checks import idempotency_key as checked_key
-from ..core.errors import NetworkError
+from ..core.errors import NetworkError, without_frames
 from ..core.failover import Failover, edge_of
 from ..core.jsontext import dumps
 from ..core.options import (
@@ -236,7 +236,8 @@ class PaywallClient:
                 raise unreadable(answer, call, problem)
             return read(answer, call)
         except PaywallError as error:
-            raise self._without_secrets(error, call).with_traceback(None) from None
+            without_frames(error)  # they hold what was answered, also those of what it came from
+            raise self._without_secrets(error, call) from None
 
     async def _answer(self, call: Call, signer: Signer | None = None) -> Answer:
         """Whatever came back. A token that is refused is renewed once, and the call made again: it was not executed."""

@@ -223,7 +223,9 @@ class SessionCalls(PaywallClient):
         async def ask(flight: Flight) -> AuthSession | None:
             flight.carries(call)
             try:
-                return await self._send(call, lambda answer, sent: session_of(answer, sent, old))
+                fresh = await self._send(call, lambda answer, sent: session_of(answer, sent, old))
+                self._rotations.unsaved.put(key, fresh)  # before the flight ends: the old token is never sent again
+                return fresh
             except PaywallError as error:
                 if error.status != 401:
                     raise

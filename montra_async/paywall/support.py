@@ -19,6 +19,9 @@ Attachable: TypeAlias = "FileSource | Attachment"
 """A path, bytes, an object open for binary reading, or an `Attachment` that gives such a thing a name and a type."""
 
 
+_MOST_FILES = 20
+
+
 class SupportCalls(Acting):
     async def create_support_ticket(
         self,
@@ -56,6 +59,8 @@ class SupportCalls(Acting):
             }
             if not is_sequence(files):
                 raise InvalidArgumentError("files", f"a list of files, not {type(files).__name__}")
+            if len(files) > _MOST_FILES:
+                raise InvalidArgumentError("files", f"at most {_MOST_FILES}")
         path = f"{self._place.paywall}/support/ticket"
         if not files:
             call = self._json_call(path, fields, key=idempotency_key)

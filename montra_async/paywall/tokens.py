@@ -174,6 +174,7 @@ class Charge:
         self._type = type
         self._amount = amount
         self._key = idempotency_key
+        self._under_way = False
         self.balance = None
 
     @property
@@ -187,13 +188,31 @@ class Charge:
             self._amount = checks.whole("amount", amount)
 
     async def debit(self) -> TokenBalance | None:
-        """Take the tokens now. The end of the block does this; by hand it is for a second try after a failure."""
-        if self._amount:
-            self.balance = await self._tokens.debit_tokens(self._type, self._amount, idempotency_key=self._key)
+        """Take the tokens now. The end of the block does this; by hand it is for a second try after a failure.
+
+        Taken once: a debit that has succeeded, or is under way, is not made again.
+
+        Raises:
+            PaywallError: `invalid_argument` while another debit of this charge is under way.
+        """
+        if self._under_way:
+            raise PaywallError("invalid_argument", "this charge is being debited already")
+        if self._amount and self.balance is None:
+            self._under_way = True
+            try:
+                self.balance = await self._tokens.debit_tokens(self._type, self._amount, idempotency_key=self._key)
+            finally:
+                self._under_way = False
         return self.balance
 
     async def __aenter__(self) -> Charge:
-        """Everything that can be checked is checked before the work begins."""
+        """Everything that can be checked is checked before the work begins.
+
+        Raises:
+            PaywallError: `invalid_argument` when this charge has been paid: each block needs its own.
+        """
+        if self.balance is not None:
+            raise PaywallError("invalid_argument", "this charge has been paid; make another with metered(...)")
         self._tokens._require_key()
         self._tokens._require_identity()
         with preconditions():

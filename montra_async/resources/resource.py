@@ -10,7 +10,7 @@ from yarl import URL
 from ..core.answers import BODY_KEPT, clean_message, clean_name, scrubbed
 from ..core.calls import Answer, Call
 from ..core.checks import idempotency_key as checked_key
-from ..core.errors import ApiError
+from ..core.errors import ApiError, without_frames
 from ..core.jsontext import dumps
 from . import envelope
 
@@ -73,7 +73,8 @@ class Resource:
         try:
             return read(answer, call)
         except ApiError as error:
-            raise self._without_secrets(error).with_traceback(None) from None
+            without_frames(error)  # they hold what was answered, also those of what it came from
+            raise self._without_secrets(error) from None
 
     def _without_secrets(self, error: ApiError) -> ApiError:
         """A service may quote the key it refused."""
@@ -87,7 +88,7 @@ class Resource:
 
 
 def _expect_success(answer: Answer, call: Call) -> None:
-    if answer.status == 404 and call.sent_earlier:
+    if answer.status == 404 and call.lost:
         return  # an earlier attempt, whose answer was lost, has deleted it
     if answer.body or not 200 <= answer.status < 300:
         envelope.read(answer, call)

@@ -340,12 +340,19 @@ async def _in_thread(handler: Handler, event: WebhookEvent) -> object:
     the work has ended when it has not.
     """
     context = contextvars.copy_context()
-    work = asyncio.get_running_loop().run_in_executor(None, lambda: context.run(handler, event))
+    work = asyncio.get_running_loop().run_in_executor(None, lambda: context.run(_called, handler, event))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         await asyncio.wait([work])
         raise
+
+
+def _called(handler: Handler, event: WebhookEvent) -> object:
+    try:
+        return handler(event)
+    except StopIteration as error:  # which no future can hold
+        raise RuntimeError("the handler raised StopIteration") from error
 
 
 def _reply(status: int, outcome: str, words: str, *, retry_after: int | None = None) -> Reply:

@@ -70,7 +70,10 @@ def parse_json(request: web.Request, raw: bytes) -> Any:
 async def read_limited(request: web.Request, most: int) -> bytes:
     if (request.content_length or 0) > most:
         raise Problem(413, "too_large", f"at most {most} bytes")
-    raw = await request.read()
+    try:
+        raw = await request.read()
+    except web.RequestPayloadError:
+        raise invalid("the body is not compressed or framed as its headers say") from None
     if len(raw) > most:
         raise Problem(413, "too_large", f"at most {most} bytes")
     return raw

@@ -205,7 +205,6 @@ class Watch:
             self.error(event.error)
 
     def error(self, error: BaseException) -> None:
-        self.said += traceback.TracebackException.from_exception(error, capture_locals=True).format()
         seen: set[int] = set()
         todo: list[BaseException | None] = [error]
         while todo:
@@ -213,6 +212,7 @@ class Watch:
             if one is None or id(one) in seen:
                 continue
             seen.add(id(one))
+            self.said += traceback.TracebackException.from_exception(one, capture_locals=True).format()
             self.said += [repr(one), str(one), repr(one.args), repr(getattr(one, "__dict__", {}))]
             if isinstance(one, MontraError):
                 self.said.append(pickle.dumps(one, 0).decode("latin-1"))

@@ -365,11 +365,12 @@ async def test_a_lost_answer_is_not_forgotten_by_a_later_attempt_that_was_not_se
     ("first", "found"),
     [
         ({"exception": aiohttp.ServerDisconnectedError()}, True),
-        ({"status": 500}, True),
+        ({"status": 502}, True),
+        ({"status": 500}, False),
         ({"status": 429}, False),
         ({"exception": _connector_error(ConnectionRefusedError(111, "refused"))}, False),
     ],
-    ids=["lost", "500", "429", "refused"],
+    ids=["lost", "502", "500", "429", "refused"],
 )
 async def test_a_delete_that_may_have_been_carried_out_succeeds_when_there_is_nothing_left(
     wire: Wire, montra: Montra, first: dict[str, Any], found: bool
