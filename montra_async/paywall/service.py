@@ -245,19 +245,18 @@ class PaywallClient:
             return await self._once(call)
         total = self._call_options.timeout.total
         if total is None or call.remaining is not None:  # those who wait for a flight watch their own clocks
-            return await self._signed(call, signer)
+            return await self._in_time(self._signed(call, signer), lambda: timed_out(total, call), None)
         loop = asyncio.get_running_loop()
         end = loop.time() + total
         call.remaining = lambda: end - loop.time()
-        return await self._in_time(self._signed(call, signer), lambda: timed_out(total, call))
+        return await self._in_time(self._signed(call, signer), lambda: timed_out(total, call), total)
 
-    async def _in_time(self, work: Awaitable[T], late: Callable[[], PaywallError]) -> T:
-        """The result of `work`, within this client's total time-out, and until it is closed.
+    async def _in_time(self, work: Awaitable[T], late: Callable[[], PaywallError], total: float | None) -> T:
+        """The result of `work`, within so many seconds, and until this client is closed.
 
         Raises:
             PaywallError: what `late` makes when the time is over; `network_error` when the client was closed.
         """
-        total = self._call_options.timeout.total
         deadline = await self._place.transport.deadline(total)
         try:
             with deadline:

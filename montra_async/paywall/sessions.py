@@ -126,7 +126,9 @@ class SessionCalls(PaywallClient):
         """
         state = self._state
         if not state.loaded:
-            found = await self._in_time(storages.load(state.storage), self._storage_is_late)
+            found = await self._in_time(
+                storages.load(state.storage), self._storage_is_late, self._options.timeout.total
+            )
             if not state.loaded:  # else somebody has signed in meanwhile
                 self._take_loaded(found)
         elif state.unwritten:
@@ -299,7 +301,7 @@ class SessionCalls(PaywallClient):
         rotated_from = state.rotated_from
         while state.unwritten:  # a writer that was under way may have begun with less
             joined = state.flights.join("write", state.write, total=None, lands=True)
-            await self._in_time(joined, self._storage_is_late)
+            await self._in_time(joined, self._storage_is_late, self._options.timeout.total)
         if rotated_from is not None:
             self._rotations.unsaved.drop(rotated_from)
 
