@@ -12,7 +12,7 @@ from .jsontext import loads
 from .shapes import is_array, is_object
 
 BODY_KEPT = 64 * 1024
-_LONGEST_SECRET = 8 * 1024
+LONGEST_SECRET = 8 * 1024
 _DEEPEST = 32
 
 
@@ -28,7 +28,10 @@ def json_of(answer: Answer) -> Any:
 
 def text_of(answer: Answer) -> str:
     """The body as text; to be cut to `BODY_KEPT` once secrets are out of it."""
-    return answer.body[: BODY_KEPT + _LONGEST_SECRET].decode("utf-8", "replace")
+    kept = answer.body[: BODY_KEPT + LONGEST_SECRET]
+    if answer.limit is not None and len(kept) < BODY_KEPT + LONGEST_SECRET:
+        kept = kept[:-LONGEST_SECRET]  # it was cut where half a secret may stand
+    return kept.decode("utf-8", "replace")
 
 
 _LONGEST_MESSAGE = 4096

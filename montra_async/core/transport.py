@@ -13,6 +13,7 @@ import aiohttp
 from yarl import URL
 
 from .aiohttp_compat import tell_traces
+from .answers import BODY_KEPT, LONGEST_SECRET
 from .calls import Answer, Call, Outcome
 from .deadlines import Deadline
 from .errors import MontraError, NetworkError, PoolTimeoutError, RequestTimeoutError, without_frames
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _FOREVER = 1e9  # seconds; for a call without a total time-out
 _QUICK_BODY = 64 * 1024  # what a socket takes at once
 _LARGE_BODY = 512 * 1024
-ERROR_SIZE = 64 * 1024
+ERROR_SIZE = BODY_KEPT + LONGEST_SECRET
 """Bytes of an error's body that are read; what an error says fits into less."""
 
 _LONGEST_RETRY_AFTER = 600.0  # seconds; a call without a total time-out is not held longer by what a server asks for

@@ -17,7 +17,14 @@ from ..wire import loads_untrusted
 
 MOST_JSON = 1024 * 1024
 _MOST_SHOWN = 200
-_UNREADABLE = (ValueError, LookupError, AssertionError, RuntimeError, HttpProcessingError)
+_UNREADABLE = (
+    ValueError,
+    LookupError,
+    AssertionError,
+    RuntimeError,
+    HttpProcessingError,
+    web.RequestPayloadError,
+)
 """What aiohttp raises for a form that it can't read; LookupError is a charset that Python doesn't know."""
 _WHOLE = re.compile(r"-?[0-9]{1,15}", re.ASCII)
 

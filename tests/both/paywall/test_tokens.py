@@ -250,3 +250,15 @@ async def test_an_amount_set_inside_is_checked_at_once(ada: Any) -> None:
         with pytest.raises(PaywallError, match="whole number"):
             charge.amount = 1.5
     assert charge.balance.count == 99
+
+
+async def test_a_charge_is_paid_once(ada: Any) -> None:
+    charge = ada.metered("gpt-4", 10)
+    async with charge:
+        await charge.debit()
+    assert charge.balance.count == 90
+    assert (await charge.debit()).count == 90
+    with pytest.raises(PaywallError, match="has been paid"):
+        async with charge:
+            raise AssertionError
+    assert (await ada.debit_tokens("gpt-4", 1)).count == 89
