@@ -86,4 +86,4 @@ class AnalyticsApi(Resource):
 
 
 def _read_series(answer: Answer, call: Call) -> AnalyticsSeries:
-    return envelope.read_as(envelope.read(answer, call), answer, call, AnalyticsSeries)
+    return envelope.read_as(envelope.read_bare(answer, call), answer, call, AnalyticsSeries)

@@ -13,14 +13,24 @@ from ..core.shapes import is_object
 
 T = TypeVar("T")
 
-_NO_SUCCESS = "the body does not say `success: true`"
-
 
 def read(answer: Answer, call: Call) -> dict[str, Any]:
     """The success envelope of an answer.
 
     Raises:
-        ApiError: an error status, `success: false`, or a body that is no envelope.
+        ApiError: an error status, no `success: true`, or a body that is no envelope.
+    """
+    payload = read_bare(answer, call)
+    if payload.get("success") is not True:  # whatever else it says: access is never granted by half an answer
+        raise unreadable(answer, call, "the body does not say `success: true`")
+    return payload
+
+
+def read_bare(answer: Answer, call: Call) -> dict[str, Any]:
+    """The object of an answer that has no envelope.
+
+    Raises:
+        ApiError: an error status, `success: false`, or a body that is no object.
     """
     if not 200 <= answer.status < 300:
         raise error_of(answer, call)
@@ -30,8 +40,8 @@ def read(answer: Answer, call: Call) -> dict[str, Any]:
     payload = _payload(answer)
     if not is_object(payload):
         raise unreadable(answer, call, "the body is not the JSON object that was expected")
-    if payload.get("success") is not True:  # whatever else it says: access is never granted by half an answer
-        raise error_of(answer, call) if payload.get("success") is False else unreadable(answer, call, _NO_SUCCESS)
+    if payload.get("success") is False:
+        raise error_of(answer, call)
     return payload
 
 
