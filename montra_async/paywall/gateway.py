@@ -395,8 +395,8 @@ async def _pieces(body: AsyncIterable[bytes] | Iterator[bytes]) -> AsyncGenerato
         raise InvalidArgumentError("body", f"making it failed with {type(error).__name__}: {error}") from error
 
 
-def _checked_piece(piece: object) -> bytes:
-    if not isinstance(piece, (bytes, bytearray, memoryview)):
+def _checked_piece(piece: bytes) -> bytes:
+    if not isinstance(piece, (bytes, bytearray)):
         raise InvalidArgumentError("body", f"its pieces are bytes, not {type(piece).__name__}")
     return bytes(piece)
 
