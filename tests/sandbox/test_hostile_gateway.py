@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from montra_async.paywall.answers import without_tokens
 from montra_async.paywall.sse import EventReader, LineReader
 
 from ..scripted import Scripted, Step, scripted_server
+from ..steps import steps_of
 
 MIB = 1024 * 1024
 
@@ -163,24 +163,6 @@ def test_any_bytes_are_lines_and_events(chunks: list[bytes], encoding: str) -> N
             assert event.retry is None or event.retry < 10**9
             with contextlib.suppress(ValueError):
                 event.json()
-
-
-def steps_of(work: Any) -> int:
-    """Lines of Python that are run, in whatever function."""
-    steps = 0
-
-    def count(frame: Any, event: str, argument: Any) -> Any:
-        nonlocal steps
-        steps += event == "line"
-        return count
-
-    before = sys.gettrace()
-    sys.settrace(count)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return steps
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import json
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import date, datetime, timedelta, timezone
@@ -24,6 +24,8 @@ from montra_async.core.moments import moment_of_number, parse_moment
 from montra_async.core.retry import parse_retry_after
 from montra_async.core.signature import sign
 from montra_async.webhooks import WebhookPayloadError, parse
+
+from ..steps import steps_of
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 EDGE = timezone(timedelta(hours=10))
@@ -303,26 +305,14 @@ async def test_a_description_may_be_empty_and_line_items_beside_an_amount() -> N
 # Every parser of outside text takes steps in proportion to its length
 
 
-def _steps(function: Callable[[], object]) -> int:
+def _steps(parse: Callable[[], object]) -> int:
     """Lines of Python and calls into C that it takes."""
-    counted = 0
 
-    def trace(*_: Any) -> Any:
-        nonlocal counted
-        counted += 1
-        return trace
+    def work() -> None:
+        with contextlib.suppress(ValueError):
+            parse()
 
-    before, profiler = sys.gettrace(), sys.getprofile()
-    sys.settrace(trace)
-    sys.setprofile(trace)
-    try:
-        function()
-    except ValueError:
-        pass
-    finally:
-        sys.settrace(before)
-        sys.setprofile(profiler)
-    return counted
+    return steps_of(work, calls_into_c=True)
 
 
 PARSERS: dict[str, Callable[[str], object]] = {

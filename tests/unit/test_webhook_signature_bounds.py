@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,26 +21,10 @@ from montra_async.webhooks import (
     parsing,
 )
 
+from ..steps import steps_of
+
 SECRET = "whsec_of_the_tests"
 BODY = b'{"id": "evt_1", "type": "customer.created"}'
-
-
-def steps(work: Callable[[], object]) -> int:
-    """Lines of Python that are executed by it."""
-    count = 0
-
-    def trace(frame: Any, event: str, _: Any) -> Any:
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 class Counted(str):
@@ -131,8 +113,8 @@ def test_a_long_header_costs_nothing(piece: str, hashed: list[int], searched: li
 )
 def test_no_header_makes_us_work_more_than_a_genuine_one(header: str) -> None:
     genuine = sign(BODY, SECRET)
-    most = steps(lambda: verify_signature(BODY, f" sha256={genuine} ", SECRET))
-    assert steps(lambda: verify_signature(BODY, header, SECRET)) <= most
+    most = steps_of(lambda: verify_signature(BODY, f" sha256={genuine} ", SECRET))
+    assert steps_of(lambda: verify_signature(BODY, header, SECRET)) <= most
     assert (digest_of(header) is None) or len(header) <= MAX_SIGNATURE_LENGTH
 
 
@@ -173,7 +155,7 @@ def test_work_grows_linearly_with_the_number_of_headers() -> None:
         with pytest.raises(WebhookSignatureError):
             parse(BODY, {f"X-{i}": "y" for i in range(count)}, SECRET)
 
-    few, many = steps(lambda: refuse(100)), steps(lambda: refuse(1_000))
+    few, many = steps_of(lambda: refuse(100)), steps_of(lambda: refuse(1_000))
     assert many < 11 * few
 
 
