@@ -31,13 +31,13 @@ MAX_STREAMS = 1_000
 
 # At least as many as will happen: a month is counted as 28 days.
 _DUE_BY = """
-SELECT (SELECT count(*) FROM scheduled_changes WHERE status = 'pending' AND scheduled_for <= ?1)
- + (SELECT count(*) FROM subscriptions WHERE status = 'paused' AND resume_at <= ?1)
- + (SELECT total(1 + (julianday(?1) - julianday(current_period_end)) / 28) FROM subscriptions
-    WHERE status IN ('active', 'trialing', 'past_due', 'paused') AND current_period_end <= ?1)
- + (SELECT total(1 + (julianday(?1) - julianday(current_period_end)) / (interval_count *
+SELECT (SELECT count(*) FROM scheduled_changes WHERE status = 'pending' AND scheduled_for <= ?)
+ + (SELECT count(*) FROM subscriptions WHERE status = 'paused' AND resume_at <= ?)
+ + (SELECT total(1 + (julianday(?) - julianday(current_period_end)) / 28) FROM subscriptions
+    WHERE status IN ('active', 'trialing', 'past_due', 'paused') AND current_period_end <= ?)
+ + (SELECT total(1 + (julianday(?) - julianday(current_period_end)) / (interval_count *
       CASE interval WHEN 'day' THEN 1 WHEN 'week' THEN 7 WHEN 'month' THEN 28 ELSE 365 END)) FROM paywall_purchases
-    WHERE status IN ('active', 'trialing') AND current_period_end <= ?1)"""
+    WHERE status IN ('active', 'trialing') AND current_period_end <= ?)"""
 _MOST_ENDPOINTS = "SELECT max(n) FROM (SELECT count(*) AS n FROM webhook_endpoints WHERE enabled GROUP BY merchant_id)"
 
 
@@ -139,7 +139,7 @@ class World:
         return now
 
     def _refuse_too_much(self, until: datetime) -> None:
-        due = math.ceil(self.store.value(_DUE_BY, to_text(until)))
+        due = math.ceil(self.store.value(_DUE_BY, *[to_text(until)] * _DUE_BY.count("?")))
         endpoints = self.store.value(_MOST_ENDPOINTS) or 0
         if due > MAX_DUE or due * endpoints > MAX_DELIVERIES:
             raise invalid(
