@@ -138,8 +138,13 @@ class World:
         self.changed.set()
         return now
 
+    def due_by(self, until: datetime) -> int:
+        """At least as many things as will happen until then."""
+        found: float = self.store.value(_DUE_BY, *[to_text(until)] * _DUE_BY.count("?"))
+        return math.ceil(found)
+
     def _refuse_too_much(self, until: datetime) -> None:
-        due = math.ceil(self.store.value(_DUE_BY, *[to_text(until)] * _DUE_BY.count("?")))
+        due = self.due_by(until)
         endpoints = self.store.value(_MOST_ENDPOINTS) or 0
         if due > MAX_DUE or due * endpoints > MAX_DELIVERIES:
             raise invalid(

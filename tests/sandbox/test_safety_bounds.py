@@ -16,10 +16,9 @@ from hypothesis import given, settings, strategies as st
 
 from montra_async import Montra
 from montra_sandbox import Problem, Sandbox
-from montra_sandbox.clock import to_text
 from montra_sandbox.periods import add_months
 from montra_sandbox.wire import MAX_DEPTH, MAX_DIGITS, MAX_EXPONENT, loads_untrusted
-from montra_sandbox.world import _DUE_BY, MAX_DUE
+from montra_sandbox.world import MAX_DUE
 
 Ask: TypeAlias = Callable[..., Awaitable[tuple[int, Any]]]
 JSON = {"Content-Type": "application/json"}
@@ -296,7 +295,7 @@ async def test_the_estimate_is_no_less_than_what_happens(sandbox: Sandbox, montr
     before = sandbox.overview()["counts"]["events"]
     world = sandbox._world
     until = sandbox.now() + timedelta(days=365)
-    estimate = world.store.value(_DUE_BY, to_text(until))
+    estimate = world.due_by(until)
     sandbox.advance(days=365)
     steps = sandbox.overview()["counts"]["events"] - before
     assert steps <= estimate * 2 <= steps * 3 + 20
