@@ -28,6 +28,7 @@ import montra_async
 import montra_sync
 import montra_sync.paywall
 from montra_async import CallEvent, Montra, MontraError
+from montra_async.core.errors import chain_of
 from montra_async.paywall import (
     AuthClient,
     AuthSession,
@@ -205,19 +206,12 @@ class Watch:
             self.error(event.error)
 
     def error(self, error: BaseException) -> None:
-        seen: set[int] = set()
-        todo: list[BaseException | None] = [error]
-        while todo:
-            one = todo.pop()
-            if one is None or id(one) in seen:
-                continue
-            seen.add(id(one))
+        for one in chain_of(error):
             self.said += traceback.TracebackException.from_exception(one, capture_locals=True).format()
             self.said += [repr(one), str(one), repr(one.args), repr(getattr(one, "__dict__", {}))]
             if isinstance(one, MontraError):
                 self.said.append(pickle.dumps(one, 0).decode("latin-1"))
                 self.said.append(json.dumps(getattr(one, "body", None), default=repr))
-            todo += [one.__cause__, one.__context__]
 
     def result(self, value: object) -> None:
         self.said.append(repr(value))

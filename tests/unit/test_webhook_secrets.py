@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from montra_async import Montra
+from montra_async.core.errors import chain_of
 from montra_async.core.redaction import Secret
 from montra_async.core.signature import sign, signing_secrets, verify_signature
 from montra_async.paywall import BillingClient
@@ -39,14 +40,7 @@ READERS = [parse, parse_paywall, Montra.webhooks.parse, BillingClient.webhooks.p
 def shown(error: BaseException) -> str:
     """All that an error reporter records, but for the frames of this file."""
     found: list[str] = [str(error), repr(error), repr(vars(error)), repr(pickle.dumps(error))]
-    seen: set[int] = set()
-    todo: list[BaseException | None] = [error]
-    while todo:
-        one = todo.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        todo += [one.__cause__, one.__context__]
+    for one in chain_of(error):
         for frame in traceback.TracebackException.from_exception(one, capture_locals=True).stack:
             if frame.filename != __file__:
                 found.append(f"{frame.filename}:{frame.lineno} {frame.locals}")
