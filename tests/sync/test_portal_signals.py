@@ -43,6 +43,7 @@ class Interrupt:
 def interrupted(nth, act, call):
     '''Was there an nth instruction?'''
     interrupt = Interrupt(nth, act)
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 heeds it when tracing begins
     sys.settrace(interrupt)
     try:
         call()
