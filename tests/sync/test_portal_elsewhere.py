@@ -72,6 +72,7 @@ nth = 1
 while True:
     portal._background.end(); portal._background = portal._Background()
     interrupt = Interrupt(nth)
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 heeds it when tracing begins
     sys.settrace(interrupt)
     portal.run(answer)
     sys.settrace(None)
