@@ -172,7 +172,7 @@ async def listing_with_aiohttp(origin: str, times: int) -> float:
 
 
 def listing(body: bytes, times: int, pairs: int) -> Table:
-    with running(body) as origin:
+    with running(b'{"success": true, ' + body[1:]) as origin:
         rows = compare(
             ("naive aiohttp, dicts", lambda: asyncio.run(listing_with_aiohttp(origin, times))),
             {"montra (typed)": lambda: asyncio.run(listing_with_montra(origin, times))},
