@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 from aiohttp.http import HttpProcessingError
 from jsonschema.protocols import Validator
-from multidict import MultiDictProxy
 
 from ..context import UploadedPart
 from ..contract import Operation, describe
 from ..problems import Problem, invalid
 from ..wire import loads_untrusted
+from .answers import MOST_UPLOAD
 
 MOST_JSON = 1024 * 1024
+_MOST_PARTS = 1000
+_CHUNK = 64 * 1024
 _MOST_SHOWN = 200
 _UNREADABLE = (
     ValueError,
@@ -86,14 +88,16 @@ async def read_limited(request: web.Request, most: int) -> bytes:
     return raw
 
 
-async def read_form(request: web.Request) -> MultiDictProxy[str | bytes | bytearray | web.FileField]:
-    """The fields of a form, urlencoded or multipart. aiohttp keeps them, so it can be read again.
+async def read_form(request: web.Request) -> None:
+    """Read a page's form and check that it can be read. aiohttp keeps its fields for `request.post()`.
 
     Raises:
-        Problem: 400.
+        Problem: 415 it is not urlencoded, which all our forms are; 400 it can't be read.
     """
+    if request.content_type.startswith("multipart/"):
+        raise Problem(415, "unsupported_media_type", "send Content-Type: application/x-www-form-urlencoded")
     try:
-        return await request.post()
+        await request.post()
     except _UNREADABLE:
         raise invalid("the form can't be read") from None
 
@@ -102,20 +106,40 @@ async def read_multipart(request: web.Request, operation: Operation) -> tuple[di
     """The text fields, held against the operation's schema, and the files."""
     if request.content_type != "multipart/form-data":
         raise Problem(415, "unsupported_media_type", "send Content-Type: multipart/form-data")
-    fields = await read_form(request)
-    texts = {name: value for name, value in fields.items() if isinstance(value, str)}
-    files = [(name, value) for name, value in fields.items() if isinstance(value, web.FileField)]
+    try:
+        texts, files = await _read_parts(request)
+    except _UNREADABLE:
+        raise invalid("the form can't be read") from None
     if operation.body is None:
-        if len(fields) != 1 or [name for name, _ in files] != ["file"]:
+        if texts or [name for name, _ in files] != ["file"]:
             raise invalid("send one part, named `file`, with a file name")
     else:
-        check(operation.body, texts, "body")
-        if any(name != "files" for name, _ in files) or len(files) + len(texts) != len(fields):
+        check(operation.body, dict(texts), "body")
+        if any(name != "files" for name, _ in files) or len(dict(texts)) != len(texts):
             raise invalid("files: parts with a file name, named `files`")
-    return texts, tuple(_part(one) for _, one in files)
+    return dict(texts), tuple(file for _, file in files)
 
 
-def _part(field: web.FileField) -> UploadedPart:
-    with field.file:
-        content = field.file.read()
-    return UploadedPart(name=field.filename, type=field.content_type or "application/octet-stream", content=content)
+async def _read_parts(request: web.Request) -> tuple[list[tuple[str, str]], list[tuple[str, UploadedPart]]]:
+    """Read all parts into memory. `request.post()` would leave temporary files open when a sender hangs up."""
+    texts: list[tuple[str, str]] = []
+    files: list[tuple[str, UploadedPart]] = []
+    size = 0
+    parts = await request.multipart()
+    while (part := await parts.next()) is not None:
+        if not isinstance(part, BodyPartReader) or part.name is None:
+            raise ValueError("a part within a part, or a part without a name")
+        content = bytearray()
+        while chunk := await part.read_chunk(_CHUNK):
+            size += len(chunk)
+            if size > MOST_UPLOAD:
+                raise Problem(413, "too_large", f"at most {MOST_UPLOAD} bytes")
+            content += chunk
+        if part.filename:
+            kind = part.headers.get("Content-Type", "application/octet-stream")
+            files.append((part.name, UploadedPart(name=part.filename, type=kind, content=bytes(content))))
+        else:
+            texts.append((part.name, content.decode(part.get_charset(default="utf-8"))))
+        if len(texts) + len(files) > _MOST_PARTS:
+            raise invalid(f"at most {_MOST_PARTS} parts")
+    return texts, files
