@@ -24,8 +24,8 @@ from kit.pairs import Measure, Row, Table, compare
 from kit.request import KEY
 
 from montra_async import Customer, Montra
-from montra_async.core.jsontext import loads
-from montra_async.core.serde import structure
+from montra_async.core.models.json import loads
+from montra_async.core.models.model import structure
 
 LENGTH = 10_000
 

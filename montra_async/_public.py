@@ -1,7 +1,6 @@
 """Where each name of `montra_async` comes from."""
 
 from .client import DEFAULT_BASE_URL as DEFAULT_BASE_URL, Montra as Montra
-from .core.checks import Number as Number
 from .core.errors import (
     ApiError as ApiError,
     AuthenticationError as AuthenticationError,
@@ -20,10 +19,11 @@ from .core.errors import (
     RequestTimeoutError as RequestTimeoutError,
     ServerError as ServerError,
 )
-from .core.multipart import FileSource as FileSource
+from .core.http.multipart import FileSource as FileSource
+from .core.models.model import Model as Model
 from .core.options import CallEvent as CallEvent, InsecureTlsWarning as InsecureTlsWarning, Timeout as Timeout
-from .core.serde import Model as Model
 from .core.signature import verify_signature as verify_signature
+from .core.validation import Number as Number
 from .resources.analytics import (
     AnalyticsSeries as AnalyticsSeries,
     MrrMovement as MrrMovement,

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, ClassVar
 import aiohttp
 
 from ._version import __version__
+from .core.base_url import parse_base_url
 from .core.errors import ConfigError
+from .core.http.transport import Transport
 from .core.options import MAX_RESPONSE_SIZE, CallOptions, Connection, Hook, Hooks, Timeout, as_timeout, not_text
-from .core.origin import parse_base_url
 from .core.redaction import Secret
 from .core.signature import signing_secrets, verify_signature
-from .core.transport import Transport
 from .resources.analytics import AnalyticsApi
 from .resources.audit_logs import AuditLogsApi
 from .resources.checkout_links import CheckoutLinksApi

@@ -13,9 +13,9 @@ from typing import Any
 import aiohttp
 
 from montra_async.client import Montra as AsyncMontra
-from montra_async.core.checks import Number
-from montra_async.core.multipart import FileSource
+from montra_async.core.http.multipart import FileSource
 from montra_async.core.options import MAX_RESPONSE_SIZE, Hook, Timeout
+from montra_async.core.validation import Number
 from montra_async.resources.analytics import AnalyticsSeries, Interval
 from montra_async.resources.audit_logs import PAGE, AuditLog, AuditLogPage
 from montra_async.resources.checkout_links import CheckoutLink, CheckoutLinkStatus, UploadedFile

@@ -10,7 +10,7 @@ import decimal
 from decimal import Decimal
 from typing import Any
 
-from .shapes import is_array, is_object
+from .type_guards import is_array, is_object
 
 MAX_DIGITS = 400
 """Digits of a JSON number, and the largest size of its exponent. Whatever a double holds fits, also written out in full

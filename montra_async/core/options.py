@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 import aiohttp
 import attrs
 
-from .aiohttp_compat import verifies_certificates
-from .connector import LazyTimeout
+from .base_url import Proxy, parse_proxy
 from .errors import ConfigError, InvalidArgumentError
-from .origin import Proxy, parse_proxy
+from .http.aiohttp_compat import verifies_certificates
+from .http.connector import LazyTimeout
 from .redaction import ShownWhenHalfBuilt
-from .shapes import is_mapping
+from .type_guards import is_mapping
 
 Seconds: TypeAlias = float
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from ..client import Montra
-from ..core import checks
+from ..core import validation
 from ..core.errors import (
     ApiError,
     AuthenticationError,
@@ -213,7 +213,7 @@ def checked_guard(slug: str, customer: object) -> None:
         InvalidArgumentError: a blank slug.
         TypeError: `customer` can't be called.
     """
-    checks.text("slug", slug)
+    validation.text("slug", slug)
     if not callable(customer):
         raise TypeError(f"customer: a function that finds the customer's id, not {type(customer).__name__}")
 

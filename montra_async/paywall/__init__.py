@@ -1,6 +1,6 @@
 """The paywall service: sell access and tokens to the users of a paywall. Start with `BillingClient`."""
 
-from ..core.multipart import Attachment
+from ..core.http.multipart import Attachment
 from .auth import AuthClient
 from .billing import BillingClient
 from .errors import PaywallError, QuotaExceededError
@@ -27,7 +27,7 @@ from .models import (
     UpgradeResult,
     UserPurchase,
 )
-from .service import ClientSettings
+from .paywall_client import ClientSettings
 from .sse import ServerSentEvent
 from .storage import FileSessionStorage, MemorySessionStorage, SessionStorage
 from .tokens import Charge

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from yarl import URL
 
-from ..core import checks
-from ..core.answers import json_of
-from ..core.calls import Answer, Call
+from ..core import validation
+from ..core.decoding import json_of
+from ..core.http.messages import RawResponse, Request
 from ..core.redaction import Secret
-from ..core.shapes import is_object
-from .answers import read, unreadable
+from ..core.type_guards import is_object
 from .caching import Flight
-from .errors import PaywallError, preconditions
+from .errors import PaywallError, translate_errors
 from .models import AuthSession, AuthUser, OAuthStart, SignUpResult, UpdatedUser, UpgradeResult
-from .service import ClientSettings
-from .sessions import Bearer, Rotations, SessionCalls
+from .paywall_client import ClientSettings
+from .responses import read, unreadable
 from .storage import SessionStorage
-from .token_answers import session_of
+from .token_refresh import Bearer, Rotations, SessionCalls
+from .token_responses import session_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -85,9 +85,9 @@ class AuthClient(SessionCalls):
         **settings: Unpack[ClientSettings],
     ) -> None:
         self._open(paywall_id, api_origin, None, settings)
-        with preconditions():
-            self._visitor_id = checks.optional_text("visitor_id", visitor_id)
-            meta = checks.json_object("user_meta", user_meta)
+        with translate_errors():
+            self._visitor_id = validation.optional_text("visitor_id", visitor_id)
+            meta = validation.json_object("user_meta", user_meta)
             self._user_meta = None if meta is None else dict(meta)
         self._pending = _Pending()
         self._rotations = Rotations()
@@ -116,7 +116,7 @@ class AuthClient(SessionCalls):
         del password
         call = self._credentials("email/signup", email, hidden)
 
-        def result(answer: Answer, call: Call) -> SignUpResult:
+        def result(answer: RawResponse, call: Request) -> SignUpResult:
             payload = json_of(answer)
             signed_in = is_object(payload) and "access_token" in payload
             session = session_of(answer, call) if signed_in else None
@@ -230,7 +230,7 @@ class AuthClient(SessionCalls):
             "scopes": scopes,
         }
 
-        def started(answer: Answer, call: Call) -> OAuthStart:
+        def started(answer: RawResponse, call: Request) -> OAuthStart:
             url = read(answer, call, str, within="authorize_url")
             state = _state_of(url)
             if state is None:
@@ -295,23 +295,23 @@ class AuthClient(SessionCalls):
 
     # Below
 
-    def _credentials(self, path: str, email: str, password: Secret) -> Call:
+    def _credentials(self, path: str, email: str, password: Secret) -> Request:
         who = {"email": _text("email", email), "visitor_id": self._visitor_id, "user_meta": self._user_meta}
         return self._auth_call(path, who, password=password)
 
     async def _do(self, path: str, fields: Mapping[str, Any]) -> None:
         await self._send(self._auth_call(path, fields), _done)
 
-    async def _sign_in(self, call: Call) -> AuthSession:
+    async def _sign_in(self, call: Request) -> AuthSession:
         return await self._keep(await self._send(call, lambda answer, sent: session_of(answer, sent)))
 
 
 def _text(parameter: str, value: str) -> str:
-    with preconditions():
-        return checks.text(parameter, value)
+    with translate_errors():
+        return validation.text(parameter, value)
 
 
-def _anonymous(answer: Answer, call: Call) -> AuthSession:
+def _anonymous(answer: RawResponse, call: Request) -> AuthSession:
     """The service need not say of whom it has just made that he is anonymous."""
     session = session_of(answer, call)
     if session.user is None or session.user.is_anonymous is not None:
@@ -319,7 +319,7 @@ def _anonymous(answer: Answer, call: Call) -> AuthSession:
     return attrs.evolve(session, user=attrs.evolve(session.user, is_anonymous=True))
 
 
-def _done(answer: Answer, call: Call) -> None:
+def _done(answer: RawResponse, call: Request) -> None:
     """A success answer whose body says nothing that matters."""
 
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, ClassVar
 from ..core.options import not_text
 from ..core.redaction import Secret
 from ..core.signature import signing_secrets, verify_signature
-from .acting import Kept, checked_auth, checked_identity
 from .auth import AuthClient
 from .catalog import CatalogCalls
-from .errors import PaywallError, preconditions
+from .errors import PaywallError, translate_errors
 from .identity import Identity
 from .locales import checked_language
+from .paywall_client import ClientSettings
 from .purchases import PurchaseCalls
-from .service import ClientSettings
 from .support import SupportCalls
 from .tokens import TokenCalls
+from .user_scope import ClientCaches, checked_auth, checked_identity
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -100,8 +100,8 @@ class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
         del api_key  # error reporters print the local variables of a traceback's frames
         self._key = key if key.reveal() else None
         self._open(paywall_id, api_origin, self._key, settings)
-        with preconditions():
+        with translate_errors():
             self._accept_language = checked_language("accept_language", accept_language)
         self._identity = checked_identity(identity)
         self._auth = checked_auth(auth)
-        self._kept = Kept()
+        self._kept = ClientCaches()

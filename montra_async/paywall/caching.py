@@ -15,8 +15,8 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Generic, TypeVar
 
-from ..core.calls import Call
-from ..core.deadlines import Deadline, deadlines_of
+from ..core.http.messages import Request
+from ..core.http.timeouts import Deadline, deadlines_of
 from ..core.locks import ProcessLock
 from .errors import PaywallError
 
@@ -85,7 +85,7 @@ class Flight:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, lands: bool) -> None:
         self.lands = lands
-        self.call: Call | None = None
+        self.call: Request | None = None
         self.task: asyncio.Task[Any]
         self._loop = loop
         self._began = loop.time()
@@ -103,7 +103,7 @@ class Flight:
         """Seconds that the most patient of those who wait has left."""
         return max(self._ends, default=0.0) - self._loop.time()
 
-    def carries(self, call: Call) -> None:
+    def carries(self, call: Request) -> None:
         """`call` is what this flight waits for: it is tried as long as anybody has time left."""
         self.call = call
         call.remaining = self.remaining
@@ -234,7 +234,7 @@ class Flights:
             del self._under_way[where]
 
 
-def timed_out(total: float | None, call: Call | None) -> PaywallError:
+def timed_out(total: float | None, call: Request | None) -> PaywallError:
     """`call` says what was waited for, and whether it may have been carried out; unknown, it may."""
     info, sent = (None, True) if call is None else (call.info(), call.sent)
     return PaywallError("timeout", f"no answer within the total time-out of {total or 0:g} s", call=info, sent=sent)

@@ -7,24 +7,24 @@ from collections.abc import Awaitable, Callable, Hashable
 
 import attrs
 
-from ..core import checks
-from ..core.answers import json_of
-from ..core.calls import Answer, Call
-from ..core.serde import SerdeError, structure
-from ..core.shapes import is_object
-from .acting import BOOTSTRAP_FRESH, Acting, Actor
-from .answers import read, unreadable
+from ..core import validation
+from ..core.decoding import json_of
+from ..core.http.messages import RawResponse, Request
+from ..core.models.model import SerdeError, structure
+from ..core.type_guards import is_object
 from .caching import Flight
-from .errors import PaywallError, preconditions
+from .errors import PaywallError, translate_errors
 from .identity import NOBODY
 from .locales import checked_language, localized
 from .models import Bootstrap, PaywallUser, Price
-from .service import headers_key
+from .paywall_client import headers_key
+from .responses import read, unreadable
+from .user_scope import BOOTSTRAP_FRESH, Actor, UserScopedClient
 
 log = logging.getLogger("montra")
 
 
-class CatalogCalls(Acting):
+class CatalogCalls(UserScopedClient):
     _accept_language: str | None
 
     async def bootstrap(self, locale: str | None = None, *, force: bool = False) -> Bootstrap:
@@ -41,7 +41,7 @@ class CatalogCalls(Acting):
         Raises:
             PaywallError: `invalid_config` when the paywall's own domain is not the origin of this client.
         """
-        with preconditions():
+        with translate_errors():
             wanted = checked_language("locale", locale) or self._accept_language
         actor = Actor(identity=self._identity, signer=None, headers=headers_key(self._options))
         key = (actor.facts, wanted)
@@ -99,12 +99,12 @@ class CatalogCalls(Acting):
 
         self._kept.flights.start(("revalidate", key), ask)
 
-    def _bootstrap_call(self, actor: Actor, wanted: str | None, kept: Bootstrap | None) -> Call:
-        query = "" if kept is None or kept.version is None else checks.query(if_version=kept.version)
+    def _bootstrap_call(self, actor: Actor, wanted: str | None, kept: Bootstrap | None) -> Request:
+        query = "" if kept is None or kept.version is None else validation.query(if_version=kept.version)
         return self._named(self._call("GET", f"{self._place.paywall}/bootstrap", query), actor.identity, wanted)
 
     def _fetch(
-        self, key: Hashable, call: Call, wanted: str | None, kept: Bootstrap | None
+        self, key: Hashable, call: Request, wanted: str | None, kept: Bootstrap | None
     ) -> Callable[[Flight], Awaitable[Bootstrap]]:
         async def fetch(flight: Flight) -> Bootstrap:
             flight.carries(call)
@@ -125,7 +125,7 @@ class CatalogCalls(Acting):
             raise PaywallError("invalid_config", problem)
 
 
-def _bootstrap(answer: Answer, call: Call, kept: Bootstrap | None) -> Bootstrap:
+def _bootstrap(answer: RawResponse, call: Request, kept: Bootstrap | None) -> Bootstrap:
     """The bootstrap of an answer; the kept one, with the user's state renewed, when it has not changed."""
     payload = json_of(answer)
     if not is_object(payload) or payload.get("unchanged") is not True:

@@ -92,7 +92,7 @@ class QuotaExceededError(PaywallError):
 
 
 @contextmanager
-def preconditions() -> Generator[None]:
+def translate_errors() -> Generator[None]:
     """Around the checks of arguments and settings: what the core refuses becomes a PaywallError."""
     try:
         yield

@@ -14,22 +14,22 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from ..core import checks
-from ..core.answers import size_limit
-from ..core.calls import Answer, Call
+from ..core import validation
+from ..core.decoding import size_limit
 from ..core.errors import InvalidArgumentError, NetworkError
-from ..core.jsontext import dumps, loads
-from ..core.multipart import from_object
+from ..core.http.messages import RawResponse, Request
+from ..core.http.multipart import from_object
+from ..core.http.streaming import Stream
+from ..core.models.json import dumps, loads
 from ..core.options import ERROR_TIMEOUT, CallOptions, Timeout, check_headers, header_text
-from ..core.streams import Stream
-from .acting import checked_auth
-from .answers import error_of, quota_error
 from .auth import AuthClient
 from .billing import BillingClient
-from .errors import PaywallError, of_network, preconditions
-from .service import ClientSettings, PaywallClient, with_header
-from .sessions import SessionSigner
+from .errors import PaywallError, of_network, translate_errors
+from .paywall_client import ClientSettings, PaywallClient, with_header
+from .responses import error_of, quota_error
 from .sse import MAX_EVENT_SIZE, EventReader, LineReader, ServerSentEvent
+from .token_refresh import SessionSigner
+from .user_scope import checked_auth
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -105,8 +105,8 @@ class ApiGatewayClient(PaywallClient):
         return view
 
     def _act_for(self, user_id: str | None, auth: AuthClient | None) -> None:
-        with preconditions():
-            self._user_id = header_text("user_id", checks.optional_text("user_id", user_id))
+        with translate_errors():
+            self._user_id = header_text("user_id", validation.optional_text("user_id", user_id))
         self._auth = checked_auth(auth)
 
     async def call(
@@ -153,11 +153,11 @@ class ApiGatewayClient(PaywallClient):
 
     def _gateway_call(
         self, provider_id: str, path: str, method: str, body: Any, headers: Mapping[str, str] | None
-    ) -> Call:
-        with preconditions():
+    ) -> Request:
+        with translate_errors():
             if method not in _METHODS:
                 raise InvalidArgumentError("method", f"one of {', '.join(sorted(_METHODS))}, not {method!r}")
-            shown = f"/api/v1/api-gateway/{checks.segment('provider_id', provider_id)}"
+            shown = f"/api/v1/api-gateway/{validation.segment('provider_id', provider_id)}"
             if not isinstance(path, str):
                 raise InvalidArgumentError("path", f"a string, not {type(path).__name__}")
             below, _, query = path.lstrip("/").partition("?")
@@ -168,9 +168,9 @@ class ApiGatewayClient(PaywallClient):
                 raise InvalidArgumentError("path", "paywall_id is set by the client")
             if below:
                 shown = f"{shown}/{URL.build(path='/' + below).raw_path[1:]}"
-            asked = checks.query(paywall_id=self._place.paywall_id)
+            asked = validation.query(paywall_id=self._place.paywall_id)
             more = f"&{URL.build(query_string=query).raw_query_string}" if query else ""
-            call = Call(
+            call = Request(
                 method=method,
                 path=shown,
                 url=URL(f"{self._place.origin}{shown}{asked}{more}", encoded=True),
@@ -188,7 +188,7 @@ class ApiGatewayClient(PaywallClient):
         if refused := [name for name in rest if name.lower() in _OURS]:
             raise InvalidArgumentError("headers", f"{refused[0]} is set by the client")
         for name, value in kinds.items():
-            header_text(name, checks.text(name, value))
+            header_text(name, validation.text(name, value))
         return {**check_headers(rest), **kinds}
 
     @property
@@ -198,7 +198,7 @@ class ApiGatewayClient(PaywallClient):
         patient = Timeout(total=None, read=None, connect=timeout.connect, pool=timeout.pool)
         return attrs.evolve(self._options, timeout=patient, error_timeout=timeout.total or ERROR_TIMEOUT)
 
-    def _note(self, answer: Answer, signer: SessionSigner | None) -> None:
+    def _note(self, answer: RawResponse, signer: SessionSigner | None) -> None:
         """Keep right what the billing client remembers of the balances."""
         if self._billing is not None and signer is not None and signer.user_id is not None:
             self._billing._charged(signer.user_id, answer.headers.get(QUERY_TYPE))
@@ -220,7 +220,7 @@ class GatewayResponse:
     headers: Mapping[str, str]
     query_type: str | None
 
-    def __init__(self, answer: Answer, stream: Stream, path: str) -> None:
+    def __init__(self, answer: RawResponse, stream: Stream, path: str) -> None:
         self.status = answer.status
         self.headers = answer.headers
         self.query_type = answer.headers.get(QUERY_TYPE)
@@ -354,7 +354,7 @@ class GatewayResponse:
         return name if name in _CHARSETS else "utf-8"
 
 
-def _put_body(call: Call, body: Any) -> None:
+def _put_body(call: Request, body: Any) -> None:
     """Bytes, text, files, streams and forms as they are, everything else as JSON."""
     if body is None:
         return

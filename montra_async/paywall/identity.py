@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from ..core import checks
+from ..core import validation
 from ..core.errors import InvalidArgumentError
 from ..core.redaction import ShownWhenHalfBuilt
 
@@ -15,7 +15,7 @@ def _sendable(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     """Identities travel in headers, too."""
     if value is None:
         return
-    checks.text(attribute.name, value)
+    validation.text(attribute.name, value)
     if not value.isprintable() or value != value.strip():
         raise InvalidArgumentError(attribute.name, "without line breaks, control characters and space around it")
 

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import attrs
 
-from ..core import checks
+from ..core import validation
 from ..core.errors import InvalidArgumentError
 from ..core.options import header_text
-from ..core.shapes import is_object
+from ..core.type_guards import is_object
 from .models import Bootstrap, Offer, Price
 
 Item = TypeVar("Item", Price, Offer)
@@ -21,7 +21,7 @@ _LONGEST = 1_000  # characters of what a browser may want
 
 def checked_language(parameter: str, value: Any) -> str | None:
     """A language tag, or a whole `Accept-Language` header: it is sent in one, and kept in the keys of what is kept."""
-    wanted = header_text(parameter, checks.optional_text(parameter, value))
+    wanted = header_text(parameter, validation.optional_text(parameter, value))
     if wanted is not None and not (wanted.isascii() and len(wanted) <= _LONGEST):
         raise InvalidArgumentError(parameter, f"languages are written in ASCII, in at most {_LONGEST} characters")
     return wanted

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from ..core.models.model import Model, wire
 from ..core.redaction import mask
-from ..core.serde import Model, wire
 
 Acquiring: TypeAlias = Literal["stripe", "paddle", "chargebee", "overpay", "freemius"] | str
 Interval: TypeAlias = Literal["month", "year", "week", "day", "lifetime"] | str

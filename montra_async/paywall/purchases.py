@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..core import checks
-from ..core.answers import json_of
-from ..core.calls import Answer, Call
-from ..core.shapes import is_object
-from .acting import Acting, address_of, user_meta
-from .answers import NO_PORTAL, NOT_ON_PAYWALL, read
+from ..core import validation
+from ..core.decoding import json_of
+from ..core.http.messages import RawResponse, Request
+from ..core.type_guards import is_object
 from .caching import Flight
-from .errors import preconditions
+from .errors import translate_errors
 from .models import CanceledSubscription, CheckoutResult, Purchase
+from .responses import NO_PORTAL, NOT_ON_PAYWALL, read
+from .user_scope import UserScopedClient, address_of, user_meta
 
 
-class PurchaseCalls(Acting):
+class PurchaseCalls(UserScopedClient):
     async def create_checkout(
         self,
         price_id: str | int,
@@ -58,23 +58,24 @@ class PurchaseCalls(Acting):
         """
         actor = await self._actor()
         email = address_of(actor)
-        with preconditions():
-            key = None if idempotency_key is None else checks.idempotency_key(idempotency_key)
+        with translate_errors():
+            key = None if idempotency_key is None else validation.idempotency_key(idempotency_key)
             body = {
                 "email": email,
                 "priceId": _number_or_text("price_id", price_id),
                 "offerId": None if offer_id is None else _number_or_text("offer_id", offer_id),
-                "successUrl": checks.optional_text("success_url", success_url),
-                "errorUrl": checks.optional_text("error_url", error_url),
-                "shopUrl": checks.optional_text("shop_url", shop_url),
-                "productName": checks.optional_text("product_name", product_name),
-                "trial_days": checks.optional_whole("trial_days", trial_days),
-                "ignoreActivePurchase": checks.optional_flag("ignore_active_purchase", ignore_active_purchase) or None,
+                "successUrl": validation.optional_text("success_url", success_url),
+                "errorUrl": validation.optional_text("error_url", error_url),
+                "shopUrl": validation.optional_text("shop_url", shop_url),
+                "productName": validation.optional_text("product_name", product_name),
+                "trial_days": validation.optional_whole("trial_days", trial_days),
+                "ignoreActivePurchase": validation.optional_flag("ignore_active_purchase", ignore_active_purchase)
+                or None,
                 "userMeta": user_meta(actor.identity),
-                "localCurrency": checks.optional_text("local_currency", local_currency),
+                "localCurrency": validation.optional_text("local_currency", local_currency),
                 "visitorId": actor.identity.anonymous_id,
-                "experimentId": checks.optional_text("experiment_id", experiment_id),
-                "variantKey": checks.optional_text("variant_key", variant_key),
+                "experimentId": validation.optional_text("experiment_id", experiment_id),
+                "variantKey": validation.optional_text("variant_key", variant_key),
             }
         call = self._json_call(f"{self._place.paywall}/start-checkout", body, key=key or _uuid4())
         wanted = ("checkout", actor.facts, key, call.body)
@@ -100,8 +101,8 @@ class PurchaseCalls(Acting):
         """
         actor = await self._actor()
         signer = actor.signer
-        with preconditions():
-            body: dict[str, Any] = {"returnUrl": checks.optional_text("return_url", return_url)}
+        with translate_errors():
+            body: dict[str, Any] = {"returnUrl": validation.optional_text("return_url", return_url)}
         if signer is None:
             identity = self._require_identity() if self._key is not None else actor.identity
             email = identity.email if self._key is not None else address_of(actor)
@@ -125,7 +126,7 @@ class PurchaseCalls(Acting):
         if signer is None:
             self._require_key()
             identity = self._require_identity()
-            query = checks.query(email=identity.email, user_id=identity.user_id)
+            query = validation.query(email=identity.email, user_id=identity.user_id)
         call = self._call("GET", f"{self._place.paywall}/user", query)
         if signer is None:
             self._with_key(call)
@@ -153,11 +154,11 @@ class PurchaseCalls(Acting):
         """
         actor = await self._actor()
         signer = actor.signer
-        with preconditions():
+        with translate_errors():
             body: dict[str, Any] = {
-                "subscriptionId": checks.text("subscription_id", subscription_id),
+                "subscriptionId": validation.text("subscription_id", subscription_id),
                 "paywallId": self._place.paywall_id,
-                "cancellationReason": checks.text("reason", reason),
+                "cancellationReason": validation.text("reason", reason),
             }
         if signer is None:
             self._require_key()
@@ -176,7 +177,7 @@ class PurchaseCalls(Acting):
         return result
 
 
-def _purchases(answer: Answer, call: Call) -> list[Purchase]:
+def _purchases(answer: RawResponse, call: Request) -> list[Purchase]:
     """Of somebody who has none, the service may leave the list out."""
     payload = json_of(answer)
     if is_object(payload) and payload.get("purchases") is None:
@@ -187,8 +188,8 @@ def _purchases(answer: Answer, call: Call) -> list[Purchase]:
 def _number_or_text(parameter: str, value: str | int) -> int | str:
     """The wire has numbers, ids made of other things stay text."""
     if isinstance(value, int):
-        return checks.whole(parameter, value)
-    wanted = checks.text(parameter, value).strip()
+        return validation.whole(parameter, value)
+    wanted = validation.text(parameter, value).strip()
     return int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 16 else wanted
 
 

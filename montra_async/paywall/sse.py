@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from ..core.jsontext import loads
+from ..core.models.json import loads
 
 MAX_EVENT_SIZE = 16 * 1024 * 1024
 """Characters of one event, or of one line: an image in base64 fits, a stream without line breaks does not."""

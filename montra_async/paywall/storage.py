@@ -15,10 +15,10 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..core.shapes import is_array, is_object
+from ..core.type_guards import is_array, is_object
 from .errors import PaywallError
 from .models import AuthSession
-from .token_answers import stored_session
+from .token_responses import stored_session
 
 log = logging.getLogger("montra")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from ..core import checks
+from ..core import validation
 from ..core.errors import InvalidArgumentError
-from ..core.multipart import Attachment, FileSource, multipart
-from ..core.shapes import is_sequence
-from .acting import Acting, address_of
-from .answers import read
-from .errors import preconditions
+from ..core.http.multipart import Attachment, FileSource, multipart
+from ..core.type_guards import is_sequence
+from .errors import translate_errors
 from .identity import Identity
 from .models import Ticket
+from .responses import read
+from .user_scope import UserScopedClient, address_of
 
 Attachable: TypeAlias = "FileSource | Attachment"
 """A path, bytes, an object open for binary reading, or an `Attachment` that gives such a thing a name and a type."""
@@ -22,7 +22,7 @@ Attachable: TypeAlias = "FileSource | Attachment"
 _MOST_FILES = 20
 
 
-class SupportCalls(Acting):
+class SupportCalls(UserScopedClient):
     async def create_support_ticket(
         self,
         subject: str,
@@ -50,11 +50,11 @@ class SupportCalls(Acting):
             PaywallError: `identity_required` without any address; `invalid_argument`, e.g. no such file.
         """
         actor = await self._actor()
-        with preconditions():
+        with translate_errors():
             address = Identity(email=email).email or address_of(actor)
             fields = {
-                "subject": checks.text("subject", subject),
-                "content": checks.text("content", content),
+                "subject": validation.text("subject", subject),
+                "content": validation.text("content", content),
                 "customer_email": address,
             }
             if not is_sequence(files):
@@ -66,7 +66,7 @@ class SupportCalls(Acting):
             call = self._json_call(path, fields, key=idempotency_key)
         else:
             call = self._call("POST", path)
-            with preconditions():
+            with translate_errors():
                 self._keyed(call, idempotency_key)
                 named = {f"files[{i}]": one for i, one in enumerate(files)}
                 upload = await multipart("files", named, fields, within=self._options.timeout.total)

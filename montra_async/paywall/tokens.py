@@ -8,20 +8,20 @@ import logging
 from types import TracebackType
 from typing import Any
 
-from ..core import checks
-from ..core.answers import json_of
-from ..core.calls import Answer, Call
-from ..core.shapes import is_object
-from .acting import Acting, KnownBalances
-from .answers import NOT_FOUND, read, unreadable
+from ..core import validation
+from ..core.decoding import json_of
+from ..core.http.messages import RawResponse, Request
+from ..core.type_guards import is_object
 from .caching import Flight
-from .errors import PaywallError, preconditions
+from .errors import PaywallError, translate_errors
 from .models import Balance, TokenBalance
+from .responses import NOT_FOUND, read, unreadable
+from .user_scope import KnownBalances, UserScopedClient
 
 log = logging.getLogger("montra")
 
 
-class TokenCalls(Acting):
+class TokenCalls(UserScopedClient):
     async def credit_tokens(self, type: str, amount: int, *, idempotency_key: str | None = None) -> TokenBalance:
         """Give the user tokens (`POST /api/v1/paywall/{id}/balances`). Needs the server key and an identity.
 
@@ -69,8 +69,8 @@ class TokenCalls(Acting):
             PaywallError: `apikey_required`, `identity_required`, `invalid_argument`, `insufficient`.
         """
         self._require_key()
-        with preconditions():
-            whose = checks.optional_text("user_id", user_id) or self._identity.user_id
+        with translate_errors():
+            whose = validation.optional_text("user_id", user_id) or self._identity.user_id
         if whose is None:
             raise PaywallError("identity_required", "this call needs the user's id: billing.for_user(user_id=...)")
         body = {"paywall_id": self._place.paywall_id, "user_id": whose, **self._tokens(type, amount)}
@@ -124,8 +124,8 @@ class TokenCalls(Acting):
         return Charge(self, type, amount, idempotency_key)
 
     def _tokens(self, kind: str, amount: int) -> dict[str, Any]:
-        with preconditions():
-            return {"type": checks.text("type", kind), "amount": checks.whole("amount", amount, least=1)}
+        with translate_errors():
+            return {"type": validation.text("type", kind), "amount": validation.whole("amount", amount, least=1)}
 
     async def _change(self, op: str, kind: str, amount: int, key: str | None) -> TokenBalance:
         self._require_key()
@@ -133,7 +133,7 @@ class TokenCalls(Acting):
         body = {"email": identity.email, "user_id": identity.user_id, **self._tokens(kind, amount), "op": op}
         call = self._with_key(self._json_call(f"{self._place.paywall}/balances", body, key=key))
 
-        def changed(answer: Answer, call: Call) -> TokenBalance:
+        def changed(answer: RawResponse, call: Request) -> TokenBalance:
             payload = json_of(answer)
             if is_object(payload) and payload.get("success", True) is not True:
                 raise unreadable(answer, call, "`success` is not true in a success answer")
@@ -184,8 +184,8 @@ class Charge:
 
     @amount.setter
     def amount(self, amount: int) -> None:
-        with preconditions():
-            self._amount = checks.whole("amount", amount)
+        with translate_errors():
+            self._amount = validation.whole("amount", amount)
 
     async def debit(self) -> TokenBalance | None:
         """Take the tokens now. The end of the block does this; by hand it is for a second try after a failure.
@@ -215,11 +215,11 @@ class Charge:
             raise PaywallError("invalid_argument", "this charge has been paid; make another with metered(...)")
         self._tokens._require_key()
         self._tokens._require_identity()
-        with preconditions():
-            checks.text("type", self._type)
-            checks.whole("amount", self._amount)
+        with translate_errors():
+            validation.text("type", self._type)
+            validation.whole("amount", self._amount)
             if self._key is not None:
-                checks.idempotency_key(self._key)
+                validation.idempotency_key(self._key)
         return self
 
     async def __aexit__(

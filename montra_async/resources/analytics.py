@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from ..core import checks
-from ..core.calls import Answer, Call
-from ..core.serde import Model, wire
+from ..core import validation
+from ..core.http.messages import RawResponse, Request
+from ..core.models.model import Model, wire
 from . import envelope
 from .resource import Resource
 
@@ -76,14 +76,14 @@ class AnalyticsApi(Resource):
             end: the last interval is the one that holds this date or moment; now when left out.
             product: only this product's figures.
         """
-        query = checks.query(
-            interval=checks.text("interval", interval),
-            points=checks.whole("points", points, least=1),
-            end=checks.optional_day("end", end),
-            product=checks.optional_text("product", product),
+        query = validation.query(
+            interval=validation.text("interval", interval),
+            points=validation.whole("points", points, least=1),
+            end=validation.optional_day("end", end),
+            product=validation.optional_text("product", product),
         )
         return await self._send(self._call("GET", "/analytics/series", query), _read_series)
 
 
-def _read_series(answer: Answer, call: Call) -> AnalyticsSeries:
+def _read_series(answer: RawResponse, call: Request) -> AnalyticsSeries:
     return envelope.read_as(envelope.read_bare(answer, call), answer, call, AnalyticsSeries)

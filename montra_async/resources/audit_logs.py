@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 
-from ..core import checks
-from ..core.calls import Answer, Call
-from ..core.serde import Model
+from ..core import validation
+from ..core.http.messages import RawResponse, Request
+from ..core.models.model import Model
 from . import envelope
 from .resource import Resource
 
@@ -66,11 +66,11 @@ class AuditLogsApi(Resource):
             limit: entries of the page, 50 by default.
             offset: entries to skip, 0 by default.
         """
-        query = checks.query(
-            event_type=checks.optional_text("event_type", event_type),
-            resource_type=checks.optional_text("resource_type", resource_type),
-            limit=checks.optional_whole("limit", limit, least=1),
-            offset=checks.optional_whole("offset", offset),
+        query = validation.query(
+            event_type=validation.optional_text("event_type", event_type),
+            resource_type=validation.optional_text("resource_type", resource_type),
+            limit=validation.optional_whole("limit", limit, least=1),
+            offset=validation.optional_whole("offset", offset),
         )
         return await self._send(self._call("GET", "/audit-logs", query), _read_page)
 
@@ -87,7 +87,7 @@ class AuditLogsApi(Resource):
             resource_type: e.g. `customer`.
             page_size: entries fetched at a time.
         """
-        checks.whole("page_size", page_size, least=1)
+        validation.whole("page_size", page_size, least=1)
         given = pushed = skipped = 0
         at_start: int | None = None
         while True:
@@ -108,7 +108,7 @@ class AuditLogsApi(Resource):
                 return
 
 
-def _read_page(answer: Answer, call: Call) -> AuditLogPage:
+def _read_page(answer: RawResponse, call: Request) -> AuditLogPage:
     payload = envelope.read(answer, call)
     page: dict[str, Any] = {"data": payload.get("data"), "meta": payload.get("meta")}
     return envelope.read_as(page, answer, call, AuditLogPage)

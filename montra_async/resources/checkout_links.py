@@ -7,12 +7,12 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from ..core import checks
-from ..core.checks import Number
+from ..core import validation
 from ..core.errors import InvalidArgumentError
-from ..core.multipart import Attachment, FileSource, multipart
-from ..core.serde import Model
-from ..core.shapes import is_sequence
+from ..core.http.multipart import Attachment, FileSource, multipart
+from ..core.models.model import Model
+from ..core.type_guards import is_sequence
+from ..core.validation import Number
 from . import envelope
 from .resource import Resource
 
@@ -71,14 +71,14 @@ class CheckoutLinksApi(Resource):
             NotFoundError: a product of `line_items` does not exist.
         """
         body = {
-            "link_name": checks.text("link_name", link_name),
-            "payment_name": checks.text("payment_name", payment_name),
-            "amount": checks.optional_number("amount", amount, above_zero=True),
-            "description": checks.optional_description("description", description),
+            "link_name": validation.text("link_name", link_name),
+            "payment_name": validation.text("payment_name", payment_name),
+            "amount": validation.optional_number("amount", amount, above_zero=True),
+            "description": validation.optional_description("description", description),
             "line_items": _line_items(line_items),
-            "image_ids": checks.texts("image_ids", image_ids),
-            "image_url": checks.optional_text("image_url", image_url),
-            "status": checks.optional_text("status", status),
+            "image_ids": validation.texts("image_ids", image_ids),
+            "image_url": validation.optional_text("image_url", image_url),
+            "status": validation.optional_text("status", status),
         }
         if amount is None and not line_items:
             raise InvalidArgumentError("amount", "a link that can be paid needs an amount or line_items")
@@ -120,10 +120,10 @@ def _line_items(items: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any
     checked: list[dict[str, Any]] = []
     for i, item in enumerate(items):
         where = f"line_items[{i}]"
-        fields = checks.json_object(where, item)
+        fields = validation.json_object(where, item)
         if fields is None:
             raise InvalidArgumentError(where, "a dict, not None")
-        product = checks.text(f"{where}.product_id", fields.get("product_id"))
-        quantity = checks.whole(f"{where}.quantity", fields.get("quantity", 1), least=1)
+        product = validation.text(f"{where}.product_id", fields.get("product_id"))
+        quantity = validation.whole(f"{where}.quantity", fields.get("quantity", 1), least=1)
         checked.append({**fields, "product_id": product, "quantity": quantity})
     return checked

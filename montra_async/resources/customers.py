@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from ..core import checks
-from ..core.serde import Model
+from ..core import validation
+from ..core.models.model import Model
 from .resource import Resource
 from .subscriptions import Subscription, subscription_body
 
@@ -69,7 +69,7 @@ class CustomersApi(Resource):
         Raises:
             ConflictError: a customer with this email exists.
         """
-        body: dict[str, Any] = {"name": checks.text("name", name), "email": checks.text("email", email)}
+        body: dict[str, Any] = {"name": validation.text("name", name), "email": validation.text("email", email)}
         _add_details(body, phone, address, invoicing_emails, metadata)
         return await self._post("/customers", body, Customer, idempotency_key)
 
@@ -79,7 +79,7 @@ class CustomersApi(Resource):
         Raises:
             NotFoundError: no such customer.
         """
-        return await self._get(f"/customers/{checks.segment('customer_id', customer_id)}", Customer)
+        return await self._get(f"/customers/{validation.segment('customer_id', customer_id)}", Customer)
 
     async def update_customer(
         self,
@@ -99,11 +99,11 @@ class CustomersApi(Resource):
             ConflictError: another customer has this email.
         """
         body: dict[str, Any] = {
-            "name": checks.optional_text("name", name),
-            "email": checks.optional_text("email", email),
+            "name": validation.optional_text("name", name),
+            "email": validation.optional_text("email", email),
         }
         _add_details(body, phone, address, invoicing_emails, metadata)
-        return await self._patch(f"/customers/{checks.segment('customer_id', customer_id)}", body, Customer)
+        return await self._patch(f"/customers/{validation.segment('customer_id', customer_id)}", body, Customer)
 
     async def create_customer_with_subscription(
         self,
@@ -131,9 +131,9 @@ class CustomersApi(Resource):
             ConflictError: a customer with this email exists.
             NotFoundError: no such pricing model. The customer has been created by then.
         """
-        key = checks.idempotency_key(idempotency_key)
-        checks.idempotency_key(f"{key}_sub")
-        checks.text("pricing_model_id", pricing_model_id)
+        key = validation.idempotency_key(idempotency_key)
+        validation.idempotency_key(f"{key}_sub")
+        validation.text("pricing_model_id", pricing_model_id)
         customer = await self.create_customer(
             name=name,
             email=email,
@@ -156,10 +156,10 @@ def _add_details(
     metadata: Mapping[str, Any] | None,
 ) -> None:
     if phone is not None:
-        body["phone"] = checks.text("phone", phone)
+        body["phone"] = validation.text("phone", phone)
     if address is not None:
-        body["address"] = checks.json_object("address", address)
+        body["address"] = validation.json_object("address", address)
     if invoicing_emails is not None:
-        body["invoicing_emails"] = checks.texts("invoicing_emails", invoicing_emails)
+        body["invoicing_emails"] = validation.texts("invoicing_emails", invoicing_emails)
     if metadata is not None:
-        body["metadata"] = checks.json_object("metadata", metadata)
+        body["metadata"] = validation.json_object("metadata", metadata)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from ..core.answers import json_of, text_of, too_large, words_for
-from ..core.calls import Answer, Call
+from ..core.decoding import default_message, json_of, text_of, too_large
 from ..core.errors import ApiError, InvalidResponseError, error_class
-from ..core.jsontext import loads_of_any_depth
-from ..core.serde import SerdeError, structure
-from ..core.shapes import is_object
+from ..core.http.messages import RawResponse, Request
+from ..core.models.json import loads_of_any_depth
+from ..core.models.model import SerdeError, structure
+from ..core.type_guards import is_object
 
 T = TypeVar("T")
 
 
-def read(answer: Answer, call: Call) -> dict[str, Any]:
+def read(answer: RawResponse, call: Request) -> dict[str, Any]:
     """The success envelope of an answer.
 
     Raises:
@@ -26,7 +26,7 @@ def read(answer: Answer, call: Call) -> dict[str, Any]:
     return payload
 
 
-def read_bare(answer: Answer, call: Call) -> dict[str, Any]:
+def read_bare(answer: RawResponse, call: Request) -> dict[str, Any]:
     """The object of an answer that has no envelope.
 
     Raises:
@@ -45,14 +45,14 @@ def read_bare(answer: Answer, call: Call) -> dict[str, Any]:
     return payload
 
 
-def _payload(answer: Answer) -> Any:
+def _payload(answer: RawResponse) -> Any:
     try:
         return loads_of_any_depth(answer.body)  # `structure` looks at the depth of what it keeps
     except ValueError:
         return None
 
 
-def read_data(answer: Answer, call: Call, kind: type[T]) -> T:
+def read_data(answer: RawResponse, call: Request, kind: type[T]) -> T:
     """`data` of an answer as a model or a list of models."""
     envelope = read(answer, call)
     if "data" not in envelope:
@@ -60,26 +60,26 @@ def read_data(answer: Answer, call: Call, kind: type[T]) -> T:
     return read_as(envelope["data"], answer, call, kind)
 
 
-def read_as(data: Any, answer: Answer, call: Call, kind: type[T]) -> T:
+def read_as(data: Any, answer: RawResponse, call: Request, kind: type[T]) -> T:
     try:
         return structure(data, kind)
     except SerdeError as error:
         raise unreadable(answer, call, str(error)) from None
 
 
-def unreadable(answer: Answer, call: Call, problem: str) -> InvalidResponseError:
+def unreadable(answer: RawResponse, call: Request, problem: str) -> InvalidResponseError:
     message = f"{problem}. The service answered {answer.status}, so the call was carried out"
     return InvalidResponseError(message, code="invalid_response", **_facts(answer, call))
 
 
-def error_of(answer: Answer, call: Call) -> ApiError:
+def error_of(answer: RawResponse, call: Request) -> ApiError:
     """The error an answer stands for. Never fails: whatever the body is, the status decides the class."""
     payload = json_of(answer)
     error = payload.get("error") if is_object(payload) else None
     fields: dict[str, Any] = error if is_object(error) else {"message": error}
     code, message = fields.get("code"), fields.get("message")
     return error_class(answer.status)(
-        message if isinstance(message, str) and message else words_for(answer),
+        message if isinstance(message, str) and message else default_message(answer),
         code=code if isinstance(code, str) and code else f"http_{answer.status}",
         details=fields.get("details"),
         retry_after=answer.retry_after,
@@ -87,7 +87,7 @@ def error_of(answer: Answer, call: Call) -> ApiError:
     )
 
 
-def _facts(answer: Answer, call: Call) -> dict[str, Any]:
+def _facts(answer: RawResponse, call: Request) -> dict[str, Any]:
     return {
         "status": answer.status,
         "call": call.info(),

@@ -7,8 +7,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from ..core import checks
-from ..core.serde import Model
+from ..core import validation
+from ..core.models.model import Model
 from .resource import Resource
 
 FeatureType: TypeAlias = Literal["Toggle"] | str
@@ -82,12 +82,12 @@ class FeaturesApi(Resource):
             ConflictError: the pricing model has a feature with this slug.
         """
         body = {
-            "name": checks.text("name", name),
-            "slug": checks.text("slug", slug),
-            "pricing_model_id": checks.text("pricing_model_id", pricing_model_id),
-            "type": checks.optional_text("type", type),
-            "description": checks.optional_description("description", description),
-            "status": checks.optional_text("status", status),
+            "name": validation.text("name", name),
+            "slug": validation.text("slug", slug),
+            "pricing_model_id": validation.text("pricing_model_id", pricing_model_id),
+            "type": validation.optional_text("type", type),
+            "description": validation.optional_description("description", description),
+            "status": validation.optional_text("status", status),
         }
         return await self._post("/features", body, Feature, idempotency_key)
 
@@ -108,13 +108,13 @@ class FeaturesApi(Resource):
             ConflictError: the pricing model has another feature with this slug.
         """
         body = {
-            "name": checks.optional_text("name", name),
-            "slug": checks.optional_text("slug", slug),
-            "type": checks.optional_text("type", type),
-            "description": checks.optional_description("description", description),
-            "status": checks.optional_text("status", status),
+            "name": validation.optional_text("name", name),
+            "slug": validation.optional_text("slug", slug),
+            "type": validation.optional_text("type", type),
+            "description": validation.optional_description("description", description),
+            "status": validation.optional_text("status", status),
         }
-        return await self._patch(f"/features/{checks.segment('feature_id', feature_id)}", body, Feature)
+        return await self._patch(f"/features/{validation.segment('feature_id', feature_id)}", body, Feature)
 
     async def delete_feature(self, feature_id: str) -> None:
         """Delete a feature (`DELETE /features/{id}`).
@@ -122,7 +122,7 @@ class FeaturesApi(Resource):
         Raises:
             NotFoundError: no such feature.
         """
-        await self._delete(f"/features/{checks.segment('feature_id', feature_id)}")
+        await self._delete(f"/features/{validation.segment('feature_id', feature_id)}")
 
     async def check_entitlement(self, customer_id: str, meter_slug: str) -> Entitlement:
         """May the customer use more of a meter (`GET /entitlements?customer_id=&meter=`)?
@@ -132,8 +132,8 @@ class FeaturesApi(Resource):
         Raises:
             NotFoundError: no such customer or meter.
         """
-        query = checks.query(
-            customer_id=checks.text("customer_id", customer_id), meter=checks.text("meter_slug", meter_slug)
+        query = validation.query(
+            customer_id=validation.text("customer_id", customer_id), meter=validation.text("meter_slug", meter_slug)
         )
         return await self._get("/entitlements", Entitlement, query)
 
@@ -143,7 +143,8 @@ class FeaturesApi(Resource):
         Raises:
             NotFoundError: no such customer.
         """
-        query = checks.query(
-            customer_id=checks.text("customer_id", customer_id), feature=checks.text("feature_slug", feature_slug)
+        query = validation.query(
+            customer_id=validation.text("customer_id", customer_id),
+            feature=validation.text("feature_slug", feature_slug),
         )
         return await self._get("/entitlements", Entitlement, query)

@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from ..core import checks
-from ..core.checks import Number
-from ..core.serde import Model
+from ..core import validation
+from ..core.models.model import Model
+from ..core.validation import Number
 from .resource import Resource
 
 InvoiceStatus: TypeAlias = Literal["draft", "open", "paid", "void"] | str
@@ -43,7 +43,7 @@ class InvoicesApi(Resource):
         Raises:
             NotFoundError: no such invoice.
         """
-        return await self._get(f"/invoices/{checks.segment('invoice_id', invoice_id)}", Invoice)
+        return await self._get(f"/invoices/{validation.segment('invoice_id', invoice_id)}", Invoice)
 
     async def create_invoice(
         self,
@@ -71,11 +71,11 @@ class InvoicesApi(Resource):
             NotFoundError: no such customer.
         """
         body = {
-            "customer_id": checks.text("customer_id", customer_id),
-            "amount_due": checks.number("amount_due", amount_due),
-            "currency": checks.optional_text("currency", currency),
-            "due_date": checks.optional_day("due_date", due_date),
-            "description": checks.optional_description("description", description),
-            "status": checks.optional_text("status", status),
+            "customer_id": validation.text("customer_id", customer_id),
+            "amount_due": validation.number("amount_due", amount_due),
+            "currency": validation.optional_text("currency", currency),
+            "due_date": validation.optional_day("due_date", due_date),
+            "description": validation.optional_description("description", description),
+            "status": validation.optional_text("status", status),
         }
         return await self._post("/invoices", body, Invoice, idempotency_key)

@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from ..core import checks
-from ..core.checks import Number
-from ..core.serde import Model
+from ..core import validation
+from ..core.models.model import Model
+from ..core.validation import Number
 from .resource import Resource
 
 Aggregation: TypeAlias = Literal["sum", "max", "unique", "count"] | str
@@ -59,10 +59,10 @@ class MetersApi(Resource):
             NotFoundError: no such customer or meter.
         """
         body = {
-            "customer_id": checks.text("customer_id", customer_id),
-            "meter_slug": checks.text("meter_slug", meter_slug),
-            "amount": checks.number("amount", amount),
-            "metadata": checks.json_object("metadata", metadata),
+            "customer_id": validation.text("customer_id", customer_id),
+            "meter_slug": validation.text("meter_slug", meter_slug),
+            "amount": validation.number("amount", amount),
+            "metadata": validation.json_object("metadata", metadata),
         }
         await self._post_nothing_back("/usage", body, idempotency_key)
         return True
@@ -101,12 +101,12 @@ class MetersApi(Resource):
             ConflictError: the pricing model has a meter with this slug.
         """
         body = {
-            "name": checks.text("name", name),
-            "slug": checks.text("slug", slug),
-            "pricing_model_id": checks.text("pricing_model_id", pricing_model_id),
-            "aggregation": checks.optional_text("aggregation", aggregation),
-            "currency": checks.optional_text("currency", currency),
-            "amount": checks.optional_number("amount", amount),
-            "events_per_unit": checks.optional_whole("events_per_unit", events_per_unit, least=1),
+            "name": validation.text("name", name),
+            "slug": validation.text("slug", slug),
+            "pricing_model_id": validation.text("pricing_model_id", pricing_model_id),
+            "aggregation": validation.optional_text("aggregation", aggregation),
+            "currency": validation.optional_text("currency", currency),
+            "amount": validation.optional_number("amount", amount),
+            "events_per_unit": validation.optional_whole("events_per_unit", events_per_unit, least=1),
         }
         return await self._post("/meters", body, Meter, idempotency_key)

@@ -8,10 +8,10 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from ..core import checks
-from ..core.checks import Number
+from ..core import validation
 from ..core.errors import InvalidArgumentError
-from ..core.serde import Model
+from ..core.models.model import Model
+from ..core.validation import Number
 from .resource import Resource
 
 PriceType: TypeAlias = Literal["one_time", "recurring", "usage"] | str
@@ -62,7 +62,7 @@ class PricingModelsApi(Resource):
             is_default: the plan of customers without a subscription. A merchant has one default: this clears the old.
             idempotency_key: your own key; one is made when you give none.
         """
-        body = {"name": checks.text("name", name), "is_default": checks.optional_flag("is_default", is_default)}
+        body = {"name": validation.text("name", name), "is_default": validation.optional_flag("is_default", is_default)}
         return await self._post("/pricing-models", body, PricingModel, idempotency_key)
 
     async def update_pricing_model(
@@ -74,15 +74,15 @@ class PricingModelsApi(Resource):
             NotFoundError: no such pricing model.
         """
         body = {
-            "id": checks.text("pricing_model_id", pricing_model_id),
-            "name": checks.optional_text("name", name),
-            "is_default": checks.optional_flag("is_default", is_default),
+            "id": validation.text("pricing_model_id", pricing_model_id),
+            "name": validation.optional_text("name", name),
+            "is_default": validation.optional_flag("is_default", is_default),
         }
         return await self._patch("/pricing-models", body, PricingModel)
 
     async def list_products(self, pricing_model_id: str | None = None) -> list[Product]:
         """All products, or those of one pricing model (`GET /products`)."""
-        query = checks.query(pricing_model_id=checks.optional_text("pricing_model_id", pricing_model_id))
+        query = validation.query(pricing_model_id=validation.optional_text("pricing_model_id", pricing_model_id))
         return await self._get("/products", list[Product], query)
 
     async def create_product(
@@ -118,12 +118,12 @@ class PricingModelsApi(Resource):
         if price_type == "recurring" and amount is None and pricing_structure != "tiered":
             raise InvalidArgumentError("amount", "a product with price_type 'recurring' needs its price per period")
         body = {
-            "pricing_model_id": checks.text("pricing_model_id", pricing_model_id),
-            "name": checks.text("name", name),
-            "price_type": checks.text("price_type", price_type),
-            "amount": checks.optional_number("amount", amount),
-            "pricing_structure": checks.optional_text("pricing_structure", pricing_structure),
-            "meter_slug": checks.optional_text("meter_slug", meter_slug),
-            "status": checks.optional_text("status", status),
+            "pricing_model_id": validation.text("pricing_model_id", pricing_model_id),
+            "name": validation.text("name", name),
+            "price_type": validation.text("price_type", price_type),
+            "amount": validation.optional_number("amount", amount),
+            "pricing_structure": validation.optional_text("pricing_structure", pricing_structure),
+            "meter_slug": validation.optional_text("meter_slug", meter_slug),
+            "status": validation.optional_text("status", status),
         }
         return await self._post("/products", body, Product, idempotency_key)

@@ -8,10 +8,10 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from ..core import checks
-from ..core.checks import Number
+from ..core import validation
 from ..core.errors import InvalidArgumentError
-from ..core.serde import Model
+from ..core.models.model import Model
+from ..core.validation import Number
 from .resource import Resource
 
 RefundStatus: TypeAlias = Literal["succeeded"] | str
@@ -66,9 +66,9 @@ class RefundsApi(Resource):
             ConflictError: the refunds would exceed the transaction.
         """
         body = {
-            "transaction_id": checks.text("transaction_id", transaction_id),
-            "amount": checks.number("amount", amount, above_zero=True),
-            "reason": checks.optional_text("reason", reason),
+            "transaction_id": validation.text("transaction_id", transaction_id),
+            "amount": validation.number("amount", amount, above_zero=True),
+            "reason": validation.optional_text("reason", reason),
         }
         return await self._post("/refunds", body, Refund, idempotency_key)
 
@@ -107,18 +107,18 @@ class RefundsApi(Resource):
             raise InvalidArgumentError("percent_off", "give either percent_off or amount_off")
         if duration == "repeating" and duration_in_months is None:
             raise InvalidArgumentError("duration_in_months", "a repeating discount needs it")
-        percent = checks.optional_number("percent_off", percent_off, above_zero=True)
+        percent = validation.optional_number("percent_off", percent_off, above_zero=True)
         if percent is not None and percent > 100:
             raise InvalidArgumentError("percent_off", f"must be at most 100, not {percent}")
         body = {
-            "name": checks.text("name", name),
-            "code": checks.text("code", code),
-            "duration": checks.text("duration", duration),
+            "name": validation.text("name", name),
+            "code": validation.text("code", code),
+            "duration": validation.text("duration", duration),
             "percent_off": percent,
-            "amount_off": checks.optional_number("amount_off", amount_off, above_zero=True),
-            "duration_in_months": checks.optional_whole("duration_in_months", duration_in_months, least=1),
-            "currency": checks.optional_text("currency", currency),
-            "max_redemptions": checks.optional_whole("max_redemptions", max_redemptions, least=1),
-            "valid_until": checks.optional_moment("valid_until", valid_until),
+            "amount_off": validation.optional_number("amount_off", amount_off, above_zero=True),
+            "duration_in_months": validation.optional_whole("duration_in_months", duration_in_months, least=1),
+            "currency": validation.optional_text("currency", currency),
+            "max_redemptions": validation.optional_whole("max_redemptions", max_redemptions, least=1),
+            "valid_until": validation.optional_datetime("valid_until", valid_until),
         }
         return await self._post("/discounts", body, Discount, idempotency_key)

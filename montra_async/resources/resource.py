@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from yarl import URL
 
-from ..core.answers import BODY_KEPT, clean_message, clean_name, scrubbed
-from ..core.calls import Answer, Call
-from ..core.checks import idempotency_key as checked_key
+from ..core.decoding import BODY_KEPT, clean_message, clean_name, scrubbed
 from ..core.errors import ApiError, without_frames
-from ..core.jsontext import dumps
+from ..core.http.messages import RawResponse, Request
+from ..core.models.json import dumps
+from ..core.validation import idempotency_key as checked_key
 from . import envelope
 
 if TYPE_CHECKING:  # models stand beside calls; who only reads models, as webhooks do, needs no aiohttp
+    from ..core.http.transport import Transport
     from ..core.options import CallOptions
-    from ..core.transport import Transport
 
 T = TypeVar("T")
 
@@ -52,10 +52,10 @@ class Resource:
     def _delete(self, path: str) -> Coroutine[Any, Any, None]:
         return self._send(self._call("DELETE", path), _expect_success)
 
-    def _call(self, method: str, path: str, query: str = "") -> Call:
-        return Call(method=method, path=path, url=URL(f"{self._base}{path}{query}", encoded=True))
+    def _call(self, method: str, path: str, query: str = "") -> Request:
+        return Request(method=method, path=path, url=URL(f"{self._base}{path}{query}", encoded=True))
 
-    def _json_call(self, method: str, path: str, body: Mapping[str, Any] | None) -> Call:
+    def _json_call(self, method: str, path: str, body: Mapping[str, Any] | None) -> Request:
         call = self._call(method, path)
         if body is not None:
             if None in body.values():
@@ -64,11 +64,11 @@ class Resource:
             call.headers["Content-Type"] = "application/json"
         return call
 
-    def _with_key(self, call: Call, key: str | None) -> Call:
+    def _with_key(self, call: Request, key: str | None) -> Request:
         call.idempotency_key = call.headers["Idempotency-Key"] = checked_key(key)
         return call
 
-    async def _send(self, call: Call, read: Callable[[Answer, Call], T]) -> T:
+    async def _send(self, call: Request, read: Callable[[RawResponse, Request], T]) -> T:
         answer = await self._transport.send(call, self._options)
         try:
             return read(answer, call)
@@ -87,7 +87,7 @@ class Resource:
         return error
 
 
-def _expect_success(answer: Answer, call: Call) -> None:
+def _expect_success(answer: RawResponse, call: Request) -> None:
     if answer.status == 404 and call.lost:
         return  # an earlier attempt, whose answer was lost, has deleted it
     if answer.body or not 200 <= answer.status < 300:

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from ..core import checks
-from ..core.serde import Model
+from ..core import validation
+from ..core.models.model import Model
 from .resource import Resource
 
 SubscriptionStatus: TypeAlias = (
@@ -79,8 +79,9 @@ class SubscriptionsApi(Resource):
         self, customer_id: str | None = None, *, status: SubscriptionStatus | None = None
     ) -> list[Subscription]:
         """Subscriptions, of one customer or in one status if you like (`GET /subscriptions`)."""
-        query = checks.query(
-            customer_id=checks.optional_text("customer_id", customer_id), status=checks.optional_text("status", status)
+        query = validation.query(
+            customer_id=validation.optional_text("customer_id", customer_id),
+            status=validation.optional_text("status", status),
         )
         return await self._get("/subscriptions", list[Subscription], query)
 
@@ -113,7 +114,7 @@ class SubscriptionsApi(Resource):
             NotFoundError: no such subscription or pricing model.
             ConflictError: the subscription has ended.
         """
-        body = {"new_pricing_model_id": checks.text("new_pricing_model_id", new_pricing_model_id)}
+        body = {"new_pricing_model_id": validation.text("new_pricing_model_id", new_pricing_model_id)}
         return await self._post(f"{_path(subscription_id)}/upgrade", body, SubscriptionUpgrade, idempotency_key)
 
     async def schedule_subscription_change(
@@ -137,8 +138,8 @@ class SubscriptionsApi(Resource):
             NotFoundError: no such subscription or pricing model.
         """
         body = {
-            "new_pricing_model_id": checks.text("new_pricing_model_id", new_pricing_model_id),
-            "scheduled_for": checks.moment("scheduled_for", scheduled_for),
+            "new_pricing_model_id": validation.text("new_pricing_model_id", new_pricing_model_id),
+            "scheduled_for": validation.aware_datetime("scheduled_for", scheduled_for),
         }
         return await self._post(f"{_path(subscription_id)}/scheduled-changes", body, ScheduledChange, idempotency_key)
 
@@ -171,8 +172,8 @@ class SubscriptionsApi(Resource):
             ConflictError: it is paused already, or has ended.
         """
         body = {
-            "pause_behavior": checks.optional_text("pause_behavior", pause_behavior),
-            "resume_at": checks.optional_moment("resume_at", resume_at),
+            "pause_behavior": validation.optional_text("pause_behavior", pause_behavior),
+            "resume_at": validation.optional_datetime("resume_at", resume_at),
         }
         given = body if any(value is not None for value in body.values()) else None
         return await self._post(f"{_path(subscription_id)}/pause", given, Subscription, idempotency_key)
@@ -189,10 +190,10 @@ class SubscriptionsApi(Resource):
 
 def subscription_body(customer_id: str, pricing_model_id: str) -> dict[str, str]:
     return {
-        "customer_id": checks.text("customer_id", customer_id),
-        "pricing_model_id": checks.text("pricing_model_id", pricing_model_id),
+        "customer_id": validation.text("customer_id", customer_id),
+        "pricing_model_id": validation.text("pricing_model_id", pricing_model_id),
     }
 
 
 def _path(subscription_id: str) -> str:
-    return f"/subscriptions/{checks.segment('subscription_id', subscription_id)}"
+    return f"/subscriptions/{validation.segment('subscription_id', subscription_id)}"

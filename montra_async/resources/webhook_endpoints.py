@@ -7,9 +7,9 @@ from datetime import datetime
 
 import attrs
 
-from ..core import checks
+from ..core import validation
+from ..core.models.model import Model
 from ..core.redaction import mask
-from ..core.serde import Model
 from .event_types import EVENT_TYPES, warn_of_unknown
 from .resource import Resource
 
@@ -51,7 +51,7 @@ class WebhookEndpointsApi(Resource):
             enabled: True by default.
             idempotency_key: your own key; one is made when you give none.
         """
-        body = {"url": checks.text("url", url), **_fields("create_webhook", description, events, enabled)}
+        body = {"url": validation.text("url", url), **_fields("create_webhook", description, events, enabled)}
         return await self._post("/webhooks", body, WebhookEndpoint, idempotency_key)
 
     async def update_webhook(
@@ -69,8 +69,8 @@ class WebhookEndpointsApi(Resource):
             NotFoundError: no such endpoint.
         """
         fields = _fields("update_webhook", description, events, enabled)
-        body = {"url": checks.optional_text("url", url), **fields}
-        return await self._patch(f"/webhooks/{checks.segment('webhook_id', webhook_id)}", body, WebhookEndpoint)
+        body = {"url": validation.optional_text("url", url), **fields}
+        return await self._patch(f"/webhooks/{validation.segment('webhook_id', webhook_id)}", body, WebhookEndpoint)
 
     async def delete_webhook(self, webhook_id: str) -> None:
         """Send nothing there any more (`DELETE /webhooks/{id}`).
@@ -78,16 +78,16 @@ class WebhookEndpointsApi(Resource):
         Raises:
             NotFoundError: no such endpoint.
         """
-        await self._delete(f"/webhooks/{checks.segment('webhook_id', webhook_id)}")
+        await self._delete(f"/webhooks/{validation.segment('webhook_id', webhook_id)}")
 
 
 def _fields(
     call: str, description: str | None, events: Sequence[str] | None, enabled: bool | None
 ) -> dict[str, object]:
-    types = checks.texts("events", events)
+    types = validation.texts("events", events)
     warn_of_unknown(types or (), EVENT_TYPES, where=call, service="montra")
     return {
-        "description": checks.optional_description("description", description),
+        "description": validation.optional_description("description", description),
         "events": types,
-        "enabled": checks.optional_flag("enabled", enabled),
+        "enabled": validation.optional_flag("enabled", enabled),
     }

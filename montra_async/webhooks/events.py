@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from ..core.serde import Model
+from ..core.models.model import Model
 from ..resources.customers import Customer
 from ..resources.invoices import Invoice
 from ..resources.refunds import Refund

@@ -13,11 +13,10 @@ from typing import Any, TypeAlias
 import attrs
 
 from ..core.errors import ConfigError
-from ..core.jsontext import loads
-from ..core.moments import moment_of_number, parse_moment
+from ..core.models.datetimes import datetime_from_number, parse_datetime
+from ..core.models.json import loads
+from ..core.models.model import structure
 from ..core.redaction import ShownWhenHalfBuilt
-from ..core.serde import structure
-from ..core.shapes import is_object, is_sequence
 from ..core.signature import (
     MAX_SIGNATURE_LENGTH,
     SIGNATURE_HEADER,
@@ -28,6 +27,7 @@ from ..core.signature import (
     is_genuine,
     signing_secrets,
 )
+from ..core.type_guards import is_object, is_sequence
 from .errors import WebhookPayloadError, WebhookSignatureError
 from .events import EVENTS, WebhookEvent
 from .paywall_events import PAYWALL_EVENTS
@@ -253,9 +253,9 @@ def _moment(value: Any) -> datetime | None:
     """When it happened, in ISO 8601 or seconds since 1970; None when it can't be read."""
     try:
         if isinstance(value, str):
-            return parse_moment(value) if len(value) <= _LONGEST_MOMENT else None
+            return parse_datetime(value) if len(value) <= _LONGEST_MOMENT else None
         if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-            return moment_of_number(value)
+            return datetime_from_number(value)
     except (ValueError, ArithmeticError):  # an offset can lead out of the calendar: OverflowError
         pass
     return None

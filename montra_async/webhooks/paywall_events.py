@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from ..core.serde import Model
+from ..core.models.model import Model
 from .events import WebhookEvent
 
 

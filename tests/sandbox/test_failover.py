@@ -16,8 +16,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from montra_async.core import failover
-from montra_async.core.failover import Failover, edge_of
+from montra_async.core.http import failover
+from montra_async.core.http.failover import Failover, edge_of
 from montra_async.paywall import ApiGatewayClient, BillingClient, PaywallError
 
 HOST = "pay.example.test"

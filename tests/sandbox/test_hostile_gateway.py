@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from montra_async.paywall import ApiGatewayClient, BillingClient, GatewayResponse, PaywallError, QuotaExceededError
-from montra_async.paywall.answers import without_tokens
+from montra_async.paywall.responses import without_tokens
 from montra_async.paywall.sse import EventReader, LineReader
 
 from ..scripted import Scripted, Step, scripted_server

@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 
 from montra_async import ConfigError, InvalidResponseError, Montra, ServerError
-from montra_async.core.jsontext import dumps, loads
 from montra_async.core.limits import MAX_CONTAINERS
+from montra_async.core.models.json import dumps, loads
 from montra_async.core.redaction import Secret, scrub
 from montra_async.core.signature import sign
 from montra_async.paywall import ApiGatewayClient, AuthClient, BillingClient, PaywallError

@@ -21,7 +21,7 @@ from montra_async.paywall import (
     FileSessionStorage,
     MemorySessionStorage,
     PaywallError,
-    sessions,
+    token_refresh as sessions,
 )
 
 from .paywall_server import PaywallServer, paywall_server

@@ -11,7 +11,7 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 
 from montra_async import Montra, RequestTimeoutError, Timeout
-from montra_async.core.connector import LazyConnector
+from montra_async.core.http.connector import LazyConnector
 
 from ..scripted import Scripted, Step, scripted_server
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from montra_async import InvalidArgumentError, Montra, NetworkError
-from montra_async.core import checks
-from montra_async.core.checks import exact_float
+from montra_async.core import validation
+from montra_async.core.validation import exact_float
 from montra_async.resources.webhook_endpoints import EVENT_TYPES
 from montra_async.webhooks.events import EVENTS
 
@@ -163,14 +163,14 @@ async def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 @given(st.text(min_size=1).filter(lambda t: t.strip() and t not in (".", "..")))
 def test_an_id_is_one_path_segment_whatever_it_holds(value: str) -> None:
-    segment = checks.segment("id", value)
+    segment = validation.segment("id", value)
     assert not set(segment) & set("/?#[]@:;= ")
     assert unquote(segment) == value
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,10}", fullmatch=True), st.text(min_size=1)))
 def test_a_query_reads_back(values: dict[str, str]) -> None:
-    query = checks.query(**values)
+    query = validation.query(**values)
     assert query == "" if not values else query.startswith("?")
     assert parse_qs(query[1:]) == {name: [value] for name, value in values.items()}
 
@@ -196,13 +196,13 @@ def test_amounts_in_cents_survive_as_floats(cents: int, places: int) -> None:
 
 
 def test_a_day_may_be_a_date_or_a_moment() -> None:
-    assert checks.optional_day("d", date(2026, 1, 2)) == "2026-01-02"
-    assert checks.optional_day("d", LATER) == "2030-01-01T00:00:00Z"
-    assert checks.optional_day("d", None) is None
+    assert validation.optional_day("d", date(2026, 1, 2)) == "2026-01-02"
+    assert validation.optional_day("d", LATER) == "2030-01-01T00:00:00Z"
+    assert validation.optional_day("d", None) is None
 
 
 def test_keys_are_random_and_long() -> None:
-    keys = {checks.idempotency_key(None) for _ in range(1000)}
+    keys = {validation.idempotency_key(None) for _ in range(1000)}
     assert len(keys) == 1000
     assert all(len(key) == 32 for key in keys)
 

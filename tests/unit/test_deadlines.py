@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from montra_async.core.deadlines import Deadline, Deadlines, deadlines_of
+from montra_async.core.http.timeouts import Deadline, Deadlines, deadlines_of
 
 
 async def test_a_call_within_its_time_is_left_alone() -> None:

@@ -5,7 +5,7 @@ import asyncio
 import attrs
 from hypothesis import given, strategies as st
 
-from montra_async.core.gate import Gate
+from montra_async.core.http.gate import Gate
 
 
 @attrs.define

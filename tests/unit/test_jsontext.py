@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from montra_async import Customer, InvalidArgumentError
-from montra_async.core import jsontext
+from montra_async.core.models import json as jsontext
 
 decimals = st.decimals(allow_nan=False, allow_infinity=False)
 json_values = st.recursive(

@@ -17,12 +17,13 @@ from aiohttp import web
 from hypothesis import given, settings, strategies as st
 
 from montra_async import ApiError, InvalidArgumentError, InvalidResponseError, Montra, ServerError
-from montra_async.core import checks, jsontext
-from montra_async.core.checks import exact_float
+from montra_async.core import validation
+from montra_async.core.http.retry import parse_retry_after
 from montra_async.core.limits import MAX_DEPTH, MAX_DIGITS, is_too_deep
-from montra_async.core.moments import moment_of_number, parse_moment
-from montra_async.core.retry import parse_retry_after
+from montra_async.core.models import json as jsontext
+from montra_async.core.models.datetimes import datetime_from_number, parse_datetime
 from montra_async.core.signature import sign
+from montra_async.core.validation import exact_float
 from montra_async.webhooks import WebhookPayloadError, parse
 
 from ..steps import steps_of
@@ -199,7 +200,7 @@ WRONG_NUMBERS: list[Any] = [
 
 
 @pytest.mark.parametrize("value", WRONG_NUMBERS, ids=[str(i) for i in range(len(WRONG_NUMBERS))])
-@pytest.mark.parametrize("check", [checks.number, checks.whole])
+@pytest.mark.parametrize("check", [validation.number, validation.whole])
 def test_a_number_that_can_not_be_right_is_named(check: Callable[..., Any], value: Any) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         check("amount", value)
@@ -278,16 +279,16 @@ def test_the_users_decimal_context_changes_nothing() -> None:
         context.traps[decimal.Inexact] = context.traps[decimal.Rounded] = True
         context.traps[decimal.FloatOperation] = True
         assert exact_float(0.1 + 0.2) == Decimal("0.3")
-        assert checks.number("amount", 1234.5678) == Decimal("1234.5678")
+        assert validation.number("amount", 1234.5678) == Decimal("1234.5678")
         assert jsontext.loads(b"[1.23456789]") == [Decimal("1.23456789")]
         assert jsontext.dumps([Decimal("1.23456789")]) == b"[1.23456789]"
 
 
 def test_subclasses_of_numbers_and_texts_are_what_they_stand_for() -> None:
-    assert checks.number("amount", NumpyLike(0.25)) == Decimal("0.25")
-    assert checks.query(status=Status.ACTIVE) == "?status=active"
-    assert checks.segment("id", Status.ACTIVE) == "active"
-    assert checks.whole("limit", Rude(3)) == 3
+    assert validation.number("amount", NumpyLike(0.25)) == Decimal("0.25")
+    assert validation.query(status=Status.ACTIVE) == "?status=active"
+    assert validation.segment("id", Status.ACTIVE) == "active"
+    assert validation.whole("limit", Rude(3)) == 3
     assert jsontext.dumps([Status.ACTIVE, Rude(3), NumpyLike(0.5)]) == b'["active",3,0.5]'
 
 
@@ -297,9 +298,9 @@ async def test_a_description_may_be_empty_and_line_items_beside_an_amount() -> N
             link_name="l", payment_name="p", amount=5, description="", line_items=[]
         )
         assert link.url == "u"
-    assert checks.optional_description("description", None) is None
+    assert validation.optional_description("description", None) is None
     with pytest.raises(InvalidArgumentError):
-        checks.optional_description("description", "  ")
+        validation.optional_description("description", "  ")
 
 
 # Every parser of outside text takes steps in proportion to its length
@@ -317,7 +318,7 @@ def _steps(parse: Callable[[], object]) -> int:
 
 PARSERS: dict[str, Callable[[str], object]] = {
     "json": lambda text: jsontext.loads(text.encode("utf-8", "surrogatepass")),
-    "moment": parse_moment,
+    "moment": parse_datetime,
     "retry-after": lambda text: parse_retry_after(text, NOW),
 }
 SEEDS = [" ", "1", "[", '{"a":', "[1],", '"\\', "1.", "2025-12-23T11:00:00.", "Thu, 01 Jan 2026 ", "\u00a0", "-", "1:"]
@@ -335,7 +336,7 @@ def test_twice_the_text_takes_at_most_twice_the_steps(parser: str, seed: str) ->
 def test_any_text_is_a_moment_or_a_value_error(parts: list[str]) -> None:
     text = "".join(parts)
     try:
-        moment = parse_moment(text)
+        moment = parse_datetime(text)
     except ValueError:
         pass
     else:
@@ -364,14 +365,14 @@ def test_any_http_date_is_seconds_or_nothing(text: str) -> None:
 @given(st.integers() | st.decimals() | st.sampled_from([10**400, 10**5000, Decimal("1e1000000")]))
 def test_any_number_is_a_moment_or_a_value_error(number: Any) -> None:
     with suppress(ValueError):
-        assert moment_of_number(number).utcoffset() == timedelta(0)
+        assert datetime_from_number(number).utcoffset() == timedelta(0)
 
 
 @given(st.datetimes(timezones=st.sampled_from([timezone.utc, EDGE, timezone(-timedelta(hours=23))])) | st.dates())
 def test_any_date_is_sent_or_refused(value: date) -> None:
     try:
-        sent = checks.optional_day("end", value)
+        sent = validation.optional_day("end", value)
     except InvalidArgumentError:
         return
     assert sent is not None
-    assert parse_moment(sent) is not None
+    assert parse_datetime(sent) is not None

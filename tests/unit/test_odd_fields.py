@@ -29,10 +29,10 @@ from montra_async import (
     SubscriptionUpgrade,
     paywall,
 )
-from montra_async.core import builders, serde
-from montra_async.core.jsontext import loads
 from montra_async.core.limits import MAX_DEPTH
-from montra_async.core.serde import SerdeError, structure, wire_name
+from montra_async.core.models import builder as builders, model as serde
+from montra_async.core.models.json import loads
+from montra_async.core.models.model import SerdeError, structure, wire_name
 from montra_async.webhooks.events import EVENTS
 from montra_async.webhooks.paywall_events import PaywallEventData
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from yarl import URL
 
-from montra_async.core.calls import Answer, Call
+from montra_async.core.http.messages import RawResponse, Request
 from montra_async.paywall import AuthSession, PaywallError
-from montra_async.paywall.answers import error_of, quota_error
 from montra_async.paywall.auth import _state_of
 from montra_async.paywall.locales import candidates, checked_language, preferred
-from montra_async.paywall.token_answers import moment, session_of, stored_session
+from montra_async.paywall.responses import error_of, quota_error
+from montra_async.paywall.token_responses import moment, session_of, stored_session
 
 NUMBERS = (
     st.integers()
@@ -42,12 +42,12 @@ TOKENS = st.fixed_dictionaries(
 )
 
 
-def _call(path: str = "/api/v1/paywall/pw/auth/refresh") -> Call:
-    return Call(method="POST", url=URL(f"http://localhost{path}"), path=path)
+def _call(path: str = "/api/v1/paywall/pw/auth/refresh") -> Request:
+    return Request(method="POST", url=URL(f"http://localhost{path}"), path=path)
 
 
-def _answer(body: bytes, status: int = 200) -> Answer:
-    return Answer(status=status, headers={}, body=body)
+def _answer(body: bytes, status: int = 200) -> RawResponse:
+    return RawResponse(status=status, headers={}, body=body)
 
 
 def _fuzz_tokens(told: Any) -> None:

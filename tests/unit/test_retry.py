@@ -6,7 +6,7 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given, strategies as st
 
-from montra_async.core.retry import BASE_PAUSE, LONGEST_PAUSE, next_pause, parse_retry_after
+from montra_async.core.http.retry import BASE_PAUSE, LONGEST_PAUSE, next_pause, parse_retry_after
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=timezone.utc)
 

@@ -23,9 +23,9 @@ from montra_async import (
     SubscriptionUpgrade,
     WebhookEndpoint,
 )
-from montra_async.core.moments import format_moment, parse_moment
-from montra_async.core.serde import SerdeError, structure
-from montra_async.core.values import plain_json
+from montra_async.core.models.converters import plain_json
+from montra_async.core.models.datetimes import format_datetime, parse_datetime
+from montra_async.core.models.model import SerdeError, structure
 from montra_async.paywall import AuthSession, models as paywall_models
 
 UTC = timezone.utc
@@ -228,14 +228,14 @@ def test_nothing_extra_is_an_empty_dict_of_ones_own() -> None:
     ],
 )
 def test_moments_are_aware_and_utc(text: str, moment: datetime) -> None:
-    parsed = parse_moment(text)
+    parsed = parse_datetime(text)
     assert parsed == moment
     assert parsed.utcoffset() == timedelta(0)
 
 
 @given(st.datetimes(min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1), timezones=st.timezones()))
 def test_moments_survive_a_round_trip(moment: datetime) -> None:
-    assert parse_moment(format_moment(moment)) == moment.astimezone(UTC)
+    assert parse_datetime(format_datetime(moment)) == moment.astimezone(UTC)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_moments_survive_a_round_trip(moment: datetime) -> None:
 )
 def test_what_is_no_moment_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
-        parse_moment(text)
+        parse_datetime(text)
 
 
 def test_a_secret_is_not_in_the_repr() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from montra_async import InvalidArgumentError
-from montra_async.core.files import in_a_thread
+from montra_async.core.http.files import in_a_thread
 from montra_async.core.threads import DaemonThreads
 
 

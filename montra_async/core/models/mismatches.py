@@ -12,7 +12,7 @@ FAILURES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
 """What building a model from a JSON value may raise when the value isn't one."""
 
 
-class Misfit(ValueError):
+class Mismatch(ValueError):
     """A value is not what the model needs. `problems` are pairs of a place and what is wrong there."""
 
     def __init__(self, problems: list[tuple[str, str]]) -> None:
@@ -25,14 +25,14 @@ class Misfit(ValueError):
 
 def inside(step: str, error: BaseException) -> list[tuple[str, str]]:
     """The problems of an error that was raised for the value at `step`."""
-    if isinstance(error, Misfit):
+    if isinstance(error, Mismatch):
         return [(step + place, problem) for place, problem in error.problems]
     if isinstance(error, RecursionError):
         return [(step, "nested too deeply")]
     return [(step, str(error) or type(error).__name__)]
 
 
-def first_misfits(values: Iterable[Any], build: Callable[[Any], Any]) -> Misfit:
+def first_mismatches(values: Iterable[Any], build: Callable[[Any], Any]) -> Mismatch:
     problems: list[tuple[str, str]] = []
     for i, value in enumerate(values):
         try:
@@ -41,4 +41,4 @@ def first_misfits(values: Iterable[Any], build: Callable[[Any], Any]) -> Misfit:
             problems += inside(f"[{i}]", error)
             if len(problems) >= MOST:
                 break
-    return Misfit(problems[:MOST])
+    return Mismatch(problems[:MOST])

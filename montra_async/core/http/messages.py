@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from yarl import URL
 
-from .errors import CallInfo
-from .redaction import Secret
+from ..errors import CallInfo
+from ..redaction import Secret
 from .retry import parse_retry_after
 
 if TYPE_CHECKING:
-    from .failures import Failure
-    from .streams import Stream
+    from .aiohttp_errors import Failure
+    from .streaming import Stream
 
 REQUEST_ID = "x-request-id"
 
@@ -25,7 +25,7 @@ def _no_headers() -> dict[str, str]:
 
 
 @attrs.define(kw_only=True)
-class Call:
+class Request:
     """One logical call, complete before its first try: every try sends the same key and the same body.
 
     `path` is for people (messages, logs, hooks). `body` makes the payload anew for each try when it can't be bytes.
@@ -65,7 +65,7 @@ class Call:
 
 
 @attrs.define(kw_only=True)
-class Answer:
+class RawResponse:
     """What came back, whatever its status. A success of a call that streams has its body in `stream`.
 
     `limit`, in bytes, is set when the body was longer than that: then it is not whole.
@@ -88,14 +88,14 @@ class Answer:
 
 
 @attrs.define(kw_only=True)
-class Outcome:
+class AttemptResult:
     """What became of one try: an answer, or a failure. `elapsed` is in seconds."""
 
-    answer: Answer | None = None
+    answer: RawResponse | None = None
     failure: Failure | None = None
     elapsed: float = 0.0
 
-    def result(self) -> Answer:
+    def result(self) -> RawResponse:
         """The answer.
 
         Raises:

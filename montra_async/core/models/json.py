@@ -11,8 +11,8 @@ from decimal import Decimal
 from json.encoder import encode_basestring_ascii
 from typing import Any, AnyStr
 
-from .errors import InvalidArgumentError
-from .limits import (
+from ..errors import InvalidArgumentError
+from ..limits import (
     MAX_CONTAINERS,
     MAX_DEPTH,
     MAX_DIGITS,
@@ -25,8 +25,8 @@ from .limits import (
     is_writable_int,
     refuse_deep,
 )
-from .moments import format_moment
-from .shapes import is_mapping, is_sequence
+from ..type_guards import is_mapping, is_sequence
+from .datetimes import format_datetime
 
 
 def _refuse_constant(name: str) -> Any:
@@ -199,7 +199,7 @@ def _moment(value: datetime) -> str:
     if value.utcoffset() is None:
         raise _CannotHold("a datetime needs a time zone")
     try:
-        return f'"{format_moment(value)}"'
+        return f'"{format_datetime(value)}"'
     except OverflowError:
         raise _CannotHold("is outside the calendar in UTC") from None
 

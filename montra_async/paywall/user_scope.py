@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..core.calls import Call
+from ..core.http.messages import Request
 from ..core.redaction import Secret
 from .auth import AuthClient
 from .caching import Cache, Flights
-from .errors import PaywallError, preconditions
+from .errors import PaywallError, translate_errors
 from .identity import NOBODY, Identity
 from .models import Balance, Bootstrap, PaywallUser
-from .service import PaywallClient, headers_key, with_header
-from .sessions import SessionSigner
+from .paywall_client import PaywallClient, headers_key, with_header
+from .token_refresh import SessionSigner
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -49,7 +49,7 @@ class KnownBalances:
 
 
 @attrs.frozen
-class Kept:
+class ClientCaches:
     """What all views of a client remember. One client has one paywall, origin and key, so no key names those.
 
     Attributes:
@@ -89,18 +89,18 @@ class Actor:
         """What tells this user's answers from everybody else's: all that is sent and that they may depend on."""
         return (self.identity, None if self.signer is None else self.signer.digest, self.headers)
 
-    def facts_of(self, call: Call) -> Hashable:
+    def facts_of(self, call: Request) -> Hashable:
         """The same for a call that has been made: its token may be newer than the one of the beginning."""
         return (self.identity, None if self.signer is None else self.signer.digest_of(call), self.headers)
 
 
-class Acting(PaywallClient):
+class UserScopedClient(PaywallClient):
     """A client, or a view of one, that acts for somebody."""
 
     _key: Secret | None
     _identity: Identity
     _auth: AuthClient | None
-    _kept: Kept
+    _kept: ClientCaches
 
     def for_user(
         self,
@@ -124,7 +124,7 @@ class Acting(PaywallClient):
             PaywallError: `invalid_argument`.
         """
         view = copy.copy(self)
-        with preconditions():
+        with translate_errors():
             view._identity = Identity(email=email, user_id=user_id, anonymous_id=anonymous_id)
         view._auth = checked_auth(auth)
         return view
@@ -137,7 +137,7 @@ class Acting(PaywallClient):
         Raises:
             PaywallError: `invalid_argument`.
         """
-        with preconditions():
+        with translate_errors():
             self._identity = Identity(email=email, user_id=user_id, anonymous_id=anonymous_id)
 
     async def _actor(self) -> Actor:
@@ -162,12 +162,12 @@ class Acting(PaywallClient):
             raise PaywallError("identity_required", "say for whom: billing.for_user(email=..., user_id=...)")
         return self._identity
 
-    def _with_key(self, call: Call) -> Call:
+    def _with_key(self, call: Request) -> Request:
         """With the server key, when there is one."""
         return call if self._key is None else with_header(call, "X-Api-Key", self._key.reveal())
 
     @staticmethod
-    def _named(call: Call, identity: Identity, locale: str | None = None) -> Call:
+    def _named(call: Request, identity: Identity, locale: str | None = None) -> Request:
         """With the user's address and language as headers."""
         if identity.email is not None:
             with_header(call, "X-User-Email", identity.email)

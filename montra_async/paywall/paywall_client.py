@@ -18,13 +18,14 @@ import attrs
 from yarl import URL
 
 from .._version import __version__
-from ..core import checks
-from ..core.answers import BODY_KEPT, clean_message, clean_name, scrubbed, too_large
-from ..core.calls import Answer, Call
-from ..core.checks import idempotency_key as checked_key
+from ..core import validation
+from ..core.base_url import parse_base_url
+from ..core.decoding import BODY_KEPT, clean_message, clean_name, scrubbed, too_large
 from ..core.errors import NetworkError, without_frames
-from ..core.failover import Failover, edge_of
-from ..core.jsontext import dumps
+from ..core.http.failover import Failover, edge_of
+from ..core.http.messages import RawResponse, Request
+from ..core.http.transport import Transport
+from ..core.models.json import dumps
 from ..core.options import (
     MAX_RESPONSE_SIZE,
     CallOptions,
@@ -36,12 +37,11 @@ from ..core.options import (
     header_text,
     not_text,
 )
-from ..core.origin import parse_base_url
 from ..core.redaction import Secret, scrub
-from ..core.transport import Transport
-from .answers import error_of, unreadable
+from ..core.validation import idempotency_key as checked_key
 from .caching import Flight, Flights, timed_out
-from .errors import PaywallError, of_network, preconditions
+from .errors import PaywallError, of_network, translate_errors
+from .responses import error_of, unreadable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -99,7 +99,7 @@ class ClientSettings(TypedDict, total=False):
 
 
 @attrs.frozen(kw_only=True)
-class Place:
+class PaywallEndpoint:
     """One paywall and the connections to it. Shared by all views, and by clients made from another client."""
 
     paywall_id: str
@@ -127,7 +127,7 @@ class Signer(Protocol):
 class PaywallClient:
     """Base of the clients: sends calls of one paywall. A view shares everything but what it was made for."""
 
-    _place: Place
+    _place: PaywallEndpoint
     _options: CallOptions
     _unhurried: tuple[CallOptions, CallOptions] | None = None
 
@@ -141,7 +141,7 @@ class PaywallClient:
     ) -> Self:
         """The same client with other settings for the calls made through it: a cheap view on the same connections."""
         view = copy.copy(self)
-        with preconditions():
+        with translate_errors():
             view._options = self._options.but(timeout, max_attempts, headers, max_response_size)
         return view
 
@@ -158,7 +158,7 @@ class PaywallClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        place: Place | None = getattr(self, "_place", None)  # a frame may hold one that is still being made
+        place: PaywallEndpoint | None = getattr(self, "_place", None)  # a frame may hold one that is still being made
         where = "" if place is None else f" {place.paywall_id} at {place.origin}"
         return f"<{type(self).__name__}{where}>"
 
@@ -175,7 +175,7 @@ class PaywallClient:
         _check_names(self, settings)
         if problem is not None:
             raise PaywallError("invalid_config", problem)
-        with preconditions():
+        with translate_errors():
             paywall_id = paywall_id or os.environ.get("PAYWALL_ID", "").strip()
             origin = (api_origin or os.environ.get("PAYWALL_ORIGIN", "")).strip()
             if not paywall_id:
@@ -184,14 +184,14 @@ class PaywallClient:
                 problem = "no origin: pass api_origin='https://<your paywall's domain>', or set PAYWALL_ORIGIN"
                 raise PaywallError("invalid_config", problem)
             _check_key(key, settings)
-            checks.segment("paywall_id", paywall_id)
+            validation.segment("paywall_id", paywall_id)
             base = parse_base_url("api_origin", origin, allow_insecure_http=settings.get("allow_insecure_http", False))
             if base.path not in ("", "/"):
                 raise PaywallError(
                     "invalid_config", "api_origin: only scheme, host and port, e.g. https://pay.example.com"
                 )
             self._options = _options(settings)
-            self._place = Place(
+            self._place = PaywallEndpoint(
                 paywall_id=paywall_id,
                 origin=base.origin(),
                 transport=_transport(paywall_id, base.origin(), key, proxy, settings),
@@ -199,20 +199,20 @@ class PaywallClient:
 
     # Calls
 
-    def _call(self, method: str, path: str, query: str = "") -> Call:
+    def _call(self, method: str, path: str, query: str = "") -> Request:
         """A call of the endpoint `path`. Only what is read may be repeated freely."""
         url = URL(f"{self._place.origin}{path}{query}", encoded=True)
-        return Call(method=method, path=path, url=url, repeatable=method == "GET")
+        return Request(method=method, path=path, url=url, repeatable=method == "GET")
 
-    def _json_call(self, path: str, body: Mapping[str, Any], *, key: str | None = None) -> Call:
+    def _json_call(self, path: str, body: Mapping[str, Any], *, key: str | None = None) -> Request:
         """A POST. `key` makes it repeatable."""
         call = self._call("POST", path)
-        with preconditions():
+        with translate_errors():
             call.body = dumps({name: value for name, value in body.items() if value is not None})
             call.headers["Content-Type"] = "application/json"
             return self._keyed(call, key)
 
-    def _keyed(self, call: Call, key: str | None) -> Call:
+    def _keyed(self, call: Request, key: str | None) -> Request:
         if key is not None:
             call.idempotency_key = call.headers["Idempotency-Key"] = checked_key(key)
             call.repeatable = True
@@ -220,8 +220,8 @@ class PaywallClient:
 
     async def _send(
         self,
-        call: Call,
-        read: Callable[[Answer, Call], T],
+        call: Request,
+        read: Callable[[RawResponse, Request], T],
         by_status: Mapping[int, str] = _NOTHING,
         *,
         signer: Signer | None = None,
@@ -239,7 +239,7 @@ class PaywallClient:
             without_frames(error)  # they hold what was answered, also those of what it came from
             raise self._without_secrets(error, call) from None
 
-    async def _answer(self, call: Call, signer: Signer | None = None) -> Answer:
+    async def _answer(self, call: Request, signer: Signer | None = None) -> RawResponse:
         """Whatever came back. A token that is refused is renewed once, and the call made again: it was not executed."""
         if signer is None:
             return await self._once(call)
@@ -268,7 +268,7 @@ class PaywallClient:
             raise PaywallError("network_error", "the client was closed during the call", sent=True)
         raise late()
 
-    async def _signed(self, call: Call, signer: Signer) -> Answer:
+    async def _signed(self, call: Request, signer: Signer) -> RawResponse:
         token = await signer._token()
         answer = await self._once(with_header(call, "Authorization", f"Bearer {token.reveal()}"))
         if answer.status != 401 or call.single_use:
@@ -278,14 +278,14 @@ class PaywallClient:
             return answer
         return await self._once(with_header(call, "Authorization", f"Bearer {another.reveal()}"))
 
-    async def _once(self, call: Call) -> Answer:
+    async def _once(self, call: Request) -> RawResponse:
         try:
-            with preconditions():
+            with translate_errors():
                 return await self._place.transport.send(call, self._options_of(call))
         except NetworkError as error:
             raise of_network(error) from error
 
-    def _options_of(self, call: Call) -> CallOptions:
+    def _options_of(self, call: Request) -> CallOptions:
         """Without a total time-out where somebody else watches the clock: `call.remaining`."""
         options = self._call_options
         if call.remaining is None or options.timeout.total is None:
@@ -316,7 +316,7 @@ class PaywallClient:
     def _call_options(self) -> CallOptions:
         return self._options
 
-    def _without_secrets(self, error: PaywallError, call: Call) -> PaywallError:
+    def _without_secrets(self, error: PaywallError, call: Request) -> PaywallError:
         """A service may quote the key, token or password it refused."""
 
         def clean(text: str) -> str:
@@ -331,7 +331,7 @@ class PaywallClient:
         return error
 
 
-def with_header(call: Call, name: str, value: str) -> Call:
+def with_header(call: Request, name: str, value: str) -> Request:
     if name in _SECRET:  # also one that is replaced later: the service may quote it
         call.secrets = (*call.secrets, Secret(value.removeprefix("Bearer ")))
     call.headers[name] = value
@@ -386,7 +386,7 @@ def _transport(
         "X-SDK-Version": SDK_VERSION,
         "X-Paywall-Id": quote(paywall_id, safe="!#$&'*+^`|~"),
     }
-    if capabilities := ",".join(checks.texts("capabilities", list(settings.get("capabilities", ()))) or ()):
+    if capabilities := ",".join(validation.texts("capabilities", list(settings.get("capabilities", ()))) or ()):
         header_text("capabilities", capabilities)
         base["X-SDK-Capabilities"] = capabilities
     return Transport(

@@ -16,7 +16,7 @@ import weakref
 from types import TracebackType
 from typing import Any
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 _OURS = "montra: the deadline has passed"
 _SOON = 0.001  # seconds

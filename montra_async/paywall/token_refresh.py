@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..core import checks
-from ..core.calls import Call
+from ..core import validation
 from ..core.errors import InvalidArgumentError
-from ..core.jsontext import dumps
+from ..core.http.messages import Request
+from ..core.models.json import dumps
 from ..core.redaction import Secret
 from . import storage as storages
 from .caching import Cache, Flight, Flights, digest
-from .errors import PaywallError, preconditions
+from .errors import PaywallError, translate_errors
 from .models import AuthSession
-from .service import PaywallClient
+from .paywall_client import PaywallClient
 from .storage import MemorySessionStorage, SessionStorage
-from .token_answers import session_of
+from .token_responses import session_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -266,12 +266,12 @@ class SessionCalls(PaywallClient):
         await self._forget()
         return None
 
-    def _auth_call(self, path: str, fields: Mapping[str, Any] | None, **secrets: Secret | None) -> Call:
+    def _auth_call(self, path: str, fields: Mapping[str, Any] | None, **secrets: Secret | None) -> Request:
         """Secrets travel wrapped, and end in the call's body: error reporters print the variables of our frames."""
         call = self._call("POST", f"{self._place.paywall}/auth/{path}")
         if fields is not None:
             given = {name: secret for name, secret in secrets.items() if secret is not None}
-            with preconditions():
+            with translate_errors():
                 call.body = _body({name: one for name, one in fields.items() if one is not None}, given)
             call.headers["Content-Type"] = "application/json"
             call.secrets = tuple(given.values())
@@ -341,7 +341,7 @@ class SessionSigner:
         user = self._session.user
         return None if user is None else user.email
 
-    def digest_of(self, call: Call) -> str:
+    def digest_of(self, call: Request) -> str:
         """The digest of the token that a call was sent with."""
         sent = call.headers.get("Authorization")
         return self.digest if sent is None else digest(sent.removeprefix("Bearer "))
@@ -404,7 +404,7 @@ def _same_user(one: AuthSession, other: AuthSession) -> bool:
 
 def _body(fields: Mapping[str, Any], secrets: Mapping[str, Secret]) -> bytes:
     for name, secret in secrets.items():
-        checks.text(name, secret.reveal())
+        validation.text(name, secret.reveal())
         try:
             secret.reveal().encode()
         except UnicodeEncodeError:

@@ -10,10 +10,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from .checks import exact_float
-from .limits import MAX_DEPTH, MAX_DIGITS, TOO_DEEP, decimal_of, is_amount, refuse_deep
-from .moments import moment_of_number, parse_moment, utc
-from .shapes import is_array, is_object
+from ..limits import MAX_DEPTH, MAX_DIGITS, TOO_DEEP, decimal_of, is_amount, refuse_deep
+from ..type_guards import is_array, is_object
+from ..validation import exact_float
+from .datetimes import datetime_from_number, parse_datetime, utc
 
 
 def to_text(value: Any, _: Any) -> str:
@@ -72,11 +72,11 @@ def to_flag(value: Any, _: Any) -> bool:
 
 def to_moment(value: Any, _: Any) -> datetime:
     if isinstance(value, str):
-        return parse_moment(value)
+        return parse_datetime(value)
     if isinstance(value, datetime):
         return utc(value)
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-        return moment_of_number(value)
+        return datetime_from_number(value)
     raise ValueError(f"an ISO 8601 moment was expected, not {type(value).__name__}")
 
 

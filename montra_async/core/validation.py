@@ -12,8 +12,8 @@ from urllib.parse import quote, urlencode
 
 from .errors import InvalidArgumentError
 from .limits import AMOUNT_DIGITS, is_amount
-from .moments import format_moment
-from .shapes import is_mapping, is_sequence
+from .models.datetimes import format_datetime
+from .type_guards import is_mapping, is_sequence
 
 Number: TypeAlias = "int | float | Decimal"
 """What money and quantities may be given as. `Decimal` and `int` are exact; a float stands for its shortest decimal."""
@@ -117,27 +117,27 @@ def optional_flag(parameter: str, value: Any) -> bool | None:
     return value
 
 
-def moment(parameter: str, value: Any) -> str:
+def aware_datetime(parameter: str, value: Any) -> str:
     """An aware datetime as ISO 8601 in UTC."""
     if not isinstance(value, datetime):
         raise InvalidArgumentError(parameter, f"a datetime, not {type(value).__name__}")
     if value.tzinfo is None or value.utcoffset() is None:
         raise InvalidArgumentError(parameter, "needs a time zone, e.g. datetime.now(timezone.utc)")
     try:
-        return format_moment(value)
+        return format_datetime(value)
     except OverflowError:
         raise InvalidArgumentError(parameter, "is outside the calendar in UTC") from None
 
 
-def optional_moment(parameter: str, value: Any) -> str | None:
-    return None if value is None else moment(parameter, value)
+def optional_datetime(parameter: str, value: Any) -> str | None:
+    return None if value is None else aware_datetime(parameter, value)
 
 
 def optional_day(parameter: str, value: Any) -> str | None:
     """A date as `YYYY-MM-DD`, or an aware datetime."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return value.isoformat()
-    return optional_moment(parameter, value)
+    return optional_datetime(parameter, value)
 
 
 def texts(parameter: str, value: Any) -> list[str] | None:

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
+from ..decoding import BODY_KEPT, LONGEST_SECRET
+from ..errors import MontraError, NetworkError, PoolTimeoutError, RequestTimeoutError, without_frames
+from ..options import CallOptions, Connection, Hooks
+from ..redaction import Secret, scrub
 from .aiohttp_compat import tell_traces
-from .answers import BODY_KEPT, LONGEST_SECRET
-from .calls import Answer, Call, Outcome
-from .deadlines import Deadline
-from .errors import MontraError, NetworkError, PoolTimeoutError, RequestTimeoutError, without_frames
-from .failures import emptied, failure_of, raised_by_us
-from .observer import Observer
-from .options import CallOptions, Connection, Hooks
-from .redaction import Secret, scrub
+from .aiohttp_errors import emptied, failure_of, raised_by_us
+from .hooks import HookRunner
+from .messages import AttemptResult, RawResponse, Request
 from .retry import LOST_STATUSES, RETRY_STATUSES, next_pause
 from .sessions import LoopSession, Sessions
-from .streams import Stream, read_body
+from .streaming import Stream, read_body
+from .timeouts import Deadline
 
 if TYPE_CHECKING:
     from .failover import Failover
@@ -46,7 +46,7 @@ def _payload(body: bytes | Callable[[], Any] | None) -> Any:
     return BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
 
 
-def _is_quick(call: Call) -> bool:
+def _is_quick(call: Request) -> bool:
     """Sent at one go, and read as fast as it comes: only the server can be slow."""
     return not call.streams and (call.body is None or (not callable(call.body) and len(call.body) <= _QUICK_BODY))
 
@@ -77,7 +77,7 @@ class Transport:
         self._base_headers = headers if self._connection.session is not None else dict
         proxy = self._connection.proxy
         self._secrets = (*secrets, *(() if proxy is None else proxy.secrets))
-        self._observer = Observer(hooks or Hooks(), self.scrub)
+        self._observer = HookRunner(hooks or Hooks(), self.scrub)
         self._failover = failover
         self._draw = draw
 
@@ -93,7 +93,7 @@ class Transport:
         home = self._sessions.opened() or await self._sessions.here()
         return Deadline(home.deadlines, home.loop.time() + (seconds or _FOREVER), home)
 
-    async def send(self, call: Call, options: CallOptions) -> Answer:
+    async def send(self, call: Request, options: CallOptions) -> RawResponse:
         """Try until there is a final answer, the tries are used up or the time is over.
 
         An error status is an answer: it is returned, not raised.
@@ -123,7 +123,7 @@ class Transport:
         problem = f"no answer within the total time-out of {seconds:g} s"
         raise RequestTimeoutError(problem, call.info(), sent=call.sent)
 
-    async def _tries(self, home: LoopSession, call: Call, options: CallOptions, end: float) -> Answer:
+    async def _tries(self, home: LoopSession, call: Request, options: CallOptions, end: float) -> RawResponse:
         while True:
             call.attempts += 1
             call.sent_earlier = call.sent
@@ -134,7 +134,7 @@ class Transport:
                 answer = await self._try(home, call, options, on_mirror)
                 if answer.status < 400 and not self._observer.listens():
                     return answer
-                outcome = Outcome(answer=answer)
+                outcome = AttemptResult(answer=answer)
             except MontraError:  # the pool is exhausted, a file can't be read: waiting again would not help
                 raise
             except Exception as error:
@@ -156,7 +156,7 @@ class Transport:
             if pause:
                 await asyncio.sleep(pause)
 
-    def _failed(self, error: Exception, call: Call, on_mirror: bool) -> Outcome:
+    def _failed(self, error: Exception, call: Request, on_mirror: bool) -> AttemptResult:
         """
         Raises:
             MontraError: what went wrong is ours, or the user's, not the network's.
@@ -170,9 +170,9 @@ class Transport:
         emptied(error)
         if not failure.error.sent:
             call.sent = call.sent_earlier
-        return Outcome(failure=failure)
+        return AttemptResult(failure=failure)
 
-    async def _try(self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool) -> Answer:
+    async def _try(self, home: LoopSession, call: Request, options: CallOptions, on_mirror: bool) -> RawResponse:
         if not home.gate.enter():
             await self._wait_for_connection(home, call, options.timeout.pool)
         quick = _is_quick(call)
@@ -194,7 +194,7 @@ class Transport:
         finally:
             if stream is None:  # else it keeps its place until its end
                 home.gate.leave()
-        return Answer(
+        return RawResponse(
             status=response.status,
             headers=response.headers,
             body=body,
@@ -204,7 +204,7 @@ class Transport:
         )
 
     async def _body(
-        self, home: LoopSession, response: aiohttp.ClientResponse, call: Call, options: CallOptions
+        self, home: LoopSession, response: aiohttp.ClientResponse, call: Request, options: CallOptions
     ) -> tuple[bytes, bool]:
         """The body, and whether it is longer than it may be."""
         limit = options.max_response_size if response.status < 300 else min(ERROR_SIZE, options.max_response_size)
@@ -219,7 +219,7 @@ class Transport:
         return body, truncated
 
     def _request(
-        self, home: LoopSession, call: Call, options: CallOptions, on_mirror: bool, quick: bool
+        self, home: LoopSession, call: Request, options: CallOptions, on_mirror: bool, quick: bool
     ) -> Awaitable[aiohttp.ClientResponse]:
         """The answer's headers, from the service or its mirror."""
         request = home.request(
@@ -234,10 +234,10 @@ class Transport:
         patience = None if self._failover is None else self._failover.patience(call, on_mirror=on_mirror)
         return request if patience is None else _patiently(request, home, patience)
 
-    def _url(self, call: Call, on_mirror: bool) -> URL:
+    def _url(self, call: Request, on_mirror: bool) -> URL:
         return call.url if self._failover is None else self._failover.route(call.url, on_mirror=on_mirror)
 
-    async def _wait_for_connection(self, home: LoopSession, call: Call, seconds: float | None) -> None:
+    async def _wait_for_connection(self, home: LoopSession, call: Request, seconds: float | None) -> None:
         deadline = Deadline(home.deadlines, home.loop.time() + (seconds or _FOREVER))
         try:
             with deadline:
@@ -248,10 +248,10 @@ class Transport:
             raise PoolTimeoutError(problem, call.info(), sent=call.sent, phase="pool") from None
 
     @staticmethod
-    def _remaining(call: Call, seconds: float) -> float:
+    def _remaining(call: Request, seconds: float) -> float:
         return seconds if call.remaining is None else min(seconds, call.remaining())
 
-    def _pause(self, call: Call, options: CallOptions, remaining: float, outcome: Outcome) -> float | None:
+    def _pause(self, call: Request, options: CallOptions, remaining: float, outcome: AttemptResult) -> float | None:
         answer, failure = outcome.answer, outcome.failure
         if answer is not None:
             again = call.repeatable and answer.status in RETRY_STATUSES

@@ -17,7 +17,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MILLISECONDS = 10**11  # as seconds, the year 5138
 
 
-def parse_moment(value: str) -> datetime:
+def parse_datetime(value: str) -> datetime:
     """ISO 8601 as an aware UTC datetime. Without a zone it is UTC; digits past microseconds are cut.
 
     Raises:
@@ -59,7 +59,7 @@ _read: Callable[[str], datetime] = datetime.fromisoformat if sys.version_info >=
 """Before Python 3.11 `fromisoformat` reads little of ISO 8601."""
 
 
-def moment_of_number(value: int | Decimal) -> datetime:
+def datetime_from_number(value: int | Decimal) -> datetime:
     """Seconds since 1970; from a number too large for that, milliseconds."""
     try:
         seconds = float(value)
@@ -68,5 +68,5 @@ def moment_of_number(value: int | Decimal) -> datetime:
         raise ValueError("outside the calendar") from None
 
 
-def format_moment(value: datetime) -> str:
+def format_datetime(value: datetime) -> str:
     return value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")

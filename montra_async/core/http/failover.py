@@ -12,8 +12,8 @@ from collections.abc import Callable
 import attrs
 from yarl import URL
 
-from .calls import Call, Outcome
-from .errors import RequestTimeoutError
+from ..errors import RequestTimeoutError
+from .messages import AttemptResult, Request
 
 SECONDS_TO_HEADERS = 5.0
 """How long a request that may be repeated waits for the service before the mirror is asked."""
@@ -52,14 +52,14 @@ class Failover:
             return url
         return URL(str(self.mirror.origin()) + url.raw_path_qs, encoded=True)
 
-    def patience(self, call: Call, *, on_mirror: bool) -> float | None:
+    def patience(self, call: Request, *, on_mirror: bool) -> float | None:
         """Seconds to wait for an answer's headers before looking elsewhere; None for as long as the call may take.
 
         Uploads take their time, and what can't be repeated must not be sent twice.
         """
         return SECONDS_TO_HEADERS if call.repeatable and not on_mirror and not callable(call.body) else None
 
-    def moves(self, call: Call, outcome: Outcome, *, on_mirror: bool) -> bool:
+    def moves(self, call: Request, outcome: AttemptResult, *, on_mirror: bool) -> bool:
         """Note what a try has shown; should this call be tried at the mirror now?
 
         An answer, of whatever status, proves that its sender can be reached. A mirror that can't be reached is left.

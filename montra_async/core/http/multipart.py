@@ -14,7 +14,7 @@ import aiohttp
 import attrs
 from aiohttp import payload
 
-from .errors import InvalidArgumentError
+from ..errors import InvalidArgumentError
 from .files import in_a_thread, open_regular, pieces
 
 FileSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]"

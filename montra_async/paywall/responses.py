@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ..core.answers import BODY_KEPT, json_of, text_of, words_for
-from ..core.calls import Answer, Call
-from ..core.serde import SerdeError, structure
-from ..core.shapes import is_array, is_object
+from ..core.decoding import BODY_KEPT, default_message, json_of, text_of
+from ..core.http.messages import RawResponse, Request
+from ..core.models.model import SerdeError, structure
+from ..core.type_guards import is_array, is_object
 from .errors import PaywallError, QuotaExceededError
 from .models import Balance
 
@@ -25,7 +25,7 @@ NOT_FOUND: Mapping[int, str] = {404: "identity_not_found"}
 NO_PORTAL: Mapping[int, str] = {403: "forbidden"}
 
 
-def read(answer: Answer, call: Call, kind: type[T], *, within: str | None = None) -> T:
+def read(answer: RawResponse, call: Request, kind: type[T], *, within: str | None = None) -> T:
     """The body as a model; `within` names the field that holds it.
 
     Raises:
@@ -40,12 +40,12 @@ def read(answer: Answer, call: Call, kind: type[T], *, within: str | None = None
         raise unreadable(answer, call, str(error)) from None
 
 
-def unreadable(answer: Answer, call: Call, problem: str) -> PaywallError:
+def unreadable(answer: RawResponse, call: Request, problem: str) -> PaywallError:
     message = f"{problem}. The service answered {answer.status}, so the call was carried out"
     return PaywallError("invalid_response", message, **_facts(answer, call))
 
 
-def error_of(answer: Answer, call: Call, by_status: Mapping[int, str]) -> PaywallError:
+def error_of(answer: RawResponse, call: Request, by_status: Mapping[int, str]) -> PaywallError:
     """The error an answer stands for. Never fails, whatever the body is.
 
     `by_status`: what a status means at this endpoint, whatever the body calls it.
@@ -55,10 +55,10 @@ def error_of(answer: Answer, call: Call, by_status: Mapping[int, str]) -> Paywal
     code = by_status.get(answer.status) or _code(fields) or f"http_{answer.status}"
     if answer.status == 409 and fields.get("hasActivePurchase") is True:
         code = "already_purchased"
-    return PaywallError(code, _message(fields) or words_for(answer), **_facts(answer, call))
+    return PaywallError(code, _message(fields) or default_message(answer), **_facts(answer, call))
 
 
-def quota_error(answer: Answer, call: Call) -> QuotaExceededError:
+def quota_error(answer: RawResponse, call: Request) -> QuotaExceededError:
     """The gateway's 402; what its details don't say stays empty."""
     payload = json_of(answer)
     fields: dict[str, Any] = payload if is_object(payload) else {}
@@ -107,7 +107,7 @@ def _message(fields: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _facts(answer: Answer, call: Call) -> dict[str, Any]:
+def _facts(answer: RawResponse, call: Request) -> dict[str, Any]:
     return {
         "status": answer.status,
         "body": _body(answer, call),
@@ -118,7 +118,7 @@ def _facts(answer: Answer, call: Call) -> dict[str, Any]:
     }
 
 
-def _body(answer: Answer, call: Call) -> Any:
+def _body(answer: RawResponse, call: Request) -> Any:
     """What an error shows of the body: no token that is in it.
 
     Half of a JSON object has no names to go by, so nothing is shown of what an endpoint that gives tokens has answered.

@@ -10,8 +10,8 @@ from typing import Any
 
 import aiohttp
 
-from .errors import CallInfo, NetworkError, without_frames
-from .failures import emptied, failure_of
+from ..errors import CallInfo, NetworkError, without_frames
+from .aiohttp_errors import emptied, failure_of
 
 _PIECE = 1024 * 1024
 

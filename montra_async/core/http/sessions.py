@@ -24,13 +24,13 @@ from typing import Any
 
 import aiohttp
 
+from ..errors import ConfigError
+from ..options import Connection
 from .aiohttp_compat import sending_once
 from .connector import LazyConnector
-from .deadlines import deadlines_of
-from .errors import ConfigError
 from .gate import Gate
-from .options import Connection
-from .streams import Stream
+from .streaming import Stream
+from .timeouts import deadlines_of
 
 _NO_ASYNCIO = (
     "no asyncio event loop is running: await the call in asyncio.run(...), or use montra_sync where there is none; "

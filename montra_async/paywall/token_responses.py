@@ -9,14 +9,14 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-from ..core.answers import json_of
-from ..core.calls import Answer, Call
-from ..core.moments import parse_moment
-from ..core.serde import structure
-from ..core.shapes import is_mapping, is_object
-from .answers import unreadable
+from ..core.decoding import json_of
+from ..core.http.messages import RawResponse, Request
+from ..core.models.datetimes import parse_datetime
+from ..core.models.model import structure
+from ..core.type_guards import is_mapping, is_object
 from .errors import PaywallError
 from .models import AuthSession, AuthUser
+from .responses import unreadable
 
 _LONGEST_LIFE = 100 * 366 * 86_400
 _LATEST = datetime(9000, 1, 1, tzinfo=timezone.utc)
@@ -26,7 +26,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 _ASSUMED_LIFE = timedelta(minutes=5)
 
 
-def session_of(answer: Answer, call: Call, previous: AuthSession | None = None) -> AuthSession:
+def session_of(answer: RawResponse, call: Request, previous: AuthSession | None = None) -> AuthSession:
     """The session of a token answer.
 
     Its end is reckoned from `expires_in` by our own clock, which need not be the service's; else it is `expires_at`.
@@ -57,7 +57,7 @@ def session_of(answer: Answer, call: Call, previous: AuthSession | None = None) 
     return AuthSession(access_token=access, refresh_token=refresh, expires_at=end, user=user)
 
 
-def _unreadable(answer: Answer, call: Call, problem: str) -> PaywallError:
+def _unreadable(answer: RawResponse, call: Request, problem: str) -> PaywallError:
     """Tokens may stand anywhere in such an answer: the error says which of the fields were there, and of what type."""
     error = unreadable(answer, call, problem)
     payload = json_of(answer)
@@ -97,7 +97,7 @@ def moment(value: Any) -> datetime | None:
     """A moment between 1970 and 9000: there all arithmetic with it works."""
     try:
         if isinstance(value, str):
-            value = parse_moment(value) if len(value) <= 64 else None
+            value = parse_datetime(value) if len(value) <= 64 else None
         elif (seconds := _seconds(value, _LATEST.timestamp() * 1000)) is not None:
             milliseconds = seconds >= 10**11
             value = _EARLIEST + timedelta(seconds=seconds / 1000 if milliseconds else seconds)

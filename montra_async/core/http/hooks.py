@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from .answers import clean_name
-from .calls import Call, Outcome
-from .options import CallEvent, Hook, Hooks
+from ..decoding import clean_name
+from ..options import CallEvent, Hook, Hooks
+from .messages import AttemptResult, Request
 
 log = logging.getLogger("montra")
 
 
-class Observer:
+class HookRunner:
     """One client's hooks, and the logger `montra`: every try at DEBUG, every retry at INFO."""
 
     def __init__(self, hooks: Hooks, scrub: Callable[[str], str]) -> None:
@@ -23,11 +23,11 @@ class Observer:
         """Does anybody want to hear of an answer that is good?"""
         return self._hooks.on_response is not None or log.isEnabledFor(logging.DEBUG)
 
-    def begins(self, call: Call) -> None:
+    def begins(self, call: Request) -> None:
         if self._hooks.on_request is not None:
             self._tell(self._hooks.on_request, call, None)
 
-    def ended(self, call: Call, outcome: Outcome) -> None:
+    def ended(self, call: Request, outcome: AttemptResult) -> None:
         if self._hooks.on_response is not None:
             self._tell(self._hooks.on_response, call, outcome)
         if log.isEnabledFor(logging.DEBUG):
@@ -35,12 +35,12 @@ class Observer:
             words = (call.method, call.path, _what(outcome), milliseconds, call.attempts)
             log.debug("%s %s -> %s in %.1f ms, try %d", *words)
 
-    def tries_again(self, call: Call, outcome: Outcome, pause: float) -> None:
+    def tries_again(self, call: Request, outcome: AttemptResult, pause: float) -> None:
         if self._hooks.on_retry is not None:
             self._tell(self._hooks.on_retry, call, outcome, pause)
         log.info("%s %s: %s; trying again in %.2f s", call.method, call.path, _what(outcome), pause)
 
-    def _tell(self, hook: Hook, call: Call, outcome: Outcome | None, pause: float | None = None) -> None:
+    def _tell(self, hook: Hook, call: Request, outcome: AttemptResult | None, pause: float | None = None) -> None:
         answer = None if outcome is None else outcome.answer
         event = CallEvent(
             method=call.method,
@@ -60,7 +60,7 @@ class Observer:
             log.exception("a hook of the user failed on %s %s", call.method, call.path)
 
 
-def _what(outcome: Outcome) -> object:
+def _what(outcome: AttemptResult) -> object:
     if outcome.answer is not None:
         return outcome.answer.status
     return None if outcome.failure is None else outcome.failure.error

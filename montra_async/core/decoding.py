@@ -7,16 +7,16 @@ from typing import Any
 
 from yarl import URL
 
-from .calls import Answer
-from .jsontext import loads
-from .shapes import is_array, is_object
+from .http.messages import RawResponse
+from .models.json import loads
+from .type_guards import is_array, is_object
 
 BODY_KEPT = 64 * 1024
 LONGEST_SECRET = 8 * 1024
 _DEEPEST = 32
 
 
-def json_of(answer: Answer) -> Any:
+def json_of(answer: RawResponse) -> Any:
     """The body as JSON; None when it is none, or not whole."""
     if answer.limit is not None:
         return None
@@ -26,7 +26,7 @@ def json_of(answer: Answer) -> Any:
         return None
 
 
-def text_of(answer: Answer) -> str:
+def text_of(answer: RawResponse) -> str:
     """The body as text; to be cut to `BODY_KEPT` once secrets are out of it."""
     kept = answer.body[: BODY_KEPT + LONGEST_SECRET]
     if answer.limit is not None and len(kept) < BODY_KEPT + LONGEST_SECRET:
@@ -53,7 +53,7 @@ def bounded(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
-def words_for(answer: Answer) -> str:
+def default_message(answer: RawResponse) -> str:
     """A message for an error that brought none of its own."""
     reason = answer.reason or "error"
     if 300 <= answer.status < 400:
@@ -64,7 +64,7 @@ def words_for(answer: Answer) -> str:
     return f"{reason} (the body, {kind}, is not the service's: is base_url right, is a proxy in between?)"
 
 
-def too_large(answer: Answer) -> str | None:
+def too_large(answer: RawResponse) -> str | None:
     """What is wrong with an answer that is longer than it may be; None when it is not."""
     if answer.limit is None:
         return None
@@ -95,7 +95,7 @@ def scrubbed(value: Any, scrub: Callable[[str], str], depth: int = 0) -> Any:
     return value
 
 
-def _target(answer: Answer) -> str:
+def _target(answer: RawResponse) -> str:
     try:
         return bounded(str(URL(answer.headers.get("Location", "")).origin()), 200)
     except ValueError:

@@ -11,13 +11,13 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import attrs
 import cattrs
 
-from .builders import Hook, Slot, builder
-from .jsontext import dump_kept
-from .limits import TOO_DEEP, is_too_deep
-from .misfits import FAILURES, Misfit, first_misfits, inside
-from .moments import format_moment
-from .shapes import is_array, is_object
-from .values import SCALARS, to_anything, to_count, to_flag, to_moment, to_money, to_object, to_quantity, to_text
+from ..limits import TOO_DEEP, is_too_deep
+from ..type_guards import is_array, is_object
+from .builder import Hook, Slot, builder
+from .converters import SCALARS, to_anything, to_count, to_flag, to_moment, to_money, to_object, to_quantity, to_text
+from .datetimes import format_datetime
+from .json import dump_kept
+from .mismatches import FAILURES, Mismatch, first_mismatches, inside
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Model")
@@ -105,7 +105,7 @@ def _unstructure(value: Any) -> Any:
     if is_array(value):
         return [_unstructure(one) for one in value]
     if isinstance(value, datetime):
-        return format_moment(value)
+        return format_datetime(value)
     return value
 
 
@@ -121,7 +121,7 @@ def structure(data: Any, kind: type[T]) -> T:
         made: T = _hook_of(kind)(data, kind)
         return made
     except FAILURES as error:
-        raise SerdeError(str(Misfit(inside(getattr(kind, "__name__", "list"), error)))) from None
+        raise SerdeError(str(Mismatch(inside(getattr(kind, "__name__", "list"), error)))) from None
 
 
 def _is_open_enum(kind: Any) -> bool:
@@ -209,7 +209,7 @@ def _list_hook(converter: cattrs.Converter) -> Callable[[Any], Hook]:
             try:
                 return [hook(one, inner) for one in found]
             except FAILURES:
-                raise first_misfits(found, lambda one: hook(one, inner)) from None
+                raise first_mismatches(found, lambda one: hook(one, inner)) from None
 
         return structure_list
 
@@ -227,7 +227,7 @@ def _list_in_place(kind: Any) -> Hook:
             for i, one in enumerate(found):
                 found[i] = hook(one, inner)
         except FAILURES:
-            raise first_misfits(found, lambda one: hook(one, inner)) from None
+            raise first_mismatches(found, lambda one: hook(one, inner)) from None
         return found
 
     return structure_list

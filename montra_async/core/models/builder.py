@@ -18,9 +18,9 @@ from typing import Any
 
 import attrs
 
-from .limits import MAX_AMOUNT, refuse_deep
-from .misfits import FAILURES, MOST, Misfit, inside
-from .shapes import is_array, is_object
+from ..limits import MAX_AMOUNT, refuse_deep
+from ..type_guards import is_array, is_object
+from .mismatches import FAILURES, MOST, Mismatch, inside
 
 Hook = Callable[[Any, Any], Any]
 
@@ -148,7 +148,7 @@ def build_field_by_field(cls: type, slots: Sequence[Slot], known: frozenset[str]
         if len(problems) >= MOST:
             break
     if problems:
-        raise Misfit(problems[:MOST])
+        raise Mismatch(problems[:MOST])
     refuse_deep(odd)
     return cls(**found, extra={**_unknown(known, data), **odd})
 

@@ -13,9 +13,9 @@ import aiohttp
 import attrs
 from aiohttp.http_exceptions import HttpProcessingError
 
+from ..errors import CallInfo, MontraError, NetworkError, RequestTimeoutError, chain_of
+from ..redaction import scrub
 from .aiohttp_compat import unwrapped
-from .errors import CallInfo, MontraError, NetworkError, RequestTimeoutError, chain_of
-from .redaction import scrub
 
 _BEFORE_SENDING = (
     aiohttp.ClientConnectorError,

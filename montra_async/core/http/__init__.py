@@ -1,0 +1,1 @@
+"""One HTTP request: connections, attempts, time-outs, streams. Knows aiohttp; knows no endpoint."""

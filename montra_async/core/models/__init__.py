@@ -1,0 +1,1 @@
+"""JSON and models: parse, convert, build. Knows no HTTP."""
