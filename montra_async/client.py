@@ -1,20 +1,19 @@
-"""`Montra`: all resources of the Montra API on one transport."""
+"""`Montra`: all resources of the Montra API on one `BaseClient`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
 from ssl import SSLContext
-from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
 
 import aiohttp
 
 from ._version import __version__
 from .core.base_url import parse_base_url
+from .core.client import check_key
 from .core.errors import ConfigError
-from .core.http.transport import Transport
-from .core.options import MAX_RESPONSE_SIZE, CallOptions, Connection, Hook, Hooks, Timeout, as_timeout, not_text
+from .core.options import MAX_RESPONSE_SIZE, ClientSettings, Hook, Timeout, not_text
 from .core.redaction import Secret
 from .core.signature import signing_secrets, verify_signature
 from .resources.analytics import AnalyticsApi
@@ -26,6 +25,7 @@ from .resources.invoices import InvoicesApi
 from .resources.meters import MetersApi
 from .resources.pricing_models import PricingModelsApi
 from .resources.refunds import RefundsApi
+from .resources.responses import MONTRA
 from .resources.subscriptions import SubscriptionsApi
 from .resources.webhook_endpoints import WebhookEndpointsApi
 
@@ -85,35 +85,40 @@ class Montra(
 ):
     """The Montra API, one coroutine per endpoint.
 
-    Make one client and keep it: it pools connections, works on every event loop (also one after the other, and after a
-    fork), and may be made at import time. `async with` or `aclose()` closes its connections; it opens new ones when it
-    is used again.
+    Create one client and keep it: it pools connections, works on every event loop (also on several, one after the
+    other, and after a fork), and may be created at import time. `async with` or `aclose()` closes its connections; a
+    later call opens new ones.
 
     Args:
-        api_key: `sk_...`; the environment's `MONTRA_API_KEY` when not given.
-        base_url: the environment's `MONTRA_BASE_URL`, else `https://dev.montra.fi/api/v1`.
-        timeout: seconds for a whole call with all its tries, or a `Timeout`; 60 by default.
-        max_attempts: tries per call, 3 by default; 1 for no retries.
-        pool_size: connections, and so calls, at the same time per event loop; further ones wait.
-        max_response_size: bytes of an answer, decompressed; 64 MiB by default. A larger one is an
-            `InvalidResponseError`. Of an error at most 64 KiB are read.
-        headers: sent with every call, in addition to the client's own.
-        session: your own aiohttp session, used on its own event loop, and closed by you.
-        connector: your own aiohttp connector, or better a function that makes one for each event loop.
-        proxy: address of an HTTP proxy.
-        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. One that checks no
-            certificates, and `False`, need `allow_insecure_tls` as well.
+        api_key: secret key `sk_...`. Default: the environment variable `MONTRA_API_KEY`.
+        base_url: URL of the API. Default: the environment variable `MONTRA_BASE_URL`, else
+            `https://dev.montra.fi/api/v1`.
+        timeout: seconds for a whole call with all its attempts, or a `Timeout`. Default: 60.
+        max_attempts: attempts per call. Default: 3; 1 for no retries.
+        pool_size: maximum number of connections, and so of concurrent calls, per event loop. Default: 100. Further
+            calls wait.
+        max_response_size: bytes of a decompressed response. Default: 64 MiB. A larger one is an
+            `InvalidResponseError`. Of an error's body at most 64 KiB are read.
+        headers: headers of every request, in addition to the client's own.
+        session: an aiohttp session of yours. It is used on its own event loop, and you close it.
+        connector: an aiohttp connector of yours, or better a function that makes one for each event loop.
+        proxy: URL of an HTTP proxy.
+        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
+            certificates, and `False`, also need `allow_insecure_tls`.
         trace_configs: aiohttp's tracing.
-        on_request, on_response, on_retry: functions that are told about each try with a `CallEvent`.
-        allow_insecure_http: allow a plain `http://` base URL for other hosts than this one. The key travels in clear.
-        allow_insecure_tls: allow connections to whoever answers, whatever its certificate. Anybody on the way can read
+        on_request: function that is called before each attempt with a `CallEvent`. It runs on the event loop.
+        on_response: function that is called after each attempt with a `CallEvent`.
+        on_retry: function that is called before the pause of each retry with a `CallEvent`.
+        allow_insecure_http: allow a plain `http://` base URL of another host than this one. The key travels in clear.
+        allow_insecure_tls: allow connections without a check of certificates. Anybody on the network path can read
             the key; an `InsecureTlsWarning` says so.
 
     Raises:
-        ConfigError: no key, or a base URL that a key must not be sent to.
-        InvalidArgumentError: a setting can't be right.
+        ConfigError: no key, or a base URL that must not receive a key.
+        InvalidArgumentError: a setting is invalid.
     """
 
+    _service = MONTRA
     webhooks: ClassVar[Webhooks] = Webhooks()
 
     def __init__(
@@ -143,67 +148,32 @@ class Montra(
             raise ConfigError(problem)
         key = Secret((api_key if api_key is not None else os.environ.get("MONTRA_API_KEY", "")).strip())
         hidden_proxy = None if proxy is None else Secret(proxy)
-        del api_key, proxy  # error reporters print the local variables of a traceback's frames
-        _check_key(key)
+        del api_key, proxy  # error reporters record the local variables of a traceback's frames
+        if not key.reveal():
+            raise ConfigError("no API key: pass api_key=..., or set the environment variable MONTRA_API_KEY")
+        check_key(key)
         address = base_url or os.environ.get("MONTRA_BASE_URL") or DEFAULT_BASE_URL
-        self._base = str(parse_base_url("base_url", address, allow_insecure_http=allow_insecure_http))
-        self._options = CallOptions(
-            timeout=Timeout() if timeout is None else as_timeout(timeout),
-            max_attempts=max_attempts,
-            headers=headers or {},
-            max_response_size=max_response_size,
-        )
-        self._transport = Transport(
+        self._connect(
+            base_url=str(parse_base_url("base_url", address, allow_insecure_http=allow_insecure_http)),
             headers=lambda: _base_headers(key),
             secrets=(key,),
-            connection=Connection(
+            settings=ClientSettings(
+                timeout=timeout,
+                max_attempts=max_attempts,
                 pool_size=pool_size,
+                max_response_size=max_response_size,
+                headers=headers,
                 session=session,
                 connector=connector,
                 proxy=hidden_proxy,
                 ssl=ssl,
-                trace_configs=tuple(trace_configs),
+                trace_configs=trace_configs,
+                on_request=on_request,
+                on_response=on_response,
+                on_retry=on_retry,
                 allow_insecure_tls=allow_insecure_tls,
             ),
-            hooks=Hooks(on_request=on_request, on_response=on_response, on_retry=on_retry),
         )
-
-    def with_options(
-        self,
-        *,
-        timeout: float | Timeout | None = None,
-        max_attempts: int | None = None,
-        headers: Mapping[str, str] | None = None,
-        max_response_size: int | None = None,
-    ) -> Montra:
-        """The same client with other settings for the calls made through it: a cheap view on the same connections."""
-        view = object.__new__(type(self))
-        view._base = self._base
-        view._transport = self._transport
-        view._options = self._options.but(timeout, max_attempts, headers, max_response_size)
-        return view
-
-    async def aclose(self) -> None:
-        """Close the connections. Calls that are under way fail; a later call opens new connections."""
-        await self._transport.aclose()
-
-    async def __aenter__(self) -> Montra:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __repr__(self) -> str:
-        return f"<Montra {self._base}>"
-
-
-def _check_key(key: Secret) -> None:
-    if not key.reveal():
-        raise ConfigError("no API key: pass api_key=..., or set the environment variable MONTRA_API_KEY")
-    if not key.reveal().isascii() or not key.reveal().isprintable() or " " in key.reveal():
-        raise ConfigError("the API key holds characters that no key has; was it copied whole, and nothing else?")
 
 
 def _base_headers(key: Secret) -> dict[str, str]:

@@ -40,33 +40,37 @@ from .portal import iterate, run
 class Montra:
     """The Montra API, one method per endpoint.
 
-    Make one client and keep it: it pools connections, works on every event loop (also one after the other, and after a
-    fork), and may be made at import time. `with` or `close()` closes its connections; it opens new ones when it
-    is used again.
+    Create one client and keep it: it pools connections, works on every event loop (also on several, one after the
+    other, and after a fork), and may be created at import time. `with` or `close()` closes its connections; a
+    later call opens new ones.
 
     Args:
-        api_key: `sk_...`; the environment's `MONTRA_API_KEY` when not given.
-        base_url: the environment's `MONTRA_BASE_URL`, else `https://dev.montra.fi/api/v1`.
-        timeout: seconds for a whole call with all its tries, or a `Timeout`; 60 by default.
-        max_attempts: tries per call, 3 by default; 1 for no retries.
-        pool_size: connections, and so calls, at the same time per event loop; further ones wait.
-        max_response_size: bytes of an answer, decompressed; 64 MiB by default. A larger one is an
-            `InvalidResponseError`. Of an error at most 64 KiB are read.
-        headers: sent with every call, in addition to the client's own.
-        session: your own aiohttp session, used on its own event loop, and closed by you.
-        connector: your own aiohttp connector, or better a function that makes one for each event loop.
-        proxy: address of an HTTP proxy.
-        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. One that checks no
-            certificates, and `False`, need `allow_insecure_tls` as well.
+        api_key: secret key `sk_...`. Default: the environment variable `MONTRA_API_KEY`.
+        base_url: URL of the API. Default: the environment variable `MONTRA_BASE_URL`, else
+            `https://dev.montra.fi/api/v1`.
+        timeout: seconds for a whole call with all its attempts, or a `Timeout`. Default: 60.
+        max_attempts: attempts per call. Default: 3; 1 for no retries.
+        pool_size: maximum number of connections, and so of concurrent calls, per event loop. Default: 100. Further
+            calls wait.
+        max_response_size: bytes of a decompressed response. Default: 64 MiB. A larger one is an
+            `InvalidResponseError`. Of an error's body at most 64 KiB are read.
+        headers: headers of every request, in addition to the client's own.
+        session: an aiohttp session of yours. It is used on its own event loop, and you close it.
+        connector: an aiohttp connector of yours, or better a function that makes one for each event loop.
+        proxy: URL of an HTTP proxy.
+        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
+            certificates, and `False`, also need `allow_insecure_tls`.
         trace_configs: aiohttp's tracing.
-        on_request, on_response, on_retry: functions that are told about each try with a `CallEvent`.
-        allow_insecure_http: allow a plain `http://` base URL for other hosts than this one. The key travels in clear.
-        allow_insecure_tls: allow connections to whoever answers, whatever its certificate. Anybody on the way can read
+        on_request: function that is called before each attempt with a `CallEvent`. It runs on the event loop.
+        on_response: function that is called after each attempt with a `CallEvent`.
+        on_retry: function that is called before the pause of each retry with a `CallEvent`.
+        allow_insecure_http: allow a plain `http://` base URL of another host than this one. The key travels in clear.
+        allow_insecure_tls: allow connections without a check of certificates. Anybody on the network path can read
             the key; an `InsecureTlsWarning` says so.
 
     Raises:
-        ConfigError: no key, or a base URL that a key must not be sent to.
-        InvalidArgumentError: a setting can't be right.
+        ConfigError: no key, or a base URL that must not receive a key.
+        InvalidArgumentError: a setting is invalid.
     """
 
     webhooks = AsyncMontra.webhooks
@@ -114,6 +118,35 @@ class Montra:
             )
         finally:  # error reporters print the local variables of frames
             del api_key, proxy
+
+    def with_options(
+        self,
+        *,
+        timeout: float | Timeout | None = None,
+        max_attempts: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        max_response_size: int | None = None,
+    ) -> Montra:
+        """A view of this client with other options. It shares the connections; the client itself does not change.
+
+        Args:
+            timeout: seconds for a whole call with all its attempts, or a `Timeout`. None: as before.
+            max_attempts: attempts per call; 1 for no retries. None: as before.
+            headers: headers added to those that are sent already. None: none.
+            max_response_size: bytes of a decompressed response. None: as before.
+
+        Raises:
+            InvalidArgumentError: an option is invalid.
+        """
+        return Montra._over(
+            self._async.with_options(
+                timeout=timeout, max_attempts=max_attempts, headers=headers, max_response_size=max_response_size
+            ),
+        )
+
+    def close(self) -> None:
+        """Close the connections. Calls in progress fail with a `NetworkError`; a later call opens new connections."""
+        run(self._async.aclose)
 
     def list_customers(self) -> list[Customer]:
         """All customers of the merchant (`GET /customers`)."""
@@ -867,25 +900,6 @@ class Montra:
             product: only this product's figures.
         """
         return run(self._async.get_analytics_series, interval=interval, points=points, end=end, product=product)
-
-    def with_options(
-        self,
-        *,
-        timeout: float | Timeout | None = None,
-        max_attempts: int | None = None,
-        headers: Mapping[str, str] | None = None,
-        max_response_size: int | None = None,
-    ) -> Montra:
-        """The same client with other settings for the calls made through it: a cheap view on the same connections."""
-        return Montra._over(
-            self._async.with_options(
-                timeout=timeout, max_attempts=max_attempts, headers=headers, max_response_size=max_response_size
-            ),
-        )
-
-    def close(self) -> None:
-        """Close the connections. Calls that are under way fail; a later call opens new connections."""
-        run(self._async.aclose)
 
     @classmethod
     def _over(cls, behind: AsyncMontra) -> Montra:

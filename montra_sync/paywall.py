@@ -4,11 +4,14 @@
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from ssl import SSLContext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from montra_async.core.options import Timeout
+import aiohttp
+
+from montra_async.core.options import MAX_RESPONSE_SIZE, Hook, Timeout
 from montra_async.paywall import (
     Attachment,
     AuthSession,
@@ -17,15 +20,28 @@ from montra_async.paywall import (
     Bootstrap,
     CanceledSubscription,
     CheckoutResult,
-    ClientSettings,
     FileSessionStorage,
     Identity,
     LocalPrice,
     MemorySessionStorage,
     OAuthStart,
     Offer,
+    PaywallApiError,
+    PaywallAuthenticationError,
+    PaywallConfigError,
+    PaywallConflictError,
     PaywallError,
+    PaywallInvalidArgumentError,
+    PaywallInvalidRequestError,
+    PaywallInvalidResponseError,
+    PaywallNetworkError,
+    PaywallNotFoundError,
+    PaywallPermissionDeniedError,
+    PaywallPoolTimeoutError,
+    PaywallRateLimitError,
+    PaywallServerError,
     PaywallSettings,
+    PaywallTimeoutError,
     PaywallUser,
     Price,
     Purchase,
@@ -51,10 +67,6 @@ from montra_async.paywall.tokens import Charge as AsyncCharge
 
 from .portal import behind, iterate, run
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-
 __all__ = [
     "ApiGatewayClient",
     "Attachment",
@@ -67,7 +79,6 @@ __all__ = [
     "CanceledSubscription",
     "Charge",
     "CheckoutResult",
-    "ClientSettings",
     "FileSessionStorage",
     "GatewayResponse",
     "Identity",
@@ -75,8 +86,22 @@ __all__ = [
     "MemorySessionStorage",
     "OAuthStart",
     "Offer",
+    "PaywallApiError",
+    "PaywallAuthenticationError",
+    "PaywallConfigError",
+    "PaywallConflictError",
     "PaywallError",
+    "PaywallInvalidArgumentError",
+    "PaywallInvalidRequestError",
+    "PaywallInvalidResponseError",
+    "PaywallNetworkError",
+    "PaywallNotFoundError",
+    "PaywallPermissionDeniedError",
+    "PaywallPoolTimeoutError",
+    "PaywallRateLimitError",
+    "PaywallServerError",
     "PaywallSettings",
+    "PaywallTimeoutError",
     "PaywallUser",
     "Price",
     "Purchase",
@@ -103,7 +128,29 @@ class AuthClient:
         storage: where the session lives; in memory by default.
         visitor_id: your id of the visitor, told at every sign-in.
         user_meta: what the service is to note of users who sign in.
-        settings: see `ClientSettings`.
+        timeout: seconds for a whole call with all its attempts, or a `Timeout`. Default: 60.
+        max_attempts: attempts per call. Default: 3; 1 for no retries.
+        pool_size: maximum number of connections, and so of concurrent calls, per event loop. Default: 100. Further
+            calls wait.
+        max_response_size: bytes of a decompressed response that is read into memory. Default: 64 MiB. A larger one
+            is an `invalid_response`. Of an error's body at most 64 KiB are read.
+        headers: headers of every request, in addition to the client's own.
+        session: an aiohttp session of yours. It is used on its own event loop, and you close it.
+        connector: an aiohttp connector of yours, or better a function that makes one for each event loop.
+        proxy: URL of an HTTP proxy.
+        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
+            certificates, and `False`, also need `allow_insecure_tls`.
+        trace_configs: aiohttp's tracing.
+        on_request: function that is called before each attempt with a `CallEvent`. It runs on the event loop.
+        on_response: function that is called after each attempt with a `CallEvent`.
+        on_retry: function that is called before the pause of each retry with a `CallEvent`.
+        capabilities: optional features that your application supports, sent as `X-SDK-Capabilities`.
+        edge_fallback: whether a mirror is used while the service can't be reached. Default: `https://edge.<host>`.
+            False for none, or the origin of another mirror.
+        allow_insecure_http: allow a plain `http://` origin of another host than this one. Keys travel in clear.
+        allow_insecure_tls: allow connections without a check of certificates. Anybody on the network path can read
+            keys and tokens; an `InsecureTlsWarning` says so.
+        allow_insecure_browser_usage: allow a server key in a browser's Python.
 
     Raises:
         PaywallError: `invalid_config`, `invalid_argument`.
@@ -117,14 +164,53 @@ class AuthClient:
         storage: SessionStorage | None = None,
         visitor_id: str | None = None,
         user_meta: Mapping[str, Any] | None = None,
-        **settings: Unpack[ClientSettings],
+        timeout: float | Timeout | None = None,
+        max_attempts: int = 3,
+        pool_size: int = 100,
+        max_response_size: int = MAX_RESPONSE_SIZE,
+        headers: Mapping[str, str] | None = None,
+        session: aiohttp.ClientSession | None = None,
+        connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
+        proxy: str | None = None,
+        ssl: SSLContext | aiohttp.Fingerprint | bool = True,
+        trace_configs: Iterable[aiohttp.TraceConfig] = (),
+        on_request: Hook | None = None,
+        on_response: Hook | None = None,
+        on_retry: Hook | None = None,
+        capabilities: Iterable[str] = (),
+        edge_fallback: bool | str = True,
+        allow_insecure_http: bool = False,
+        allow_insecure_tls: bool = False,
+        allow_insecure_browser_usage: bool = False,
     ) -> None:
         try:
             self._async = AsyncAuthClient(
-                paywall_id, api_origin, storage=storage, visitor_id=visitor_id, user_meta=user_meta, **settings
+                paywall_id,
+                api_origin,
+                storage=storage,
+                visitor_id=visitor_id,
+                user_meta=user_meta,
+                timeout=timeout,
+                max_attempts=max_attempts,
+                pool_size=pool_size,
+                max_response_size=max_response_size,
+                headers=headers,
+                session=session,
+                connector=connector,
+                proxy=proxy,
+                ssl=ssl,
+                trace_configs=trace_configs,
+                on_request=on_request,
+                on_response=on_response,
+                on_retry=on_retry,
+                capabilities=capabilities,
+                edge_fallback=edge_fallback,
+                allow_insecure_http=allow_insecure_http,
+                allow_insecure_tls=allow_insecure_tls,
+                allow_insecure_browser_usage=allow_insecure_browser_usage,
             )
         finally:  # error reporters print the local variables of frames
-            del settings
+            del proxy
 
     def with_options(
         self,
@@ -134,7 +220,17 @@ class AuthClient:
         headers: Mapping[str, str] | None = None,
         max_response_size: int | None = None,
     ) -> AuthClient:
-        """The same client with other settings for the calls made through it: a cheap view on the same connections."""
+        """A view of this client with other options. It shares the connections; the client itself does not change.
+
+        Args:
+            timeout: seconds for a whole call with all its attempts, or a `Timeout`. None: as before.
+            max_attempts: attempts per call; 1 for no retries. None: as before.
+            headers: headers added to those that are sent already. None: none.
+            max_response_size: bytes of a decompressed response. None: as before.
+
+        Raises:
+            InvalidArgumentError: an option is invalid.
+        """
         return AuthClient._over(
             self._async.with_options(
                 timeout=timeout, max_attempts=max_attempts, headers=headers, max_response_size=max_response_size
@@ -142,7 +238,7 @@ class AuthClient:
         )
 
     def close(self) -> None:
-        """Close the connections. Calls that are under way fail; a later call opens new connections."""
+        """Close the connections. Calls in progress fail with a `NetworkError`; a later call opens new connections."""
         run(self._async.aclose)
 
     def with_storage(self, storage: SessionStorage) -> AuthClient:
@@ -335,7 +431,29 @@ class BillingClient:
         identity: whom to act for where no view says otherwise.
         auth: the session of the user to act for.
         accept_language: language of labels, where a call names none.
-        settings: see `ClientSettings`.
+        timeout: seconds for a whole call with all its attempts, or a `Timeout`. Default: 60.
+        max_attempts: attempts per call. Default: 3; 1 for no retries.
+        pool_size: maximum number of connections, and so of concurrent calls, per event loop. Default: 100. Further
+            calls wait.
+        max_response_size: bytes of a decompressed response that is read into memory. Default: 64 MiB. A larger one
+            is an `invalid_response`. Of an error's body at most 64 KiB are read.
+        headers: headers of every request, in addition to the client's own.
+        session: an aiohttp session of yours. It is used on its own event loop, and you close it.
+        connector: an aiohttp connector of yours, or better a function that makes one for each event loop.
+        proxy: URL of an HTTP proxy.
+        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
+            certificates, and `False`, also need `allow_insecure_tls`.
+        trace_configs: aiohttp's tracing.
+        on_request: function that is called before each attempt with a `CallEvent`. It runs on the event loop.
+        on_response: function that is called after each attempt with a `CallEvent`.
+        on_retry: function that is called before the pause of each retry with a `CallEvent`.
+        capabilities: optional features that your application supports, sent as `X-SDK-Capabilities`.
+        edge_fallback: whether a mirror is used while the service can't be reached. Default: `https://edge.<host>`.
+            False for none, or the origin of another mirror.
+        allow_insecure_http: allow a plain `http://` origin of another host than this one. Keys travel in clear.
+        allow_insecure_tls: allow connections without a check of certificates. Anybody on the network path can read
+            keys and tokens; an `InsecureTlsWarning` says so.
+        allow_insecure_browser_usage: allow a server key in a browser's Python.
 
     Raises:
         PaywallError: `invalid_config`, `invalid_argument`, `apikey_in_browser`.
@@ -352,7 +470,24 @@ class BillingClient:
         identity: Identity | None = None,
         auth: AuthClient | None = None,
         accept_language: str | None = None,
-        **settings: Unpack[ClientSettings],
+        timeout: float | Timeout | None = None,
+        max_attempts: int = 3,
+        pool_size: int = 100,
+        max_response_size: int = MAX_RESPONSE_SIZE,
+        headers: Mapping[str, str] | None = None,
+        session: aiohttp.ClientSession | None = None,
+        connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
+        proxy: str | None = None,
+        ssl: SSLContext | aiohttp.Fingerprint | bool = True,
+        trace_configs: Iterable[aiohttp.TraceConfig] = (),
+        on_request: Hook | None = None,
+        on_response: Hook | None = None,
+        on_retry: Hook | None = None,
+        capabilities: Iterable[str] = (),
+        edge_fallback: bool | str = True,
+        allow_insecure_http: bool = False,
+        allow_insecure_tls: bool = False,
+        allow_insecure_browser_usage: bool = False,
     ) -> None:
         try:
             self._async = AsyncBillingClient(
@@ -362,10 +497,27 @@ class BillingClient:
                 identity=identity,
                 auth=behind(auth),
                 accept_language=accept_language,
-                **settings,
+                timeout=timeout,
+                max_attempts=max_attempts,
+                pool_size=pool_size,
+                max_response_size=max_response_size,
+                headers=headers,
+                session=session,
+                connector=connector,
+                proxy=proxy,
+                ssl=ssl,
+                trace_configs=trace_configs,
+                on_request=on_request,
+                on_response=on_response,
+                on_retry=on_retry,
+                capabilities=capabilities,
+                edge_fallback=edge_fallback,
+                allow_insecure_http=allow_insecure_http,
+                allow_insecure_tls=allow_insecure_tls,
+                allow_insecure_browser_usage=allow_insecure_browser_usage,
             )
         finally:  # error reporters print the local variables of frames
-            del api_key, settings
+            del api_key, proxy
 
     def with_options(
         self,
@@ -375,7 +527,17 @@ class BillingClient:
         headers: Mapping[str, str] | None = None,
         max_response_size: int | None = None,
     ) -> BillingClient:
-        """The same client with other settings for the calls made through it: a cheap view on the same connections."""
+        """A view of this client with other options. It shares the connections; the client itself does not change.
+
+        Args:
+            timeout: seconds for a whole call with all its attempts, or a `Timeout`. None: as before.
+            max_attempts: attempts per call; 1 for no retries. None: as before.
+            headers: headers added to those that are sent already. None: none.
+            max_response_size: bytes of a decompressed response. None: as before.
+
+        Raises:
+            InvalidArgumentError: an option is invalid.
+        """
         return BillingClient._over(
             self._async.with_options(
                 timeout=timeout, max_attempts=max_attempts, headers=headers, max_response_size=max_response_size
@@ -383,7 +545,7 @@ class BillingClient:
         )
 
     def close(self) -> None:
-        """Close the connections. Calls that are under way fail; a later call opens new connections."""
+        """Close the connections. Calls in progress fail with a `NetworkError`; a later call opens new connections."""
         run(self._async.aclose)
 
     def for_user(
@@ -689,7 +851,29 @@ class ApiGatewayClient:
         user_id: whom to charge, where there is no session.
         auth: the session of the user to charge.
         billing: share this client's connections, and keep the balances it remembers right.
-        settings: see `ClientSettings`; not together with `billing`.
+        timeout: seconds for a whole call with all its attempts, or a `Timeout`. Default: 60.
+        max_attempts: attempts per call. Default: 3; 1 for no retries.
+        pool_size: maximum number of connections, and so of concurrent calls, per event loop. Default: 100. Further
+            calls wait.
+        max_response_size: bytes of a decompressed response that is read into memory. Default: 64 MiB. A larger one
+            is an `invalid_response`. Of an error's body at most 64 KiB are read.
+        headers: headers of every request, in addition to the client's own.
+        session: an aiohttp session of yours. It is used on its own event loop, and you close it.
+        connector: an aiohttp connector of yours, or better a function that makes one for each event loop.
+        proxy: URL of an HTTP proxy.
+        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
+            certificates, and `False`, also need `allow_insecure_tls`.
+        trace_configs: aiohttp's tracing.
+        on_request: function that is called before each attempt with a `CallEvent`. It runs on the event loop.
+        on_response: function that is called after each attempt with a `CallEvent`.
+        on_retry: function that is called before the pause of each retry with a `CallEvent`.
+        capabilities: optional features that your application supports, sent as `X-SDK-Capabilities`.
+        edge_fallback: whether a mirror is used while the service can't be reached. Default: `https://edge.<host>`.
+            False for none, or the origin of another mirror.
+        allow_insecure_http: allow a plain `http://` origin of another host than this one. Keys travel in clear.
+        allow_insecure_tls: allow connections without a check of certificates. Anybody on the network path can read
+            keys and tokens; an `InsecureTlsWarning` says so.
+        allow_insecure_browser_usage: allow a server key in a browser's Python.
 
     Raises:
         PaywallError: `invalid_config`, `invalid_argument`.
@@ -703,14 +887,53 @@ class ApiGatewayClient:
         user_id: str | None = None,
         auth: AuthClient | None = None,
         billing: BillingClient | None = None,
-        **settings: Unpack[ClientSettings],
+        timeout: float | Timeout | None = None,
+        max_attempts: int = 3,
+        pool_size: int = 100,
+        max_response_size: int = MAX_RESPONSE_SIZE,
+        headers: Mapping[str, str] | None = None,
+        session: aiohttp.ClientSession | None = None,
+        connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
+        proxy: str | None = None,
+        ssl: SSLContext | aiohttp.Fingerprint | bool = True,
+        trace_configs: Iterable[aiohttp.TraceConfig] = (),
+        on_request: Hook | None = None,
+        on_response: Hook | None = None,
+        on_retry: Hook | None = None,
+        capabilities: Iterable[str] = (),
+        edge_fallback: bool | str = True,
+        allow_insecure_http: bool = False,
+        allow_insecure_tls: bool = False,
+        allow_insecure_browser_usage: bool = False,
     ) -> None:
         try:
             self._async = AsyncApiGatewayClient(
-                paywall_id, api_origin, user_id=user_id, auth=behind(auth), billing=behind(billing), **settings
+                paywall_id,
+                api_origin,
+                user_id=user_id,
+                auth=behind(auth),
+                billing=behind(billing),
+                timeout=timeout,
+                max_attempts=max_attempts,
+                pool_size=pool_size,
+                max_response_size=max_response_size,
+                headers=headers,
+                session=session,
+                connector=connector,
+                proxy=proxy,
+                ssl=ssl,
+                trace_configs=trace_configs,
+                on_request=on_request,
+                on_response=on_response,
+                on_retry=on_retry,
+                capabilities=capabilities,
+                edge_fallback=edge_fallback,
+                allow_insecure_http=allow_insecure_http,
+                allow_insecure_tls=allow_insecure_tls,
+                allow_insecure_browser_usage=allow_insecure_browser_usage,
             )
         finally:  # error reporters print the local variables of frames
-            del settings
+            del proxy
 
     def with_options(
         self,
@@ -720,7 +943,17 @@ class ApiGatewayClient:
         headers: Mapping[str, str] | None = None,
         max_response_size: int | None = None,
     ) -> ApiGatewayClient:
-        """The same client with other settings for the calls made through it: a cheap view on the same connections."""
+        """A view of this client with other options. It shares the connections; the client itself does not change.
+
+        Args:
+            timeout: seconds for a whole call with all its attempts, or a `Timeout`. None: as before.
+            max_attempts: attempts per call; 1 for no retries. None: as before.
+            headers: headers added to those that are sent already. None: none.
+            max_response_size: bytes of a decompressed response. None: as before.
+
+        Raises:
+            InvalidArgumentError: an option is invalid.
+        """
         return ApiGatewayClient._over(
             self._async.with_options(
                 timeout=timeout, max_attempts=max_attempts, headers=headers, max_response_size=max_response_size
@@ -728,7 +961,7 @@ class ApiGatewayClient:
         )
 
     def close(self) -> None:
-        """Close the connections. Calls that are under way fail; a later call opens new connections."""
+        """Close the connections. Calls in progress fail with a `NetworkError`; a later call opens new connections."""
         run(self._async.aclose)
 
     def for_user(self, *, user_id: str | None = None, auth: AuthClient | None = None) -> ApiGatewayClient:

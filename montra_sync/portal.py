@@ -203,9 +203,9 @@ def _blocked(call: Any, waited: float, where: str) -> MontraError:
     )
     error = RequestTimeoutError(problem, CallInfo(method="call", path=getattr(call, "__qualname__", "of a client")))
     if type(getattr(call, "__self__", None)).__module__.startswith("montra_async.paywall"):
-        from montra_async.paywall.errors import of_network
+        from montra_async.paywall.errors import translate
 
-        return of_network(error)
+        return translate(error)
     return error
 
 

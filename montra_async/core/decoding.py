@@ -1,35 +1,38 @@
-"""Pure: what can be said of an answer, whatever its body is."""
+"""Pure functions on a response of either service: its body as JSON or text, messages, and errors without secrets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from yarl import URL
 
+from .errors import ApiError
 from .http.messages import RawResponse
 from .models.json import loads
 from .type_guards import is_array, is_object
+
+E = TypeVar("E", bound=ApiError)
 
 BODY_KEPT = 64 * 1024
 LONGEST_SECRET = 8 * 1024
 _DEEPEST = 32
 
 
-def json_of(answer: RawResponse) -> Any:
+def json_of(response: RawResponse) -> Any:
     """The body as JSON; None when it is none, or not whole."""
-    if answer.limit is not None:
+    if response.limit is not None:
         return None
     try:
-        return loads(answer.body)
+        return loads(response.body)
     except ValueError:
         return None
 
 
-def text_of(answer: RawResponse) -> str:
+def text_of(response: RawResponse) -> str:
     """The body as text; to be cut to `BODY_KEPT` once secrets are out of it."""
-    kept = answer.body[: BODY_KEPT + LONGEST_SECRET]
-    if answer.limit is not None and len(kept) < BODY_KEPT + LONGEST_SECRET:
+    kept = response.body[: BODY_KEPT + LONGEST_SECRET]
+    if response.limit is not None and len(kept) < BODY_KEPT + LONGEST_SECRET:
         kept = kept[:-LONGEST_SECRET]  # it was cut where half a secret may stand
     return kept.decode("utf-8", "replace")
 
@@ -53,22 +56,22 @@ def bounded(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
-def default_message(answer: RawResponse) -> str:
+def default_message(response: RawResponse) -> str:
     """A message for an error that brought none of its own."""
-    reason = answer.reason or "error"
-    if 300 <= answer.status < 400:
-        return f"redirected to {_target(answer)}; redirects are not followed, check base_url"
-    if not answer.body:
+    reason = response.reason or "error"
+    if 300 <= response.status < 400:
+        return f"redirected to {_target(response)}; redirects are not followed, check base_url"
+    if not response.body:
         return f"{reason} (empty body)"
-    kind = bounded(answer.headers.get("Content-Type", "unknown type").split(";")[0], 100)
+    kind = bounded(response.headers.get("Content-Type", "unknown type").split(";")[0], 100)
     return f"{reason} (the body, {kind}, is not the service's: is base_url right, is a proxy in between?)"
 
 
-def too_large(answer: RawResponse) -> str | None:
-    """What is wrong with an answer that is longer than it may be; None when it is not."""
-    if answer.limit is None:
+def too_large(response: RawResponse) -> str | None:
+    """What is wrong with an response that is longer than it may be; None when it is not."""
+    if response.limit is None:
         return None
-    return f"the body is larger than {size_limit(answer.limit)}"
+    return f"the body is larger than {size_limit(response.limit)}"
 
 
 def size_limit(limit: int) -> str:
@@ -77,6 +80,22 @@ def size_limit(limit: int) -> str:
         f"max_response_size, {limit} bytes; raise it with client.with_options(max_response_size=...) or where the "
         "client is made"
     )
+
+
+def redact(error: E, scrub: Callable[[str], str]) -> E:
+    """Remove secrets from everything that `error` shows: a service may quote the key it refused."""
+    code, message = clean_name(error.code, scrub), clean_message(error.message, scrub)
+    clean = {error.code: code, error.message: message}
+    error.args = tuple(clean.get(one, one) for one in error.args)
+    error.code, error.message = code, message
+    if error.request_id is not None:
+        error.request_id = clean_name(error.request_id, scrub)
+    error.body = scrubbed(error.body, scrub)
+    if isinstance(error.body, str):
+        error.body = error.body[:BODY_KEPT]
+    if "details" in vars(error):
+        error.details = scrubbed(error.details, scrub)
+    return error
 
 
 def scrubbed(value: Any, scrub: Callable[[str], str], depth: int = 0) -> Any:
@@ -95,8 +114,8 @@ def scrubbed(value: Any, scrub: Callable[[str], str], depth: int = 0) -> Any:
     return value
 
 
-def _target(answer: RawResponse) -> str:
+def _target(response: RawResponse) -> str:
     try:
-        return bounded(str(URL(answer.headers.get("Location", "")).origin()), 200)
+        return bounded(str(URL(response.headers.get("Location", "")).origin()), 200)
     except ValueError:
         return "another address"

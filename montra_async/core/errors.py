@@ -1,12 +1,12 @@
-"""The error tree. Everything the SDK raises on purpose is a `MontraError`.
+"""The errors of both services. Everything the SDK raises on purpose is a `MontraError`.
 
 MontraError
-  ConfigError              the client was built wrongly: no key, plain http, ...      (also a ValueError)
-  InvalidArgumentError     a bad argument, caught before anything was sent            (also a ValueError)
-  NetworkError             no usable answer: refused, reset, cut off
-    RequestTimeoutError    total, connect or read time-out                            (also a TimeoutError)
+  ConfigError              the client can't be created or used like this: no key, plain http, ...  (also a ValueError)
+  InvalidArgumentError     an invalid argument, refused before anything was sent                  (also a ValueError)
+  NetworkError             no usable response: refused, reset, cut off
+    RequestTimeoutError    total, connect or read time-out                                        (also a TimeoutError)
       PoolTimeoutError     every connection of the pool stayed busy
-  ApiError                 the service answered, and the answer is an error
+  ApiError                 the service responded with an error
     InvalidRequestError    400, 422
     AuthenticationError    401
     PermissionDeniedError  403
@@ -14,7 +14,9 @@ MontraError
     ConflictError          409
     RateLimitError         429, with `retry_after`
     ServerError            5xx
-    InvalidResponseError   a success status with a body that is not what the contract says
+    InvalidResponseError   a success status with a body that violates the contract
+
+The paywall service's errors (`montra_async.paywall.errors`) are these, and a `PaywallError` each.
 """
 
 from __future__ import annotations
@@ -25,16 +27,73 @@ from typing import Any
 import attrs
 
 
+@attrs.frozen(kw_only=True)
+class CallInfo:
+    """The call that an error belongs to.
+
+    Attributes:
+        method: HTTP method.
+        path: path of the endpoint, without query.
+        attempts: number of requests that were begun.
+        idempotency_key: key of a POST. The same call repeated with `idempotency_key=error.idempotency_key` can't take
+            effect twice.
+    """
+
+    method: str
+    path: str
+    attempts: int = 1
+    idempotency_key: str | None = None
+
+    def __str__(self) -> str:
+        attempts = f", {self.attempts} attempts" if self.attempts != 1 else ""
+        return f"{self.method} {self.path}{attempts}"
+
+
 class MontraError(Exception):
-    """Root of every error of this SDK."""
+    """Base class of every error of this SDK, for both services.
+
+    Attributes:
+        call: the call that failed. None when there was none, for example for an invalid setting.
+        request_id: the response's `x-request-id`. None when there was no response, or no such header.
+        retry_after: seconds that the service asked to wait. None when it did not ask.
+    """
+
+    call: CallInfo | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The idempotency key of the call; None when it had none."""
+        return None if self.call is None else self.call.idempotency_key
+
+    @property
+    def attempts(self) -> int:
+        """The number of requests that were begun; 0 when none was."""
+        return 0 if self.call is None else self.call.attempts
+
+    @property
+    def method(self) -> str | None:
+        """The HTTP method of the call."""
+        return None if self.call is None else self.call.method
+
+    @property
+    def path(self) -> str | None:
+        """The path of the endpoint that was called, without query."""
+        return None if self.call is None else self.call.path
 
 
 class ConfigError(MontraError, ValueError):
-    """The client cannot be built, or used, like this. Nothing was sent."""
+    """The client can't be created, or used, like this. Nothing was sent."""
 
 
 class InvalidArgumentError(MontraError, ValueError):
-    """An argument can't be right. Nothing was sent. `parameter` names it."""
+    """An argument is invalid. Nothing was sent.
+
+    Attributes:
+        parameter: name of the parameter.
+        problem: what is wrong with its value.
+    """
 
     def __init__(self, parameter: str, problem: str) -> None:
         super().__init__(parameter, problem)
@@ -45,52 +104,17 @@ class InvalidArgumentError(MontraError, ValueError):
         return f"{self.parameter}: {self.problem}"
 
 
-@attrs.frozen(kw_only=True)
-class CallInfo:
-    """Which call an error belongs to.
+class NetworkError(MontraError):
+    """No usable response arrived.
 
-    `attempts` counts the requests that were begun. `idempotency_key` is the key of a POST: the same call made
-    again with `idempotency_key=error.call.idempotency_key` can't take effect twice.
+    Attributes:
+        problem: what happened.
+        sent: whether the service may have executed the call. False when the request certainly did not reach it
+            (connection refused, name not found, time-out while connecting).
+        call: the call that failed.
     """
-
-    method: str
-    path: str
-    attempts: int = 1
-    idempotency_key: str | None = None
-
-    def __str__(self) -> str:
-        tries = f", {self.attempts} attempts" if self.attempts != 1 else ""
-        return f"{self.method} {self.path}{tries}"
-
-
-class _CallError(MontraError):
-    """What network and API errors share: the call they belong to, also as plain attributes."""
 
     call: CallInfo
-
-    @property
-    def method(self) -> str:
-        return self.call.method
-
-    @property
-    def path(self) -> str:
-        return self.call.path
-
-    @property
-    def attempts(self) -> int:
-        return self.call.attempts
-
-    @property
-    def idempotency_key(self) -> str | None:
-        return self.call.idempotency_key
-
-
-class NetworkError(_CallError):
-    """No usable answer came back.
-
-    `sent` is False when the request surely never reached the service (refused, name not found, time-out while
-    connecting); True means that it may have been carried out.
-    """
 
     def __init__(self, problem: str, call: CallInfo, *, sent: bool = True) -> None:
         super().__init__(problem, call)
@@ -106,7 +130,11 @@ class NetworkError(_CallError):
 
 
 class RequestTimeoutError(NetworkError, TimeoutError):
-    """A time-out ran out. `phase` says which: `total`, `connect`, `read` or `pool`."""
+    """A time-out expired.
+
+    Attributes:
+        phase: the time-out: `total`, `connect`, `read` or `pool`.
+    """
 
     def __init__(self, problem: str, call: CallInfo, *, sent: bool = True, phase: str = "total") -> None:
         super().__init__(problem, call, sent=sent)
@@ -114,22 +142,26 @@ class RequestTimeoutError(NetworkError, TimeoutError):
 
 
 class PoolTimeoutError(RequestTimeoutError):
-    """All connections stayed busy for the whole pool time-out. Raise `pool_size`, or call less at once."""
+    """All connections stayed busy for the whole pool time-out. Increase `pool_size`, or make fewer calls at once."""
 
 
-class ApiError(_CallError):
-    """The service answered with an error.
+class ApiError(MontraError):
+    """The service responded with an error.
 
     Attributes:
         status: HTTP status.
-        code: the service's error code, `http_<status>` when the body names none.
-        message: the service's sentence, or what can be said without one.
-        details: whatever the service added, as it came.
-        request_id: the answer's `x-request-id`, when present. Quote it to support.
-        body: the raw answer as text, at most 64 KiB of it, secrets blotted out.
+        code: the service's error code; `http_<status>` when the body has none.
+        message: the service's message, or a description of the response without one.
+        details: what the service added to the error, parsed JSON.
+        request_id: the response's `x-request-id`. Quote it to the service's support.
+        body: the response body, at most 64 KiB of it, without secrets. Text; the paywall service's errors have parsed
+            JSON here.
         call: method, path, attempts and idempotency key of the call (also as attributes of the error).
-        retry_after: seconds the service asked us to wait, when it did.
+        retry_after: seconds that the service asked to wait.
     """
+
+    call: CallInfo
+    body: Any
 
     def __init__(
         self,
@@ -162,7 +194,7 @@ class ApiError(_CallError):
 
 
 def rebuild(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
-    """Make an error again in another process: keyword-only arguments defeat the default pickling."""
+    """Build an unpickled error: the default pickling does not support keyword-only arguments."""
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(state)
@@ -170,7 +202,7 @@ def rebuild(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, A
 
 
 class InvalidRequestError(ApiError):
-    """400 or 422: the service refused the request's content."""
+    """400 or 422: the service refused the content of the request."""
 
 
 class AuthenticationError(ApiError):
@@ -178,7 +210,7 @@ class AuthenticationError(ApiError):
 
 
 class PermissionDeniedError(ApiError):
-    """403: the key may not do this."""
+    """403: the key does not permit this."""
 
 
 class NotFoundError(ApiError):
@@ -186,7 +218,7 @@ class NotFoundError(ApiError):
 
 
 class ConflictError(ApiError):
-    """409: it contradicts what is there (duplicate, exceeded, wrong state, another idempotent request)."""
+    """409: a conflict with the current state (duplicate, limit exceeded, wrong state, key of another request)."""
 
 
 class RateLimitError(ApiError):
@@ -198,7 +230,7 @@ class ServerError(ApiError):
 
 
 class InvalidResponseError(ApiError):
-    """A success status whose body is unreadable or contradicts the contract. The call was carried out."""
+    """A success status with a body that can't be read or violates the contract. The call was executed."""
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {
@@ -213,17 +245,16 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 def error_class(status: int) -> type[ApiError]:
-    """The class for an error status; statuses nobody foresaw are plain `ApiError`."""
+    """The class of an error status. An unknown status is a plain `ApiError`."""
     if status >= 500:
         return ServerError
     return _BY_STATUS.get(status, ApiError)
 
 
 def without_frames(error: BaseException) -> BaseException:
-    """`error` without tracebacks, all the way down.
+    """Remove the tracebacks of `error` and of its causes.
 
-    The frames below us hold request headers in their local variables: error reporters that record locals would
-    send our key away with them.
+    Their frames hold request headers in local variables, and error reporters record local variables.
     """
     for one in chain_of(error):
         one.__traceback__ = None
@@ -231,7 +262,7 @@ def without_frames(error: BaseException) -> BaseException:
 
 
 def chain_of(error: BaseException) -> Iterator[BaseException]:
-    """`error` and everything it came from."""
+    """Yield `error`, its causes and its contexts."""
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:

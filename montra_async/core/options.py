@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import aiohttp
@@ -15,7 +15,7 @@ from .base_url import Proxy, parse_proxy
 from .errors import ConfigError, InvalidArgumentError
 from .http.aiohttp_compat import verifies_certificates
 from .http.connector import LazyTimeout
-from .redaction import ShownWhenHalfBuilt
+from .redaction import Secret, ShownWhenHalfBuilt
 from .type_guards import is_mapping
 
 Seconds: TypeAlias = float
@@ -236,17 +236,62 @@ class CallOptions(ShownWhenHalfBuilt):
     error_timeout: Seconds = ERROR_TIMEOUT
     """For the body of an error that answers a call without a total time-out."""
 
-    def but(
+    def replace(
         self,
         timeout: float | Timeout | None,
         max_attempts: int | None,
         headers: Mapping[str, str] | None,
         max_response_size: int | None = None,
     ) -> CallOptions:
-        """These options with some of them changed; headers are added to the ones that are there."""
+        """These options with some of them changed. Headers are added to the present ones."""
         return CallOptions(
             timeout=self.timeout if timeout is None else as_timeout(timeout),
             max_attempts=self.max_attempts if max_attempts is None else max_attempts,
             headers={**self.headers, **(headers or {})},
             max_response_size=self.max_response_size if max_response_size is None else max_response_size,
         )
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class ClientSettings(ShownWhenHalfBuilt):
+    """What the constructors of both services' clients take, as the user gave it. `Montra` documents each setting."""
+
+    timeout: float | Timeout | None = None
+    max_attempts: int = 3
+    pool_size: int = 100
+    max_response_size: int = MAX_RESPONSE_SIZE
+    headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
+    session: aiohttp.ClientSession | None = None
+    connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None
+    proxy: Secret | None = None
+    ssl: Any = True
+    trace_configs: Iterable[aiohttp.TraceConfig] = ()
+    on_request: Hook | None = None
+    on_response: Hook | None = None
+    on_retry: Hook | None = None
+    allow_insecure_tls: bool = False
+
+    def call_options(self) -> CallOptions:
+        """The options of calls."""
+        return CallOptions(
+            timeout=Timeout() if self.timeout is None else as_timeout(self.timeout),
+            max_attempts=self.max_attempts,
+            headers={} if self.headers is None else self.headers,
+            max_response_size=self.max_response_size,
+        )
+
+    def connection(self) -> Connection:
+        """How connections are made."""
+        return Connection(
+            pool_size=self.pool_size,
+            session=self.session,
+            connector=self.connector,
+            proxy=self.proxy,
+            ssl=self.ssl,
+            trace_configs=tuple(self.trace_configs),
+            allow_insecure_tls=self.allow_insecure_tls,
+        )
+
+    def hooks(self) -> Hooks:
+        """The functions that are told about attempts."""
+        return Hooks(on_request=self.on_request, on_response=self.on_response, on_retry=self.on_retry)

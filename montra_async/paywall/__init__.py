@@ -3,7 +3,24 @@
 from ..core.http.multipart import Attachment
 from .auth import AuthClient
 from .billing import BillingClient
-from .errors import PaywallError, QuotaExceededError
+from .errors import (
+    PaywallApiError,
+    PaywallAuthenticationError,
+    PaywallConfigError,
+    PaywallConflictError,
+    PaywallError,
+    PaywallInvalidArgumentError,
+    PaywallInvalidRequestError,
+    PaywallInvalidResponseError,
+    PaywallNetworkError,
+    PaywallNotFoundError,
+    PaywallPermissionDeniedError,
+    PaywallPoolTimeoutError,
+    PaywallRateLimitError,
+    PaywallServerError,
+    PaywallTimeoutError,
+    QuotaExceededError,
+)
 from .gateway import ApiGatewayClient, GatewayResponse
 from .identity import Identity
 from .models import (
@@ -27,7 +44,6 @@ from .models import (
     UpgradeResult,
     UserPurchase,
 )
-from .paywall_client import ClientSettings
 from .sse import ServerSentEvent
 from .storage import FileSessionStorage, MemorySessionStorage, SessionStorage
 from .tokens import Charge
@@ -44,7 +60,6 @@ __all__ = [
     "CanceledSubscription",
     "Charge",
     "CheckoutResult",
-    "ClientSettings",
     "FileSessionStorage",
     "GatewayResponse",
     "Identity",
@@ -52,8 +67,22 @@ __all__ = [
     "MemorySessionStorage",
     "OAuthStart",
     "Offer",
+    "PaywallApiError",
+    "PaywallAuthenticationError",
+    "PaywallConfigError",
+    "PaywallConflictError",
     "PaywallError",
+    "PaywallInvalidArgumentError",
+    "PaywallInvalidRequestError",
+    "PaywallInvalidResponseError",
+    "PaywallNetworkError",
+    "PaywallNotFoundError",
+    "PaywallPermissionDeniedError",
+    "PaywallPoolTimeoutError",
+    "PaywallRateLimitError",
+    "PaywallServerError",
     "PaywallSettings",
+    "PaywallTimeoutError",
     "PaywallUser",
     "Price",
     "Purchase",

@@ -6,28 +6,28 @@ import base64
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ssl import SSLContext
+from typing import Any
 
+import aiohttp
 import attrs
 from yarl import URL
 
 from ..core import validation
 from ..core.decoding import json_of
 from ..core.http.messages import RawResponse, Request
+from ..core.options import MAX_RESPONSE_SIZE, Hook, Timeout, not_text
 from ..core.redaction import Secret
 from ..core.type_guards import is_object
-from .caching import Flight
-from .errors import PaywallError, translate_errors
+from .errors import PaywallConfigError, PaywallError, translate_errors
 from .models import AuthSession, AuthUser, OAuthStart, SignUpResult, UpdatedUser, UpgradeResult
-from .paywall_client import ClientSettings
-from .responses import read, unreadable
+from .paywall_client import PaywallClientSettings
+from .responses import decode, invalid_response
+from .single_flight import Flight
 from .storage import SessionStorage
-from .token_refresh import Bearer, Rotations, SessionCalls
+from .token_refresh import FixedToken, Rotations, SessionCalls
 from .token_responses import session_of
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 OAUTH_GOOD_FOR = 10 * 60.0
 _MOST_OAUTH = 10_000
@@ -68,7 +68,29 @@ class AuthClient(SessionCalls):
         storage: where the session lives; in memory by default.
         visitor_id: your id of the visitor, told at every sign-in.
         user_meta: what the service is to note of users who sign in.
-        settings: see `ClientSettings`.
+        timeout: seconds for a whole call with all its attempts, or a `Timeout`. Default: 60.
+        max_attempts: attempts per call. Default: 3; 1 for no retries.
+        pool_size: maximum number of connections, and so of concurrent calls, per event loop. Default: 100. Further
+            calls wait.
+        max_response_size: bytes of a decompressed response that is read into memory. Default: 64 MiB. A larger one
+            is an `invalid_response`. Of an error's body at most 64 KiB are read.
+        headers: headers of every request, in addition to the client's own.
+        session: an aiohttp session of yours. It is used on its own event loop, and you close it.
+        connector: an aiohttp connector of yours, or better a function that makes one for each event loop.
+        proxy: URL of an HTTP proxy.
+        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
+            certificates, and `False`, also need `allow_insecure_tls`.
+        trace_configs: aiohttp's tracing.
+        on_request: function that is called before each attempt with a `CallEvent`. It runs on the event loop.
+        on_response: function that is called after each attempt with a `CallEvent`.
+        on_retry: function that is called before the pause of each retry with a `CallEvent`.
+        capabilities: optional features that your application supports, sent as `X-SDK-Capabilities`.
+        edge_fallback: whether a mirror is used while the service can't be reached. Default: `https://edge.<host>`.
+            False for none, or the origin of another mirror.
+        allow_insecure_http: allow a plain `http://` origin of another host than this one. Keys travel in clear.
+        allow_insecure_tls: allow connections without a check of certificates. Anybody on the network path can read
+            keys and tokens; an `InsecureTlsWarning` says so.
+        allow_insecure_browser_usage: allow a server key in a browser's Python.
 
     Raises:
         PaywallError: `invalid_config`, `invalid_argument`.
@@ -82,9 +104,55 @@ class AuthClient(SessionCalls):
         storage: SessionStorage | None = None,
         visitor_id: str | None = None,
         user_meta: Mapping[str, Any] | None = None,
-        **settings: Unpack[ClientSettings],
+        timeout: float | Timeout | None = None,
+        max_attempts: int = 3,
+        pool_size: int = 100,
+        max_response_size: int = MAX_RESPONSE_SIZE,
+        headers: Mapping[str, str] | None = None,
+        session: aiohttp.ClientSession | None = None,
+        connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
+        proxy: str | None = None,
+        ssl: SSLContext | aiohttp.Fingerprint | bool = True,
+        trace_configs: Iterable[aiohttp.TraceConfig] = (),
+        on_request: Hook | None = None,
+        on_response: Hook | None = None,
+        on_retry: Hook | None = None,
+        capabilities: Iterable[str] = (),
+        edge_fallback: bool | str = True,
+        allow_insecure_http: bool = False,
+        allow_insecure_tls: bool = False,
+        allow_insecure_browser_usage: bool = False,
     ) -> None:
-        self._open(paywall_id, api_origin, None, settings)
+        problem = not_text(proxy=proxy)
+        if problem is not None:
+            del proxy
+            raise PaywallConfigError("invalid_config", problem)
+        hidden_proxy = None if proxy is None else Secret(proxy)
+        del proxy  # error reporters record the local variables of a traceback's frames
+        self._open(
+            paywall_id,
+            api_origin,
+            PaywallClientSettings(
+                timeout=timeout,
+                max_attempts=max_attempts,
+                pool_size=pool_size,
+                max_response_size=max_response_size,
+                headers=headers,
+                session=session,
+                connector=connector,
+                proxy=hidden_proxy,
+                ssl=ssl,
+                trace_configs=trace_configs,
+                on_request=on_request,
+                on_response=on_response,
+                on_retry=on_retry,
+                capabilities=capabilities,
+                edge_fallback=edge_fallback,
+                allow_insecure_http=allow_insecure_http,
+                allow_insecure_tls=allow_insecure_tls,
+                allow_insecure_browser_usage=allow_insecure_browser_usage,
+            ),
+        )
         with translate_errors():
             self._visitor_id = validation.optional_text("visitor_id", visitor_id)
             meta = validation.json_object("user_meta", user_meta)
@@ -114,17 +182,17 @@ class AuthClient(SessionCalls):
         """
         hidden = Secret(password)
         del password
-        call = self._credentials("email/signup", email, hidden)
+        request = self._credentials("email/signup", email, hidden)
 
-        def result(answer: RawResponse, call: Request) -> SignUpResult:
-            payload = json_of(answer)
+        def result(response: RawResponse, request: Request) -> SignUpResult:
+            payload = json_of(response)
             signed_in = is_object(payload) and "access_token" in payload
-            session = session_of(answer, call) if signed_in else None
-            found = read(answer, call, SignUpResult)
+            session = session_of(response, request) if signed_in else None
+            found = decode(response, request, SignUpResult)
             told = {name: value for name, value in found.extra.items() if name not in _OF_SESSION}
             return attrs.evolve(found, session=session, extra=told)
 
-        found = await self._send(call, result)
+        found = await self._send(request, result)
         if found.session is not None:
             await self._keep(found.session)
         return found
@@ -145,9 +213,11 @@ class AuthClient(SessionCalls):
         """
         hidden = Secret(password)
         del password
-        call = self._auth_call("password/update", {}, password=hidden)
-        signer = await self._required_signer()
-        return (await self._send(call, lambda answer, sent: read(answer, sent, UpdatedUser), signer=signer)).user
+        request = self._auth_call("password/update", {}, password=hidden)
+        tokens = await self._required_token_provider()
+        return (
+            await self._send(request, lambda response, request: decode(response, request, UpdatedUser), tokens=tokens)
+        ).user
 
     # One-time codes
 
@@ -189,13 +259,13 @@ class AuthClient(SessionCalls):
         hidden = None if captcha_token is None else Secret(captcha_token)
         del captcha_token
         fields = {"visitor_id": self._visitor_id, "user_meta": self._user_meta}
-        call = self._auth_call("anonymous/signin", fields, captcha_token=hidden)
+        request = self._auth_call("anonymous/signin", fields, captcha_token=hidden)
 
         async def sign_in(flight: Flight) -> AuthSession:
-            flight.carries(call)
-            return await self._keep(await self._send(call, _anonymous))
+            flight.set_request(request)
+            return await self._keep(await self._send(request, _anonymous))
 
-        return await self._shared(self._state.flights, "anonymous", sign_in, lands=True)
+        return await self._run_shared(self._state.flights, "anonymous", sign_in, cancel_when_abandoned=False)
 
     async def upgrade_anonymous_to_email(self, email: str, password: str) -> UpgradeResult:
         """Give the anonymous user an address and a password (`POST .../auth/anonymous/upgrade`).
@@ -205,11 +275,13 @@ class AuthClient(SessionCalls):
         """
         hidden = Secret(password)
         del password
-        call = self._credentials("anonymous/upgrade", email, hidden)
-        signer = await self._required_signer()
-        result = await self._send(call, lambda answer, sent: read(answer, sent, UpgradeResult), signer=signer)
+        request = self._credentials("anonymous/upgrade", email, hidden)
+        tokens = await self._required_token_provider()
+        result = await self._send(
+            request, lambda response, request: decode(response, request, UpgradeResult), tokens=tokens
+        )
         session = await self.get_session()
-        same = session is not None and session.user is not None and session.user.id == signer.user_id
+        same = session is not None and session.user is not None and session.user.id == tokens.user_id
         if session is not None and same and result.user is not None and result.status == "updated":
             await self._keep(attrs.evolve(session, user=result.user), same_user=True)
         return result
@@ -230,11 +302,11 @@ class AuthClient(SessionCalls):
             "scopes": scopes,
         }
 
-        def started(answer: RawResponse, call: Request) -> OAuthStart:
-            url = read(answer, call, str, within="authorize_url")
+        def started(response: RawResponse, request: Request) -> OAuthStart:
+            url = decode(response, request, str, within="authorize_url")
             state = _state_of(url)
             if state is None:
-                raise unreadable(answer, call, "`authorize_url` carries no state")
+                raise invalid_response(response, request, "`authorize_url` carries no state")
             return OAuthStart(authorize_url=url, state=state, code_verifier=verifier.reveal())
 
         result = await self._send(self._auth_call("oauth/init", fields), started)
@@ -262,8 +334,8 @@ class AuthClient(SessionCalls):
                 "oauth_invalid_state", "no sign-in with this state was begun here in the last ten minutes"
             )
         fields = {"visitor_id": self._visitor_id, "user_meta": self._user_meta}
-        call = self._auth_call("oauth/exchange", fields, auth_code=hidden, code_verifier=verifier)
-        session = await self._sign_in(call)
+        request = self._auth_call("oauth/exchange", fields, auth_code=hidden, code_verifier=verifier)
+        session = await self._sign_in(request)
         self._pending.forget(state)
         return session
 
@@ -278,7 +350,7 @@ class AuthClient(SessionCalls):
         await self._forget()
         if session is not None:
             try:
-                await self._send(self._auth_call("signout", None), _done, signer=Bearer(session))
+                await self._send(self._auth_call("signout", None), _done, tokens=FixedToken(session))
             except PaywallError:
                 return  # nobody can use it from here any more
 
@@ -288,9 +360,9 @@ class AuthClient(SessionCalls):
         Raises:
             PaywallError: `not_authenticated`, or they may still be good.
         """
-        signer = await self._required_signer()
-        await self._send(self._auth_call("revoke-all", None), _done, signer=signer)
-        if (await self._signer() or signer).lineage is signer.lineage:
+        tokens = await self._required_token_provider()
+        await self._send(self._auth_call("revoke-all", None), _done, tokens=tokens)
+        if (await self._token_provider() or tokens).lineage is tokens.lineage:
             await self._forget()
 
     # Below
@@ -302,8 +374,8 @@ class AuthClient(SessionCalls):
     async def _do(self, path: str, fields: Mapping[str, Any]) -> None:
         await self._send(self._auth_call(path, fields), _done)
 
-    async def _sign_in(self, call: Request) -> AuthSession:
-        return await self._keep(await self._send(call, lambda answer, sent: session_of(answer, sent)))
+    async def _sign_in(self, request: Request) -> AuthSession:
+        return await self._keep(await self._send(request, lambda response, request: session_of(response, request)))
 
 
 def _text(parameter: str, value: str) -> str:
@@ -311,15 +383,15 @@ def _text(parameter: str, value: str) -> str:
         return validation.text(parameter, value)
 
 
-def _anonymous(answer: RawResponse, call: Request) -> AuthSession:
+def _anonymous(response: RawResponse, request: Request) -> AuthSession:
     """The service need not say of whom it has just made that he is anonymous."""
-    session = session_of(answer, call)
+    session = session_of(response, request)
     if session.user is None or session.user.is_anonymous is not None:
         return session
     return attrs.evolve(session, user=attrs.evolve(session.user, is_anonymous=True))
 
 
-def _done(answer: RawResponse, call: Request) -> None:
+def _done(response: RawResponse, request: Request) -> None:
     """A success answer whose body says nothing that matters."""
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Mapping
+from ssl import SSLContext
 from typing import TYPE_CHECKING, ClassVar
 
-from ..core.options import not_text
+import aiohttp
+
+from ..core.options import MAX_RESPONSE_SIZE, Hook, Timeout, not_text
 from ..core.redaction import Secret
 from ..core.signature import signing_secrets, verify_signature
 from .auth import AuthClient
 from .catalog import CatalogCalls
-from .errors import PaywallError, translate_errors
+from .errors import PaywallConfigError, translate_errors
 from .identity import Identity
 from .locales import checked_language
-from .paywall_client import ClientSettings
+from .paywall_client import PaywallClientSettings
 from .purchases import PurchaseCalls
 from .support import SupportCalls
 from .tokens import TokenCalls
@@ -21,8 +25,6 @@ from .user_scope import ClientCaches, checked_auth, checked_identity
 
 if TYPE_CHECKING:
     from datetime import timedelta
-
-    from typing_extensions import Unpack
 
     from ..core.signature import Secrets
     from ..webhooks import WebhookEvent
@@ -73,7 +75,29 @@ class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
         identity: whom to act for where no view says otherwise.
         auth: the session of the user to act for.
         accept_language: language of labels, where a call names none.
-        settings: see `ClientSettings`.
+        timeout: seconds for a whole call with all its attempts, or a `Timeout`. Default: 60.
+        max_attempts: attempts per call. Default: 3; 1 for no retries.
+        pool_size: maximum number of connections, and so of concurrent calls, per event loop. Default: 100. Further
+            calls wait.
+        max_response_size: bytes of a decompressed response that is read into memory. Default: 64 MiB. A larger one
+            is an `invalid_response`. Of an error's body at most 64 KiB are read.
+        headers: headers of every request, in addition to the client's own.
+        session: an aiohttp session of yours. It is used on its own event loop, and you close it.
+        connector: an aiohttp connector of yours, or better a function that makes one for each event loop.
+        proxy: URL of an HTTP proxy.
+        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
+            certificates, and `False`, also need `allow_insecure_tls`.
+        trace_configs: aiohttp's tracing.
+        on_request: function that is called before each attempt with a `CallEvent`. It runs on the event loop.
+        on_response: function that is called after each attempt with a `CallEvent`.
+        on_retry: function that is called before the pause of each retry with a `CallEvent`.
+        capabilities: optional features that your application supports, sent as `X-SDK-Capabilities`.
+        edge_fallback: whether a mirror is used while the service can't be reached. Default: `https://edge.<host>`.
+            False for none, or the origin of another mirror.
+        allow_insecure_http: allow a plain `http://` origin of another host than this one. Keys travel in clear.
+        allow_insecure_tls: allow connections without a check of certificates. Anybody on the network path can read
+            keys and tokens; an `InsecureTlsWarning` says so.
+        allow_insecure_browser_usage: allow a server key in a browser's Python.
 
     Raises:
         PaywallError: `invalid_config`, `invalid_argument`, `apikey_in_browser`.
@@ -90,18 +114,60 @@ class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
         identity: Identity | None = None,
         auth: AuthClient | None = None,
         accept_language: str | None = None,
-        **settings: Unpack[ClientSettings],
+        timeout: float | Timeout | None = None,
+        max_attempts: int = 3,
+        pool_size: int = 100,
+        max_response_size: int = MAX_RESPONSE_SIZE,
+        headers: Mapping[str, str] | None = None,
+        session: aiohttp.ClientSession | None = None,
+        connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
+        proxy: str | None = None,
+        ssl: SSLContext | aiohttp.Fingerprint | bool = True,
+        trace_configs: Iterable[aiohttp.TraceConfig] = (),
+        on_request: Hook | None = None,
+        on_response: Hook | None = None,
+        on_retry: Hook | None = None,
+        capabilities: Iterable[str] = (),
+        edge_fallback: bool | str = True,
+        allow_insecure_http: bool = False,
+        allow_insecure_tls: bool = False,
+        allow_insecure_browser_usage: bool = False,
     ) -> None:
-        problem = not_text(api_key=api_key)
+        problem = not_text(api_key=api_key, proxy=proxy)
         if problem is not None:
-            del api_key
-            raise PaywallError("invalid_config", problem)
+            del api_key, proxy
+            raise PaywallConfigError("invalid_config", problem)
         key = Secret((api_key if api_key is not None else os.environ.get("MONETIZE_API_KEY", "")).strip())
-        del api_key  # error reporters print the local variables of a traceback's frames
+        hidden_proxy = None if proxy is None else Secret(proxy)
+        del api_key, proxy  # error reporters record the local variables of a traceback's frames
         self._key = key if key.reveal() else None
-        self._open(paywall_id, api_origin, self._key, settings)
+        self._open(
+            paywall_id,
+            api_origin,
+            PaywallClientSettings(
+                timeout=timeout,
+                max_attempts=max_attempts,
+                pool_size=pool_size,
+                max_response_size=max_response_size,
+                headers=headers,
+                session=session,
+                connector=connector,
+                proxy=hidden_proxy,
+                ssl=ssl,
+                trace_configs=trace_configs,
+                on_request=on_request,
+                on_response=on_response,
+                on_retry=on_retry,
+                capabilities=capabilities,
+                edge_fallback=edge_fallback,
+                allow_insecure_http=allow_insecure_http,
+                allow_insecure_tls=allow_insecure_tls,
+                allow_insecure_browser_usage=allow_insecure_browser_usage,
+            ),
+            key=self._key,
+        )
         with translate_errors():
             self._accept_language = checked_language("accept_language", accept_language)
         self._identity = checked_identity(identity)
         self._auth = checked_auth(auth)
-        self._kept = ClientCaches()
+        self._caches = ClientCaches()

@@ -12,13 +12,13 @@ from ..core.decoding import json_of
 from ..core.http.messages import RawResponse, Request
 from ..core.models.model import SerdeError, structure
 from ..core.type_guards import is_object
-from .caching import Flight
-from .errors import PaywallError, translate_errors
+from .errors import PaywallConfigError, PaywallError, translate_errors
 from .identity import NOBODY
 from .locales import checked_language, localized
 from .models import Bootstrap, PaywallUser, Price
 from .paywall_client import headers_key
-from .responses import read, unreadable
+from .responses import decode, invalid_response
+from .single_flight import Flight
 from .user_scope import BOOTSTRAP_FRESH, Actor, UserScopedClient
 
 log = logging.getLogger("montra")
@@ -43,14 +43,14 @@ class CatalogCalls(UserScopedClient):
         """
         with translate_errors():
             wanted = checked_language("locale", locale) or self._accept_language
-        actor = Actor(identity=self._identity, signer=None, headers=headers_key(self._options))
-        key = (actor.facts, wanted)
-        kept = None if force else self._kept.bootstraps.get(key)
+        actor = Actor(identity=self._identity, tokens=None, headers=headers_key(self._options))
+        key = (actor.cache_key, wanted)
+        kept = None if force else self._caches.bootstraps.get(key)
         if kept is None:
-            call = self._bootstrap_call(actor, wanted, None)
-            fetch = self._fetch(key, call, wanted, None)
-            return await self._shared(self._kept.flights, ("bootstrap", key, force), fetch)
-        if self._kept.bootstraps.get(key, younger_than=BOOTSTRAP_FRESH) is None:
+            request = self._bootstrap_call(actor, wanted, None)
+            fetch = self._fetch(key, request, wanted, None)
+            return await self._run_shared(self._caches.flights, ("bootstrap", key, force), fetch)
+        if self._caches.bootstraps.get(key, younger_than=BOOTSTRAP_FRESH) is None:
             self._revalidate(key, actor, wanted, kept)
         return kept
 
@@ -71,22 +71,24 @@ class CatalogCalls(UserScopedClient):
             PaywallError: `identity_required` when nobody is named at all.
         """
         actor = await self._actor()
-        if actor.identity.email is None and actor.signer is None:
+        if actor.identity.email is None and actor.tokens is None:
             if actor.identity == NOBODY and self._auth is None:
                 raise PaywallError("identity_required", "say whose state: billing.for_user(email=...)")
             return PaywallUser()
-        kept = None if force else self._kept.users.get(actor.facts)
+        kept = None if force else self._caches.users.get(actor.cache_key)
         if kept is not None:
             return kept
-        call = self._named(self._call("GET", f"{self._place.paywall}/user-state"), actor.identity)
+        request = self._named(self._request("GET", f"{self._endpoint.path}/user-state"), actor.identity)
 
         async def fetch(flight: Flight) -> PaywallUser:
-            flight.carries(call)
-            user = await self._send(call, lambda answer, sent: read(answer, sent, PaywallUser), signer=actor.signer)
-            self._kept.users.put(actor.facts_of(call), user)
+            flight.set_request(request)
+            user = await self._send(
+                request, lambda response, request: decode(response, request, PaywallUser), tokens=actor.tokens
+            )
+            self._caches.users.put(actor.cache_key_of(request), user)
             return user
 
-        return await self._shared(self._kept.flights, ("user", actor.facts, force), fetch)
+        return await self._run_shared(self._caches.flights, ("user", actor.cache_key, force), fetch)
 
     def _revalidate(self, key: Hashable, actor: Actor, wanted: str | None, kept: Bootstrap) -> None:
         fetch = self._fetch(key, self._bootstrap_call(actor, wanted, kept), wanted, kept)
@@ -95,23 +97,23 @@ class CatalogCalls(UserScopedClient):
             try:
                 await fetch(flight)
             except PaywallError as error:
-                log.info("the kept bootstrap of %s stays in use: %s", self._place.paywall_id, error)
+                log.info("the kept bootstrap of %s stays in use: %s", self._endpoint.paywall_id, error)
 
-        self._kept.flights.start(("revalidate", key), ask)
+        self._caches.flights.start(("revalidate", key), ask)
 
     def _bootstrap_call(self, actor: Actor, wanted: str | None, kept: Bootstrap | None) -> Request:
         query = "" if kept is None or kept.version is None else validation.query(if_version=kept.version)
-        return self._named(self._call("GET", f"{self._place.paywall}/bootstrap", query), actor.identity, wanted)
+        return self._named(self._request("GET", f"{self._endpoint.path}/bootstrap", query), actor.identity, wanted)
 
     def _fetch(
-        self, key: Hashable, call: Request, wanted: str | None, kept: Bootstrap | None
+        self, key: Hashable, request: Request, wanted: str | None, kept: Bootstrap | None
     ) -> Callable[[Flight], Awaitable[Bootstrap]]:
         async def fetch(flight: Flight) -> Bootstrap:
-            flight.carries(call)
-            answer = await self._send(call, lambda answer, sent: _bootstrap(answer, sent, kept))
-            self._check_domain(answer)
-            result = localized(answer, wanted)
-            self._kept.bootstraps.put(key, result)
+            flight.set_request(request)
+            response = await self._send(request, lambda response, request: _bootstrap(response, request, kept))
+            self._check_domain(response)
+            result = localized(response, wanted)
+            self._caches.bootstraps.put(key, result)
             return result
 
         return fetch
@@ -120,20 +122,20 @@ class CatalogCalls(UserScopedClient):
         domain = (bootstrap.settings.custom_domain or "").strip().lower()
         host = domain.partition("://")[2] or domain
         host = host.partition("/")[0].partition(":")[0]
-        if host and host != (self._place.origin.host or "").lower():
-            problem = f"the paywall's own domain is {host}, but api_origin is {self._place.origin}"
-            raise PaywallError("invalid_config", problem)
+        if host and host != (self._endpoint.origin.host or "").lower():
+            problem = f"the paywall's own domain is {host}, but api_origin is {self._endpoint.origin}"
+            raise PaywallConfigError("invalid_config", problem)
 
 
-def _bootstrap(answer: RawResponse, call: Request, kept: Bootstrap | None) -> Bootstrap:
+def _bootstrap(response: RawResponse, request: Request, kept: Bootstrap | None) -> Bootstrap:
     """The bootstrap of an answer; the kept one, with the user's state renewed, when it has not changed."""
-    payload = json_of(answer)
+    payload = json_of(response)
     if not is_object(payload) or payload.get("unchanged") is not True:
-        return read(answer, call, Bootstrap)
+        return decode(response, request, Bootstrap)
     if kept is None:
-        raise unreadable(answer, call, "`unchanged`, though no version was named")
+        raise invalid_response(response, request, "`unchanged`, though no version was named")
     try:
         user = structure(payload["user"], PaywallUser) if payload.get("user") is not None else kept.user
     except SerdeError as error:
-        raise unreadable(answer, call, str(error)) from None
+        raise invalid_response(response, request, str(error)) from None
     return attrs.evolve(kept, user=user)

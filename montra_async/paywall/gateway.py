@@ -5,34 +5,43 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
 from io import BytesIO
+from ssl import SSLContext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import aiohttp
 import attrs
 from yarl import URL
 
 from ..core import validation
-from ..core.decoding import size_limit
+from ..core.compat import Self
+from ..core.decoding import redact, size_limit
 from ..core.errors import InvalidArgumentError, NetworkError
 from ..core.http.messages import RawResponse, Request
 from ..core.http.multipart import from_object
 from ..core.http.streaming import Stream
 from ..core.models.json import dumps, loads
-from ..core.options import ERROR_TIMEOUT, CallOptions, Timeout, check_headers, header_text
+from ..core.options import (
+    ERROR_TIMEOUT,
+    MAX_RESPONSE_SIZE,
+    CallOptions,
+    Hook,
+    Timeout,
+    check_headers,
+    header_text,
+    not_text,
+)
+from ..core.redaction import Secret, scrub
 from .auth import AuthClient
 from .billing import BillingClient
-from .errors import PaywallError, of_network, translate_errors
-from .paywall_client import ClientSettings, PaywallClient, with_header
+from .errors import PaywallConfigError, PaywallInvalidResponseError, translate, translate_errors
+from .paywall_client import PaywallClient, PaywallClientSettings, with_header
 from .responses import error_of, quota_error
 from .sse import MAX_EVENT_SIZE, EventReader, LineReader, ServerSentEvent
-from .token_refresh import SessionSigner
+from .token_refresh import SessionTokenProvider
 from .user_scope import checked_auth
-
-if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
 
 QUERY_TYPE = "X-Query-Type"
 _OURS = frozenset({"x-sdk-version", "x-paywall-id", "x-user-id", "x-api-key"})
@@ -63,7 +72,29 @@ class ApiGatewayClient(PaywallClient):
         user_id: whom to charge, where there is no session.
         auth: the session of the user to charge.
         billing: share this client's connections, and keep the balances it remembers right.
-        settings: see `ClientSettings`; not together with `billing`.
+        timeout: seconds for a whole call with all its attempts, or a `Timeout`. Default: 60.
+        max_attempts: attempts per call. Default: 3; 1 for no retries.
+        pool_size: maximum number of connections, and so of concurrent calls, per event loop. Default: 100. Further
+            calls wait.
+        max_response_size: bytes of a decompressed response that is read into memory. Default: 64 MiB. A larger one
+            is an `invalid_response`. Of an error's body at most 64 KiB are read.
+        headers: headers of every request, in addition to the client's own.
+        session: an aiohttp session of yours. It is used on its own event loop, and you close it.
+        connector: an aiohttp connector of yours, or better a function that makes one for each event loop.
+        proxy: URL of an HTTP proxy.
+        ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
+            certificates, and `False`, also need `allow_insecure_tls`.
+        trace_configs: aiohttp's tracing.
+        on_request: function that is called before each attempt with a `CallEvent`. It runs on the event loop.
+        on_response: function that is called after each attempt with a `CallEvent`.
+        on_retry: function that is called before the pause of each retry with a `CallEvent`.
+        capabilities: optional features that your application supports, sent as `X-SDK-Capabilities`.
+        edge_fallback: whether a mirror is used while the service can't be reached. Default: `https://edge.<host>`.
+            False for none, or the origin of another mirror.
+        allow_insecure_http: allow a plain `http://` origin of another host than this one. Keys travel in clear.
+        allow_insecure_tls: allow connections without a check of certificates. Anybody on the network path can read
+            keys and tokens; an `InsecureTlsWarning` says so.
+        allow_insecure_browser_usage: allow a server key in a browser's Python.
 
     Raises:
         PaywallError: `invalid_config`, `invalid_argument`.
@@ -77,18 +108,60 @@ class ApiGatewayClient(PaywallClient):
         user_id: str | None = None,
         auth: AuthClient | None = None,
         billing: BillingClient | None = None,
-        **settings: Unpack[ClientSettings],
+        timeout: float | Timeout | None = None,
+        max_attempts: int = 3,
+        pool_size: int = 100,
+        max_response_size: int = MAX_RESPONSE_SIZE,
+        headers: Mapping[str, str] | None = None,
+        session: aiohttp.ClientSession | None = None,
+        connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
+        proxy: str | None = None,
+        ssl: SSLContext | aiohttp.Fingerprint | bool = True,
+        trace_configs: Iterable[aiohttp.TraceConfig] = (),
+        on_request: Hook | None = None,
+        on_response: Hook | None = None,
+        on_retry: Hook | None = None,
+        capabilities: Iterable[str] = (),
+        edge_fallback: bool | str = True,
+        allow_insecure_http: bool = False,
+        allow_insecure_tls: bool = False,
+        allow_insecure_browser_usage: bool = False,
     ) -> None:
+        problem = not_text(proxy=proxy)
+        if problem is not None:
+            del proxy
+            raise PaywallConfigError("invalid_config", problem)
+        hidden_proxy = None if proxy is None else Secret(proxy)
+        del proxy  # error reporters record the local variables of a traceback's frames
+        settings = PaywallClientSettings(
+            timeout=timeout,
+            max_attempts=max_attempts,
+            pool_size=pool_size,
+            max_response_size=max_response_size,
+            headers=headers,
+            session=session,
+            connector=connector,
+            proxy=hidden_proxy,
+            ssl=ssl,
+            trace_configs=trace_configs,
+            on_request=on_request,
+            on_response=on_response,
+            on_retry=on_retry,
+            capabilities=capabilities,
+            edge_fallback=edge_fallback,
+            allow_insecure_http=allow_insecure_http,
+            allow_insecure_tls=allow_insecure_tls,
+            allow_insecure_browser_usage=allow_insecure_browser_usage,
+        )
         self._billing = billing
         if billing is None:
-            self._open(paywall_id, api_origin, None, settings)
-        elif paywall_id is not None or api_origin is not None or settings:
-            settings.pop("proxy", None)
-            raise PaywallError(
+            self._open(paywall_id, api_origin, settings)
+        elif paywall_id is not None or api_origin is not None or settings != PaywallClientSettings():
+            raise PaywallConfigError(
                 "invalid_config", "billing= brings paywall, origin and settings with it: give one or the other"
             )
         else:
-            self._place, self._options = billing._place, billing._options
+            self._share(billing)
             auth = auth or billing._auth
             user_id = user_id or billing._identity.user_id
         self._act_for(user_id, auth)
@@ -139,17 +212,17 @@ class ApiGatewayClient(PaywallClient):
             QuotaExceededError: the user has no credit left.
             PaywallError: the service's code or the provider's, e.g. `provider-disabled`.
         """
-        call = self._gateway_call(provider_id, path, method, body, headers)
+        request = self._gateway_call(provider_id, path, method, body, headers)
         user_id = self._user_id
-        signer = None if self._auth is None else await self._auth._signer()
-        if signer is None and user_id is not None:
-            with_header(call, "X-User-ID", user_id)
-        answer = await self._answer(call, signer)
-        if answer.stream is None:
-            error = quota_error(answer, call) if answer.status == 402 else error_of(answer, call, {})
-            raise self._without_secrets(error, call)
-        self._note(answer, signer)
-        return GatewayResponse(answer, answer.stream, call.path)
+        tokens = None if self._auth is None else await self._auth._token_provider()
+        if tokens is None and user_id is not None:
+            with_header(request, "X-User-ID", user_id)
+        response = await self._respond(request, tokens)
+        if response.stream is None:
+            error = quota_error(response, request) if response.status == 402 else error_of(response, request, {})
+            raise redact(error, lambda text: scrub(self._transport.scrub(text), *request.secrets))
+        self._note(response, tokens)
+        return GatewayResponse(response, response.stream, request.path)
 
     def _gateway_call(
         self, provider_id: str, path: str, method: str, body: Any, headers: Mapping[str, str] | None
@@ -168,18 +241,18 @@ class ApiGatewayClient(PaywallClient):
                 raise InvalidArgumentError("path", "paywall_id is set by the client")
             if below:
                 shown = f"{shown}/{URL.build(path='/' + below).raw_path[1:]}"
-            asked = validation.query(paywall_id=self._place.paywall_id)
+            asked = validation.query(paywall_id=self._endpoint.paywall_id)
             more = f"&{URL.build(query_string=query).raw_query_string}" if query else ""
-            call = Request(
+            request = Request(
                 method=method,
                 path=shown,
-                url=URL(f"{self._place.origin}{shown}{asked}{more}", encoded=True),
+                url=URL(f"{self._endpoint.origin}{shown}{asked}{more}", encoded=True),
                 repeatable=False,
                 streams=True,
             )
-            call.headers = self._headers(headers or {})
-            _put_body(call, body)
-        return call
+            request.headers = self._headers(headers or {})
+            _put_body(request, body)
+        return request
 
     @staticmethod
     def _headers(given: Mapping[str, str]) -> dict[str, str]:
@@ -198,10 +271,10 @@ class ApiGatewayClient(PaywallClient):
         patient = Timeout(total=None, read=None, connect=timeout.connect, pool=timeout.pool)
         return attrs.evolve(self._options, timeout=patient, error_timeout=timeout.total or ERROR_TIMEOUT)
 
-    def _note(self, answer: RawResponse, signer: SessionSigner | None) -> None:
+    def _note(self, response: RawResponse, tokens: SessionTokenProvider | None) -> None:
         """Keep right what the billing client remembers of the balances."""
-        if self._billing is not None and signer is not None and signer.user_id is not None:
-            self._billing._charged(signer.user_id, answer.headers.get(QUERY_TYPE))
+        if self._billing is not None and tokens is not None and tokens.user_id is not None:
+            self._billing._charged(tokens.user_id, response.headers.get(QUERY_TYPE))
 
 
 class GatewayResponse:
@@ -220,10 +293,10 @@ class GatewayResponse:
     headers: Mapping[str, str]
     query_type: str | None
 
-    def __init__(self, answer: RawResponse, stream: Stream, path: str) -> None:
-        self.status = answer.status
-        self.headers = answer.headers
-        self.query_type = answer.headers.get(QUERY_TYPE)
+    def __init__(self, response: RawResponse, stream: Stream, path: str) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self.query_type = response.headers.get(QUERY_TYPE)
         self._stream = stream
         self._path = path
 
@@ -239,7 +312,7 @@ class GatewayResponse:
                 yield chunk
                 del chunk  # what came is in no variable when the rest does not come: it may quote our token
         except NetworkError as error:
-            raise of_network(error) from error
+            raise translate(error) from error
         finally:
             await chunks.aclose()
 
@@ -345,8 +418,10 @@ class GatewayResponse:
         except ValueError as error:
             raise self._invalid(str(error)) from None
 
-    def _invalid(self, problem: str) -> PaywallError:
-        return PaywallError("invalid_response", f"{problem} ({self._path})", status=self.status, sent=True)
+    def _invalid(self, problem: str) -> PaywallInvalidResponseError:
+        return PaywallInvalidResponseError(
+            "invalid_response", f"{problem} ({self._path})", status=self.status, sent=True
+        )
 
     def _encoding(self) -> str:
         _, _, charset = self.headers.get("Content-Type", "").lower().partition("charset=")
@@ -354,30 +429,30 @@ class GatewayResponse:
         return name if name in _CHARSETS else "utf-8"
 
 
-def _put_body(call: Request, body: Any) -> None:
+def _put_body(request: Request, body: Any) -> None:
     """Bytes, text, files, streams and forms as they are, everything else as JSON."""
     if body is None:
         return
     kind: str | None = "application/octet-stream"
     if isinstance(body, (bytes, bytearray)):
-        call.body = bytes(body)
+        request.body = bytes(body)
     elif isinstance(body, str):
         try:
-            call.body, kind = body.encode(), "text/plain; charset=utf-8"
+            request.body, kind = body.encode(), "text/plain; charset=utf-8"
         except UnicodeEncodeError:
             raise InvalidArgumentError("body", "holds half a surrogate pair, which can't be sent") from None
     elif isinstance(body, (aiohttp.FormData, aiohttp.MultipartWriter)):
-        call.body, call.single_use, kind = (lambda: body), True, None  # it knows its type and boundary
+        request.body, request.single_use, kind = (lambda: body), True, None  # it knows its type and boundary
     elif callable(getattr(body, "read", None)):
         make, _, again = from_object("body", body)
-        call.body, call.single_use = (lambda: make("application/octet-stream")), not again
+        request.body, request.single_use = (lambda: make("application/octet-stream")), not again
     elif isinstance(body, (AsyncIterable, Iterator)):
         pieces = cast("AsyncIterable[bytes] | Iterator[bytes]", body)
-        call.body, call.single_use = (lambda: _pieces(pieces)), True
+        request.body, request.single_use = (lambda: _pieces(pieces)), True
     else:
-        call.body, kind = dumps(body), "application/json"
-    if kind is not None and not any(name.lower() == "content-type" for name in call.headers):
-        with_header(call, "Content-Type", kind)
+        request.body, kind = dumps(body), "application/json"
+    if kind is not None and not any(name.lower() == "content-type" for name in request.headers):
+        with_header(request, "Content-Type", kind)
 
 
 async def _pieces(body: AsyncIterable[bytes] | Iterator[bytes]) -> AsyncGenerator[bytes, None]:

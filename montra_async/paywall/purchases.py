@@ -9,10 +9,10 @@ from ..core import validation
 from ..core.decoding import json_of
 from ..core.http.messages import RawResponse, Request
 from ..core.type_guards import is_object
-from .caching import Flight
 from .errors import translate_errors
 from .models import CanceledSubscription, CheckoutResult, Purchase
-from .responses import NO_PORTAL, NOT_ON_PAYWALL, read
+from .responses import NO_PORTAL, NOT_ON_PAYWALL, decode
+from .single_flight import Flight
 from .user_scope import UserScopedClient, address_of, user_meta
 
 
@@ -77,15 +77,17 @@ class PurchaseCalls(UserScopedClient):
                 "experimentId": validation.optional_text("experiment_id", experiment_id),
                 "variantKey": validation.optional_text("variant_key", variant_key),
             }
-        call = self._json_call(f"{self._place.paywall}/start-checkout", body, key=key or _uuid4())
-        wanted = ("checkout", actor.facts, key, call.body)
+        request = self._json_post(f"{self._endpoint.path}/start-checkout", body, key=key or _uuid4())
+        wanted = ("checkout", actor.cache_key, key, request.body)
 
         async def begin(flight: Flight) -> CheckoutResult:
-            flight.carries(call)
-            self._with_key(call)
-            return await self._send(call, lambda answer, sent: read(answer, sent, CheckoutResult), signer=actor.signer)
+            flight.set_request(request)
+            self._with_key(request)
+            return await self._send(
+                request, lambda response, request: decode(response, request, CheckoutResult), tokens=actor.tokens
+            )
 
-        return await self._shared(self._kept.flights, wanted, begin)
+        return await self._run_shared(self._caches.flights, wanted, begin)
 
     async def get_customer_portal_url(
         self, *, return_url: str | None = None, idempotency_key: str | None = None
@@ -100,18 +102,18 @@ class PurchaseCalls(UserScopedClient):
             PaywallError: `identity_required`; `forbidden` when there is nothing to manage, or no portal (Freemius).
         """
         actor = await self._actor()
-        signer = actor.signer
+        tokens = actor.tokens
         with translate_errors():
             body: dict[str, Any] = {"returnUrl": validation.optional_text("return_url", return_url)}
-        if signer is None:
+        if tokens is None:
             identity = self._require_identity() if self._key is not None else actor.identity
             email = identity.email if self._key is not None else address_of(actor)
             body |= {"email": email, "userMeta": user_meta(identity)}
-        call = self._json_call(f"{self._place.paywall}/get-customer-portal", body, key=idempotency_key)
-        if signer is None:
-            self._with_key(call)
+        request = self._json_post(f"{self._endpoint.path}/get-customer-portal", body, key=idempotency_key)
+        if tokens is None:
+            self._with_key(request)
         return await self._send(
-            call, lambda answer, sent: read(answer, sent, str, within="url"), NO_PORTAL, signer=signer
+            request, lambda response, request: decode(response, request, str, within="url"), NO_PORTAL, tokens=tokens
         )
 
     async def list_purchases(self) -> list[Purchase]:
@@ -121,20 +123,20 @@ class PurchaseCalls(UserScopedClient):
             PaywallError: `apikey_required`, `identity_required`; `identity_not_on_paywall` for somebody the paywall has
                 never seen.
         """
-        signer = await self._session()
+        tokens = await self._session()
         query = ""
-        if signer is None:
+        if tokens is None:
             self._require_key()
             identity = self._require_identity()
             query = validation.query(email=identity.email, user_id=identity.user_id)
-        call = self._call("GET", f"{self._place.paywall}/user", query)
-        if signer is None:
-            self._with_key(call)
+        request = self._request("GET", f"{self._endpoint.path}/user", query)
+        if tokens is None:
+            self._with_key(request)
         return await self._send(
-            call,
+            request,
             _purchases,
             NOT_ON_PAYWALL,
-            signer=signer,
+            tokens=tokens,
         )
 
     async def cancel_subscription(
@@ -153,36 +155,36 @@ class PurchaseCalls(UserScopedClient):
             PaywallError: `apikey_required`, `identity_required`, `identity_not_on_paywall`.
         """
         actor = await self._actor()
-        signer = actor.signer
+        tokens = actor.tokens
         with translate_errors():
             body: dict[str, Any] = {
                 "subscriptionId": validation.text("subscription_id", subscription_id),
-                "paywallId": self._place.paywall_id,
+                "paywallId": self._endpoint.paywall_id,
                 "cancellationReason": validation.text("reason", reason),
             }
-        if signer is None:
+        if tokens is None:
             self._require_key()
             identity = self._require_identity()
             body |= {"email": identity.email, "userId": identity.user_id}
-        call = self._json_call("/api/paywall/cancel-subscription", body, key=idempotency_key)
-        if signer is None:
-            self._with_key(call)
+        request = self._json_post("/api/paywall/cancel-subscription", body, key=idempotency_key)
+        if tokens is None:
+            self._with_key(request)
         result = await self._send(
-            call,
-            lambda answer, sent: read(answer, sent, CanceledSubscription, within="subscription"),
+            request,
+            lambda response, request: decode(response, request, CanceledSubscription, within="subscription"),
             NOT_ON_PAYWALL,
-            signer=signer,
+            tokens=tokens,
         )
-        self._kept.users.drop(actor.facts_of(call))
+        self._caches.users.drop(actor.cache_key_of(request))
         return result
 
 
-def _purchases(answer: RawResponse, call: Request) -> list[Purchase]:
+def _purchases(response: RawResponse, request: Request) -> list[Purchase]:
     """Of somebody who has none, the service may leave the list out."""
-    payload = json_of(answer)
+    payload = json_of(response)
     if is_object(payload) and payload.get("purchases") is None:
         return []
-    return read(answer, call, list[Purchase], within="purchases")
+    return decode(response, request, list[Purchase], within="purchases")
 
 
 def _number_or_text(parameter: str, value: str | int) -> int | str:

@@ -1,4 +1,4 @@
-"""Pure: from an answer of the paywall service to a model, or to the right error."""
+"""The paywall service's strategy: from a response to a model, or to the right error. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ..core.decoding import BODY_KEPT, default_message, json_of, text_of
+from ..core.errors import MontraError
 from ..core.http.messages import RawResponse, Request
 from ..core.models.model import SerdeError, structure
 from ..core.type_guards import is_array, is_object
-from .errors import PaywallError, QuotaExceededError
+from .errors import PaywallApiError, PaywallInvalidResponseError, QuotaExceededError, error_class, translate
 from .models import Balance
 
 T = TypeVar("T")
@@ -25,58 +26,86 @@ NOT_FOUND: Mapping[int, str] = {404: "identity_not_found"}
 NO_PORTAL: Mapping[int, str] = {403: "forbidden"}
 
 
-def read(answer: RawResponse, call: Request, kind: type[T], *, within: str | None = None) -> T:
-    """The body as a model; `within` names the field that holds it.
+class PaywallService:
+    """How `BaseClient` reads responses of the paywall service: the body is the data."""
+
+    def decode(self, response: RawResponse, request: Request, kind: type[T]) -> T:
+        """The body as a model, or plain JSON."""
+        return decode(response, request, kind)
+
+    def decode_empty(self, response: RawResponse, request: Request) -> None:
+        """Accept any success."""
+
+    def translate(self, error: MontraError) -> MontraError:
+        """The core's error as a `PaywallError`."""
+        return translate(error)
+
+
+PAYWALL = PaywallService()
+
+
+def decode(response: RawResponse, request: Request, kind: type[T], *, within: str | None = None) -> T:
+    """The body of a success as a model.
+
+    Args:
+        response: the response.
+        request: its request.
+        kind: the model.
+        within: the field of the body that holds the model. Default: the whole body.
 
     Raises:
         PaywallError: `invalid_response`.
     """
-    payload = json_of(answer)
+    payload = json_of(response)
     if within is not None:
         payload = payload.get(within) if is_object(payload) else None
     try:
         return structure(payload, kind)
     except SerdeError as error:
-        raise unreadable(answer, call, str(error)) from None
+        raise invalid_response(response, request, str(error)) from None
 
 
-def unreadable(answer: RawResponse, call: Request, problem: str) -> PaywallError:
-    message = f"{problem}. The service answered {answer.status}, so the call was carried out"
-    return PaywallError("invalid_response", message, **_facts(answer, call))
+def invalid_response(response: RawResponse, request: Request, problem: str) -> PaywallInvalidResponseError:
+    """The error of a success status with an unusable body."""
+    message = f"{problem}. The service answered {response.status}, so the call was carried out"
+    return PaywallInvalidResponseError("invalid_response", message, **_facts(response, request))
 
 
-def error_of(answer: RawResponse, call: Request, by_status: Mapping[int, str]) -> PaywallError:
-    """The error an answer stands for. Never fails, whatever the body is.
+def error_of(response: RawResponse, request: Request, codes: Mapping[int, str]) -> PaywallApiError:
+    """The error of a response. Never fails: whatever the body is, the status decides the class.
 
-    `by_status`: what a status means at this endpoint, whatever the body calls it.
+    Args:
+        response: the response.
+        request: its request.
+        codes: error codes by status that the endpoint defines, whatever the body says.
     """
-    payload = json_of(answer)
+    payload = json_of(response)
     fields: dict[str, Any] = payload if is_object(payload) else {}
-    code = by_status.get(answer.status) or _code(fields) or f"http_{answer.status}"
-    if answer.status == 409 and fields.get("hasActivePurchase") is True:
+    code = codes.get(response.status) or _code(fields) or f"http_{response.status}"
+    if response.status == 409 and fields.get("hasActivePurchase") is True:
         code = "already_purchased"
-    return PaywallError(code, _message(fields) or default_message(answer), **_facts(answer, call))
+    return error_class(response.status)(
+        code, _message(fields) or default_message(response), **_facts(response, request)
+    )
 
 
-def quota_error(answer: RawResponse, call: Request) -> QuotaExceededError:
-    """The gateway's 402; what its details don't say stays empty."""
-    payload = json_of(answer)
+def quota_error(response: RawResponse, request: Request) -> QuotaExceededError:
+    """The error of the gateway's 402. What its details lack stays empty."""
+    payload = json_of(response)
     fields: dict[str, Any] = payload if is_object(payload) else {}
     details = fields.get("details")
     told: dict[str, Any] = details if is_object(details) else {}
-    code = _code(fields)
-    error = QuotaExceededError(
-        "not_enough_queries" if code is None or code.startswith("http_") else code,
-        _message(fields) or "the user has no queries left",
-        **_facts(answer, call),
-    )
-    error.balances = _balances(told.get("balances"))
-    kind, left = told.get("queryType"), told.get("currentBalance")
-    error.query_type = kind if isinstance(kind, str) else None
+    code, kind, left = _code(fields), told.get("queryType"), told.get("currentBalance")
     if is_object(left):
         left = left.get("count")
-    error.current_balance = left if isinstance(left, int) and not isinstance(left, bool) else None
-    return error
+    return QuotaExceededError(
+        "not_enough_queries" if code is None or code.startswith("http_") else code,
+        _message(fields) or "the user has no queries left",
+        balances=_balances(told.get("balances")),
+        query_type=kind if isinstance(kind, str) else None,
+        current_balance=left if isinstance(left, int) and not isinstance(left, bool) else None,
+        **_facts(response, request),
+    )
 
 
 def _balances(value: Any) -> list[Balance]:
@@ -107,27 +136,27 @@ def _message(fields: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _facts(answer: RawResponse, call: Request) -> dict[str, Any]:
+def _facts(response: RawResponse, request: Request) -> dict[str, Any]:
     return {
-        "status": answer.status,
-        "body": _body(answer, call),
-        "call": call.info(),
+        "status": response.status,
+        "body": _body(response, request),
+        "call": request.info(),
         "sent": True,
-        "request_id": answer.request_id,
-        "retry_after": answer.retry_after,
+        "request_id": response.request_id,
+        "retry_after": response.retry_after,
     }
 
 
-def _body(answer: RawResponse, call: Request) -> Any:
+def _body(response: RawResponse, request: Request) -> Any:
     """What an error shows of the body: no token that is in it.
 
     Half of a JSON object has no names to go by, so nothing is shown of what an endpoint that gives tokens has answered.
     """
-    payload = json_of(answer) if len(answer.body) <= BODY_KEPT else None
+    payload = json_of(response) if len(response.body) <= BODY_KEPT else None
     if payload is not None:
         return without_tokens(payload)
-    text = text_of(answer)
-    if "/auth/" in call.path and not text.lstrip().startswith("<"):
+    text = text_of(response)
+    if "/auth/" in request.path and not text.lstrip().startswith("<"):
         return ""
     return text
 

@@ -12,7 +12,7 @@ from ..core.type_guards import is_sequence
 from .errors import translate_errors
 from .identity import Identity
 from .models import Ticket
-from .responses import read
+from .responses import decode
 from .user_scope import UserScopedClient, address_of
 
 Attachable: TypeAlias = "FileSource | Attachment"
@@ -61,18 +61,18 @@ class SupportCalls(UserScopedClient):
                 raise InvalidArgumentError("files", f"a list of files, not {type(files).__name__}")
             if len(files) > _MOST_FILES:
                 raise InvalidArgumentError("files", f"at most {_MOST_FILES}")
-        path = f"{self._place.paywall}/support/ticket"
+        path = f"{self._endpoint.path}/support/ticket"
         if not files:
-            call = self._json_call(path, fields, key=idempotency_key)
+            request = self._json_post(path, fields, key=idempotency_key)
         else:
-            call = self._call("POST", path)
+            request = self._request("POST", path)
             with translate_errors():
-                self._keyed(call, idempotency_key)
+                self._keyed(request, idempotency_key)
                 named = {f"files[{i}]": one for i, one in enumerate(files)}
                 upload = await multipart("files", named, fields, within=self._options.timeout.total)
-            call.body, call.single_use = upload.payload, not upload.rewindable
-            call.repeatable = call.repeatable and upload.rewindable
-        self._with_key(call)
+            request.body, request.single_use = upload.payload, not upload.rewindable
+            request.repeatable = request.repeatable and upload.rewindable
+        self._with_key(request)
         return await self._send(
-            call, lambda answer, sent: read(answer, sent, Ticket, within="ticket"), signer=actor.signer
+            request, lambda response, request: decode(response, request, Ticket, within="ticket"), tokens=actor.tokens
         )

@@ -8,25 +8,24 @@ import copy
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from ..core import validation
+from ..core.compat import Self
 from ..core.errors import InvalidArgumentError
 from ..core.http.messages import Request
 from ..core.models.json import dumps
 from ..core.redaction import Secret
 from . import storage as storages
-from .caching import Cache, Flight, Flights, digest
-from .errors import PaywallError, translate_errors
+from .cache import Cache, digest
+from .errors import PaywallError, PaywallInvalidArgumentError, translate_errors
 from .models import AuthSession
 from .paywall_client import PaywallClient
+from .single_flight import Flight, SingleFlight
 from .storage import MemorySessionStorage, SessionStorage
 from .token_responses import session_of
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 log = logging.getLogger("montra")
 
@@ -61,7 +60,7 @@ class SessionState:
     unwritten: bool = False
     lineage: object = attrs.field(factory=object, repr=False)
     rotated_from: str | None = attrs.field(default=None, repr=False)
-    flights: Flights = attrs.field(factory=Flights, repr=False)
+    flights: SingleFlight = attrs.field(factory=SingleFlight, repr=False)
 
     def take(self, session: AuthSession | None, *, same_user: bool = False) -> AuthSession | None:
         if not same_user:
@@ -89,7 +88,7 @@ class Rotations:
     """Shared by all views of a client: refreshes under way, and new sessions that could not be saved, both by the
     digest of the refresh token that they replace. It can be used once, so all who have it need the same answer."""
 
-    flights: Flights = attrs.field(factory=Flights)
+    flights: SingleFlight = attrs.field(factory=SingleFlight)
     unsaved: Cache[AuthSession] = attrs.field(
         factory=lambda: Cache[AuthSession](ttl=_UNSAVED_FOR, max_entries=_MOST_UNSAVED)
     )
@@ -105,7 +104,7 @@ class SessionCalls(PaywallClient):
         for name in ("load", "save", "clear") if storage is not None else ():
             if not callable(getattr(storage, name, None)):
                 problem = f"storage: {type(storage).__name__} has no method {name}"
-                raise PaywallError("invalid_argument", problem)
+                raise PaywallInvalidArgumentError("invalid_argument", problem)
         self._state = SessionState(MemorySessionStorage() if storage is None else storage)
 
     def with_storage(self, storage: SessionStorage) -> Self:
@@ -126,9 +125,7 @@ class SessionCalls(PaywallClient):
         """
         state = self._state
         if not state.loaded:
-            found = await self._in_time(
-                storages.load(state.storage), self._storage_is_late, self._options.timeout.total
-            )
+            found = await self._within(storages.load(state.storage), self._storage_is_late, self._options.timeout.total)
             if not state.loaded:  # else somebody has signed in meanwhile
                 self._take_loaded(found)
         elif state.unwritten:
@@ -154,21 +151,21 @@ class SessionCalls(PaywallClient):
         Raises:
             PaywallError: `not_authenticated` when nobody is signed in, or the session can't be refreshed any more.
         """
-        signer = await self._signer()
-        if signer is None:
+        tokens = await self._token_provider()
+        if tokens is None:
             raise nobody()
-        return (await signer._token()).reveal()
+        return (await tokens.token()).reveal()
 
-    async def _signer(self) -> SessionSigner | None:
+    async def _token_provider(self) -> SessionTokenProvider | None:
         """Gives out tokens of the session that there is now, and of no later one of somebody else."""
         session = await self.get_session()
-        return None if session is None else SessionSigner(self, session, self._state.lineage)
+        return None if session is None else SessionTokenProvider(self, session, self._state.lineage)
 
-    async def _required_signer(self) -> SessionSigner:
-        signer = await self._signer()
-        if signer is None:
+    async def _required_token_provider(self) -> SessionTokenProvider:
+        tokens = await self._token_provider()
+        if tokens is None:
             raise nobody()
-        return signer
+        return tokens
 
     async def refresh(self) -> AuthSession | None:
         """New tokens for old ones (`POST .../auth/refresh`). Callers at the same time share one request.
@@ -179,7 +176,7 @@ class SessionCalls(PaywallClient):
         Returns:
             The new session; None when the service refused the old one, which is forgotten then.
         """
-        return await self._shared(self._state.flights, "refresh", self._refresh, lands=True)
+        return await self._run_shared(self._state.flights, "refresh", self._refresh, cancel_when_abandoned=False)
 
     async def _refresh(self, _: Flight) -> AuthSession | None:
         state = self._state
@@ -220,12 +217,12 @@ class SessionCalls(PaywallClient):
         key = _rotation_key(old)
         if (known := self._rotations.unsaved.get(key)) is not None:
             return known
-        call = self._auth_call("refresh", {}, refresh_token=Secret(old.refresh_token))
+        request = self._auth_call("refresh", {}, refresh_token=Secret(old.refresh_token))
 
         async def ask(flight: Flight) -> AuthSession | None:
-            flight.carries(call)
+            flight.set_request(request)
             try:
-                fresh = await self._send(call, lambda answer, sent: session_of(answer, sent, old))
+                fresh = await self._send(request, lambda response, request: session_of(response, request, old))
                 self._rotations.unsaved.put(key, fresh)  # before the flight ends: the old token is never sent again
                 return fresh
             except PaywallError as error:
@@ -233,7 +230,7 @@ class SessionCalls(PaywallClient):
                     raise
             return None
 
-        return await self._rotations.flights.join(key, ask, lands=True)
+        return await self._rotations.flights.run(key, ask, cancel_when_abandoned=False)
 
     async def _rotated(self, old: AuthSession, fresh: AuthSession) -> AuthSession:
         """Keep new tokens, whatever the storage does: the old ones are worth nothing any more."""
@@ -268,14 +265,14 @@ class SessionCalls(PaywallClient):
 
     def _auth_call(self, path: str, fields: Mapping[str, Any] | None, **secrets: Secret | None) -> Request:
         """Secrets travel wrapped, and end in the call's body: error reporters print the variables of our frames."""
-        call = self._call("POST", f"{self._place.paywall}/auth/{path}")
+        request = self._request("POST", f"{self._endpoint.path}/auth/{path}")
         if fields is not None:
             given = {name: secret for name, secret in secrets.items() if secret is not None}
             with translate_errors():
-                call.body = _body({name: one for name, one in fields.items() if one is not None}, given)
-            call.headers["Content-Type"] = "application/json"
-            call.secrets = tuple(given.values())
-        return call
+                request.body = _body({name: one for name, one in fields.items() if one is not None}, given)
+            request.headers["Content-Type"] = "application/json"
+            request.secrets = tuple(given.values())
+        return request
 
     async def _keep(self, session: AuthSession, *, same_user: bool = False) -> AuthSession:
         """Somebody has signed in, or is called otherwise now."""
@@ -300,8 +297,8 @@ class SessionCalls(PaywallClient):
         state = self._state
         rotated_from = state.rotated_from
         while state.unwritten:  # a writer that was under way may have begun with less
-            joined = state.flights.join("write", state.write, total=None, lands=True)
-            await self._in_time(joined, self._storage_is_late, self._options.timeout.total)
+            joined = state.flights.run("write", state.write, total=None, cancel_when_abandoned=False)
+            await self._within(joined, self._storage_is_late, self._options.timeout.total)
         if rotated_from is not None:
             self._rotations.unsaved.drop(rotated_from)
 
@@ -313,7 +310,7 @@ class SessionCalls(PaywallClient):
         state = self._state
         rotated_from = state.rotated_from
         try:
-            await state.flights.join("write", state.write, total=_SAVE_PATIENCE, lands=True)
+            await state.flights.run("write", state.write, total=_SAVE_PATIENCE, cancel_when_abandoned=False)
         except PaywallError as error:
             log.debug("the session is still not saved: %s", error)
         else:
@@ -321,7 +318,7 @@ class SessionCalls(PaywallClient):
                 self._rotations.unsaved.drop(rotated_from)
 
 
-class SessionSigner:
+class SessionTokenProvider:
     """Signs with the session that a call began with, refreshed where needed, and never with another user's."""
 
     def __init__(self, calls: SessionCalls, session: AuthSession, lineage: object) -> None:
@@ -341,12 +338,12 @@ class SessionSigner:
         user = self._session.user
         return None if user is None else user.email
 
-    def digest_of(self, call: Request) -> str:
+    def digest_of(self, request: Request) -> str:
         """The digest of the token that a call was sent with."""
-        sent = call.headers.get("Authorization")
+        sent = request.headers.get("Authorization")
         return self.digest if sent is None else digest(sent.removeprefix("Bearer "))
 
-    async def _token(self) -> Secret:
+    async def token(self) -> Secret:
         """A token that is good for another minute, refreshed when needed."""
         session = self._session
         if session.expires_at - datetime.now(timezone.utc) > REFRESH_BEFORE:
@@ -356,7 +353,7 @@ class SessionSigner:
             raise nobody()
         return Secret(renewed.access_token)
 
-    async def _another_token(self, refused: Secret) -> Secret | None:
+    async def token_after(self, refused: Secret) -> Secret | None:
         """A token other than the one that was refused; None when there is none to be had."""
         renewed = await self._renewed(refused)
         return None if renewed is None else Secret(renewed.access_token)
@@ -372,19 +369,19 @@ class SessionSigner:
 
     def __repr__(self) -> str:
         session: AuthSession | None = getattr(self, "_session", None)
-        return f"<SessionSigner of {'?' if session is None else session!r}>"
+        return f"<SessionTokenProvider of {'?' if session is None else session!r}>"
 
 
 @attrs.frozen
-class Bearer:
+class FixedToken:
     """Signs with a session that is not kept any more."""
 
     session: AuthSession
 
-    async def _token(self) -> Secret:
+    async def token(self) -> Secret:
         return Secret(self.session.access_token)
 
-    async def _another_token(self, refused: Secret) -> Secret | None:
+    async def token_after(self, refused: Secret) -> Secret | None:
         return None
 
 

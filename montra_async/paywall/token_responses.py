@@ -16,7 +16,7 @@ from ..core.models.model import structure
 from ..core.type_guards import is_mapping, is_object
 from .errors import PaywallError
 from .models import AuthSession, AuthUser
-from .responses import unreadable
+from .responses import invalid_response
 
 _LONGEST_LIFE = 100 * 366 * 86_400
 _LATEST = datetime(9000, 1, 1, tzinfo=timezone.utc)
@@ -26,7 +26,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
 _ASSUMED_LIFE = timedelta(minutes=5)
 
 
-def session_of(answer: RawResponse, call: Request, previous: AuthSession | None = None) -> AuthSession:
+def session_of(response: RawResponse, request: Request, previous: AuthSession | None = None) -> AuthSession:
     """The session of a token answer.
 
     Its end is reckoned from `expires_in` by our own clock, which need not be the service's; else it is `expires_at`.
@@ -36,31 +36,31 @@ def session_of(answer: RawResponse, call: Request, previous: AuthSession | None 
     Raises:
         PaywallError: `invalid_response`. Neither its message nor its body holds a token.
     """
-    payload = json_of(answer)
+    payload = json_of(response)
     if not is_object(payload):
-        raise _unreadable(answer, call, "the body is not the JSON object that was expected")
+        raise _unreadable(response, request, "the body is not the JSON object that was expected")
     access, refresh = token(payload.get("access_token")), token(payload.get("refresh_token"))
     if refresh is None and previous is not None and payload.get("refresh_token") is None:
         refresh = previous.refresh_token
     if access is None or refresh is None:
         missing = "access_token" if access is None else "refresh_token"
-        raise _unreadable(answer, call, f"no usable {missing}: a string of printable ASCII was expected")
+        raise _unreadable(response, request, f"no usable {missing}: a string of printable ASCII was expected")
     end = _end_of(payload, datetime.now(timezone.utc))
     if end is None and previous is not None:
         end = datetime.now(timezone.utc) + _ASSUMED_LIFE
     if end is None:
         problem = "no usable end: expires_in is not a number of seconds, and expires_at no moment of the calendar"
-        raise _unreadable(answer, call, problem)
+        raise _unreadable(response, request, problem)
     user = user_of(payload.get("user"))
     if user is None and previous is not None:
         user = previous.user
     return AuthSession(access_token=access, refresh_token=refresh, expires_at=end, user=user)
 
 
-def _unreadable(answer: RawResponse, call: Request, problem: str) -> PaywallError:
+def _unreadable(response: RawResponse, request: Request, problem: str) -> PaywallError:
     """Tokens may stand anywhere in such an answer: the error says which of the fields were there, and of what type."""
-    error = unreadable(answer, call, problem)
-    payload = json_of(answer)
+    error = invalid_response(response, request, problem)
+    payload = json_of(response)
     error.body = (
         {name: type(payload[name]).__name__ for name in _FIELDS if name in payload} if is_object(payload) else None
     )

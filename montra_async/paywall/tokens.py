@@ -12,10 +12,10 @@ from ..core import validation
 from ..core.decoding import json_of
 from ..core.http.messages import RawResponse, Request
 from ..core.type_guards import is_object
-from .caching import Flight
-from .errors import PaywallError, translate_errors
+from .errors import PaywallError, PaywallInvalidArgumentError, translate_errors
 from .models import Balance, TokenBalance
-from .responses import NOT_FOUND, read, unreadable
+from .responses import NOT_FOUND, decode, invalid_response
+from .single_flight import Flight
 from .user_scope import KnownBalances, UserScopedClient
 
 log = logging.getLogger("montra")
@@ -73,9 +73,9 @@ class TokenCalls(UserScopedClient):
             whose = validation.optional_text("user_id", user_id) or self._identity.user_id
         if whose is None:
             raise PaywallError("identity_required", "this call needs the user's id: billing.for_user(user_id=...)")
-        body = {"paywall_id": self._place.paywall_id, "user_id": whose, **self._tokens(type, amount)}
-        call = self._with_key(self._json_call("/api/v1/withdraw-tokens", body, key=idempotency_key))
-        return await self._send(call, lambda answer, sent: read(answer, sent, dict[str, Any]), NOT_FOUND)
+        body = {"paywall_id": self._endpoint.paywall_id, "user_id": whose, **self._tokens(type, amount)}
+        request = self._with_key(self._json_post("/api/v1/withdraw-tokens", body, key=idempotency_key))
+        return await self._send(request, lambda response, request: decode(response, request, dict[str, Any]), NOT_FOUND)
 
     async def get_balances(self, *, force: bool = False) -> list[Balance]:
         """What the signed-in user has, by type (`GET /api/v1/paywall/{id}/balances`).
@@ -86,25 +86,27 @@ class TokenCalls(UserScopedClient):
             force: ask the service, whatever is kept.
         """
         actor = await self._actor()
-        signer = actor.signer
-        if signer is None:
+        tokens = actor.tokens
+        if tokens is None:
             return []
-        user_id = signer.user_id
-        known = None if force or user_id is None else self._kept.balances.get(user_id)
-        if known is not None and known.shown_to == actor.facts:
+        user_id = tokens.user_id
+        known = None if force or user_id is None else self._caches.balances.get(user_id)
+        if known is not None and known.shown_to == actor.cache_key:
             return list(known.balances)
-        call = self._call("GET", f"{self._place.paywall}/balances")
+        request = self._request("GET", f"{self._endpoint.path}/balances")
 
         async def fetch(flight: Flight) -> list[Balance]:
-            flight.carries(call)
+            flight.set_request(request)
             found = await self._send(
-                call, lambda answer, sent: read(answer, sent, list[Balance], within="balances"), signer=signer
+                request,
+                lambda response, request: decode(response, request, list[Balance], within="balances"),
+                tokens=tokens,
             )
             if user_id is not None:
-                self._kept.balances.put(user_id, KnownBalances(actor.facts_of(call), found))
+                self._caches.balances.put(user_id, KnownBalances(actor.cache_key_of(request), found))
             return found
 
-        return list(await self._shared(self._kept.flights, ("balances", actor.facts, force), fetch))
+        return list(await self._run_shared(self._caches.flights, ("balances", actor.cache_key, force), fetch))
 
     def metered(self, type: str, amount: int = 1, *, idempotency_key: str | None = None) -> Charge:
         """Debit tokens when the work inside succeeded:
@@ -131,24 +133,24 @@ class TokenCalls(UserScopedClient):
         self._require_key()
         identity = self._require_identity()
         body = {"email": identity.email, "user_id": identity.user_id, **self._tokens(kind, amount), "op": op}
-        call = self._with_key(self._json_call(f"{self._place.paywall}/balances", body, key=key))
+        request = self._with_key(self._json_post(f"{self._endpoint.path}/balances", body, key=key))
 
-        def changed(answer: RawResponse, call: Request) -> TokenBalance:
-            payload = json_of(answer)
+        def changed(response: RawResponse, request: Request) -> TokenBalance:
+            payload = json_of(response)
             if is_object(payload) and payload.get("success", True) is not True:
-                raise unreadable(answer, call, "`success` is not true in a success answer")
-            return read(answer, call, TokenBalance)
+                raise invalid_response(response, request, "`success` is not true in a success answer")
+            return decode(response, request, TokenBalance)
 
-        result = await self._send(call, changed, NOT_FOUND)
-        self._kept.balances.drop(result.user_id)
+        result = await self._send(request, changed, NOT_FOUND)
+        self._caches.balances.drop(result.user_id)
         return result
 
     def _charged(self, who: str, query_type: str | None) -> None:
         """The gateway took one of this type from the user with this id; without a type, balances are read anew."""
         if query_type is None:
-            self._kept.balances.drop(who)
+            self._caches.balances.drop(who)
             return
-        self._kept.balances.change(who, lambda known: known.charged(query_type))
+        self._caches.balances.change(who, lambda known: known.charged(query_type))
 
 
 class Charge:
@@ -196,7 +198,7 @@ class Charge:
             PaywallError: `invalid_argument` while another debit of this charge is under way.
         """
         if self._under_way:
-            raise PaywallError("invalid_argument", "this charge is being debited already")
+            raise PaywallInvalidArgumentError("invalid_argument", "this charge is being debited already")
         if self._amount and self.balance is None:
             self._under_way = True
             try:
@@ -212,7 +214,9 @@ class Charge:
             PaywallError: `invalid_argument` when this charge has been paid: each block needs its own.
         """
         if self.balance is not None:
-            raise PaywallError("invalid_argument", "this charge has been paid; make another with metered(...)")
+            raise PaywallInvalidArgumentError(
+                "invalid_argument", "this charge has been paid; make another with metered(...)"
+            )
         self._tokens._require_key()
         self._tokens._require_identity()
         with translate_errors():

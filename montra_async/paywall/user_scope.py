@@ -5,23 +5,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
+from ..core.compat import Self
 from ..core.http.messages import Request
 from ..core.redaction import Secret
 from .auth import AuthClient
-from .caching import Cache, Flights
-from .errors import PaywallError, translate_errors
+from .cache import Cache
+from .errors import PaywallError, PaywallInvalidArgumentError, translate_errors
 from .identity import NOBODY, Identity
 from .models import Balance, Bootstrap, PaywallUser
 from .paywall_client import PaywallClient, headers_key, with_header
-from .token_refresh import SessionSigner
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
+from .single_flight import SingleFlight
+from .token_refresh import SessionTokenProvider
 
 USER_FRESH = 5.0
 BALANCES_FRESH = 30.0
@@ -53,8 +51,8 @@ class ClientCaches:
     """What all views of a client remember. One client has one paywall, origin and key, so no key names those.
 
     Attributes:
-        users: by `Actor.facts` of the request that was answered: identity, digest of the token it was sent with, and
-            the caller's own headers. That is all that an answer can depend on.
+        users: by `Actor.cache_key` of the request: identity, digest of the token it was sent with, and the caller's
+            own headers. A response depends on nothing else.
         bootstraps: by identity, own headers and language; no token is sent for them.
         balances: by the service's id of the user, so that the gateway's charges find them; given out only to a session
             with the very facts that they were the answer to, because what a session says of its user proves nothing.
@@ -67,7 +65,7 @@ class ClientCaches:
         factory=lambda: Cache[Bootstrap](ttl=BOOTSTRAP_USABLE, max_entries=_MOST_BOOTSTRAPS)
     )
     balances: Cache[KnownBalances] = attrs.field(factory=lambda: Cache[KnownBalances](ttl=BALANCES_FRESH))
-    flights: Flights = attrs.field(factory=Flights)
+    flights: SingleFlight = attrs.field(factory=SingleFlight)
 
 
 @attrs.define
@@ -76,22 +74,22 @@ class Actor:
 
     Attributes:
         identity: of the view.
-        signer: gives out tokens of the session that there was at the beginning, and of no other.
+        tokens: gives out tokens of the session that there was at the beginning, and of no other.
         headers: what the caller's own headers add to a key.
     """
 
     identity: Identity
-    signer: SessionSigner | None
+    tokens: SessionTokenProvider | None
     headers: Hashable
 
     @property
-    def facts(self) -> Hashable:
+    def cache_key(self) -> Hashable:
         """What tells this user's answers from everybody else's: all that is sent and that they may depend on."""
-        return (self.identity, None if self.signer is None else self.signer.digest, self.headers)
+        return (self.identity, None if self.tokens is None else self.tokens.digest, self.headers)
 
-    def facts_of(self, call: Request) -> Hashable:
+    def cache_key_of(self, request: Request) -> Hashable:
         """The same for a call that has been made: its token may be newer than the one of the beginning."""
-        return (self.identity, None if self.signer is None else self.signer.digest_of(call), self.headers)
+        return (self.identity, None if self.tokens is None else self.tokens.digest_of(request), self.headers)
 
 
 class UserScopedClient(PaywallClient):
@@ -100,7 +98,7 @@ class UserScopedClient(PaywallClient):
     _key: Secret | None
     _identity: Identity
     _auth: AuthClient | None
-    _kept: ClientCaches
+    _caches: ClientCaches
 
     def for_user(
         self,
@@ -143,12 +141,12 @@ class UserScopedClient(PaywallClient):
     async def _actor(self) -> Actor:
         """For whom a call that begins now is made."""
         identity, headers = self._identity, headers_key(self._options)
-        signer = None if self._auth is None else await self._auth._signer()
-        return Actor(identity=identity, signer=signer, headers=headers)
+        tokens = None if self._auth is None else await self._auth._token_provider()
+        return Actor(identity=identity, tokens=tokens, headers=headers)
 
-    async def _session(self) -> SessionSigner | None:
+    async def _session(self) -> SessionTokenProvider | None:
         """The user's session, when somebody is signed in."""
-        return None if self._auth is None else await self._auth._signer()
+        return None if self._auth is None else await self._auth._token_provider()
 
     def _require_key(self) -> Secret:
         if self._key is None:
@@ -162,16 +160,16 @@ class UserScopedClient(PaywallClient):
             raise PaywallError("identity_required", "say for whom: billing.for_user(email=..., user_id=...)")
         return self._identity
 
-    def _with_key(self, call: Request) -> Request:
+    def _with_key(self, request: Request) -> Request:
         """With the server key, when there is one."""
-        return call if self._key is None else with_header(call, "X-Api-Key", self._key.reveal())
+        return request if self._key is None else with_header(request, "X-Api-Key", self._key.reveal())
 
     @staticmethod
-    def _named(call: Request, identity: Identity, locale: str | None = None) -> Request:
+    def _named(request: Request, identity: Identity, locale: str | None = None) -> Request:
         """With the user's address and language as headers."""
         if identity.email is not None:
-            with_header(call, "X-User-Email", identity.email)
-        return call if locale is None else with_header(call, "Accept-Language", locale)
+            with_header(request, "X-User-Email", identity.email)
+        return request if locale is None else with_header(request, "Accept-Language", locale)
 
 
 def user_meta(identity: Identity) -> dict[str, Any] | None:
@@ -180,7 +178,7 @@ def user_meta(identity: Identity) -> dict[str, Any] | None:
 
 def address_of(actor: Actor) -> str:
     """The identity's address; else that of the user who is signed in."""
-    address = actor.identity.email or (None if actor.signer is None else actor.signer.email)
+    address = actor.identity.email or (None if actor.tokens is None else actor.tokens.email)
     if address is None:
         raise PaywallError("identity_required", "this call needs the user's address: billing.for_user(email=...)")
     return address
@@ -188,11 +186,13 @@ def address_of(actor: Actor) -> str:
 
 def checked_auth(auth: AuthClient | None) -> AuthClient | None:
     if auth is not None and not isinstance(auth, AuthClient):
-        raise PaywallError("invalid_argument", f"auth: an AuthClient, not {type(auth).__name__}")
+        raise PaywallInvalidArgumentError("invalid_argument", f"auth: an AuthClient, not {type(auth).__name__}")
     return auth
 
 
 def checked_identity(identity: Identity | None) -> Identity:
     if identity is not None and not isinstance(identity, Identity):
-        raise PaywallError("invalid_argument", f"identity: an Identity(...), not {type(identity).__name__}")
+        raise PaywallInvalidArgumentError(
+            "invalid_argument", f"identity: an Identity(...), not {type(identity).__name__}"
+        )
     return NOBODY if identity is None else identity

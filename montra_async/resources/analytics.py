@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias
 import attrs
 
 from ..core import validation
+from ..core.client import BaseClient
 from ..core.http.messages import RawResponse, Request
 from ..core.models.model import Model, wire
-from . import envelope
-from .resource import Resource
+from . import responses
 
 Interval: TypeAlias = Literal["daily", "weekly", "monthly"] | str
 
@@ -64,7 +64,7 @@ class AnalyticsSeries(Model):
     mrr_movements: list[MrrMovement] = attrs.field(factory=list[MrrMovement], hash=False, metadata=wire("mrrMovements"))
 
 
-class AnalyticsApi(Resource):
+class AnalyticsApi(BaseClient):
     async def get_analytics_series(
         self, *, interval: Interval, points: int, end: date | None = None, product: str | None = None
     ) -> AnalyticsSeries:
@@ -82,8 +82,8 @@ class AnalyticsApi(Resource):
             end=validation.optional_day("end", end),
             product=validation.optional_text("product", product),
         )
-        return await self._send(self._call("GET", "/analytics/series", query), _read_series)
+        return await self._send(self._request("GET", "/analytics/series", query), _read_series)
 
 
-def _read_series(answer: RawResponse, call: Request) -> AnalyticsSeries:
-    return envelope.read_as(envelope.read_bare(answer, call), answer, call, AnalyticsSeries)
+def _read_series(response: RawResponse, request: Request) -> AnalyticsSeries:
+    return responses.read_as(responses.read_object(response, request), response, request, AnalyticsSeries)

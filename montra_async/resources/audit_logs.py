@@ -9,10 +9,10 @@ from typing import Any
 import attrs
 
 from ..core import validation
+from ..core.client import BaseClient
 from ..core.http.messages import RawResponse, Request
 from ..core.models.model import Model
-from . import envelope
-from .resource import Resource
+from . import responses
 
 PAGE = 100
 _MOST_SKIPPED = 3
@@ -49,7 +49,7 @@ class AuditLogPage(Model):
     meta: PageMeta = attrs.field(factory=PageMeta)
 
 
-class AuditLogsApi(Resource):
+class AuditLogsApi(BaseClient):
     async def list_audit_logs(
         self,
         *,
@@ -72,7 +72,7 @@ class AuditLogsApi(Resource):
             limit=validation.optional_whole("limit", limit, least=1),
             offset=validation.optional_whole("offset", offset),
         )
-        return await self._send(self._call("GET", "/audit-logs", query), _read_page)
+        return await self._send(self._request("GET", "/audit-logs", query), _read_page)
 
     async def iter_audit_logs(
         self, *, event_type: str | None = None, resource_type: str | None = None, page_size: int = PAGE
@@ -108,7 +108,7 @@ class AuditLogsApi(Resource):
                 return
 
 
-def _read_page(answer: RawResponse, call: Request) -> AuditLogPage:
-    payload = envelope.read(answer, call)
+def _read_page(response: RawResponse, request: Request) -> AuditLogPage:
+    payload = responses.read_envelope(response, request)
     page: dict[str, Any] = {"data": payload.get("data"), "meta": payload.get("meta")}
-    return envelope.read_as(page, answer, call, AuditLogPage)
+    return responses.read_as(page, response, request, AuditLogPage)

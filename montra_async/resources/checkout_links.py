@@ -8,13 +8,13 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from ..core import validation
+from ..core.client import BaseClient
 from ..core.errors import InvalidArgumentError
 from ..core.http.multipart import Attachment, FileSource, multipart
 from ..core.models.model import Model
 from ..core.type_guards import is_sequence
 from ..core.validation import Number
-from . import envelope
-from .resource import Resource
+from . import responses
 
 CheckoutLinkStatus: TypeAlias = Literal["active", "inactive"] | str
 
@@ -39,7 +39,7 @@ class UploadedFile(Model):
     type: str | None = None
 
 
-class CheckoutLinksApi(Resource):
+class CheckoutLinksApi(BaseClient):
     async def create_checkout_link(
         self,
         *,
@@ -105,11 +105,11 @@ class CheckoutLinksApi(Resource):
         Raises:
             InvalidArgumentError: no such file, not something that can be read, or reading failed on the way.
         """
-        call = self._with_key(self._call("POST", "/files"), idempotency_key)
+        request = self._with_idempotency_key(self._request("POST", "/files"), idempotency_key)
         named = {"file": Attachment(file, name=name, content_type=content_type)}
         upload = await multipart("file", named, {}, within=self._options.timeout.total)
-        call.body, call.single_use, call.repeatable = upload.payload, not upload.rewindable, upload.rewindable
-        return await self._send(call, lambda answer, sent: envelope.read_data(answer, sent, UploadedFile))
+        request.body, request.single_use, request.repeatable = upload.payload, not upload.rewindable, upload.rewindable
+        return await self._send(request, lambda response, sent: responses.MONTRA.decode(response, sent, UploadedFile))
 
 
 def _line_items(items: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from ..core import validation
+from ..core.client import BaseClient
 from ..core.models.model import Model
-from .resource import Resource
 from .subscriptions import Subscription, subscription_body
 
 CustomerStatus: TypeAlias = Literal["active"] | str
@@ -39,7 +39,7 @@ class CustomerWithSubscription:
     subscription: Subscription
 
 
-class CustomersApi(Resource):
+class CustomersApi(BaseClient):
     async def list_customers(self) -> list[Customer]:
         """All customers of the merchant (`GET /customers`)."""
         return await self._get("/customers", list[Customer])

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 import attrs
 
 from ..core import validation
+from ..core.client import BaseClient
 from ..core.models.model import Model
-from .resource import Resource
 
 FeatureType: TypeAlias = Literal["Toggle"] | str
 FeatureStatus: TypeAlias = Literal["Active", "Archived"] | str
@@ -50,7 +50,7 @@ class Entitlement(Model):
     reason: str | None = None
 
 
-class FeaturesApi(Resource):
+class FeaturesApi(BaseClient):
     async def list_features(self) -> list[Feature]:
         """All features of the merchant (`GET /features`)."""
         return await self._get("/features", list[Feature])

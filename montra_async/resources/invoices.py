@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias
 import attrs
 
 from ..core import validation
+from ..core.client import BaseClient
 from ..core.models.model import Model
 from ..core.validation import Number
-from .resource import Resource
 
 InvoiceStatus: TypeAlias = Literal["draft", "open", "paid", "void"] | str
 
@@ -32,7 +32,7 @@ class Invoice(Model):
     created_at: datetime | None = None
 
 
-class InvoicesApi(Resource):
+class InvoicesApi(BaseClient):
     async def list_invoices(self) -> list[Invoice]:
         """All invoices of the merchant (`GET /invoices`)."""
         return await self._get("/invoices", list[Invoice])

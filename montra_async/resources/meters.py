@@ -10,9 +10,9 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from ..core import validation
+from ..core.client import BaseClient
 from ..core.models.model import Model
 from ..core.validation import Number
-from .resource import Resource
 
 Aggregation: TypeAlias = Literal["sum", "max", "unique", "count"] | str
 
@@ -36,7 +36,7 @@ class Meter(Model):
     created_at: datetime | None = None
 
 
-class MetersApi(Resource):
+class MetersApi(BaseClient):
     async def report_usage(
         self,
         *,
@@ -64,7 +64,7 @@ class MetersApi(Resource):
             "amount": validation.number("amount", amount),
             "metadata": validation.json_object("metadata", metadata),
         }
-        await self._post_nothing_back("/usage", body, idempotency_key)
+        await self._post_without_result("/usage", body, idempotency_key)
         return True
 
     async def list_meters(self) -> list[Meter]:

@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias
 import attrs
 
 from ..core import validation
+from ..core.client import BaseClient
 from ..core.errors import InvalidArgumentError
 from ..core.models.model import Model
 from ..core.validation import Number
-from .resource import Resource
 
 PriceType: TypeAlias = Literal["one_time", "recurring", "usage"] | str
 PricingStructure: TypeAlias = Literal["fixed", "tiered"] | str
@@ -47,7 +47,7 @@ class Product(Model):
     created_at: datetime | None = None
 
 
-class PricingModelsApi(Resource):
+class PricingModelsApi(BaseClient):
     async def list_pricing_models(self) -> list[PricingModel]:
         """All pricing models of the merchant (`GET /pricing-models`)."""
         return await self._get("/pricing-models", list[PricingModel])

@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias
 import attrs
 
 from ..core import validation
+from ..core.client import BaseClient
 from ..core.errors import InvalidArgumentError
 from ..core.models.model import Model
 from ..core.validation import Number
-from .resource import Resource
 
 RefundStatus: TypeAlias = Literal["succeeded"] | str
 DiscountDuration: TypeAlias = Literal["once", "repeating", "forever"] | str
@@ -49,7 +49,7 @@ class Discount(Model):
     created_at: datetime | None = None
 
 
-class RefundsApi(Resource):
+class RefundsApi(BaseClient):
     async def create_refund(
         self, *, transaction_id: str, amount: Number, reason: str | None = None, idempotency_key: str | None = None
     ) -> Refund:

@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 import attrs
 
 from ..core import validation
+from ..core.client import BaseClient
 from ..core.models.model import Model
-from .resource import Resource
 
 SubscriptionStatus: TypeAlias = (
     Literal["active", "past_due", "unpaid", "canceled", "incomplete", "incomplete_expired", "trialing", "paused"] | str
@@ -74,7 +74,7 @@ class ScheduledChange(Model):
     created_at: datetime | None = None
 
 
-class SubscriptionsApi(Resource):
+class SubscriptionsApi(BaseClient):
     async def list_subscriptions(
         self, customer_id: str | None = None, *, status: SubscriptionStatus | None = None
     ) -> list[Subscription]:

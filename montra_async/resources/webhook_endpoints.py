@@ -8,10 +8,10 @@ from datetime import datetime
 import attrs
 
 from ..core import validation
+from ..core.client import BaseClient
 from ..core.models.model import Model
 from ..core.redaction import mask
 from .event_types import EVENT_TYPES, warn_of_unknown
-from .resource import Resource
 
 
 @attrs.frozen(kw_only=True)
@@ -27,7 +27,7 @@ class WebhookEndpoint(Model):
     created_at: datetime | None = None
 
 
-class WebhookEndpointsApi(Resource):
+class WebhookEndpointsApi(BaseClient):
     async def list_webhooks(self) -> list[WebhookEndpoint]:
         """All webhook endpoints of the merchant, without their secrets (`GET /webhooks`)."""
         return await self._get("/webhooks", list[WebhookEndpoint])

@@ -15,7 +15,7 @@ from ..conftest import struck
 from ..servers import EXAMPLES
 
 
-async def test_calls_under_way_are_finished_before_it_ends(sandbox: Sandbox) -> None:
+async def test_calls_in_progress_are_finished_before_it_ends(sandbox: Sandbox) -> None:
     async with Montra(sandbox.api_key, sandbox.base_url) as montra:
         plan = await montra.create_pricing_model(name="Free", is_default=True)
         await montra.create_meter(name="T", slug="api-tokens", pricing_model_id=plan.id)

@@ -148,7 +148,7 @@ async def test_a_refresh_outlives_its_caller(sandbox: Sandbox) -> None:
 
 async def test_an_old_bootstrap_is_served_while_it_is_asked_for_again(billing: BillingClient, sandbox: Sandbox) -> None:
     now = [1000.0]
-    billing._kept.bootstraps.clock = lambda: now[0]
+    billing._caches.bootstraps.clock = lambda: now[0]
     asked: list[str] = []
     client = billing.for_user(email="ada@example.com")
     first = await client.bootstrap()
@@ -176,14 +176,14 @@ async def test_an_old_bootstrap_is_served_while_it_is_asked_for_again(billing: B
 
 async def test_an_unchanged_bootstrap_is_not_sent_again(billing: BillingClient, sandbox: Sandbox) -> None:
     now = [1000.0]
-    billing._kept.bootstraps.clock = lambda: now[0]
+    billing._caches.bootstraps.clock = lambda: now[0]
     first = await billing.bootstrap()
     assert first.user is not None
     assert not first.user.has_active_subscription
     now[0] += 301
     await billing.bootstrap()
     for _ in range(100):
-        if billing._kept.bootstraps.get(((await billing._actor()).facts, None), younger_than=1) is not None:
+        if billing._caches.bootstraps.get(((await billing._actor()).cache_key, None), younger_than=1) is not None:
             break
         await asyncio.sleep(0.01)
     later = await billing.bootstrap()

@@ -138,7 +138,7 @@ async def test_a_rotated_token_is_never_sent_again(server: PaywallServer) -> Non
         storage = MemorySessionStorage()
         storage.save(server.session("ada", ends_in=1).to_dict())
         first = asyncio.ensure_future(auth.with_storage(storage).get_access_token())
-        flights = auth._rotations.flights._under_way
+        flights = auth._rotations.flights._in_progress
         while not flights:  # noqa: ASYNC110 - each step of the loop counts
             await asyncio.sleep(0)
         [flight] = flights.values()

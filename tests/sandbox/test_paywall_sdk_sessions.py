@@ -388,13 +388,13 @@ async def test_a_number_with_a_fraction_can_be_stored(server: PaywallServer, aut
 async def test_nothing_of_a_session_shows_its_tokens(server: PaywallServer, auth: AuthClient) -> None:
     user = auth.with_storage(MemorySessionStorage())
     await user.sign_in_with_email("ada@example.com", "x")
-    signer = await user._signer()
+    signer = await user._token_provider()
     async with BillingClient("pw", server.url) as billing:
         view = billing.for_user(auth=user)
         await view.get_balances()
         await view.get_user()
-        things = [user, view, signer, user._state, user._rotations, user._state.storage, view._kept, view._auth]
-        things += [await view._actor(), *map(vars, (user, view, signer, user._state.storage, view._kept.users))]
+        things = [user, view, signer, user._state, user._rotations, user._state.storage, view._caches, view._auth]
+        things += [await view._actor(), *map(vars, (user, view, signer, user._state.storage, view._caches.users))]
         shown = repr(things) + str(things)
     assert "at:ada" not in shown
     assert "rt:ada" not in shown

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from montra_async import Timeout
 from montra_async.paywall import AuthClient, BillingClient, PaywallError
-from montra_async.paywall.caching import Flight, Flights
+from montra_async.paywall.single_flight import Flight, SingleFlight
 
 from .paywall_server import PaywallServer, paywall_server
 
@@ -75,7 +75,7 @@ async def test_a_call_ends_when_nobody_waits_for_it(server: PaywallServer) -> No
         await asyncio.gather(*(_timed_out(ada.get_user()) for _ in range(5)))
         for _ in range(20):
             await asyncio.sleep(0)
-        assert billing._kept.flights._tasks == set()
+        assert billing._caches.flights._tasks == set()
     assert server.count("user-state") == 1
 
 
@@ -136,13 +136,13 @@ async def test_a_pause_longer_than_anybody_waits_is_not_made() -> None:
 
 async def test_each_caller_gets_an_error_of_their_own() -> None:
     """One for all would collect everybody's frames, with the variables in them."""
-    flights = Flights()
+    flights = SingleFlight()
 
     async def make(_: Flight) -> None:
         await asyncio.sleep(0)
         raise PaywallError("no", "words", status=400, sent=True) from OSError("cause")
 
-    results = await asyncio.gather(*(flights.join("k", make) for _ in range(3)), return_exceptions=True)
+    results = await asyncio.gather(*(flights.run("k", make) for _ in range(3)), return_exceptions=True)
     assert len({id(one) for one in results}) == 3
     for one in results:
         assert isinstance(one, PaywallError)
@@ -156,7 +156,7 @@ async def test_cancelled_at_any_step_nothing_is_left_behind(lands: bool) -> None
     asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
     for steps in range(12):
         for fails in (False, True):
-            flights = Flights()
+            flights = SingleFlight()
 
             async def make(_: Flight, fails: bool = fails) -> int:
                 for _step in range(5):
@@ -165,7 +165,7 @@ async def test_cancelled_at_any_step_nothing_is_left_behind(lands: bool) -> None
                     raise PaywallError("no", "words")
                 return 1
 
-            waiting = [asyncio.create_task(flights.join("k", make, total=9, lands=lands)) for _ in range(3)]
+            waiting = [asyncio.create_task(flights.run("k", make, total=9, cancel_when_abandoned=not lands)) for _ in range(3)]
             for _ in range(steps):
                 await asyncio.sleep(0)
             for one in waiting[: 1 + steps % 3]:
@@ -173,13 +173,13 @@ async def test_cancelled_at_any_step_nothing_is_left_behind(lands: bool) -> None
             await asyncio.gather(*waiting, return_exceptions=True)
             for _ in range(9):
                 await asyncio.sleep(0)
-            assert (flights._under_way, flights._tasks) == ({}, set())
+            assert (flights._in_progress, flights._tasks) == ({}, set())
     assert problems == []
 
 
 async def test_a_call_that_must_land_does_not_go_on_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("montra_async.paywall.caching.ABANDONED_GRACE", 0.05)
-    flights, ended = Flights(), asyncio.Event()
+    monkeypatch.setattr("montra_async.paywall.single_flight.ABANDONED_GRACE", 0.05)
+    flights, ended = SingleFlight(), asyncio.Event()
 
     async def make(_: Flight) -> None:
         try:
@@ -188,16 +188,16 @@ async def test_a_call_that_must_land_does_not_go_on_for_ever(monkeypatch: pytest
             ended.set()
 
     with pytest.raises(PaywallError, match="timeout"):
-        await flights.join("k", make, total=0.05, lands=True)
+        await flights.run("k", make, total=0.05, cancel_when_abandoned=False)
     assert not ended.is_set()
     await asyncio.wait_for(ended.wait(), 5)
     for _ in range(3):  # what happens once a task is done happens in the steps after it
         await asyncio.sleep(0)
-    assert flights._under_way == {}
+    assert flights._in_progress == {}
 
 
 def test_a_loop_that_ended_leaves_nothing_behind() -> None:
-    flights = Flights()
+    flights = SingleFlight()
 
     async def leave() -> None:
         async def make(_: Flight) -> None:
@@ -210,11 +210,11 @@ def test_a_loop_that_ended_leaves_nothing_behind() -> None:
         async def make(_: Flight) -> int:
             return 1
 
-        return await flights.join("k", make)
+        return await flights.run("k", make)
 
     asyncio.run(leave())
     assert asyncio.run(work()) == 1
-    assert (flights._under_way, flights._tasks) == ({}, set())
+    assert (flights._in_progress, flights._tasks) == ({}, set())
 
 
 async def test_an_old_bootstrap_is_asked_for_again_though_a_connection_is_dead() -> None:
@@ -232,10 +232,10 @@ async def test_an_old_bootstrap_is_asked_for_again_though_a_connection_is_dead()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with BillingClient("pw", f"http://127.0.0.1:{runner.addresses[0][1]}") as billing:
         now = [0.0]
-        billing._kept.bootstraps.clock = lambda: now[0]
+        billing._caches.bootstraps.clock = lambda: now[0]
         await billing.bootstrap()
         now[0] += 301
         assert (await billing.bootstrap()).settings.name == "1"
-        await asyncio.wait(billing._kept.flights._tasks, timeout=10)
+        await asyncio.wait(billing._caches.flights._tasks, timeout=10)
         assert (await billing.bootstrap()).settings.name == "3"
     await runner.cleanup()

@@ -221,15 +221,15 @@ async def test_own_headers_are_part_of_the_key() -> None:
 
 async def test_many_users_leave_little_behind() -> None:
     async with paywall_server() as server, BillingClient("pw", server.url) as billing:
-        for kept in (billing._kept.users, billing._kept.bootstraps):
+        for kept in (billing._caches.users, billing._caches.bootstraps):
             kept._max_entries = 20
         for i in range(60):
             view = billing.for_user(email=f"u{i}@example.com")
             await view.get_user()
             await view.bootstrap()
-        assert (len(billing._kept.users), len(billing._kept.bootstraps)) == (20, 20)
-        assert billing._kept.flights._under_way == {}
-        assert billing._kept.flights._tasks == set()
+        assert (len(billing._caches.users), len(billing._caches.bootstraps)) == (20, 20)
+        assert billing._caches.flights._in_progress == {}
+        assert billing._caches.flights._tasks == set()
 
 
 async def test_nobody_is_told() -> None:

@@ -94,7 +94,7 @@ def test_closing_again_and_again_while_others_call(served: str) -> None:
     client.close()
 
 
-async def test_a_call_under_way_when_its_client_closes_ends(sandbox: Sandbox) -> None:
+async def test_a_call_in_progress_when_its_client_closes_ends(sandbox: Sandbox) -> None:
     sandbox.add_fault(kind="latency", seconds=30, path="/meters")
     client = Montra(sandbox.api_key, sandbox.base_url, max_attempts=1)
     calling = asyncio.create_task(asyncio.to_thread(client.list_meters))

@@ -133,7 +133,7 @@ def test_a_fork(served: str, situation: str) -> None:
 
 
 @forks
-def test_a_call_that_was_under_way_in_the_forking_thread_does_not_hang_in_the_child(served: str) -> None:
+def test_a_call_that_was_in_progress_in_the_forking_thread_does_not_hang_in_the_child(served: str) -> None:
     """A signal handler forks while its thread waits: the answer goes to the parent."""
     code = (
         FORKING

@@ -12,7 +12,8 @@ from hypothesis import given, strategies as st
 
 from montra_async.core.redaction import Secret
 from montra_async.paywall import Bootstrap, Offer, PaywallSettings, Price, ServerSentEvent, auth
-from montra_async.paywall.caching import MOST_ENTRIES, Cache, Flight, Flights
+from montra_async.paywall.cache import MOST_ENTRIES, Cache
+from montra_async.paywall.single_flight import Flight, SingleFlight
 from montra_async.paywall.locales import candidates, localized, preferred
 from montra_async.paywall.sse import MAX_EVENT_SIZE, EventReader, LineReader
 
@@ -224,14 +225,14 @@ def test_a_cache_takes_no_more_than_it_should() -> None:
 
 
 async def test_one_flight_for_all_and_nobody_falls_out_of_it() -> None:
-    flights, started, go = Flights(), [], asyncio.Event()
+    flights, started, go = SingleFlight(), [], asyncio.Event()
 
     async def make(_: Flight) -> str:
         started.append(1)
         await go.wait()
         return "done"
 
-    waiting = [asyncio.create_task(flights.join("k", make)) for _ in range(3)]
+    waiting = [asyncio.create_task(flights.run("k", make)) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
     await asyncio.sleep(0)
@@ -239,12 +240,12 @@ async def test_one_flight_for_all_and_nobody_falls_out_of_it() -> None:
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(results[0], asyncio.CancelledError)
     assert (results[1:], started) == (["done", "done"], [1])
-    assert await flights.join("k", make) == "done"
+    assert await flights.run("k", make) == "done"
 
 
 @pytest.mark.parametrize("lands", [False, True])
 async def test_a_flight_that_nobody_waits_for(lands: bool) -> None:
-    flights, ended, go = Flights(), [], asyncio.Event()
+    flights, ended, go = SingleFlight(), [], asyncio.Event()
 
     async def make(_: Flight) -> None:
         try:
@@ -254,7 +255,7 @@ async def test_a_flight_that_nobody_waits_for(lands: bool) -> None:
             ended.append("cancelled")
             raise
 
-    waiting = asyncio.create_task(flights.join("k", make, lands=lands))
+    waiting = asyncio.create_task(flights.run("k", make, cancel_when_abandoned=not lands))
     await asyncio.sleep(0.01)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -265,13 +266,13 @@ async def test_a_flight_that_nobody_waits_for(lands: bool) -> None:
 
 
 async def test_a_failed_flight_fails_for_all_and_is_forgotten() -> None:
-    flights = Flights()
+    flights = SingleFlight()
 
     async def make(_: Flight) -> None:
         await asyncio.sleep(0)
         raise ValueError("no")
 
-    results = await asyncio.gather(*(flights.join("k", make) for _ in range(2)), return_exceptions=True)
+    results = await asyncio.gather(*(flights.run("k", make) for _ in range(2)), return_exceptions=True)
     assert [type(one) for one in results] == [ValueError, ValueError]
     with pytest.raises(ValueError, match="no"):
-        await flights.join("k", make)
+        await flights.run("k", make)

@@ -146,7 +146,7 @@ async def test_what_will_not_get_better_is_not_tried_again(wire: Wire, montra: M
 async def test_a_call_that_must_not_happen_twice_is_only_repeated_when_it_was_never_sent(
     wire: Wire, montra: Montra
 ) -> None:
-    call = montra._json_call("POST", "/customers", {"a": 1})
+    call = montra._json_request("POST", "/customers", {"a": 1})
     call.repeatable = False
     wire.will("POST", POST, exception=_connector_error(ConnectionRefusedError(111, "refused")))
     wire.will("POST", POST, status=503)
