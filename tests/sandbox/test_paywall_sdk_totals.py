@@ -165,7 +165,9 @@ async def test_cancelled_at_any_step_nothing_is_left_behind(lands: bool) -> None
                     raise PaywallError("no", "words")
                 return 1
 
-            waiting = [asyncio.create_task(flights.run("k", make, total=9, cancel_when_abandoned=not lands)) for _ in range(3)]
+            waiting = [
+                asyncio.create_task(flights.run("k", make, total=9, cancel_when_abandoned=not lands)) for _ in range(3)
+            ]
             for _ in range(steps):
                 await asyncio.sleep(0)
             for one in waiting[: 1 + steps % 3]:

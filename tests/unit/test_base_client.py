@@ -1,0 +1,87 @@
+"""What the clients of both services have in common: views, copies, and settings that are spelled out."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import montra_async.paywall
+import montra_sync.paywall
+from montra_async import Montra
+from montra_async.core.client import BaseClient
+
+KEY = "sk_test_0123456789abcdef"
+
+
+class OwnMontra(Montra):
+    """A user's subclass with an attribute of its own."""
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(KEY)
+        self.tenant = tenant
+
+
+class OwnBilling(montra_async.paywall.BillingClient):
+    def __init__(self, tenant: str) -> None:
+        super().__init__("pw", "https://pay.example.com", KEY)
+        self.tenant = tenant
+
+
+@pytest.mark.parametrize("make", [OwnMontra, OwnBilling])
+def test_views_keep_the_attributes_of_a_subclass(make: Callable[[str], Any]) -> None:
+    client = make("acme")
+    views = [client.with_options(timeout=1), copy.copy(client)]
+    if isinstance(client, OwnBilling):
+        views.append(client.for_user(user_id="u").with_options(max_attempts=1))
+    for view in views:
+        assert type(view) is make
+        assert view.tenant == "acme"
+        assert view._transport is client._transport
+    assert client._options.timeout.total == 60
+    assert views[0]._options.timeout.total == 1
+
+
+def _clients() -> list[Any]:
+    asynchronous = montra_async.paywall
+    synchronous = montra_sync.paywall
+    where = ("pw", "https://pay.example.com")
+    return [
+        Montra(KEY),
+        asynchronous.BillingClient(*where, KEY),
+        asynchronous.AuthClient(*where),
+        asynchronous.ApiGatewayClient(*where),
+        montra_sync.Montra(KEY),
+        synchronous.BillingClient(*where, KEY),
+        synchronous.AuthClient(*where),
+        synchronous.ApiGatewayClient(*where),
+    ]
+
+
+@pytest.mark.parametrize("client", _clients(), ids=lambda one: f"{type(one).__module__}.{type(one).__name__}")
+def test_copies_are_views_and_nothing_else_duplicates_a_client(client: Any) -> None:
+    assert type(copy.copy(client)) is type(client)
+    for duplicate in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match=r"holds .*connections") as caught:
+            duplicate(client)
+        assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("client", _clients(), ids=lambda one: f"{type(one).__module__}.{type(one).__name__}")
+def test_constructors_spell_out_their_parameters(client: Any) -> None:
+    kinds = {parameter.kind for parameter in inspect.signature(type(client)).parameters.values()}
+    assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_both_services_stand_on_one_base() -> None:
+    for one in (
+        Montra,
+        *(getattr(montra_async.paywall, n) for n in ("BillingClient", "AuthClient", "ApiGatewayClient")),
+    ):
+        assert issubclass(one, BaseClient)
+        for name in ("aclose", "__aenter__", "__aexit__", "with_options", "_decode"):
+            assert getattr(one, name) is getattr(BaseClient, name), "there is one of each"
