@@ -1,7 +1,7 @@
-"""Packages that import their names when somebody asks for one.
+"""Packages that import a public name when it is first used.
 
-Whoever imports `montra_async.webhooks` to check a signature imports `montra_async` with it, but needs no client and no
-aiohttp: most of a cold start.
+Importing `montra_async.webhooks`, e.g. to check a signature, also imports `montra_async`. Without the client and
+aiohttp, that takes a fraction of the time.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ from typing import Any
 
 
 def lazily(package: str, names: Collection[str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package whose `names` are in its module `_public`."""
+    """Make the `__getattr__` and `__dir__` of a package whose names are in its module `_public`.
+
+    Args:
+        package: name of the package.
+        names: its public names.
+    """
 
     def get(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         public = import_module("._public", package)
         value = getattr(public, name)
-        setattr(sys.modules[package], name, value)  # the next time it is simply there
+        setattr(sys.modules[package], name, value)  # the next access does not call this function
         return value
 
     return get, lambda: sorted({*vars(sys.modules[package]), *names})

@@ -21,26 +21,61 @@ from .core.errors import (
 )
 from .core.http.multipart import FileSource as FileSource
 from .core.models.model import Model as Model
-from .core.options import CallEvent as CallEvent, InsecureTlsWarning as InsecureTlsWarning, Timeout as Timeout
+from .core.options import (
+    CallEvent as CallEvent,
+    Hook as Hook,
+    InsecureTlsWarning as InsecureTlsWarning,
+    Timeout as Timeout,
+)
 from .core.signature import verify_signature as verify_signature
-from .core.validation import Number as Number
+from .core.validation import UNSET as UNSET, Number as Number, Unset as Unset
 from .resources.analytics import (
     AnalyticsSeries as AnalyticsSeries,
+    Interval as Interval,
     MrrMovement as MrrMovement,
     SeriesPoint as SeriesPoint,
 )
 from .resources.audit_logs import AuditLog as AuditLog, AuditLogPage as AuditLogPage, PageMeta as PageMeta
-from .resources.checkout_links import CheckoutLink as CheckoutLink, UploadedFile as UploadedFile
-from .resources.customers import Customer as Customer, CustomerWithSubscription as CustomerWithSubscription
-from .resources.features import Entitlement as Entitlement, Feature as Feature
-from .resources.invoices import Invoice as Invoice
-from .resources.meters import Meter as Meter
-from .resources.pricing_models import PricingModel as PricingModel, Product as Product
-from .resources.refunds import Discount as Discount, Refund as Refund
+from .resources.checkout_links import (
+    CheckoutLink as CheckoutLink,
+    CheckoutLinkStatus as CheckoutLinkStatus,
+    UploadedFile as UploadedFile,
+)
+from .resources.customers import (
+    Customer as Customer,
+    CustomerStatus as CustomerStatus,
+    CustomerWithSubscription as CustomerWithSubscription,
+)
+from .resources.features import (
+    Entitlement as Entitlement,
+    EntitlementType as EntitlementType,
+    Feature as Feature,
+    FeatureStatus as FeatureStatus,
+    FeatureType as FeatureType,
+)
+from .resources.invoices import Invoice as Invoice, InvoiceStatus as InvoiceStatus
+from .resources.meters import Aggregation as Aggregation, Meter as Meter
+from .resources.pricing_models import (
+    PriceType as PriceType,
+    PricingModel as PricingModel,
+    PricingStructure as PricingStructure,
+    Product as Product,
+    ProductStatus as ProductStatus,
+)
+from .resources.refunds import (
+    Discount as Discount,
+    DiscountDuration as DiscountDuration,
+    Refund as Refund,
+    RefundStatus as RefundStatus,
+)
 from .resources.subscriptions import (
+    BillingInterval as BillingInterval,
+    PauseBehavior as PauseBehavior,
     Proration as Proration,
     ScheduledChange as ScheduledChange,
+    ScheduledChangeStatus as ScheduledChangeStatus,
     Subscription as Subscription,
+    SubscriptionStatus as SubscriptionStatus,
     SubscriptionUpgrade as SubscriptionUpgrade,
 )
 from .resources.webhook_endpoints import WebhookEndpoint as WebhookEndpoint

@@ -15,7 +15,7 @@ import aiohttp
 from montra_async.client import Montra as AsyncMontra
 from montra_async.core.http.multipart import FileSource
 from montra_async.core.options import MAX_RESPONSE_SIZE, Hook, Timeout
-from montra_async.core.validation import Number
+from montra_async.core.validation import UNSET, Number, Unset
 from montra_async.resources.analytics import AnalyticsSeries, Interval
 from montra_async.resources.audit_logs import PAGE, AuditLog, AuditLogPage
 from montra_async.resources.checkout_links import CheckoutLink, CheckoutLinkStatus, UploadedFile
@@ -149,7 +149,7 @@ class Montra:
         run(self._async.aclose)
 
     def list_customers(self) -> list[Customer]:
-        """All customers of the merchant (`GET /customers`)."""
+        """List all customers of the merchant (`GET /customers`)."""
         return run(self._async.list_customers)
 
     def create_customer(
@@ -166,13 +166,13 @@ class Montra:
         """Create a customer (`POST /customers`).
 
         Args:
-            name: shown on invoices.
-            email: unique within the merchant.
-            phone: any format.
-            address: e.g. `{"line1": ..., "city": ..., "country": "FI"}`.
-            invoicing_emails: who else receives invoices.
+            name: name on invoices.
+            email: email address, unique within the merchant.
+            phone: phone number, in any format.
+            address: postal address, e.g. `{"line1": ..., "city": ..., "country": "FI"}`.
+            invoicing_emails: additional addresses that receive invoices.
             metadata: your own JSON object.
-            idempotency_key: your own key; one is made when you give none.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
             ConflictError: a customer with this email exists.
@@ -189,10 +189,13 @@ class Montra:
         )
 
     def get_customer(self, customer_id: str) -> Customer:
-        """One customer (`GET /customers/{id}`).
+        """Get a customer (`GET /customers/{id}`).
+
+        Args:
+            customer_id: `cust_...`.
 
         Raises:
-            NotFoundError: no such customer.
+            NotFoundError: the customer does not exist.
         """
         return run(self._async.get_customer, customer_id)
 
@@ -200,17 +203,28 @@ class Montra:
         self,
         customer_id: str,
         *,
-        name: str | None = None,
-        email: str | None = None,
-        phone: str | None = None,
-        address: Mapping[str, Any] | None = None,
-        invoicing_emails: Sequence[str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        name: str | Unset = UNSET,
+        email: str | Unset = UNSET,
+        phone: str | Unset | None = UNSET,
+        address: Mapping[str, Any] | Unset | None = UNSET,
+        invoicing_emails: Sequence[str] | Unset | None = UNSET,
+        metadata: Mapping[str, Any] | Unset | None = UNSET,
     ) -> Customer:
-        """Change the fields that are given, leave the others (`PATCH /customers/{id}`).
+        """Change the given fields of a customer (`PATCH /customers/{id}`).
+
+        A field that is not given keeps its value. None clears a field.
+
+        Args:
+            customer_id: `cust_...`.
+            name: name on invoices. Can't be cleared.
+            email: email address, unique within the merchant. Can't be cleared.
+            phone: phone number, in any format.
+            address: postal address. Replaces the old one.
+            invoicing_emails: additional addresses that receive invoices. Replaces the old list.
+            metadata: your own JSON object. Replaces the old one.
 
         Raises:
-            NotFoundError: no such customer.
+            NotFoundError: the customer does not exist.
             ConflictError: another customer has this email.
         """
         return run(
@@ -226,8 +240,8 @@ class Montra:
 
     def create_customer_with_subscription(
         self,
-        *,
         pricing_model_id: str,
+        *,
         name: str,
         email: str,
         phone: str | None = None,
@@ -236,23 +250,30 @@ class Montra:
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> CustomerWithSubscription:
-        """Create a customer and subscribe them, one after the other (`POST /customers`, `POST /subscriptions`).
+        """Create a customer and a subscription for them (`POST /customers`, then `POST /subscriptions`).
 
-        Two calls, so the second can fail after the first has succeeded. Then the customer exists without a
-        subscription. Call again with the same arguments and the `idempotency_key` of the error (without its `_sub`
-        ending when the second call failed): what is done is not done twice, what is missing is made.
+        These are two requests. When the second fails, the customer exists without a subscription. To complete the
+        call, repeat it with the same arguments and with the error's `idempotency_key` (without the suffix `_sub`,
+        which the key of the second request has). A request that succeeded before is not carried out again.
 
         Args:
-            pricing_model_id: the plan to subscribe to.
-            idempotency_key: key of the first call; the second uses it with `_sub` at its end.
+            pricing_model_id: `pm_...`, the pricing model to subscribe to.
+            name: name on invoices.
+            email: email address, unique within the merchant.
+            phone: phone number, in any format.
+            address: postal address, e.g. `{"line1": ..., "city": ..., "country": "FI"}`.
+            invoicing_emails: additional addresses that receive invoices.
+            metadata: your own JSON object.
+            idempotency_key: key of the first request, 1 to 251 printable ASCII characters without spaces; a random key
+                by default. The second request uses it with the suffix `_sub`.
 
         Raises:
             ConflictError: a customer with this email exists.
-            NotFoundError: no such pricing model. The customer has been created by then.
+            NotFoundError: the pricing model does not exist. The customer has been created.
         """
         return run(
             self._async.create_customer_with_subscription,
-            pricing_model_id=pricing_model_id,
+            pricing_model_id,
             name=name,
             email=email,
             phone=phone,
@@ -264,44 +285,48 @@ class Montra:
 
     def report_usage(
         self,
-        *,
         customer_id: str,
         meter_slug: str,
+        *,
         amount: Number = 1,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> bool:
-        """Count usage of a customer on a meter (`POST /usage`). True once it is recorded.
+        """Report usage of a meter by a customer (`POST /usage`).
 
         Args:
-            customer_id: whose usage.
-            meter_slug: the meter's slug, e.g. `api-tokens`.
-            amount: units, at least 0; fractions are allowed.
-            metadata: your own JSON; `metadata["unique_key"]` is what a `unique` meter counts.
-            idempotency_key: your own key, e.g. the id of the job that used the tokens: reporting it again counts once.
+            customer_id: `cust_...`.
+            meter_slug: slug of the meter, e.g. `api-tokens`.
+            amount: number of units, at least 0, with or without a fraction; 1 by default.
+            metadata: your own JSON object. A `unique` meter counts the distinct values of `metadata["unique_key"]`.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces, e.g. the id of the job that used the
+                tokens, so that reporting it again does not count twice; a random key by default.
+
+        Returns:
+            True. The usage is recorded.
 
         Raises:
-            NotFoundError: no such customer or meter.
+            NotFoundError: the customer or the meter does not exist.
         """
         return run(
             self._async.report_usage,
-            customer_id=customer_id,
-            meter_slug=meter_slug,
+            customer_id,
+            meter_slug,
             amount=amount,
             metadata=metadata,
             idempotency_key=idempotency_key,
         )
 
     def list_meters(self) -> list[Meter]:
-        """All meters of the merchant (`GET /meters`)."""
+        """List all meters of the merchant (`GET /meters`)."""
         return run(self._async.list_meters)
 
     def create_meter(
         self,
+        pricing_model_id: str,
         *,
         name: str,
         slug: str,
-        pricing_model_id: str,
         aggregation: Aggregation | None = None,
         currency: str | None = None,
         amount: Number | None = None,
@@ -311,25 +336,25 @@ class Montra:
         """Create a meter (`POST /meters`).
 
         Args:
-            name: for people.
-            slug: for `report_usage` and `check_entitlement`; unique within the pricing model.
-            pricing_model_id: the plan that it belongs to.
-            aggregation: `sum` (the default) adds up, `max` takes the largest, `count` counts reports, `unique` counts
-                distinct values.
-            currency: ISO code, `USD` by default.
-            amount: price of `events_per_unit` units in major units; free when left out.
-            events_per_unit: 1 by default.
-            idempotency_key: your own key; one is made when you give none.
+            pricing_model_id: `pm_...`, the pricing model that it belongs to.
+            name: display name.
+            slug: name for `report_usage` and `check_entitlement`, unique within the pricing model.
+            aggregation: `sum` (the default) adds the amounts, `max` takes the largest, `count` counts reports, `unique`
+                counts distinct values.
+            currency: ISO 4217 code; `USD` by default.
+            amount: price of `events_per_unit` units in major units; free by default.
+            events_per_unit: number of units that `amount` is the price of; 1 by default.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such pricing model.
+            NotFoundError: the pricing model does not exist.
             ConflictError: the pricing model has a meter with this slug.
         """
         return run(
             self._async.create_meter,
+            pricing_model_id,
             name=name,
             slug=slug,
-            pricing_model_id=pricing_model_id,
             aggregation=aggregation,
             currency=currency,
             amount=amount,
@@ -338,7 +363,7 @@ class Montra:
         )
 
     def list_pricing_models(self) -> list[PricingModel]:
-        """All pricing models of the merchant (`GET /pricing-models`)."""
+        """List all pricing models of the merchant (`GET /pricing-models`)."""
         return run(self._async.list_pricing_models)
 
     def create_pricing_model(
@@ -347,30 +372,46 @@ class Montra:
         """Create a pricing model (`POST /pricing-models`).
 
         Args:
-            name: for people.
-            is_default: the plan of customers without a subscription. A merchant has one default: this clears the old.
-            idempotency_key: your own key; one is made when you give none.
+            name: display name.
+            is_default: whether it becomes the plan of customers without a subscription; False by default. A merchant
+                has at most one default: True clears the flag of the other.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
         """
         return run(self._async.create_pricing_model, name=name, is_default=is_default, idempotency_key=idempotency_key)
 
     def update_pricing_model(
-        self, pricing_model_id: str, *, name: str | None = None, is_default: bool | None = None
+        self, pricing_model_id: str, *, name: str | Unset = UNSET, is_default: bool | Unset = UNSET
     ) -> PricingModel:
-        """Rename a pricing model, or make it the default (`PATCH /pricing-models`).
+        """Change the given fields of a pricing model (`PATCH /pricing-models`).
+
+        A field that is not given keeps its value.
+
+        Args:
+            pricing_model_id: `pm_...`.
+            name: display name. Can't be cleared.
+            is_default: whether it is the plan of customers without a subscription. Can't be cleared; True clears the
+                flag of the merchant's other default.
 
         Raises:
-            NotFoundError: no such pricing model.
+            NotFoundError: the pricing model does not exist.
         """
         return run(self._async.update_pricing_model, pricing_model_id, name=name, is_default=is_default)
 
     def list_products(self, pricing_model_id: str | None = None) -> list[Product]:
-        """All products, or those of one pricing model (`GET /products`)."""
+        """List all products, or those of one pricing model (`GET /products`).
+
+        Args:
+            pricing_model_id: `pm_...`; all pricing models by default.
+
+        Raises:
+            NotFoundError: the pricing model does not exist.
+        """
         return run(self._async.list_products, pricing_model_id)
 
     def create_product(
         self,
-        *,
         pricing_model_id: str,
+        *,
         name: str,
         price_type: PriceType,
         amount: Number | None = None,
@@ -382,22 +423,23 @@ class Montra:
         """Create a product (`POST /products`).
 
         Args:
-            pricing_model_id: the plan that it belongs to.
-            name: shown at checkout and on invoices.
+            pricing_model_id: `pm_...`, the pricing model that it belongs to.
+            name: name at checkout and on invoices.
             price_type: `one_time`, `recurring` (per billing period) or `usage` (per unit of a meter).
-            amount: price in major units, e.g. `Decimal("299.00")` dollars. Required for a `recurring` product, unless
-                it is `tiered`; 0 is a price.
+            amount: price in major units, e.g. `Decimal("299.00")` dollars; 0 is a price. Required for a `recurring`
+                product that is not `tiered`.
             pricing_structure: `fixed` (the default) or `tiered`.
-            meter_slug: the meter that a `usage` product charges for; required for those.
+            meter_slug: slug of the meter that a `usage` product charges for; required for those.
             status: `Active` by default.
-            idempotency_key: your own key; one is made when you give none.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such pricing model or meter.
+            InvalidArgumentError: `meter_slug` or `amount` is missing.
+            NotFoundError: the pricing model or the meter does not exist.
         """
         return run(
             self._async.create_product,
-            pricing_model_id=pricing_model_id,
+            pricing_model_id,
             name=name,
             price_type=price_type,
             amount=amount,
@@ -408,15 +450,15 @@ class Montra:
         )
 
     def list_features(self) -> list[Feature]:
-        """All features of the merchant (`GET /features`)."""
+        """List all features of the merchant (`GET /features`)."""
         return run(self._async.list_features)
 
     def create_feature(
         self,
+        pricing_model_id: str,
         *,
         name: str,
         slug: str,
-        pricing_model_id: str,
         type: FeatureType | None = None,
         description: str | None = None,
         status: FeatureStatus | None = None,
@@ -425,23 +467,23 @@ class Montra:
         """Create a feature (`POST /features`).
 
         Args:
-            name: for people.
-            slug: for `check_feature_access`; unique within the pricing model.
-            pricing_model_id: the plan that unlocks it.
+            pricing_model_id: `pm_...`, the pricing model that enables it.
+            name: display name.
+            slug: name for `check_feature_access`, unique within the pricing model.
             type: `Toggle` by default.
-            description: for people; may be empty.
+            description: description for people; may be empty.
             status: `Active` by default.
-            idempotency_key: your own key; one is made when you give none.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such pricing model.
+            NotFoundError: the pricing model does not exist.
             ConflictError: the pricing model has a feature with this slug.
         """
         return run(
             self._async.create_feature,
+            pricing_model_id,
             name=name,
             slug=slug,
-            pricing_model_id=pricing_model_id,
             type=type,
             description=description,
             status=status,
@@ -452,16 +494,26 @@ class Montra:
         self,
         feature_id: str,
         *,
-        name: str | None = None,
-        slug: str | None = None,
-        type: FeatureType | None = None,
-        description: str | None = None,
-        status: FeatureStatus | None = None,
+        name: str | Unset = UNSET,
+        slug: str | Unset = UNSET,
+        type: FeatureType | Unset = UNSET,
+        description: str | Unset | None = UNSET,
+        status: FeatureStatus | Unset = UNSET,
     ) -> Feature:
-        """Change the fields that are given, e.g. `status="Archived"` (`PATCH /features/{id}`).
+        """Change the given fields of a feature, e.g. `status="Archived"` (`PATCH /features/{id}`).
+
+        A field that is not given keeps its value. None clears a field.
+
+        Args:
+            feature_id: `feat_...`.
+            name: display name. Can't be cleared.
+            slug: name for `check_feature_access`, unique within the pricing model. Can't be cleared.
+            type: e.g. `Toggle`. Can't be cleared.
+            description: description for people; may be empty.
+            status: `Active` or `Archived`. Can't be cleared.
 
         Raises:
-            NotFoundError: no such feature.
+            NotFoundError: the feature does not exist.
             ConflictError: the pricing model has another feature with this slug.
         """
         return run(
@@ -477,26 +529,38 @@ class Montra:
     def delete_feature(self, feature_id: str) -> None:
         """Delete a feature (`DELETE /features/{id}`).
 
+        Args:
+            feature_id: `feat_...`.
+
         Raises:
-            NotFoundError: no such feature.
+            NotFoundError: the feature does not exist.
         """
         run(self._async.delete_feature, feature_id)
 
     def check_entitlement(self, customer_id: str, meter_slug: str) -> Entitlement:
-        """May the customer use more of a meter (`GET /entitlements?customer_id=&meter=`)?
+        """Check whether a customer may use more of a meter (`GET /entitlements?customer_id=&meter=`).
 
-        Access lasts while the usage of the billing period is below the plan's limit, or when there is no limit.
+        A customer has access while the usage of the billing period is below the plan's limit, or when there is no
+        limit.
+
+        Args:
+            customer_id: `cust_...`.
+            meter_slug: slug of the meter, e.g. `api-tokens`.
 
         Raises:
-            NotFoundError: no such customer or meter.
+            NotFoundError: the customer or the meter does not exist.
         """
         return run(self._async.check_entitlement, customer_id, meter_slug)
 
     def check_feature_access(self, customer_id: str, feature_slug: str) -> Entitlement:
-        """Does the customer's plan unlock a feature (`GET /entitlements?customer_id=&feature=`)?
+        """Check whether a customer's plan enables a feature (`GET /entitlements?customer_id=&feature=`).
+
+        Args:
+            customer_id: `cust_...`.
+            feature_slug: slug of the feature, e.g. `sso`.
 
         Raises:
-            NotFoundError: no such customer.
+            NotFoundError: the customer does not exist.
         """
         return run(self._async.check_feature_access, customer_id, feature_slug)
 
@@ -516,18 +580,19 @@ class Montra:
         """Create a hosted checkout page (`POST /checkout-links`).
 
         Args:
-            link_name: for you.
-            payment_name: what the payer sees.
-            amount: what is to be paid, in major units, e.g. `Decimal("49.00")` dollars. Either this or `line_items`.
-            description: what the payer sees below the name; may be empty.
-            line_items: `[{"product_id": "prod_...", "quantity": 1}, ...]`, priced by the products. May be empty beside
-                an `amount`.
-            image_ids: ids from `upload_file`, or addresses of pictures.
-            image_url: address of one picture.
-            status: `active` by default.
-            idempotency_key: your own key; one is made when you give none.
+            link_name: name of the link, not shown to the payer.
+            payment_name: title that is shown to the payer.
+            amount: price in major units, e.g. `Decimal("49.00")` dollars. Required without `line_items`.
+            description: text that is shown below the title; may be empty.
+            line_items: `[{"product_id": "prod_...", "quantity": 1}, ...]`; the products have the prices. Required
+                without `amount`. `quantity` is 1 by default.
+            image_ids: ids from `upload_file`, or addresses of images.
+            image_url: address of one image.
+            status: `active` (the default) or `inactive`.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
+            InvalidArgumentError: neither `amount` nor `line_items` is given.
             NotFoundError: a product of `line_items` does not exist.
         """
         return run(
@@ -551,53 +616,72 @@ class Montra:
         content_type: str | None = None,
         idempotency_key: str | None = None,
     ) -> UploadedFile:
-        """Store a file, e.g. a picture for a checkout link (`POST /files`).
+        """Upload a file, e.g. an image for a checkout link (`POST /files`).
 
         Args:
             file: the path of a regular file, bytes, or an object open for binary reading. A file is streamed, never
-                read into memory whole, and an open object is left open. One that can't be rewound (a FIFO, say) is
-                sent once: no second try. It is read in a thread, which a time-out leaves behind.
-            name: file name; taken from the path or object when not given.
-            content_type: media type; guessed from the name when not given.
-            idempotency_key: your own key; one is made when you give none.
+                read into memory as a whole. An open object is not closed; when it can't be rewound (e.g. a FIFO), the
+                request is not retried. The file is read in a thread, which goes on after a timeout until its current
+                read returns.
+            name: file name; taken from the path or the object by default.
+            content_type: media type, e.g. `image/png`; guessed from the name by default.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            InvalidArgumentError: no such file, not something that can be read, or reading failed on the way.
+            InvalidArgumentError: the file does not exist, or can't be read.
         """
         return run(self._async.upload_file, file, name=name, content_type=content_type, idempotency_key=idempotency_key)
 
     def list_subscriptions(
         self, customer_id: str | None = None, *, status: SubscriptionStatus | None = None
     ) -> list[Subscription]:
-        """Subscriptions, of one customer or in one status if you like (`GET /subscriptions`)."""
+        """List subscriptions (`GET /subscriptions`).
+
+        Args:
+            customer_id: `cust_...`; all customers by default.
+            status: e.g. `active`; all statuses by default.
+        """
         return run(self._async.list_subscriptions, customer_id, status=status)
 
     def get_subscription(self, subscription_id: str) -> Subscription:
-        """One subscription (`GET /subscriptions/{id}`).
+        """Get a subscription (`GET /subscriptions/{id}`).
+
+        Args:
+            subscription_id: `sub_...`.
 
         Raises:
-            NotFoundError: no such subscription.
+            NotFoundError: the subscription does not exist.
         """
         return run(self._async.get_subscription, subscription_id)
 
     def create_subscription(
         self, customer_id: str, pricing_model_id: str, *, idempotency_key: str | None = None
     ) -> Subscription:
-        """Put a customer on a plan (`POST /subscriptions`).
+        """Subscribe a customer to a pricing model (`POST /subscriptions`).
+
+        Args:
+            customer_id: `cust_...`.
+            pricing_model_id: `pm_...`.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such customer or pricing model.
-            ConflictError: the customer has a running subscription.
+            NotFoundError: the customer or the pricing model does not exist.
+            ConflictError: the customer has a subscription that has not ended.
         """
         return run(self._async.create_subscription, customer_id, pricing_model_id, idempotency_key=idempotency_key)
 
     def upgrade_subscription(
         self, subscription_id: str, new_pricing_model_id: str, *, idempotency_key: str | None = None
     ) -> SubscriptionUpgrade:
-        """Change the plan now, up or down, prorated (`POST /subscriptions/{id}/upgrade`).
+        """Change the plan of a subscription now, prorated (`POST /subscriptions/{id}/upgrade`).
+
+        Args:
+            subscription_id: `sub_...`.
+            new_pricing_model_id: `pm_...`, the plan to change to; it may be cheaper.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such subscription or pricing model.
+            NotFoundError: the subscription or the pricing model does not exist.
             ConflictError: the subscription has ended.
         """
         return run(
@@ -612,17 +696,17 @@ class Montra:
         scheduled_for: datetime,
         idempotency_key: str | None = None,
     ) -> ScheduledChange:
-        """Change the plan later (`POST /subscriptions/{id}/scheduled-changes`).
+        """Change the plan of a subscription later (`POST /subscriptions/{id}/scheduled-changes`).
 
         Args:
             subscription_id: `sub_...`.
-            new_pricing_model_id: the plan to change to.
-            scheduled_for: when, with a time zone, in the future.
-            idempotency_key: your own key; one is made when you give none.
+            new_pricing_model_id: `pm_...`, the plan to change to.
+            scheduled_for: when the plan changes: an aware datetime in the future.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            InvalidRequestError: the moment has passed.
-            NotFoundError: no such subscription or pricing model.
+            InvalidRequestError: `scheduled_for` is in the past.
+            NotFoundError: the subscription or the pricing model does not exist.
         """
         return run(
             self._async.schedule_subscription_change,
@@ -633,10 +717,13 @@ class Montra:
         )
 
     def list_scheduled_changes(self, subscription_id: str) -> list[ScheduledChange]:
-        """Planned, done and cancelled changes (`GET /subscriptions/{id}/scheduled-changes`).
+        """List all scheduled changes of a subscription (`GET /subscriptions/{id}/scheduled-changes`).
+
+        Args:
+            subscription_id: `sub_...`.
 
         Raises:
-            NotFoundError: no such subscription.
+            NotFoundError: the subscription does not exist.
         """
         return run(self._async.list_scheduled_changes, subscription_id)
 
@@ -652,13 +739,14 @@ class Montra:
 
         Args:
             subscription_id: `sub_...`.
-            pause_behavior: what becomes of invoices meanwhile: `keep_as_is`, `mark_uncollectible` or `void`.
-            resume_at: when it resumes by itself, with a time zone; never when left out.
-            idempotency_key: your own key; one is made when you give none.
+            pause_behavior: what happens to invoices during the pause: `keep_as_is`, `mark_uncollectible` or `void`; the
+                service's default when not given.
+            resume_at: when it resumes automatically: an aware datetime; never by default.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such subscription.
-            ConflictError: it is paused already, or has ended.
+            NotFoundError: the subscription does not exist.
+            ConflictError: the subscription is paused already, or has ended.
         """
         return run(
             self._async.pause_subscription,
@@ -671,33 +759,33 @@ class Montra:
     def resume_subscription(self, subscription_id: str, *, idempotency_key: str | None = None) -> Subscription:
         """Resume a paused subscription (`POST /subscriptions/{id}/resume`).
 
+        Args:
+            subscription_id: `sub_...`.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
+
         Raises:
-            NotFoundError: no such subscription.
-            ConflictError: it is not paused.
+            NotFoundError: the subscription does not exist.
+            ConflictError: the subscription is not paused.
         """
         return run(self._async.resume_subscription, subscription_id, idempotency_key=idempotency_key)
 
     def create_refund(
-        self, *, transaction_id: str, amount: Number, reason: str | None = None, idempotency_key: str | None = None
+        self, transaction_id: str, *, amount: Number, reason: str | None = None, idempotency_key: str | None = None
     ) -> Refund:
-        """Return all or part of a transaction's money (`POST /refunds`).
+        """Refund a transaction, in full or in part (`POST /refunds`).
 
         Args:
-            transaction_id: `tx_...` of the payment.
-            amount: major units, e.g. `Decimal("50.00")` dollars; more than what is left is refused.
-            reason: kept with the refund, shown to nobody but you.
-            idempotency_key: your own key; one is made when you give none.
+            transaction_id: `tx_...`.
+            amount: amount in major units, e.g. `Decimal("50.00")` dollars; more than 0.
+            reason: the reason, stored with the refund.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such transaction.
-            ConflictError: the refunds would exceed the transaction.
+            NotFoundError: the transaction does not exist.
+            ConflictError: the sum of the refunds would exceed the transaction.
         """
         return run(
-            self._async.create_refund,
-            transaction_id=transaction_id,
-            amount=amount,
-            reason=reason,
-            idempotency_key=idempotency_key,
+            self._async.create_refund, transaction_id, amount=amount, reason=reason, idempotency_key=idempotency_key
         )
 
     def create_discount(
@@ -717,18 +805,20 @@ class Montra:
         """Create a discount code (`POST /discounts`).
 
         Args:
-            name: for you.
-            code: what the payer types; unique within the merchant.
+            name: display name.
+            code: the code that the payer enters, unique within the merchant.
             duration: `once`, `repeating` (for `duration_in_months`) or `forever`.
-            percent_off: more than 0, at most 100. Either this or `amount_off`.
-            amount_off: major units of `currency`, more than 0.
-            duration_in_months: how long a `repeating` discount lasts.
-            currency: ISO code, `USD` by default.
-            max_redemptions: how often the code can be used.
-            valid_until: when it ends, with a time zone.
-            idempotency_key: your own key; one is made when you give none.
+            percent_off: discount in percent, more than 0 and at most 100. Either this or `amount_off` is required.
+            amount_off: discount in major units of `currency`, more than 0.
+            duration_in_months: number of months that a `repeating` discount applies for; required for those.
+            currency: ISO 4217 code; `USD` by default.
+            max_redemptions: how often the code can be used, at least 1; unlimited by default.
+            valid_until: when the code expires: an aware datetime; never by default.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
+            InvalidArgumentError: not exactly one of `percent_off` and `amount_off` is given, or `duration_in_months`
+                is missing.
             ConflictError: a discount with this code exists.
         """
         return run(
@@ -746,21 +836,24 @@ class Montra:
         )
 
     def list_invoices(self) -> list[Invoice]:
-        """All invoices of the merchant (`GET /invoices`)."""
+        """List all invoices of the merchant (`GET /invoices`)."""
         return run(self._async.list_invoices)
 
     def get_invoice(self, invoice_id: str) -> Invoice:
-        """One invoice (`GET /invoices/{id}`).
+        """Get an invoice (`GET /invoices/{id}`).
+
+        Args:
+            invoice_id: `inv_...`.
 
         Raises:
-            NotFoundError: no such invoice.
+            NotFoundError: the invoice does not exist.
         """
         return run(self._async.get_invoice, invoice_id)
 
     def create_invoice(
         self,
-        *,
         customer_id: str,
+        *,
         amount_due: Number,
         currency: str | None = None,
         due_date: date | None = None,
@@ -768,23 +861,23 @@ class Montra:
         status: InvoiceStatus | None = None,
         idempotency_key: str | None = None,
     ) -> Invoice:
-        """Create an invoice by hand (`POST /invoices`).
+        """Create an invoice (`POST /invoices`).
 
         Args:
-            customer_id: who owes.
-            amount_due: major units, e.g. `Decimal("120.50")` dollars.
-            currency: ISO code, `USD` by default.
-            due_date: a date, or a datetime with a time zone.
-            description: printed on the invoice; may be empty.
+            customer_id: `cust_...`, the customer who is billed.
+            amount_due: amount in major units, e.g. `Decimal("120.50")` dollars.
+            currency: ISO 4217 code; `USD` by default.
+            due_date: a date or an aware datetime; none by default.
+            description: text on the invoice; may be empty.
             status: `draft`, `open` (the default), `paid` or `void`.
-            idempotency_key: your own key; one is made when you give none.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such customer.
+            NotFoundError: the customer does not exist.
         """
         return run(
             self._async.create_invoice,
-            customer_id=customer_id,
+            customer_id,
             amount_due=amount_due,
             currency=currency,
             due_date=due_date,
@@ -794,7 +887,7 @@ class Montra:
         )
 
     def list_webhooks(self) -> list[WebhookEndpoint]:
-        """All webhook endpoints of the merchant, without their secrets (`GET /webhooks`)."""
+        """List all webhook endpoints of the merchant, without their secrets (`GET /webhooks`)."""
         return run(self._async.list_webhooks)
 
     def create_webhook(
@@ -806,15 +899,15 @@ class Montra:
         enabled: bool | None = None,
         idempotency_key: str | None = None,
     ) -> WebhookEndpoint:
-        """Have events sent to an address (`POST /webhooks`). The answer's `secret` signs them; it is shown once.
+        """Create a webhook endpoint (`POST /webhooks`). The result's `secret` is not shown again.
 
         Args:
-            url: where to.
-            description: for you; may be empty.
-            events: types such as `checkout.completed`; `["*"]`, the default, is all. A type that this SDK doesn't know
-                is sent all the same, and logged as a warning: it may be new, or a slip.
-            enabled: True by default.
-            idempotency_key: your own key; one is made when you give none.
+            url: the address that receives events.
+            description: description for people; may be empty.
+            events: event types such as `checkout.completed`; `["*"]`, the default, means all. A type that this SDK
+                does not know is sent all the same, and logged as a warning.
+            enabled: whether events are sent; True by default.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
         """
         return run(
             self._async.create_webhook,
@@ -829,25 +922,37 @@ class Montra:
         self,
         webhook_id: str,
         *,
-        url: str | None = None,
-        description: str | None = None,
-        events: Sequence[str] | None = None,
-        enabled: bool | None = None,
+        url: str | Unset = UNSET,
+        description: str | Unset | None = UNSET,
+        events: Sequence[str] | Unset = UNSET,
+        enabled: bool | Unset = UNSET,
     ) -> WebhookEndpoint:
-        """Change the fields that are given (`PATCH /webhooks/{id}`).
+        """Change the given fields of a webhook endpoint (`PATCH /webhooks/{id}`).
+
+        A field that is not given keeps its value. None clears a field.
+
+        Args:
+            webhook_id: `wh_...`.
+            url: the address that receives events. Can't be cleared.
+            description: description for people; may be empty.
+            events: event types; `["*"]` means all. Replaces the old list. Can't be cleared.
+            enabled: whether events are sent. Can't be cleared.
 
         Raises:
-            NotFoundError: no such endpoint.
+            NotFoundError: the endpoint does not exist.
         """
         return run(
             self._async.update_webhook, webhook_id, url=url, description=description, events=events, enabled=enabled
         )
 
     def delete_webhook(self, webhook_id: str) -> None:
-        """Send nothing there any more (`DELETE /webhooks/{id}`).
+        """Delete a webhook endpoint (`DELETE /webhooks/{id}`).
+
+        Args:
+            webhook_id: `wh_...`.
 
         Raises:
-            NotFoundError: no such endpoint.
+            NotFoundError: the endpoint does not exist.
         """
         run(self._async.delete_webhook, webhook_id)
 
@@ -859,13 +964,13 @@ class Montra:
         limit: int | None = None,
         offset: int | None = None,
     ) -> AuditLogPage:
-        """One page of the audit log (`GET /audit-logs`).
+        """Get one page of the audit log, newest entry first (`GET /audit-logs`).
 
         Args:
-            event_type: e.g. `customer.created`.
-            resource_type: e.g. `customer`.
-            limit: entries of the page, 50 by default.
-            offset: entries to skip, 0 by default.
+            event_type: e.g. `customer.created`; all types by default.
+            resource_type: e.g. `customer`; all types by default.
+            limit: maximum number of entries, at least 1; 50 by default.
+            offset: number of entries to skip; 0 by default.
         """
         return run(
             self._async.list_audit_logs, event_type=event_type, resource_type=resource_type, limit=limit, offset=offset
@@ -874,15 +979,15 @@ class Montra:
     def iter_audit_logs(
         self, *, event_type: str | None = None, resource_type: str | None = None, page_size: int = PAGE
     ) -> Generator[AuditLog, None, None]:
-        """Every entry, newest first, page after page as you consume them (`GET /audit-logs`).
+        """Iterate over the audit log, newest entry first (`GET /audit-logs`).
 
-        At most one page is in memory. Entries written meanwhile push the older ones back; what was there at the start
-        is given once, in order, and nothing newer. Breaking out of the loop stops fetching.
+        Pages are fetched as they are consumed; at most one is in memory. Every entry that existed at the start is
+        yielded once; entries written meanwhile are not. Breaking out of the loop stops fetching.
 
         Args:
-            event_type: e.g. `customer.created`.
-            resource_type: e.g. `customer`.
-            page_size: entries fetched at a time.
+            event_type: e.g. `customer.created`; all types by default.
+            resource_type: e.g. `customer`; all types by default.
+            page_size: number of entries per request, at least 1; 100 by default.
         """
         return iterate(
             self._async.iter_audit_logs(event_type=event_type, resource_type=resource_type, page_size=page_size)
@@ -891,13 +996,13 @@ class Montra:
     def get_analytics_series(
         self, *, interval: Interval, points: int, end: date | None = None, product: str | None = None
     ) -> AnalyticsSeries:
-        """Payments, revenue, customers and recurring revenue over time (`GET /analytics/series`).
+        """Get time series of payments, revenue and customers (`GET /analytics/series`).
 
         Args:
             interval: `daily`, `weekly` or `monthly`.
-            points: how many intervals, at least 1.
-            end: the last interval is the one that holds this date or moment; now when left out.
-            product: only this product's figures.
+            points: number of intervals, at least 1.
+            end: a date or aware datetime within the last interval; now by default.
+            product: `prod_...`, to restrict the values to one product; all products by default.
         """
         return run(self._async.get_analytics_series, interval=interval, points=points, end=end, product=product)
 

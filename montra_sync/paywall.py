@@ -599,8 +599,23 @@ class BillingClient:
         """
         return run(self._async.bootstrap, locale, force=force)
 
+    def list_prices(self, locale: str | None = None, *, force: bool = False) -> list[Price]:
+        """List the paywall's prices (`GET /api/v1/paywall/{id}/bootstrap`), from the cache of `bootstrap`.
+
+        Args:
+            locale: language tag or `Accept-Language` header, e.g. `de-AT`, of labels and descriptions; the client's
+                `accept_language` by default.
+            force: whether to ignore the cache; False by default.
+        """
+        return run(self._async.list_prices, locale, force=force)
+
     def get_prices(self, locale: str | None = None, *, force: bool = False) -> list[Price]:
-        """The paywall's prices (`GET /api/v1/paywall/{id}/bootstrap`), as in `bootstrap`."""
+        """List the paywall's prices: the contract's name of `list_prices`.
+
+        Args:
+            locale: see `list_prices`.
+            force: see `list_prices`.
+        """
         return run(self._async.get_prices, locale, force=force)
 
     def get_user(self, *, force: bool = False) -> PaywallUser:

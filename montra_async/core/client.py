@@ -184,10 +184,10 @@ class BaseClient:
         return Request(method=method, path=path, url=URL(f"{self._base_url}{path}{query}", encoded=True))
 
     def _json_request(self, method: str, path: str, body: Mapping[str, Any] | None) -> Request:
-        """A request with a JSON body, without the fields that are None."""
+        """A request with a JSON body. A POST leaves out the fields that are None; a PATCH clears them."""
         request = self._request(method, path)
         if body is not None:
-            if None in body.values():
+            if method == "POST" and None in body.values():
                 body = {name: value for name, value in body.items() if value is not None}
             request.body = dumps(body)
             request.headers["Content-Type"] = "application/json"

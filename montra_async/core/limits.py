@@ -1,38 +1,39 @@
-"""How large the numbers and how deep the JSON may be that come from outside or are sent.
+"""Limits of the size of numbers and of the depth of JSON, for everything received or sent.
 
-A few bytes can name a number that takes hours to work with (`1e1000000000`), or arrays nested so deeply that whatever
-walks them overruns the stack. Nothing of that kind is let in, so nothing behind this module has to expect it.
+A few bytes can contain a number that takes hours to compute with (`1e1000000000`), or arrays nested so deeply that
+recursion overflows the stack. Such values are refused here, so other modules need not expect them.
 """
 
 from __future__ import annotations
 
 import decimal
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 from .type_guards import is_array, is_object
 
 MAX_DIGITS = 400
-"""Digits of a JSON number, and the largest size of its exponent. Whatever a double holds fits, also written out in full
-(309 digits); what no double holds, hardly any other reader of JSON could take over."""
+"""Maximum number of digits of a JSON number, and maximum of the absolute value of its exponent. Every double fits, also
+when written in full (309 digits); few other JSON parsers accept more than a double."""
 
 MAX_CONTAINERS = 1_000_000
-"""Objects and arrays in one body: reading that many takes about a second, in which the event loop stands still. A list
+"""Maximum number of objects and arrays in one body: parsing that many blocks the event loop for about a second. A list
 of 10,000 customers has some 30,000."""
 
 MAX_DEPTH = 100
-"""Levels of arrays and objects within each other. The services' own answers have fewer than ten."""
+"""Maximum number of nested levels of arrays and objects. Responses of the services have fewer than ten."""
 
 AMOUNT_DIGITS = 64
 MAX_AMOUNT: int = 10**AMOUNT_DIGITS
-"""Money, counts and quantities are below this; what is not 0 is at least its reciprocal. Sums of them stay small."""
+"""Amounts, counts and quantities are below this value and, unless 0, at least its reciprocal."""
 
 TOO_LARGE = f"has more than {MAX_DIGITS} digits, or an exponent beyond {MAX_DIGITS}"
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 
 _INT_LIMIT: int = 10**MAX_DIGITS
 
-# Own contexts: the thread's own, which belongs to the user, may round or trap as it likes.
+# A context of our own: the thread's context belongs to the user, who may have changed its rounding and traps.
 _SIGNALS = [
     decimal.InvalidOperation,
     decimal.Overflow,
@@ -43,22 +44,25 @@ _SIGNALS = [
 ]
 _JSON_NUMBERS = decimal.Context(prec=MAX_DIGITS, Emax=MAX_DIGITS, Emin=-MAX_DIGITS, traps=_SIGNALS)
 
-decimal_of = _JSON_NUMBERS.create_decimal
-"""A `Decimal` with exactly the digits of a text or number, as fast as `Decimal`. ArithmeticError beyond the limits."""
+decimal_of: Callable[[Decimal | int | str], Decimal] = _JSON_NUMBERS.create_decimal
+"""Make a `Decimal` with exactly the digits of a string or number, as fast as `Decimal()`. Raises ArithmeticError beyond
+the limits."""
 
 
 def int_of(digits: str) -> int:
-    """An int from its digits. Python's own takes quadratic time, or stops at a limit that others can move."""
+    """Parse an int of limited size. `int()` takes quadratic time, or has a limit that other code can change."""
     if len(digits) > MAX_DIGITS:
         raise ValueError(f"a number {TOO_LARGE}")
     return int(digits)
 
 
 def is_writable_int(value: int) -> bool:
+    """Whether the number may be sent."""
     return -_INT_LIMIT < value < _INT_LIMIT
 
 
 def is_writable_decimal(value: Decimal) -> bool:
+    """Whether the number may be sent."""
     try:
         decimal_of(value)
     except ArithmeticError:
@@ -67,17 +71,17 @@ def is_writable_decimal(value: Decimal) -> bool:
 
 
 def is_amount(value: int | Decimal) -> bool:
-    """Finite, and of a size that money and quantities can have."""
+    """Whether the number is finite and within the limits of amounts and quantities."""
     if isinstance(value, Decimal):
         return value.is_zero() or (value.is_finite() and -AMOUNT_DIGITS <= value.adjusted() < AMOUNT_DIGITS)
     return -MAX_AMOUNT < value < MAX_AMOUNT
 
 
 def is_too_deep(value: Any) -> bool:
-    """Is `value` nested deeper than `MAX_DEPTH` levels? Level by level, so that no depth overruns the stack."""
+    """Whether a JSON value is nested deeper than `MAX_DEPTH` levels. Not recursive, so no depth overflows the stack."""
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH + 1):
-        # By identity: a value that holds itself, twice over, must not double the work at every level.
+        # By identity: a value that contains itself twice must not double the work at every level.
         holders = {id(one): one for one in level if is_object(one) or is_array(one)}.values()
         if not holders:
             return False
@@ -86,9 +90,10 @@ def is_too_deep(value: Any) -> bool:
 
 
 def refuse_deep(value: Any) -> None:
-    """
+    """Check the depth of a JSON value.
+
     Raises:
-        ValueError: `value` is nested too deeply.
+        ValueError: `value` is nested deeper than `MAX_DEPTH` levels.
     """
     if is_too_deep(value):
         raise ValueError(TOO_DEEP)

@@ -1,4 +1,4 @@
-"""Is it an object, is it an array? For values that came from outside, so that type checkers know what they hold."""
+"""Type guards for values from outside: they tell type checkers the types of the members."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import Any, TypeGuard
 
 
 def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
-    """What a JSON object was read as."""
+    """Whether the value is a JSON object, as read."""
     return isinstance(value, dict)
 
 
 def is_array(value: Any) -> TypeGuard[list[Any]]:
-    """What a JSON array was read as."""
+    """Whether the value is a JSON array, as read."""
     return isinstance(value, list)
 
 
 def is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
-    return type(value) is dict or isinstance(value, Mapping)  # an ABC takes its time
+    """Whether the value is a mapping."""
+    return type(value) is dict or isinstance(value, Mapping)  # isinstance of an ABC is slow
 
 
 def is_sequence(value: Any) -> TypeGuard[Sequence[Any]]:
-    """A sequence of things; a string or bytes is one thing."""
+    """Whether the value is a sequence other than a string or bytes."""
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))

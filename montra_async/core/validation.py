@@ -1,13 +1,14 @@
-"""Pure checks of arguments, made before anything is sent. Each returns the value in its wire form."""
+"""Pure checks of arguments before a request is sent. Each returns the value in the form it has in the request."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
-from typing import Any, TypeAlias
+from enum import Enum
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
 from .errors import InvalidArgumentError
@@ -15,17 +16,38 @@ from .limits import AMOUNT_DIGITS, is_amount
 from .models.datetimes import format_datetime
 from .type_guards import is_mapping, is_sequence
 
-Number: TypeAlias = "int | float | Decimal"
-"""What money and quantities may be given as. `Decimal` and `int` are exact; a float stands for its shortest decimal."""
+Number: TypeAlias = int | float | Decimal
+"""The types that money and quantities are accepted as. `Decimal` and `int` are exact; a float is converted to the
+`Decimal` of its shortest representation."""
+
+
+class Unset(Enum):
+    """The type of `UNSET`: the default of every optional parameter of an `update_*` call.
+
+    A parameter that is `UNSET` is left out of the request, so the field keeps its value. `None` clears the field.
+    `UNSET` is falsy, as `None` and `""` are: compare with `is UNSET`.
+    """
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+UNSET: Final = Unset.UNSET
+"""A field that is not changed by an `update_*` call. Type checkers narrow `value is UNSET`."""
 
 _FLOAT_DIGITS = Decimal("1e-12")
 _FLOATS = Context(prec=28, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
-"""Our own context: the thread's is the user's, and may round or trap as it likes."""
+"""A context of our own: the thread's context belongs to the user, who may have changed its rounding and traps."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def text(parameter: str, value: Any) -> str:
-    """A string with something in it."""
+    """A string that is not empty or blank."""
     if not isinstance(value, str):
         raise InvalidArgumentError(parameter, f"a string, not {type(value).__name__}")
     if not value.strip():
@@ -38,36 +60,36 @@ def optional_text(parameter: str, value: Any) -> str | None:
 
 
 def optional_description(parameter: str, value: Any) -> str | None:
-    """A string that may be empty: that is how a description is taken away."""
+    """A string that may be empty."""
     return value if value == "" and isinstance(value, str) else optional_text(parameter, value)
 
 
 def segment(parameter: str, value: Any) -> str:
-    """An id as one path segment: everything but letters, digits and `-._~` escaped."""
+    """An id as one path segment of a URL: everything but letters, digits and `-._~` percent-encoded."""
     value = text(parameter, value)
     if value in (".", ".."):
-        raise InvalidArgumentError(parameter, f"{value!r} can't be an id: it means a folder in a URL")
+        raise InvalidArgumentError(parameter, f"{value!r} can't be an id: it is a relative path in a URL")
     return quote(_encodable(parameter, value), safe="")
 
 
 def query(**values: Any) -> str:
-    """A query string of what is not None, escaped; empty when there is nothing."""
+    """A query string of the values that are not None, percent-encoded. Empty when all are None."""
     given = {name: _encodable(name, value) for name, value in values.items() if value is not None}
     return "?" + urlencode(given, quote_via=quote, safe="") if given else ""
 
 
 def _encodable(parameter: str, value: Any) -> str:
-    # A member of a string enum is its value; what `str` makes of it differs between versions of Python.
-    written = str.__str__(value) if isinstance(value, str) else str(value)
+    # `str.__str__` gives the value of a string enum's member; `str()` gives its name in some versions of Python.
+    encoded = str.__str__(value) if isinstance(value, str) else str(value)
     try:
-        written.encode()
+        encoded.encode()
     except UnicodeEncodeError:
-        raise InvalidArgumentError(parameter, "holds half a surrogate pair, which can't be sent") from None
-    return written
+        raise InvalidArgumentError(parameter, "contains half a surrogate pair, which can't be sent") from None
+    return encoded
 
 
 def number(parameter: str, value: Any, *, above_zero: bool = False) -> int | Decimal:
-    """A finite number, not negative, exact. A float's binary noise past 12 decimals is rounded away."""
+    """A finite, exact number that is not negative. A float is rounded to 12 decimals, see `exact_float`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         hint = ' (try Decimal("19.99"))' if isinstance(value, str) else ""
         raise InvalidArgumentError(parameter, f"a number, not {type(value).__name__}{hint}")
@@ -83,11 +105,11 @@ def number(parameter: str, value: Any, *, above_zero: bool = False) -> int | Dec
 
 
 def exact_float(value: float) -> Decimal:
-    """The decimal a float was meant to be: `0.1 + 0.2` is 0.3."""
+    """A float as a decimal, without its binary rounding error: `0.1 + 0.2` is 0.3."""
     exact = Decimal(float.__repr__(value))
     try:
         rounded = exact.quantize(_FLOAT_DIGITS, context=_FLOATS)
-    except InvalidOperation:  # so large that it has no such digits
+    except InvalidOperation:  # too large for 12 decimals
         return exact
     return rounded.normalize(_FLOATS) if rounded and rounded != exact else exact
 
@@ -96,25 +118,29 @@ def optional_number(parameter: str, value: Any, *, above_zero: bool = False) -> 
     return None if value is None else number(parameter, value, above_zero=above_zero)
 
 
-def whole(parameter: str, value: Any, *, least: int = 0, most: int | None = None) -> int:
+def whole(parameter: str, value: Any, *, minimum: int = 0, maximum: int | None = None) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidArgumentError(parameter, f"a whole number, not {type(value).__name__}")
     if not is_amount(value):
         raise InvalidArgumentError(parameter, f"a whole number of at most {AMOUNT_DIGITS} digits")
-    if value < least or (most is not None and value > most):
-        span = f"at least {least}" if most is None else f"{least} to {most}"
+    if value < minimum or (maximum is not None and value > maximum):
+        span = f"at least {minimum}" if maximum is None else f"{minimum} to {maximum}"
         raise InvalidArgumentError(parameter, f"must be {span}, not {int(value)}")
     return int(value)
 
 
-def optional_whole(parameter: str, value: Any, *, least: int = 0, most: int | None = None) -> int | None:
-    return None if value is None else whole(parameter, value, least=least, most=most)
+def optional_whole(parameter: str, value: Any, *, minimum: int = 0, maximum: int | None = None) -> int | None:
+    return None if value is None else whole(parameter, value, minimum=minimum, maximum=maximum)
+
+
+def flag(parameter: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidArgumentError(parameter, f"True or False, not {type(value).__name__}")
+    return value
 
 
 def optional_flag(parameter: str, value: Any) -> bool | None:
-    if value is not None and not isinstance(value, bool):
-        raise InvalidArgumentError(parameter, f"True or False, not {type(value).__name__}")
-    return value
+    return None if value is None else flag(parameter, value)
 
 
 def aware_datetime(parameter: str, value: Any) -> str:
@@ -126,22 +152,22 @@ def aware_datetime(parameter: str, value: Any) -> str:
     try:
         return format_datetime(value)
     except OverflowError:
-        raise InvalidArgumentError(parameter, "is outside the calendar in UTC") from None
+        raise InvalidArgumentError(parameter, "is out of range in UTC") from None
 
 
 def optional_datetime(parameter: str, value: Any) -> str | None:
     return None if value is None else aware_datetime(parameter, value)
 
 
-def optional_day(parameter: str, value: Any) -> str | None:
-    """A date as `YYYY-MM-DD`, or an aware datetime."""
+def optional_date(parameter: str, value: Any) -> str | None:
+    """A date as `YYYY-MM-DD`, or an aware datetime as ISO 8601 in UTC."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return value.isoformat()
     return optional_datetime(parameter, value)
 
 
 def texts(parameter: str, value: Any) -> list[str] | None:
-    """A list of non-empty strings. A lone string is a mistake: it would be taken apart into letters."""
+    """A list of non-empty strings. A single string is refused: as a sequence, it would be a list of letters."""
     if value is None:
         return None
     if not is_sequence(value):
@@ -150,16 +176,36 @@ def texts(parameter: str, value: Any) -> list[str] | None:
 
 
 def json_object(parameter: str, value: Any) -> Mapping[str, Any] | None:
-    """A dict; what is in it is checked when it is written."""
+    """A dict. Its content is checked when it is encoded."""
     if value is not None and not is_mapping(value):
         raise InvalidArgumentError(parameter, f"a dict, not {type(value).__name__}")
     return value
 
 
 def idempotency_key(value: Any) -> str:
-    """The caller's key, or a new one: 128 random bits."""
+    """The caller's key, or a new one of 128 random bits."""
     if value is None:
         return os.urandom(16).hex()
     if not isinstance(value, str) or not _KEY.fullmatch(value):
         raise InvalidArgumentError("idempotency_key", "1 to 255 printable ASCII characters without spaces")
     return value
+
+
+def patch_field(
+    parameter: str, value: Any, check: Callable[[str, Any], Any], *, can_be_cleared: bool = False
+) -> Any | Unset | None:
+    """One field of a PATCH request: UNSET as it is, None when the field can be cleared, anything else checked.
+
+    Raises:
+        InvalidArgumentError: None for a field that can't be cleared, or what `check` refuses.
+    """
+    if value is UNSET or (value is None and can_be_cleared):
+        return value
+    if value is None:
+        raise InvalidArgumentError(parameter, "can't be cleared with None; leave it out to keep its value")
+    return check(parameter, value)
+
+
+def patch_body(**fields: Any) -> dict[str, Any]:
+    """The body of a PATCH request (RFC 7396): fields that are UNSET are left out, None is sent as null."""
+    return {name: value for name, value in fields.items() if value is not UNSET}

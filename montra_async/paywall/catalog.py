@@ -54,9 +54,24 @@ class CatalogCalls(UserScopedClient):
             self._revalidate(key, actor, wanted, kept)
         return kept
 
-    async def get_prices(self, locale: str | None = None, *, force: bool = False) -> list[Price]:
-        """The paywall's prices (`GET /api/v1/paywall/{id}/bootstrap`), as in `bootstrap`."""
+    async def list_prices(self, locale: str | None = None, *, force: bool = False) -> list[Price]:
+        """List the paywall's prices (`GET /api/v1/paywall/{id}/bootstrap`), from the cache of `bootstrap`.
+
+        Args:
+            locale: language tag or `Accept-Language` header, e.g. `de-AT`, of labels and descriptions; the client's
+                `accept_language` by default.
+            force: whether to ignore the cache; False by default.
+        """
         return list((await self.bootstrap(locale=locale, force=force)).prices)
+
+    async def get_prices(self, locale: str | None = None, *, force: bool = False) -> list[Price]:
+        """List the paywall's prices: the contract's name of `list_prices`.
+
+        Args:
+            locale: see `list_prices`.
+            force: see `list_prices`.
+        """
+        return await self.list_prices(locale, force=force)
 
     async def get_user(self, *, force: bool = False) -> PaywallUser:
         """What the user has: purchases, trial, access (`GET /api/v1/paywall/{id}/user-state`).

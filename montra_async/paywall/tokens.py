@@ -127,7 +127,7 @@ class TokenCalls(UserScopedClient):
 
     def _tokens(self, kind: str, amount: int) -> dict[str, Any]:
         with translate_errors():
-            return {"type": validation.text("type", kind), "amount": validation.whole("amount", amount, least=1)}
+            return {"type": validation.text("type", kind), "amount": validation.whole("amount", amount, minimum=1)}
 
     async def _change(self, op: str, kind: str, amount: int, key: str | None) -> TokenBalance:
         self._require_key()

@@ -1,4 +1,4 @@
-"""Analytics: the merchant's figures over time."""
+"""Analytics: time series of the merchant."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ from ..core.models.model import Model, wire
 from . import responses
 
 Interval: TypeAlias = Literal["daily", "weekly", "monthly"] | str
+"""Interval of an `AnalyticsSeries`. Values that this SDK does not know stay strings."""
 
 
 @attrs.frozen(kw_only=True)
 class SeriesPoint(Model):
-    """One value. `key` names the day, week or month; `value` is a count, or money in major units."""
+    """One value of a time series.
+
+    Attributes:
+        key: name of the day, week or month.
+        value: a count, or an amount in major units.
+    """
 
     key: str
     value: Decimal
@@ -27,7 +33,17 @@ class SeriesPoint(Model):
 
 @attrs.frozen(kw_only=True)
 class MrrMovement(Model):
-    """How monthly recurring revenue moved, in major units. Net: `(new + expansion) - (contraction + churn)`."""
+    """Changes of the monthly recurring revenue in one interval, in major units.
+
+    Attributes:
+        key: name of the day, week or month.
+        positive: sum of all increases; 0 by default.
+        negative: sum of all decreases; 0 by default.
+        new: revenue of new customers; 0 by default.
+        expansion: increase from existing customers; 0 by default.
+        contraction: decrease from existing customers; 0 by default.
+        churn: revenue of customers who left; 0 by default.
+    """
 
     key: str
     positive: Decimal = Decimal(0)
@@ -39,47 +55,65 @@ class MrrMovement(Model):
 
     @property
     def net(self) -> Decimal:
+        """The net change: `(new + expansion) - (contraction + churn)`."""
         return (self.new + self.expansion) - (self.contraction + self.churn)
 
 
 @attrs.frozen(kw_only=True)
 class AnalyticsSeries(Model):
-    """The figures of `points` intervals that end with `end`."""
+    """Time series of payments, revenue and customers, with one value per interval.
+
+    Attributes:
+        interval: `daily`, `weekly` or `monthly`.
+        points: number of intervals.
+        start: start of the first interval.
+        end: end of the last interval.
+        product: the product that the values are restricted to.
+        transactions: number of transactions.
+        payments: number of successful payments.
+        failed: number of failed payments.
+        revenue: revenue in major units.
+        net_cash_flow: net cash flow in major units.
+        settlements: settled amounts in major units.
+        customers_new: number of new customers.
+        customers_total: number of customers at the end of the interval.
+        mrr_movements: changes of the monthly recurring revenue.
+    """
 
     interval: Interval
     points: int
     start: datetime | None = None
     end: datetime | None = None
     product: str | None = None
-    transactions: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], hash=False)
-    payments: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], hash=False)
-    failed: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], hash=False)
-    revenue: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], hash=False)
-    net_cash_flow: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], hash=False, metadata=wire("netCashFlow"))
-    settlements: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], hash=False)
-    customers_new: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], hash=False, metadata=wire("customersNew"))
-    customers_total: list[SeriesPoint] = attrs.field(
-        factory=list[SeriesPoint], hash=False, metadata=wire("customersTotal")
-    )
-    mrr_movements: list[MrrMovement] = attrs.field(factory=list[MrrMovement], hash=False, metadata=wire("mrrMovements"))
+    transactions: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint])
+    payments: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint])
+    failed: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint])
+    revenue: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint])
+    net_cash_flow: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], metadata=wire("netCashFlow"))
+    settlements: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint])
+    customers_new: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], metadata=wire("customersNew"))
+    customers_total: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], metadata=wire("customersTotal"))
+    mrr_movements: list[MrrMovement] = attrs.field(factory=list[MrrMovement], metadata=wire("mrrMovements"))
 
 
 class AnalyticsApi(BaseClient):
+    """Calls for analytics."""
+
     async def get_analytics_series(
         self, *, interval: Interval, points: int, end: date | None = None, product: str | None = None
     ) -> AnalyticsSeries:
-        """Payments, revenue, customers and recurring revenue over time (`GET /analytics/series`).
+        """Get time series of payments, revenue and customers (`GET /analytics/series`).
 
         Args:
             interval: `daily`, `weekly` or `monthly`.
-            points: how many intervals, at least 1.
-            end: the last interval is the one that holds this date or moment; now when left out.
-            product: only this product's figures.
+            points: number of intervals, at least 1.
+            end: a date or aware datetime within the last interval; now by default.
+            product: `prod_...`, to restrict the values to one product; all products by default.
         """
         query = validation.query(
             interval=validation.text("interval", interval),
-            points=validation.whole("points", points, least=1),
-            end=validation.optional_day("end", end),
+            points=validation.whole("points", points, minimum=1),
+            end=validation.optional_date("end", end),
             product=validation.optional_text("product", product),
         )
         return await self._send(self._request("GET", "/analytics/series", query), _read_series)

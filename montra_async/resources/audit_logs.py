@@ -1,4 +1,4 @@
-"""The audit log: every change that was made."""
+"""The audit log."""
 
 from __future__ import annotations
 
@@ -16,25 +16,40 @@ from . import responses
 
 PAGE = 100
 _MOST_SKIPPED = 3
-"""Pages in a row of which nothing is given, because `total` says that all of it is new. Without a limit, one whose
-`total` always grows would be read for ever."""
+"""Consecutive pages that are skipped because, by `total`, all of their entries are new. Without a limit, a log whose
+`total` always grows would be read without end."""
 
 
 @attrs.frozen(kw_only=True)
 class AuditLog(Model):
-    """One change. `payload` is what changed, numbers with a fraction as floats."""
+    """An entry of the audit log: one change.
+
+    Attributes:
+        id: `log_...`.
+        event_type: e.g. `customer.created`.
+        resource_type: e.g. `customer`.
+        resource_id: id of the changed object.
+        payload: what changed; numbers with a fraction are floats.
+        created_at: when it changed.
+    """
 
     id: str
     event_type: str | None = None
     resource_type: str | None = None
     resource_id: str | None = None
-    payload: dict[str, Any] | None = attrs.field(default=None, hash=False)
+    payload: dict[str, Any] | None = None
     created_at: datetime | None = None
 
 
 @attrs.frozen(kw_only=True)
 class PageMeta(Model):
-    """Where a page stands: `total` entries in all, this page's `limit` and `offset`."""
+    """The position of a page in a list.
+
+    Attributes:
+        total: number of entries on all pages.
+        limit: maximum number of entries of this page.
+        offset: number of entries before this page.
+    """
 
     total: int | None = None
     limit: int | None = None
@@ -43,13 +58,20 @@ class PageMeta(Model):
 
 @attrs.frozen(kw_only=True)
 class AuditLogPage(Model):
-    """A page of the audit log, newest first."""
+    """A page of the audit log, newest entry first.
 
-    data: list[AuditLog] = attrs.field(hash=False)
+    Attributes:
+        data: the entries.
+        meta: the position of the page; its fields are None when the service does not say.
+    """
+
+    data: list[AuditLog]
     meta: PageMeta = attrs.field(factory=PageMeta)
 
 
 class AuditLogsApi(BaseClient):
+    """Calls for the audit log."""
+
     async def list_audit_logs(
         self,
         *,
@@ -58,18 +80,18 @@ class AuditLogsApi(BaseClient):
         limit: int | None = None,
         offset: int | None = None,
     ) -> AuditLogPage:
-        """One page of the audit log (`GET /audit-logs`).
+        """Get one page of the audit log, newest entry first (`GET /audit-logs`).
 
         Args:
-            event_type: e.g. `customer.created`.
-            resource_type: e.g. `customer`.
-            limit: entries of the page, 50 by default.
-            offset: entries to skip, 0 by default.
+            event_type: e.g. `customer.created`; all types by default.
+            resource_type: e.g. `customer`; all types by default.
+            limit: maximum number of entries, at least 1; 50 by default.
+            offset: number of entries to skip; 0 by default.
         """
         query = validation.query(
             event_type=validation.optional_text("event_type", event_type),
             resource_type=validation.optional_text("resource_type", resource_type),
-            limit=validation.optional_whole("limit", limit, least=1),
+            limit=validation.optional_whole("limit", limit, minimum=1),
             offset=validation.optional_whole("offset", offset),
         )
         return await self._send(self._request("GET", "/audit-logs", query), _read_page)
@@ -77,17 +99,17 @@ class AuditLogsApi(BaseClient):
     async def iter_audit_logs(
         self, *, event_type: str | None = None, resource_type: str | None = None, page_size: int = PAGE
     ) -> AsyncGenerator[AuditLog, None]:
-        """Every entry, newest first, page after page as you consume them (`GET /audit-logs`).
+        """Iterate over the audit log, newest entry first (`GET /audit-logs`).
 
-        At most one page is in memory. Entries written meanwhile push the older ones back; what was there at the start
-        is given once, in order, and nothing newer. Breaking out of the loop stops fetching.
+        Pages are fetched as they are consumed; at most one is in memory. Every entry that existed at the start is
+        yielded once; entries written meanwhile are not. Breaking out of the loop stops fetching.
 
         Args:
-            event_type: e.g. `customer.created`.
-            resource_type: e.g. `customer`.
-            page_size: entries fetched at a time.
+            event_type: e.g. `customer.created`; all types by default.
+            resource_type: e.g. `customer`; all types by default.
+            page_size: number of entries per request, at least 1; 100 by default.
         """
-        validation.whole("page_size", page_size, least=1)
+        validation.whole("page_size", page_size, minimum=1)
         given = pushed = skipped = 0
         at_start: int | None = None
         while True:

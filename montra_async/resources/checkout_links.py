@@ -1,4 +1,4 @@
-"""Checkout links, and the files that they show."""
+"""Checkout links, and uploaded files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,18 @@ from ..core.validation import Number
 from . import responses
 
 CheckoutLinkStatus: TypeAlias = Literal["active", "inactive"] | str
+"""Status of a `CheckoutLink`. Values that this SDK does not know stay strings."""
 
 
 @attrs.frozen(kw_only=True)
 class CheckoutLink(Model):
-    """A hosted page that takes a payment: send `url` to whoever pays."""
+    """A hosted checkout page.
+
+    Attributes:
+        id: `link_...`.
+        url: address of the page, to be sent to the payer.
+        status: `active` or `inactive`.
+    """
 
     id: str
     url: str
@@ -30,7 +37,15 @@ class CheckoutLink(Model):
 
 @attrs.frozen(kw_only=True)
 class UploadedFile(Model):
-    """A stored file. `size` is in bytes, `type` a media type."""
+    """A stored file.
+
+    Attributes:
+        id: id of the file, for `image_ids` of a checkout link.
+        url: address of the file.
+        name: file name.
+        size: size in bytes.
+        type: media type, e.g. `image/png`.
+    """
 
     id: str
     url: str | None = None
@@ -40,6 +55,8 @@ class UploadedFile(Model):
 
 
 class CheckoutLinksApi(BaseClient):
+    """Calls for checkout links and files."""
+
     async def create_checkout_link(
         self,
         *,
@@ -56,18 +73,19 @@ class CheckoutLinksApi(BaseClient):
         """Create a hosted checkout page (`POST /checkout-links`).
 
         Args:
-            link_name: for you.
-            payment_name: what the payer sees.
-            amount: what is to be paid, in major units, e.g. `Decimal("49.00")` dollars. Either this or `line_items`.
-            description: what the payer sees below the name; may be empty.
-            line_items: `[{"product_id": "prod_...", "quantity": 1}, ...]`, priced by the products. May be empty beside
-                an `amount`.
-            image_ids: ids from `upload_file`, or addresses of pictures.
-            image_url: address of one picture.
-            status: `active` by default.
-            idempotency_key: your own key; one is made when you give none.
+            link_name: name of the link, not shown to the payer.
+            payment_name: title that is shown to the payer.
+            amount: price in major units, e.g. `Decimal("49.00")` dollars. Required without `line_items`.
+            description: text that is shown below the title; may be empty.
+            line_items: `[{"product_id": "prod_...", "quantity": 1}, ...]`; the products have the prices. Required
+                without `amount`. `quantity` is 1 by default.
+            image_ids: ids from `upload_file`, or addresses of images.
+            image_url: address of one image.
+            status: `active` (the default) or `inactive`.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
+            InvalidArgumentError: neither `amount` nor `line_items` is given.
             NotFoundError: a product of `line_items` does not exist.
         """
         body = {
@@ -81,7 +99,7 @@ class CheckoutLinksApi(BaseClient):
             "status": validation.optional_text("status", status),
         }
         if amount is None and not line_items:
-            raise InvalidArgumentError("amount", "a link that can be paid needs an amount or line_items")
+            raise InvalidArgumentError("amount", "either amount or line_items is required")
         return await self._post("/checkout-links", body, CheckoutLink, idempotency_key)
 
     async def upload_file(
@@ -92,18 +110,19 @@ class CheckoutLinksApi(BaseClient):
         content_type: str | None = None,
         idempotency_key: str | None = None,
     ) -> UploadedFile:
-        """Store a file, e.g. a picture for a checkout link (`POST /files`).
+        """Upload a file, e.g. an image for a checkout link (`POST /files`).
 
         Args:
             file: the path of a regular file, bytes, or an object open for binary reading. A file is streamed, never
-                read into memory whole, and an open object is left open. One that can't be rewound (a FIFO, say) is
-                sent once: no second try. It is read in a thread, which a time-out leaves behind.
-            name: file name; taken from the path or object when not given.
-            content_type: media type; guessed from the name when not given.
-            idempotency_key: your own key; one is made when you give none.
+                read into memory as a whole. An open object is not closed; when it can't be rewound (e.g. a FIFO), the
+                request is not retried. The file is read in a thread, which goes on after a timeout until its current
+                read returns.
+            name: file name; taken from the path or the object by default.
+            content_type: media type, e.g. `image/png`; guessed from the name by default.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            InvalidArgumentError: no such file, not something that can be read, or reading failed on the way.
+            InvalidArgumentError: the file does not exist, or can't be read.
         """
         request = self._with_idempotency_key(self._request("POST", "/files"), idempotency_key)
         named = {"file": Attachment(file, name=name, content_type=content_type)}
@@ -124,6 +143,6 @@ def _line_items(items: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any
         if fields is None:
             raise InvalidArgumentError(where, "a dict, not None")
         product = validation.text(f"{where}.product_id", fields.get("product_id"))
-        quantity = validation.whole(f"{where}.quantity", fields.get("quantity", 1), least=1)
+        quantity = validation.whole(f"{where}.quantity", fields.get("quantity", 1), minimum=1)
         checked.append({**fields, "product_id": product, "quantity": quantity})
     return checked

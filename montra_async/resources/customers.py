@@ -1,4 +1,4 @@
-"""Customers: who is billed."""
+"""Customers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,28 @@ import attrs
 from ..core import validation
 from ..core.client import BaseClient
 from ..core.models.model import Model
+from ..core.validation import UNSET, Unset
 from .subscriptions import Subscription, subscription_body
 
 CustomerStatus: TypeAlias = Literal["active"] | str
+"""Status of a `Customer`. Values that this SDK does not know stay strings."""
 
 
 @attrs.frozen(kw_only=True)
 class Customer(Model):
-    """Somebody who is billed. `metadata` is your own JSON, given back as you stored it."""
+    """A customer of the merchant.
+
+    Attributes:
+        id: `cust_...`.
+        email: email address, unique within the merchant.
+        name: name on invoices.
+        status: `active`.
+        created_at: when the customer was created.
+        phone: phone number, in the format it was given in.
+        address: postal address, as it was given.
+        invoicing_emails: additional addresses that receive invoices.
+        metadata: your own JSON object, as it was given.
+    """
 
     id: str
     email: str
@@ -26,22 +40,29 @@ class Customer(Model):
     status: CustomerStatus | None = None
     created_at: datetime | None = None
     phone: str | None = None
-    address: dict[str, Any] | None = attrs.field(default=None, hash=False)
-    invoicing_emails: list[str] | None = attrs.field(default=None, hash=False)
-    metadata: dict[str, Any] | None = attrs.field(default=None, hash=False)
+    address: dict[str, Any] | None = None
+    invoicing_emails: list[str] | None = None
+    metadata: dict[str, Any] | None = None
 
 
 @attrs.frozen(kw_only=True)
 class CustomerWithSubscription:
-    """What `create_customer_with_subscription` made."""
+    """The result of `create_customer_with_subscription`.
+
+    Attributes:
+        customer: the new customer.
+        subscription: the customer's subscription.
+    """
 
     customer: Customer
     subscription: Subscription
 
 
 class CustomersApi(BaseClient):
+    """Calls for customers."""
+
     async def list_customers(self) -> list[Customer]:
-        """All customers of the merchant (`GET /customers`)."""
+        """List all customers of the merchant (`GET /customers`)."""
         return await self._get("/customers", list[Customer])
 
     async def create_customer(
@@ -58,26 +79,35 @@ class CustomersApi(BaseClient):
         """Create a customer (`POST /customers`).
 
         Args:
-            name: shown on invoices.
-            email: unique within the merchant.
-            phone: any format.
-            address: e.g. `{"line1": ..., "city": ..., "country": "FI"}`.
-            invoicing_emails: who else receives invoices.
+            name: name on invoices.
+            email: email address, unique within the merchant.
+            phone: phone number, in any format.
+            address: postal address, e.g. `{"line1": ..., "city": ..., "country": "FI"}`.
+            invoicing_emails: additional addresses that receive invoices.
             metadata: your own JSON object.
-            idempotency_key: your own key; one is made when you give none.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
             ConflictError: a customer with this email exists.
         """
-        body: dict[str, Any] = {"name": validation.text("name", name), "email": validation.text("email", email)}
-        _add_details(body, phone, address, invoicing_emails, metadata)
+        body = {
+            "name": validation.text("name", name),
+            "email": validation.text("email", email),
+            "phone": validation.optional_text("phone", phone),
+            "address": validation.json_object("address", address),
+            "invoicing_emails": validation.texts("invoicing_emails", invoicing_emails),
+            "metadata": validation.json_object("metadata", metadata),
+        }
         return await self._post("/customers", body, Customer, idempotency_key)
 
     async def get_customer(self, customer_id: str) -> Customer:
-        """One customer (`GET /customers/{id}`).
+        """Get a customer (`GET /customers/{id}`).
+
+        Args:
+            customer_id: `cust_...`.
 
         Raises:
-            NotFoundError: no such customer.
+            NotFoundError: the customer does not exist.
         """
         return await self._get(f"/customers/{validation.segment('customer_id', customer_id)}", Customer)
 
@@ -85,30 +115,46 @@ class CustomersApi(BaseClient):
         self,
         customer_id: str,
         *,
-        name: str | None = None,
-        email: str | None = None,
-        phone: str | None = None,
-        address: Mapping[str, Any] | None = None,
-        invoicing_emails: Sequence[str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        name: str | Unset = UNSET,
+        email: str | Unset = UNSET,
+        phone: str | Unset | None = UNSET,
+        address: Mapping[str, Any] | Unset | None = UNSET,
+        invoicing_emails: Sequence[str] | Unset | None = UNSET,
+        metadata: Mapping[str, Any] | Unset | None = UNSET,
     ) -> Customer:
-        """Change the fields that are given, leave the others (`PATCH /customers/{id}`).
+        """Change the given fields of a customer (`PATCH /customers/{id}`).
+
+        A field that is not given keeps its value. None clears a field.
+
+        Args:
+            customer_id: `cust_...`.
+            name: name on invoices. Can't be cleared.
+            email: email address, unique within the merchant. Can't be cleared.
+            phone: phone number, in any format.
+            address: postal address. Replaces the old one.
+            invoicing_emails: additional addresses that receive invoices. Replaces the old list.
+            metadata: your own JSON object. Replaces the old one.
 
         Raises:
-            NotFoundError: no such customer.
+            NotFoundError: the customer does not exist.
             ConflictError: another customer has this email.
         """
-        body: dict[str, Any] = {
-            "name": validation.optional_text("name", name),
-            "email": validation.optional_text("email", email),
-        }
-        _add_details(body, phone, address, invoicing_emails, metadata)
+        body = validation.patch_body(
+            name=validation.patch_field("name", name, validation.text),
+            email=validation.patch_field("email", email, validation.text),
+            phone=validation.patch_field("phone", phone, validation.text, can_be_cleared=True),
+            address=validation.patch_field("address", address, validation.json_object, can_be_cleared=True),
+            invoicing_emails=validation.patch_field(
+                "invoicing_emails", invoicing_emails, validation.texts, can_be_cleared=True
+            ),
+            metadata=validation.patch_field("metadata", metadata, validation.json_object, can_be_cleared=True),
+        )
         return await self._patch(f"/customers/{validation.segment('customer_id', customer_id)}", body, Customer)
 
     async def create_customer_with_subscription(
         self,
-        *,
         pricing_model_id: str,
+        *,
         name: str,
         email: str,
         phone: str | None = None,
@@ -117,19 +163,26 @@ class CustomersApi(BaseClient):
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> CustomerWithSubscription:
-        """Create a customer and subscribe them, one after the other (`POST /customers`, `POST /subscriptions`).
+        """Create a customer and a subscription for them (`POST /customers`, then `POST /subscriptions`).
 
-        Two calls, so the second can fail after the first has succeeded. Then the customer exists without a
-        subscription. Call again with the same arguments and the `idempotency_key` of the error (without its `_sub`
-        ending when the second call failed): what is done is not done twice, what is missing is made.
+        These are two requests. When the second fails, the customer exists without a subscription. To complete the
+        call, repeat it with the same arguments and with the error's `idempotency_key` (without the suffix `_sub`,
+        which the key of the second request has). A request that succeeded before is not carried out again.
 
         Args:
-            pricing_model_id: the plan to subscribe to.
-            idempotency_key: key of the first call; the second uses it with `_sub` at its end.
+            pricing_model_id: `pm_...`, the pricing model to subscribe to.
+            name: name on invoices.
+            email: email address, unique within the merchant.
+            phone: phone number, in any format.
+            address: postal address, e.g. `{"line1": ..., "city": ..., "country": "FI"}`.
+            invoicing_emails: additional addresses that receive invoices.
+            metadata: your own JSON object.
+            idempotency_key: key of the first request, 1 to 251 printable ASCII characters without spaces; a random key
+                by default. The second request uses it with the suffix `_sub`.
 
         Raises:
             ConflictError: a customer with this email exists.
-            NotFoundError: no such pricing model. The customer has been created by then.
+            NotFoundError: the pricing model does not exist. The customer has been created.
         """
         key = validation.idempotency_key(idempotency_key)
         validation.idempotency_key(f"{key}_sub")
@@ -146,20 +199,3 @@ class CustomersApi(BaseClient):
         body = subscription_body(customer.id, pricing_model_id)
         subscription = await self._post("/subscriptions", body, Subscription, f"{key}_sub")
         return CustomerWithSubscription(customer=customer, subscription=subscription)
-
-
-def _add_details(
-    body: dict[str, Any],
-    phone: str | None,
-    address: Mapping[str, Any] | None,
-    invoicing_emails: Sequence[str] | None,
-    metadata: Mapping[str, Any] | None,
-) -> None:
-    if phone is not None:
-        body["phone"] = validation.text("phone", phone)
-    if address is not None:
-        body["address"] = validation.json_object("address", address)
-    if invoicing_emails is not None:
-        body["invoicing_emails"] = validation.texts("invoicing_emails", invoicing_emails)
-    if metadata is not None:
-        body["metadata"] = validation.json_object("metadata", metadata)

@@ -1,4 +1,4 @@
-"""Features and entitlements: what a plan unlocks, and the question whether a customer may."""
+"""Features, and the entitlement checks of customers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,30 @@ import attrs
 from ..core import validation
 from ..core.client import BaseClient
 from ..core.models.model import Model
+from ..core.validation import UNSET, Unset
 
 FeatureType: TypeAlias = Literal["Toggle"] | str
+"""Type of a `Feature`. Values that this SDK does not know stay strings."""
 FeatureStatus: TypeAlias = Literal["Active", "Archived"] | str
+"""Status of a `Feature`. Values that this SDK does not know stay strings."""
 EntitlementType: TypeAlias = Literal["meter", "feature"] | str
+"""What an `Entitlement` is about. Values that this SDK does not know stay strings."""
 
 
 @attrs.frozen(kw_only=True)
 class Feature(Model):
-    """Something that a pricing model switches on."""
+    """A feature that a pricing model enables.
+
+    Attributes:
+        id: `feat_...`.
+        slug: name in code, unique within the pricing model.
+        name: display name.
+        description: description for people.
+        type: `Toggle`.
+        status: `Active` or `Archived`.
+        pricing_model_id: the pricing model that enables it.
+        created_at: when it was created.
+    """
 
     id: str
     slug: str
@@ -32,15 +47,15 @@ class Feature(Model):
 
 @attrs.frozen(kw_only=True)
 class Entitlement(Model):
-    """The answer to "may this customer?".
+    """Whether a customer may use a meter or a feature.
 
     Attributes:
-        has_access: the answer.
-        usage: units used in the current billing period, for a meter.
-        limit: units allowed in it; None means unlimited, unless `extra` has a `limit` that is no number. `has_access`
-            holds in any case.
+        has_access: whether the customer has access.
+        usage: units of the meter used in the current billing period.
+        limit: units of the meter allowed in the period; None means unlimited, unless `extra` has a `limit` that could
+            not be read. `has_access` is right in any case.
         type: `meter` or `feature`.
-        reason: why not, when there is no access.
+        reason: why there is no access.
     """
 
     has_access: bool
@@ -51,16 +66,18 @@ class Entitlement(Model):
 
 
 class FeaturesApi(BaseClient):
+    """Calls for features and entitlements."""
+
     async def list_features(self) -> list[Feature]:
-        """All features of the merchant (`GET /features`)."""
+        """List all features of the merchant (`GET /features`)."""
         return await self._get("/features", list[Feature])
 
     async def create_feature(
         self,
+        pricing_model_id: str,
         *,
         name: str,
         slug: str,
-        pricing_model_id: str,
         type: FeatureType | None = None,
         description: str | None = None,
         status: FeatureStatus | None = None,
@@ -69,16 +86,16 @@ class FeaturesApi(BaseClient):
         """Create a feature (`POST /features`).
 
         Args:
-            name: for people.
-            slug: for `check_feature_access`; unique within the pricing model.
-            pricing_model_id: the plan that unlocks it.
+            pricing_model_id: `pm_...`, the pricing model that enables it.
+            name: display name.
+            slug: name for `check_feature_access`, unique within the pricing model.
             type: `Toggle` by default.
-            description: for people; may be empty.
+            description: description for people; may be empty.
             status: `Active` by default.
-            idempotency_key: your own key; one is made when you give none.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such pricing model.
+            NotFoundError: the pricing model does not exist.
             ConflictError: the pricing model has a feature with this slug.
         """
         body = {
@@ -95,42 +112,62 @@ class FeaturesApi(BaseClient):
         self,
         feature_id: str,
         *,
-        name: str | None = None,
-        slug: str | None = None,
-        type: FeatureType | None = None,
-        description: str | None = None,
-        status: FeatureStatus | None = None,
+        name: str | Unset = UNSET,
+        slug: str | Unset = UNSET,
+        type: FeatureType | Unset = UNSET,
+        description: str | Unset | None = UNSET,
+        status: FeatureStatus | Unset = UNSET,
     ) -> Feature:
-        """Change the fields that are given, e.g. `status="Archived"` (`PATCH /features/{id}`).
+        """Change the given fields of a feature, e.g. `status="Archived"` (`PATCH /features/{id}`).
+
+        A field that is not given keeps its value. None clears a field.
+
+        Args:
+            feature_id: `feat_...`.
+            name: display name. Can't be cleared.
+            slug: name for `check_feature_access`, unique within the pricing model. Can't be cleared.
+            type: e.g. `Toggle`. Can't be cleared.
+            description: description for people; may be empty.
+            status: `Active` or `Archived`. Can't be cleared.
 
         Raises:
-            NotFoundError: no such feature.
+            NotFoundError: the feature does not exist.
             ConflictError: the pricing model has another feature with this slug.
         """
-        body = {
-            "name": validation.optional_text("name", name),
-            "slug": validation.optional_text("slug", slug),
-            "type": validation.optional_text("type", type),
-            "description": validation.optional_description("description", description),
-            "status": validation.optional_text("status", status),
-        }
+        body = validation.patch_body(
+            name=validation.patch_field("name", name, validation.text),
+            slug=validation.patch_field("slug", slug, validation.text),
+            type=validation.patch_field("type", type, validation.text),
+            description=validation.patch_field(
+                "description", description, validation.optional_description, can_be_cleared=True
+            ),
+            status=validation.patch_field("status", status, validation.text),
+        )
         return await self._patch(f"/features/{validation.segment('feature_id', feature_id)}", body, Feature)
 
     async def delete_feature(self, feature_id: str) -> None:
         """Delete a feature (`DELETE /features/{id}`).
 
+        Args:
+            feature_id: `feat_...`.
+
         Raises:
-            NotFoundError: no such feature.
+            NotFoundError: the feature does not exist.
         """
         await self._delete(f"/features/{validation.segment('feature_id', feature_id)}")
 
     async def check_entitlement(self, customer_id: str, meter_slug: str) -> Entitlement:
-        """May the customer use more of a meter (`GET /entitlements?customer_id=&meter=`)?
+        """Check whether a customer may use more of a meter (`GET /entitlements?customer_id=&meter=`).
 
-        Access lasts while the usage of the billing period is below the plan's limit, or when there is no limit.
+        A customer has access while the usage of the billing period is below the plan's limit, or when there is no
+        limit.
+
+        Args:
+            customer_id: `cust_...`.
+            meter_slug: slug of the meter, e.g. `api-tokens`.
 
         Raises:
-            NotFoundError: no such customer or meter.
+            NotFoundError: the customer or the meter does not exist.
         """
         query = validation.query(
             customer_id=validation.text("customer_id", customer_id), meter=validation.text("meter_slug", meter_slug)
@@ -138,10 +175,14 @@ class FeaturesApi(BaseClient):
         return await self._get("/entitlements", Entitlement, query)
 
     async def check_feature_access(self, customer_id: str, feature_slug: str) -> Entitlement:
-        """Does the customer's plan unlock a feature (`GET /entitlements?customer_id=&feature=`)?
+        """Check whether a customer's plan enables a feature (`GET /entitlements?customer_id=&feature=`).
+
+        Args:
+            customer_id: `cust_...`.
+            feature_slug: slug of the feature, e.g. `sso`.
 
         Raises:
-            NotFoundError: no such customer.
+            NotFoundError: the customer does not exist.
         """
         query = validation.query(
             customer_id=validation.text("customer_id", customer_id),

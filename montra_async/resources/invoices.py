@@ -14,11 +14,25 @@ from ..core.models.model import Model
 from ..core.validation import Number
 
 InvoiceStatus: TypeAlias = Literal["draft", "open", "paid", "void"] | str
+"""Status of an `Invoice`. Values that this SDK does not know stay strings."""
 
 
 @attrs.frozen(kw_only=True)
 class Invoice(Model):
-    """A bill. `amount_due` is in major units of `currency`."""
+    """An invoice.
+
+    Attributes:
+        id: `inv_...`.
+        amount_due: amount in major units of `currency`.
+        currency: ISO 4217 code.
+        status: `draft`, `open`, `paid` or `void`.
+        customer_id: `cust_...`.
+        title: title of the invoice.
+        description: text on the invoice.
+        due_date: when it is due.
+        invoice_number: number of the invoice.
+        created_at: when it was created.
+    """
 
     id: str
     amount_due: Decimal
@@ -33,22 +47,27 @@ class Invoice(Model):
 
 
 class InvoicesApi(BaseClient):
+    """Calls for invoices."""
+
     async def list_invoices(self) -> list[Invoice]:
-        """All invoices of the merchant (`GET /invoices`)."""
+        """List all invoices of the merchant (`GET /invoices`)."""
         return await self._get("/invoices", list[Invoice])
 
     async def get_invoice(self, invoice_id: str) -> Invoice:
-        """One invoice (`GET /invoices/{id}`).
+        """Get an invoice (`GET /invoices/{id}`).
+
+        Args:
+            invoice_id: `inv_...`.
 
         Raises:
-            NotFoundError: no such invoice.
+            NotFoundError: the invoice does not exist.
         """
         return await self._get(f"/invoices/{validation.segment('invoice_id', invoice_id)}", Invoice)
 
     async def create_invoice(
         self,
-        *,
         customer_id: str,
+        *,
         amount_due: Number,
         currency: str | None = None,
         due_date: date | None = None,
@@ -56,25 +75,25 @@ class InvoicesApi(BaseClient):
         status: InvoiceStatus | None = None,
         idempotency_key: str | None = None,
     ) -> Invoice:
-        """Create an invoice by hand (`POST /invoices`).
+        """Create an invoice (`POST /invoices`).
 
         Args:
-            customer_id: who owes.
-            amount_due: major units, e.g. `Decimal("120.50")` dollars.
-            currency: ISO code, `USD` by default.
-            due_date: a date, or a datetime with a time zone.
-            description: printed on the invoice; may be empty.
+            customer_id: `cust_...`, the customer who is billed.
+            amount_due: amount in major units, e.g. `Decimal("120.50")` dollars.
+            currency: ISO 4217 code; `USD` by default.
+            due_date: a date or an aware datetime; none by default.
+            description: text on the invoice; may be empty.
             status: `draft`, `open` (the default), `paid` or `void`.
-            idempotency_key: your own key; one is made when you give none.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such customer.
+            NotFoundError: the customer does not exist.
         """
         body = {
             "customer_id": validation.text("customer_id", customer_id),
             "amount_due": validation.number("amount_due", amount_due),
             "currency": validation.optional_text("currency", currency),
-            "due_date": validation.optional_day("due_date", due_date),
+            "due_date": validation.optional_date("due_date", due_date),
             "description": validation.optional_description("description", description),
             "status": validation.optional_text("status", status),
         }

@@ -15,13 +15,24 @@ from ..core.models.model import Model
 from ..core.validation import Number
 
 Aggregation: TypeAlias = Literal["sum", "max", "unique", "count"] | str
+"""How a `Meter` aggregates usage. Values that this SDK does not know stay strings."""
 
 
 @attrs.frozen(kw_only=True)
 class Meter(Model):
-    """What is counted for the customers of a pricing model.
+    """A meter: counts the usage of the customers of a pricing model.
 
-    `amount` is the price, in major units of `currency`, of `events_per_unit` units; None when usage is free.
+    Attributes:
+        id: `meter_...`.
+        slug: name in code, unique within the pricing model.
+        name: display name.
+        pricing_model_id: the pricing model that it belongs to.
+        merchant_id: the merchant that it belongs to.
+        aggregation: `sum`, `max`, `unique` or `count`.
+        currency: ISO 4217 code.
+        amount: price of `events_per_unit` units in major units of `currency`; None when usage is free.
+        events_per_unit: number of units that `amount` is the price of.
+        created_at: when it was created.
     """
 
     id: str
@@ -37,26 +48,32 @@ class Meter(Model):
 
 
 class MetersApi(BaseClient):
+    """Calls for meters and usage."""
+
     async def report_usage(
         self,
-        *,
         customer_id: str,
         meter_slug: str,
+        *,
         amount: Number = 1,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> bool:
-        """Count usage of a customer on a meter (`POST /usage`). True once it is recorded.
+        """Report usage of a meter by a customer (`POST /usage`).
 
         Args:
-            customer_id: whose usage.
-            meter_slug: the meter's slug, e.g. `api-tokens`.
-            amount: units, at least 0; fractions are allowed.
-            metadata: your own JSON; `metadata["unique_key"]` is what a `unique` meter counts.
-            idempotency_key: your own key, e.g. the id of the job that used the tokens: reporting it again counts once.
+            customer_id: `cust_...`.
+            meter_slug: slug of the meter, e.g. `api-tokens`.
+            amount: number of units, at least 0, with or without a fraction; 1 by default.
+            metadata: your own JSON object. A `unique` meter counts the distinct values of `metadata["unique_key"]`.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces, e.g. the id of the job that used the
+                tokens, so that reporting it again does not count twice; a random key by default.
+
+        Returns:
+            True. The usage is recorded.
 
         Raises:
-            NotFoundError: no such customer or meter.
+            NotFoundError: the customer or the meter does not exist.
         """
         body = {
             "customer_id": validation.text("customer_id", customer_id),
@@ -68,15 +85,15 @@ class MetersApi(BaseClient):
         return True
 
     async def list_meters(self) -> list[Meter]:
-        """All meters of the merchant (`GET /meters`)."""
+        """List all meters of the merchant (`GET /meters`)."""
         return await self._get("/meters", list[Meter])
 
     async def create_meter(
         self,
+        pricing_model_id: str,
         *,
         name: str,
         slug: str,
-        pricing_model_id: str,
         aggregation: Aggregation | None = None,
         currency: str | None = None,
         amount: Number | None = None,
@@ -86,18 +103,18 @@ class MetersApi(BaseClient):
         """Create a meter (`POST /meters`).
 
         Args:
-            name: for people.
-            slug: for `report_usage` and `check_entitlement`; unique within the pricing model.
-            pricing_model_id: the plan that it belongs to.
-            aggregation: `sum` (the default) adds up, `max` takes the largest, `count` counts reports, `unique` counts
-                distinct values.
-            currency: ISO code, `USD` by default.
-            amount: price of `events_per_unit` units in major units; free when left out.
-            events_per_unit: 1 by default.
-            idempotency_key: your own key; one is made when you give none.
+            pricing_model_id: `pm_...`, the pricing model that it belongs to.
+            name: display name.
+            slug: name for `report_usage` and `check_entitlement`, unique within the pricing model.
+            aggregation: `sum` (the default) adds the amounts, `max` takes the largest, `count` counts reports, `unique`
+                counts distinct values.
+            currency: ISO 4217 code; `USD` by default.
+            amount: price of `events_per_unit` units in major units; free by default.
+            events_per_unit: number of units that `amount` is the price of; 1 by default.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such pricing model.
+            NotFoundError: the pricing model does not exist.
             ConflictError: the pricing model has a meter with this slug.
         """
         body = {
@@ -107,6 +124,6 @@ class MetersApi(BaseClient):
             "aggregation": validation.optional_text("aggregation", aggregation),
             "currency": validation.optional_text("currency", currency),
             "amount": validation.optional_number("amount", amount),
-            "events_per_unit": validation.optional_whole("events_per_unit", events_per_unit, least=1),
+            "events_per_unit": validation.optional_whole("events_per_unit", events_per_unit, minimum=1),
         }
         return await self._post("/meters", body, Meter, idempotency_key)

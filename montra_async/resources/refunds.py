@@ -1,4 +1,4 @@
-"""Refunds and discounts: money that is given back, or not taken."""
+"""Refunds and discounts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,23 @@ from ..core.models.model import Model
 from ..core.validation import Number
 
 RefundStatus: TypeAlias = Literal["succeeded"] | str
+"""Status of a `Refund`. Values that this SDK does not know stay strings."""
 DiscountDuration: TypeAlias = Literal["once", "repeating", "forever"] | str
+"""How long a `Discount` applies. Values that this SDK does not know stay strings."""
 
 
 @attrs.frozen(kw_only=True)
 class Refund(Model):
-    """Money returned for one transaction. `amount` is in major units of the transaction's currency."""
+    """A refund of a transaction, full or partial.
+
+    Attributes:
+        id: `ref_...`.
+        status: `succeeded`.
+        amount: refunded amount in major units of the transaction's currency.
+        transaction_id: `tx_...`.
+        reason: the reason that was given.
+        created_at: when it was created.
+    """
 
     id: str
     status: RefundStatus
@@ -32,7 +43,23 @@ class Refund(Model):
 
 @attrs.frozen(kw_only=True)
 class Discount(Model):
-    """A code that makes a payment cheaper: by `percent_off` (0 to 100) or by `amount_off` (major units)."""
+    """A discount code.
+
+    Attributes:
+        id: `disc_...`.
+        code: the code that the payer enters.
+        name: display name.
+        status: e.g. `active`.
+        percent_off: discount in percent, more than 0 and at most 100; None when `amount_off` is set.
+        amount_off: discount in major units of `currency`; None when `percent_off` is set.
+        currency: ISO 4217 code.
+        duration: `once`, `repeating` or `forever`.
+        duration_in_months: number of months that a `repeating` discount applies for.
+        max_redemptions: how often the code can be used; None means unlimited.
+        times_redeemed: how often the code was used.
+        valid_until: when the code expires.
+        created_at: when it was created.
+    """
 
     id: str
     code: str
@@ -50,20 +77,22 @@ class Discount(Model):
 
 
 class RefundsApi(BaseClient):
+    """Calls for refunds and discounts."""
+
     async def create_refund(
-        self, *, transaction_id: str, amount: Number, reason: str | None = None, idempotency_key: str | None = None
+        self, transaction_id: str, *, amount: Number, reason: str | None = None, idempotency_key: str | None = None
     ) -> Refund:
-        """Return all or part of a transaction's money (`POST /refunds`).
+        """Refund a transaction, in full or in part (`POST /refunds`).
 
         Args:
-            transaction_id: `tx_...` of the payment.
-            amount: major units, e.g. `Decimal("50.00")` dollars; more than what is left is refused.
-            reason: kept with the refund, shown to nobody but you.
-            idempotency_key: your own key; one is made when you give none.
+            transaction_id: `tx_...`.
+            amount: amount in major units, e.g. `Decimal("50.00")` dollars; more than 0.
+            reason: the reason, stored with the refund.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such transaction.
-            ConflictError: the refunds would exceed the transaction.
+            NotFoundError: the transaction does not exist.
+            ConflictError: the sum of the refunds would exceed the transaction.
         """
         body = {
             "transaction_id": validation.text("transaction_id", transaction_id),
@@ -89,24 +118,26 @@ class RefundsApi(BaseClient):
         """Create a discount code (`POST /discounts`).
 
         Args:
-            name: for you.
-            code: what the payer types; unique within the merchant.
+            name: display name.
+            code: the code that the payer enters, unique within the merchant.
             duration: `once`, `repeating` (for `duration_in_months`) or `forever`.
-            percent_off: more than 0, at most 100. Either this or `amount_off`.
-            amount_off: major units of `currency`, more than 0.
-            duration_in_months: how long a `repeating` discount lasts.
-            currency: ISO code, `USD` by default.
-            max_redemptions: how often the code can be used.
-            valid_until: when it ends, with a time zone.
-            idempotency_key: your own key; one is made when you give none.
+            percent_off: discount in percent, more than 0 and at most 100. Either this or `amount_off` is required.
+            amount_off: discount in major units of `currency`, more than 0.
+            duration_in_months: number of months that a `repeating` discount applies for; required for those.
+            currency: ISO 4217 code; `USD` by default.
+            max_redemptions: how often the code can be used, at least 1; unlimited by default.
+            valid_until: when the code expires: an aware datetime; never by default.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
+            InvalidArgumentError: not exactly one of `percent_off` and `amount_off` is given, or `duration_in_months`
+                is missing.
             ConflictError: a discount with this code exists.
         """
         if (percent_off is None) == (amount_off is None):
-            raise InvalidArgumentError("percent_off", "give either percent_off or amount_off")
+            raise InvalidArgumentError("percent_off", "exactly one of percent_off and amount_off is required")
         if duration == "repeating" and duration_in_months is None:
-            raise InvalidArgumentError("duration_in_months", "a repeating discount needs it")
+            raise InvalidArgumentError("duration_in_months", "required for a repeating discount")
         percent = validation.optional_number("percent_off", percent_off, above_zero=True)
         if percent is not None and percent > 100:
             raise InvalidArgumentError("percent_off", f"must be at most 100, not {percent}")
@@ -116,9 +147,9 @@ class RefundsApi(BaseClient):
             "duration": validation.text("duration", duration),
             "percent_off": percent,
             "amount_off": validation.optional_number("amount_off", amount_off, above_zero=True),
-            "duration_in_months": validation.optional_whole("duration_in_months", duration_in_months, least=1),
+            "duration_in_months": validation.optional_whole("duration_in_months", duration_in_months, minimum=1),
             "currency": validation.optional_text("currency", currency),
-            "max_redemptions": validation.optional_whole("max_redemptions", max_redemptions, least=1),
+            "max_redemptions": validation.optional_whole("max_redemptions", max_redemptions, minimum=1),
             "valid_until": validation.optional_datetime("valid_until", valid_until),
         }
         return await self._post("/discounts", body, Discount, idempotency_key)

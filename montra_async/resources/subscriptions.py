@@ -1,4 +1,4 @@
-"""Subscriptions: a customer on a plan, and what can happen to that."""
+"""Subscriptions of customers to pricing models."""
 
 from __future__ import annotations
 
@@ -15,14 +15,32 @@ from ..core.models.model import Model
 SubscriptionStatus: TypeAlias = (
     Literal["active", "past_due", "unpaid", "canceled", "incomplete", "incomplete_expired", "trialing", "paused"] | str
 )
+"""Status of a `Subscription`. Values that this SDK does not know stay strings."""
 PauseBehavior: TypeAlias = Literal["keep_as_is", "mark_uncollectible", "void"] | str
+"""What happens to the invoices of a paused subscription. Values that this SDK does not know stay strings."""
 ScheduledChangeStatus: TypeAlias = Literal["pending", "completed", "cancelled"] | str
+"""Status of a `ScheduledChange`. Values that this SDK does not know stay strings."""
 BillingInterval: TypeAlias = Literal["monthly"] | str
+"""Length of a billing period. Values that this SDK does not know stay strings."""
 
 
 @attrs.frozen(kw_only=True)
 class Subscription(Model):
-    """A customer on a pricing model. Lists may carry only the first fields: everything else can be None."""
+    """A subscription of a customer to a pricing model. In lists, the service may leave out the optional fields.
+
+    Attributes:
+        id: `sub_...`.
+        customer_id: `cust_...`.
+        status: e.g. `active`, `trialing`, `past_due`, `paused` or `canceled`.
+        current_period_end: end of the current billing period.
+        current_period_start: start of the current billing period.
+        pricing_model_id: `pm_...`.
+        cancel_at_period_end: whether it ends with the current period.
+        paused_at: when it was paused.
+        resume_at: when it resumes automatically.
+        created_at: when it was created.
+        billing_interval: `monthly`.
+    """
 
     id: str
     customer_id: str
@@ -39,13 +57,13 @@ class Subscription(Model):
 
 @attrs.frozen(kw_only=True)
 class Proration(Model):
-    """What a change in the middle of a period costs, in major units.
+    """The price of a change of plan within a billing period.
 
     Attributes:
-        unused_amount: what is left of the old plan's price.
-        remaining_amount: the new plan's price for the rest of the period.
-        net_amount: the second less the first: what is charged, or credited when negative.
-        remaining_ratio: the part of the period that is left, 0 to 1.
+        unused_amount: price of the old plan for the rest of the period, in major units.
+        remaining_amount: price of the new plan for the rest of the period, in major units.
+        net_amount: `remaining_amount - unused_amount`: charged when positive, credited when negative.
+        remaining_ratio: the remaining part of the period, 0 to 1.
     """
 
     unused_amount: Decimal
@@ -56,7 +74,12 @@ class Proration(Model):
 
 @attrs.frozen(kw_only=True)
 class SubscriptionUpgrade(Model):
-    """The subscription after the change, and what the change costs."""
+    """The result of `upgrade_subscription`.
+
+    Attributes:
+        subscription: the subscription after the change.
+        proration: price of the change.
+    """
 
     subscription: Subscription
     proration: Proration | None = None
@@ -64,7 +87,16 @@ class SubscriptionUpgrade(Model):
 
 @attrs.frozen(kw_only=True)
 class ScheduledChange(Model):
-    """A change of plan that will happen by itself."""
+    """A change of plan at a later time.
+
+    Attributes:
+        id: id of the change.
+        subscription_id: `sub_...`.
+        new_pricing_model_id: `pm_...`, the plan to change to.
+        scheduled_for: when the plan changes.
+        status: `pending`, `completed` or `cancelled`.
+        created_at: when it was scheduled.
+    """
 
     id: str
     subscription_id: str | None = None
@@ -75,10 +107,17 @@ class ScheduledChange(Model):
 
 
 class SubscriptionsApi(BaseClient):
+    """Calls for subscriptions."""
+
     async def list_subscriptions(
         self, customer_id: str | None = None, *, status: SubscriptionStatus | None = None
     ) -> list[Subscription]:
-        """Subscriptions, of one customer or in one status if you like (`GET /subscriptions`)."""
+        """List subscriptions (`GET /subscriptions`).
+
+        Args:
+            customer_id: `cust_...`; all customers by default.
+            status: e.g. `active`; all statuses by default.
+        """
         query = validation.query(
             customer_id=validation.optional_text("customer_id", customer_id),
             status=validation.optional_text("status", status),
@@ -86,21 +125,29 @@ class SubscriptionsApi(BaseClient):
         return await self._get("/subscriptions", list[Subscription], query)
 
     async def get_subscription(self, subscription_id: str) -> Subscription:
-        """One subscription (`GET /subscriptions/{id}`).
+        """Get a subscription (`GET /subscriptions/{id}`).
+
+        Args:
+            subscription_id: `sub_...`.
 
         Raises:
-            NotFoundError: no such subscription.
+            NotFoundError: the subscription does not exist.
         """
         return await self._get(_path(subscription_id), Subscription)
 
     async def create_subscription(
         self, customer_id: str, pricing_model_id: str, *, idempotency_key: str | None = None
     ) -> Subscription:
-        """Put a customer on a plan (`POST /subscriptions`).
+        """Subscribe a customer to a pricing model (`POST /subscriptions`).
+
+        Args:
+            customer_id: `cust_...`.
+            pricing_model_id: `pm_...`.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such customer or pricing model.
-            ConflictError: the customer has a running subscription.
+            NotFoundError: the customer or the pricing model does not exist.
+            ConflictError: the customer has a subscription that has not ended.
         """
         body = subscription_body(customer_id, pricing_model_id)
         return await self._post("/subscriptions", body, Subscription, idempotency_key)
@@ -108,10 +155,15 @@ class SubscriptionsApi(BaseClient):
     async def upgrade_subscription(
         self, subscription_id: str, new_pricing_model_id: str, *, idempotency_key: str | None = None
     ) -> SubscriptionUpgrade:
-        """Change the plan now, up or down, prorated (`POST /subscriptions/{id}/upgrade`).
+        """Change the plan of a subscription now, prorated (`POST /subscriptions/{id}/upgrade`).
+
+        Args:
+            subscription_id: `sub_...`.
+            new_pricing_model_id: `pm_...`, the plan to change to; it may be cheaper.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such subscription or pricing model.
+            NotFoundError: the subscription or the pricing model does not exist.
             ConflictError: the subscription has ended.
         """
         body = {"new_pricing_model_id": validation.text("new_pricing_model_id", new_pricing_model_id)}
@@ -125,17 +177,17 @@ class SubscriptionsApi(BaseClient):
         scheduled_for: datetime,
         idempotency_key: str | None = None,
     ) -> ScheduledChange:
-        """Change the plan later (`POST /subscriptions/{id}/scheduled-changes`).
+        """Change the plan of a subscription later (`POST /subscriptions/{id}/scheduled-changes`).
 
         Args:
             subscription_id: `sub_...`.
-            new_pricing_model_id: the plan to change to.
-            scheduled_for: when, with a time zone, in the future.
-            idempotency_key: your own key; one is made when you give none.
+            new_pricing_model_id: `pm_...`, the plan to change to.
+            scheduled_for: when the plan changes: an aware datetime in the future.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            InvalidRequestError: the moment has passed.
-            NotFoundError: no such subscription or pricing model.
+            InvalidRequestError: `scheduled_for` is in the past.
+            NotFoundError: the subscription or the pricing model does not exist.
         """
         body = {
             "new_pricing_model_id": validation.text("new_pricing_model_id", new_pricing_model_id),
@@ -144,10 +196,13 @@ class SubscriptionsApi(BaseClient):
         return await self._post(f"{_path(subscription_id)}/scheduled-changes", body, ScheduledChange, idempotency_key)
 
     async def list_scheduled_changes(self, subscription_id: str) -> list[ScheduledChange]:
-        """Planned, done and cancelled changes (`GET /subscriptions/{id}/scheduled-changes`).
+        """List all scheduled changes of a subscription (`GET /subscriptions/{id}/scheduled-changes`).
+
+        Args:
+            subscription_id: `sub_...`.
 
         Raises:
-            NotFoundError: no such subscription.
+            NotFoundError: the subscription does not exist.
         """
         return await self._get(f"{_path(subscription_id)}/scheduled-changes", list[ScheduledChange])
 
@@ -163,13 +218,14 @@ class SubscriptionsApi(BaseClient):
 
         Args:
             subscription_id: `sub_...`.
-            pause_behavior: what becomes of invoices meanwhile: `keep_as_is`, `mark_uncollectible` or `void`.
-            resume_at: when it resumes by itself, with a time zone; never when left out.
-            idempotency_key: your own key; one is made when you give none.
+            pause_behavior: what happens to invoices during the pause: `keep_as_is`, `mark_uncollectible` or `void`; the
+                service's default when not given.
+            resume_at: when it resumes automatically: an aware datetime; never by default.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
 
         Raises:
-            NotFoundError: no such subscription.
-            ConflictError: it is paused already, or has ended.
+            NotFoundError: the subscription does not exist.
+            ConflictError: the subscription is paused already, or has ended.
         """
         body = {
             "pause_behavior": validation.optional_text("pause_behavior", pause_behavior),
@@ -181,9 +237,13 @@ class SubscriptionsApi(BaseClient):
     async def resume_subscription(self, subscription_id: str, *, idempotency_key: str | None = None) -> Subscription:
         """Resume a paused subscription (`POST /subscriptions/{id}/resume`).
 
+        Args:
+            subscription_id: `sub_...`.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
+
         Raises:
-            NotFoundError: no such subscription.
-            ConflictError: it is not paused.
+            NotFoundError: the subscription does not exist.
+            ConflictError: the subscription is not paused.
         """
         return await self._post(f"{_path(subscription_id)}/resume", None, Subscription, idempotency_key)
 

@@ -1,4 +1,4 @@
-"""Webhook endpoints: where Montra sends its events. Receiving them is in `montra_async.webhooks`."""
+"""Webhook endpoints: the addresses that receive Montra's events. `montra_async.webhooks` handles received events."""
 
 from __future__ import annotations
 
@@ -11,25 +11,39 @@ from ..core import validation
 from ..core.client import BaseClient
 from ..core.models.model import Model
 from ..core.redaction import mask
+from ..core.validation import UNSET, Unset
 from .event_types import EVENT_TYPES, warn_of_unknown
 
 
 @attrs.frozen(kw_only=True)
 class WebhookEndpoint(Model):
-    """An address that receives events. `secret` comes once, when the endpoint is created: keep it."""
+    """An address that receives events.
+
+    Attributes:
+        id: `wh_...`.
+        url: the address.
+        description: description for people.
+        events: event types that it receives; `["*"]` means all.
+        enabled: whether events are sent.
+        secret: `whsec_...`, the key that events are signed with. Only `create_webhook` returns it: store it. The repr
+            does not show it.
+        created_at: when it was created.
+    """
 
     id: str
     url: str
     description: str | None = None
-    events: list[str] | None = attrs.field(default=None, hash=False)
+    events: list[str] | None = None
     enabled: bool | None = None
     secret: str | None = attrs.field(default=None, repr=mask)
     created_at: datetime | None = None
 
 
 class WebhookEndpointsApi(BaseClient):
+    """Calls for webhook endpoints."""
+
     async def list_webhooks(self) -> list[WebhookEndpoint]:
-        """All webhook endpoints of the merchant, without their secrets (`GET /webhooks`)."""
+        """List all webhook endpoints of the merchant, without their secrets (`GET /webhooks`)."""
         return await self._get("/webhooks", list[WebhookEndpoint])
 
     async def create_webhook(
@@ -41,53 +55,70 @@ class WebhookEndpointsApi(BaseClient):
         enabled: bool | None = None,
         idempotency_key: str | None = None,
     ) -> WebhookEndpoint:
-        """Have events sent to an address (`POST /webhooks`). The answer's `secret` signs them; it is shown once.
+        """Create a webhook endpoint (`POST /webhooks`). The result's `secret` is not shown again.
 
         Args:
-            url: where to.
-            description: for you; may be empty.
-            events: types such as `checkout.completed`; `["*"]`, the default, is all. A type that this SDK doesn't know
-                is sent all the same, and logged as a warning: it may be new, or a slip.
-            enabled: True by default.
-            idempotency_key: your own key; one is made when you give none.
+            url: the address that receives events.
+            description: description for people; may be empty.
+            events: event types such as `checkout.completed`; `["*"]`, the default, means all. A type that this SDK
+                does not know is sent all the same, and logged as a warning.
+            enabled: whether events are sent; True by default.
+            idempotency_key: 1 to 255 printable ASCII characters without spaces; a random key by default.
         """
-        body = {"url": validation.text("url", url), **_fields("create_webhook", description, events, enabled)}
+        body = {
+            "url": validation.text("url", url),
+            "description": validation.optional_description("description", description),
+            "events": None if events is None else _event_types("create_webhook", events),
+            "enabled": validation.optional_flag("enabled", enabled),
+        }
         return await self._post("/webhooks", body, WebhookEndpoint, idempotency_key)
 
     async def update_webhook(
         self,
         webhook_id: str,
         *,
-        url: str | None = None,
-        description: str | None = None,
-        events: Sequence[str] | None = None,
-        enabled: bool | None = None,
+        url: str | Unset = UNSET,
+        description: str | Unset | None = UNSET,
+        events: Sequence[str] | Unset = UNSET,
+        enabled: bool | Unset = UNSET,
     ) -> WebhookEndpoint:
-        """Change the fields that are given (`PATCH /webhooks/{id}`).
+        """Change the given fields of a webhook endpoint (`PATCH /webhooks/{id}`).
+
+        A field that is not given keeps its value. None clears a field.
+
+        Args:
+            webhook_id: `wh_...`.
+            url: the address that receives events. Can't be cleared.
+            description: description for people; may be empty.
+            events: event types; `["*"]` means all. Replaces the old list. Can't be cleared.
+            enabled: whether events are sent. Can't be cleared.
 
         Raises:
-            NotFoundError: no such endpoint.
+            NotFoundError: the endpoint does not exist.
         """
-        fields = _fields("update_webhook", description, events, enabled)
-        body = {"url": validation.optional_text("url", url), **fields}
+        body = validation.patch_body(
+            url=validation.patch_field("url", url, validation.text),
+            description=validation.patch_field(
+                "description", description, validation.optional_description, can_be_cleared=True
+            ),
+            events=validation.patch_field("events", events, lambda _, types: _event_types("update_webhook", types)),
+            enabled=validation.patch_field("enabled", enabled, validation.flag),
+        )
         return await self._patch(f"/webhooks/{validation.segment('webhook_id', webhook_id)}", body, WebhookEndpoint)
 
     async def delete_webhook(self, webhook_id: str) -> None:
-        """Send nothing there any more (`DELETE /webhooks/{id}`).
+        """Delete a webhook endpoint (`DELETE /webhooks/{id}`).
+
+        Args:
+            webhook_id: `wh_...`.
 
         Raises:
-            NotFoundError: no such endpoint.
+            NotFoundError: the endpoint does not exist.
         """
         await self._delete(f"/webhooks/{validation.segment('webhook_id', webhook_id)}")
 
 
-def _fields(
-    call: str, description: str | None, events: Sequence[str] | None, enabled: bool | None
-) -> dict[str, object]:
-    types = validation.texts("events", events)
-    warn_of_unknown(types or (), EVENT_TYPES, where=call, service="montra")
-    return {
-        "description": validation.optional_description("description", description),
-        "events": types,
-        "enabled": validation.optional_flag("enabled", enabled),
-    }
+def _event_types(method: str, events: Sequence[str]) -> list[str]:
+    types = validation.texts("events", events) or []
+    warn_of_unknown(types, EVENT_TYPES, where=method, service="montra")
+    return types

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from ..core.models.model import Model
+from ..core.models.model import HashedByValue, Model
 from ..resources.customers import Customer
 from ..resources.invoices import Invoice
 from ..resources.refunds import Refund
@@ -22,7 +22,7 @@ def _nothing() -> dict[str, Any]:
 
 
 @attrs.frozen(kw_only=True)
-class WebhookEvent:
+class WebhookEvent(HashedByValue):
     """Something that happened. An event of a type that this SDK doesn't know is just this, with `data` as a dict.
 
     Attributes:

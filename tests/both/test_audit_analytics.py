@@ -1,4 +1,4 @@
-"""The audit log and the figures."""
+"""The audit log and analytics."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ async def test_pages_and_filters(montra: Montra) -> None:
 
 
 @pytest.mark.parametrize(("entries", "size"), [(0, 3), (1, 3), (3, 3), (7, 3), (7, 1), (7, 100)])
-async def test_all_entries_one_after_the_other(montra: Montra, entries: int, size: int) -> None:
+async def test_iterating_yields_all_entries_in_order(montra: Montra, entries: int, size: int) -> None:
     ids = await _customers(montra, entries)
     seen = [entry.resource_id async for entry in montra.iter_audit_logs(page_size=size)]
     assert seen == ids[::-1]
 
 
 @pytest.mark.parametrize("growth", [1, 2, 3, 4, 9])
-async def test_entries_that_are_written_meanwhile_repeat_nothing(montra: Montra, growth: int) -> None:
+async def test_entries_written_during_the_iteration_are_not_yielded(montra: Montra, growth: int) -> None:
     ids = await _customers(montra, 10)
     seen: list[str | None] = []
     async for entry in montra.iter_audit_logs(page_size=3):
@@ -85,7 +85,7 @@ def _values(points: list[Any]) -> list[Decimal]:
     return [point.value for point in points]
 
 
-async def test_figures_of_a_merchant(montra: Montra, sandbox: Sandbox, browser: Browser) -> None:
+async def test_series_of_a_merchant(montra: Montra, sandbox: Sandbox, browser: Browser) -> None:
     noon = sandbox.now().replace(hour=12, minute=0, second=0, microsecond=0) + timedelta(days=1)
     sandbox.advance(to=noon)
     pro = await montra.create_pricing_model(name="Pro")
@@ -127,7 +127,7 @@ async def test_figures_of_a_merchant(montra: Montra, sandbox: Sandbox, browser: 
     assert later.end.date() == date(2020, 1, 6)
 
 
-async def test_intervals_that_do_not_exist(montra: Montra) -> None:
+async def test_an_unknown_interval_is_refused(montra: Montra) -> None:
     with pytest.raises(InvalidRequestError, match="interval"):
         await montra.get_analytics_series(interval="hourly", points=1)
     with pytest.raises(InvalidRequestError, match="points"):

@@ -10,7 +10,7 @@ from montra_async import ConflictError, InvalidRequestError, Montra, NotFoundErr
 from montra_sandbox import Sandbox
 
 
-async def test_a_customer_from_birth_to_change(montra: Montra) -> None:
+async def test_create_get_and_update_a_customer(montra: Montra) -> None:
     ada = await montra.create_customer(
         name="Ada",
         email="ada@example.com",
@@ -36,7 +36,7 @@ async def test_a_large_body_is_sent_without_a_warning(unwatched: Montra) -> None
         await unwatched.create_customer(name="A", email="a@example.com", metadata={"text": "x" * 2_000_000})
 
 
-async def test_one_email_one_customer(montra: Montra) -> None:
+async def test_the_email_of_a_customer_is_unique(montra: Montra) -> None:
     await montra.create_customer(name="A", email="a@example.com")
     b = await montra.create_customer(name="B", email="b@example.com")
     with pytest.raises(ConflictError) as caught:
@@ -48,7 +48,7 @@ async def test_one_email_one_customer(montra: Montra) -> None:
     assert len(await montra.list_customers()) == 2
 
 
-async def test_merchants_see_nothing_of_each_other(montra: Montra, other: Montra) -> None:
+async def test_merchants_can_not_see_the_objects_of_others(montra: Montra, other: Montra) -> None:
     mine = await montra.create_customer(name="A", email="a@example.com")
     model = await montra.create_pricing_model(name="P", is_default=True)
     feature = await montra.create_feature(name="F", slug="f", pricing_model_id=model.id)
@@ -150,7 +150,7 @@ async def test_meters(montra: Montra) -> None:
     assert [one.aggregation for one in await montra.list_meters()] == ["sum", "sum"]
 
 
-async def test_a_customer_with_a_subscription_and_a_second_try(montra: Montra, sandbox: Sandbox) -> None:
+async def test_create_customer_with_subscription_can_be_repeated(montra: Montra, sandbox: Sandbox) -> None:
     model = await montra.create_pricing_model(name="P")
     fields = {"pricing_model_id": model.id, "name": "A", "email": "a@example.com", "idempotency_key": "signup-1"}
     sandbox.add_fault(kind="status", status=500, path="/subscriptions", times=3)

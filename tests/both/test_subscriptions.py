@@ -1,4 +1,4 @@
-"""Subscriptions and the things that happen to them by themselves."""
+"""Subscriptions, and their automatic changes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_lists_can_be_filtered(montra: Montra, sandbox: Sandbox, plans: Pl
     assert await montra.list_subscriptions(bob.id, status="active") == []
 
 
-async def test_an_upgrade_half_way(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
+async def test_an_upgrade_is_prorated(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
     start, end = plans.subscription.current_period_start, plans.subscription.current_period_end
     assert start is not None
     assert end is not None
@@ -81,7 +81,7 @@ async def test_an_upgrade_half_way(montra: Montra, sandbox: Sandbox, plans: Plan
         await montra.upgrade_subscription(plans.subscription.id, plans.basic)
 
 
-async def test_periods_roll_over_one_by_one(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
+async def test_periods_follow_each_other(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
     start = plans.subscription.current_period_start
     assert start is not None
     sandbox.advance(to=start + timedelta(days=365 + 15))
@@ -135,7 +135,7 @@ async def test_a_scheduled_change_happens(montra: Montra, sandbox: Sandbox, plan
     assert log[0].created_at == when
 
 
-async def test_a_change_at_the_end_of_a_period_comes_before_the_next_invoice(
+async def test_a_change_at_the_end_of_a_period_precedes_the_next_invoice(
     montra: Montra, sandbox: Sandbox, plans: Plans
 ) -> None:
     end = plans.subscription.current_period_end
@@ -145,7 +145,7 @@ async def test_a_change_at_the_end_of_a_period_comes_before_the_next_invoice(
     assert [invoice.amount_due for invoice in await montra.list_invoices()] == [Decimal("10.00"), Decimal("99.99")]
 
 
-async def test_a_change_of_what_has_ended_is_cancelled(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
+async def test_a_change_of_an_ended_subscription_is_cancelled(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
     await montra.schedule_subscription_change(
         plans.subscription.id, new_pricing_model_id=plans.pro, scheduled_for=sandbox.now() + timedelta(days=3)
     )
@@ -158,7 +158,7 @@ async def test_a_change_of_what_has_ended_is_cancelled(montra: Montra, sandbox: 
         )
 
 
-async def test_the_past_can_not_be_scheduled(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
+async def test_a_change_can_not_be_scheduled_in_the_past(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
     past = sandbox.now() - timedelta(seconds=1)
     with pytest.raises(InvalidRequestError, match="in the future"):
         await montra.schedule_subscription_change(
@@ -180,7 +180,7 @@ async def test_pause_and_resume(montra: Montra, plans: Plans) -> None:
     assert (resumed.status, resumed.paused_at) == ("active", None)
 
 
-async def test_a_pause_ends_by_itself(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
+async def test_a_paused_subscription_resumes_automatically(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
     resume_at: datetime = sandbox.now() + timedelta(days=5)
     paused = await montra.pause_subscription(plans.subscription.id, resume_at=resume_at)
     assert paused.resume_at == resume_at
@@ -202,7 +202,7 @@ async def test_invoices_during_a_pause(
     assert (await montra.list_invoices())[-1].status == status
 
 
-async def test_an_end_at_the_end_of_the_period(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
+async def test_a_subscription_ends_with_its_period(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
     sandbox.set_subscription(plans.subscription.id, cancel_at_period_end=True)
     assert (await montra.get_subscription(plans.subscription.id)).cancel_at_period_end is True
     sandbox.advance(days=32)
@@ -212,7 +212,7 @@ async def test_an_end_at_the_end_of_the_period(montra: Montra, sandbox: Sandbox,
         await montra.pause_subscription(plans.subscription.id)
 
 
-async def test_a_long_way_is_gone_in_pieces(
+async def test_a_long_time_can_be_advanced_in_steps(
     montra: Montra, sandbox: Sandbox, plans: Plans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("montra_sandbox.montra.timeline.MOST_STEPS", 2)
@@ -222,7 +222,7 @@ async def test_a_long_way_is_gone_in_pieces(
     assert len(await montra.list_invoices()) == 7
 
 
-async def test_controls_refuse_nonsense(sandbox: Sandbox, plans: Plans) -> None:
+async def test_controls_refuse_invalid_arguments(sandbox: Sandbox, plans: Plans) -> None:
     with pytest.raises(Problem, match="status"):
         sandbox.set_subscription(plans.subscription.id, status="dormant")
     with pytest.raises(Problem):
@@ -231,7 +231,7 @@ async def test_controls_refuse_nonsense(sandbox: Sandbox, plans: Plans) -> None:
         sandbox.set_tiers("prod_none", [{"up_to": None, "unit_amount": 1}])
 
 
-async def test_tiers_rise(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
+async def test_tiered_prices(montra: Montra, sandbox: Sandbox, plans: Plans) -> None:
     product = (await montra.list_products())[0]
     for tiers in (
         [],

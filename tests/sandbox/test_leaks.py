@@ -27,7 +27,7 @@ import pytest
 import montra_async
 import montra_sync
 import montra_sync.paywall
-from montra_async import CallEvent, Montra, MontraError
+from montra_async import CallEvent, MontraError
 from montra_async.core.errors import chain_of
 from montra_async.paywall import (
     AuthClient,

@@ -8,16 +8,22 @@ from decimal import Decimal
 from typing_extensions import assert_type
 
 from montra_async import (
+    UNSET,
+    Aggregation,
     ApiError,
     AuditLog,
     CallEvent,
     Customer,
     Entitlement,
+    Hook,
+    Interval,
     Montra,
     Proration,
     Refund,
     Subscription,
+    SubscriptionStatus,
     Timeout,
+    Unset,
     verify_signature,
 )
 from montra_async.paywall import (
@@ -51,6 +57,7 @@ from montra_async.webhooks import (
 async def sell(billing: BillingClient, auth: AuthClient) -> None:
     assert_type(billing.for_user(email="a@example.com"), BillingClient)
     assert_type(billing.with_options(timeout=5), BillingClient)
+    assert_type(await billing.list_prices(locale="de"), list[Price])
     assert_type(await billing.get_prices(locale="de"), list[Price])
     assert_type(await billing.create_checkout(1), CheckoutResult)
     assert_type((await billing.debit_tokens("gpt-4", 1)).count, int)
@@ -131,10 +138,39 @@ async def main() -> None:
         await montra.list_subscriptions(status="hibernating")
 
 
+def narrowed(name: str | Unset | None) -> str:
+    """`is UNSET` narrows the type."""
+    if name is UNSET:
+        return "unset"
+    assert_type(name, str | None)
+    return name or "cleared"
+
+
+async def change(montra: Montra, status: SubscriptionStatus, interval: Interval, aggregation: Aggregation) -> None:
+    assert_type(await montra.update_customer("cust", name="Ada", phone=None, metadata=UNSET), Customer)
+    await montra.update_feature("feat", description=None, status="Archived")
+    await montra.update_webhook("wh", description=None, events=["*"], enabled=False)
+    await montra.update_pricing_model("pm", is_default=True)
+    await montra.list_subscriptions("cust", status=status)
+    await montra.get_analytics_series(interval=interval, points=3)
+    await montra.create_meter("pm", name="n", slug="s", aggregation=aggregation)
+    subscription = await montra.create_subscription("cust", "pm")
+    by_customer: dict[Subscription, set[Customer]] = {subscription: {await montra.get_customer("cust")}}
+    assert_type(by_customer[subscription], set[Customer])
+    hook: Hook = note
+    Montra("sk_test_x", on_request=hook)
+
+
 async def wrong(montra: Montra) -> None:
     """Mistakes that a type checker must find; an unneeded ignore is an error of its own."""
     await montra.create_customer(name="A")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await montra.create_customer("A", "a@x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await montra.create_refund("tx", 5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await montra.create_subscription("cust", "pm", "key")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await montra.update_customer("cust", name=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await montra.update_pricing_model("pm", is_default=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await montra.update_webhook("wh", events=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await montra.create_customer(name="A", email="a@x", phone=UNSET)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await montra.get_customer(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await montra.create_refund(transaction_id="t", amount="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 

@@ -1,7 +1,8 @@
-"""Bad arguments are refused before anything is sent, with the parameter's name."""
+"""Arguments are checked before a request is sent. The error names the parameter."""
 
 from __future__ import annotations
 
+import inspect
 import io
 import math
 from collections.abc import Awaitable, Callable
@@ -144,7 +145,7 @@ WRONG: list[tuple[str, Wrong]] = [
 
 
 @pytest.mark.parametrize(("parameter", "call"), WRONG, ids=[f"{i}-{name}" for i, (name, _) in enumerate(WRONG)])
-async def test_bad_arguments_never_reach_the_wire(parameter: str, call: Wrong) -> None:
+async def test_an_invalid_argument_is_refused_before_a_request(parameter: str, call: Wrong) -> None:
     sent: list[object] = []
     async with Montra("sk_test_x", "http://127.0.0.1:9", on_request=sent.append) as montra:
         with pytest.raises(InvalidArgumentError) as caught:
@@ -155,21 +156,21 @@ async def test_bad_arguments_never_reach_the_wire(parameter: str, call: Wrong) -
     assert sent == []
 
 
-async def test_a_folder_is_no_file(tmp_path: Path) -> None:
+async def test_a_directory_can_not_be_uploaded(tmp_path: Path) -> None:
     async with Montra("sk_test_x", "http://127.0.0.1:9") as montra:
         with pytest.raises(InvalidArgumentError, match="can't read"):
             await montra.upload_file(tmp_path)
 
 
 @given(st.text(min_size=1).filter(lambda t: t.strip() and t not in (".", "..")))
-def test_an_id_is_one_path_segment_whatever_it_holds(value: str) -> None:
+def test_an_id_with_any_characters_is_one_path_segment(value: str) -> None:
     segment = validation.segment("id", value)
     assert not set(segment) & set("/?#[]@:;= ")
     assert unquote(segment) == value
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,10}", fullmatch=True), st.text(min_size=1)))
-def test_a_query_reads_back(values: dict[str, str]) -> None:
+def test_a_query_survives_a_round_trip(values: dict[str, str]) -> None:
     query = validation.query(**values)
     assert query == "" if not values else query.startswith("?")
     assert parse_qs(query[1:]) == {name: [value] for name, value in values.items()}
@@ -185,7 +186,7 @@ def test_a_query_reads_back(values: dict[str, str]) -> None:
         (123456789.123456789, "123456789.12345679"),
     ],
 )
-def test_a_float_is_the_decimal_it_was_meant_to_be(value: float, decimal: str) -> None:
+def test_a_float_becomes_a_decimal_without_rounding_errors(value: float, decimal: str) -> None:
     assert exact_float(value) == Decimal(decimal)
 
 
@@ -195,10 +196,10 @@ def test_amounts_in_cents_survive_as_floats(cents: int, places: int) -> None:
     assert exact_float(float(exact)) == exact
 
 
-def test_a_day_may_be_a_date_or_a_moment() -> None:
-    assert validation.optional_day("d", date(2026, 1, 2)) == "2026-01-02"
-    assert validation.optional_day("d", LATER) == "2030-01-01T00:00:00Z"
-    assert validation.optional_day("d", None) is None
+def test_a_date_parameter_accepts_a_date_or_a_datetime() -> None:
+    assert validation.optional_date("d", date(2026, 1, 2)) == "2026-01-02"
+    assert validation.optional_date("d", LATER) == "2030-01-01T00:00:00Z"
+    assert validation.optional_date("d", None) is None
 
 
 def test_keys_are_random_and_long() -> None:
@@ -207,7 +208,7 @@ def test_keys_are_random_and_long() -> None:
     assert all(len(key) == 32 for key in keys)
 
 
-async def test_an_event_that_nobody_knows_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unknown_event_type_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with Montra("sk_test_1", "http://127.0.0.1:9", max_attempts=1) as montra:
         for events in (["*", "customer.created"], ["customer.create"]):
             caplog.clear()
@@ -218,3 +219,35 @@ async def test_an_event_that_nobody_knows_is_told(caplog: pytest.LogCaptureFixtu
 
 def test_the_events_that_can_be_subscribed_to_are_those_that_can_be_received() -> None:
     assert EVENTS.keys() == set(EVENT_TYPES)
+
+
+IDENTIFIERS = ("meter_slug", "feature_slug")
+CALLS = [
+    (name, list(inspect.signature(call).parameters.values())[1:])
+    for name, call in inspect.getmembers(Montra, inspect.isfunction)
+    if name not in ("aclose", "with_options") and not name.startswith("_")
+]
+
+
+def _is_identifier(parameter: inspect.Parameter) -> bool:
+    return parameter.name.endswith("_id") or parameter.name in IDENTIFIERS
+
+
+def test_the_calls_are_found() -> None:
+    names = {name for name, _ in CALLS}
+    assert {"create_refund", "resume_subscription", "upload_file", "iter_audit_logs", "report_usage"} <= names
+
+
+@pytest.mark.parametrize(("name", "parameters"), CALLS, ids=[name for name, _ in CALLS])
+def test_ids_are_positional_and_everything_else_is_keyword_only(name: str, parameters: list[inspect.Parameter]) -> None:
+    positional = [one for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+    others = [one for one in parameters if one.kind is one.KEYWORD_ONLY]
+    assert positional + others == parameters
+    assert all(_is_identifier(one) for one in positional) or [one.name for one in positional] == ["file"]
+    assert not [one.name for one in others if _is_identifier(one) and one.default is one.empty]
+
+
+@pytest.mark.parametrize(("name", "parameters"), CALLS, ids=[name for name, _ in CALLS])
+def test_every_create_call_takes_an_idempotency_key(name: str, parameters: list[inspect.Parameter]) -> None:
+    reads = name.startswith(("get_", "list_", "iter_", "update_", "delete_", "check_"))
+    assert ("idempotency_key" in [one.name for one in parameters]) is not reads

@@ -1,3 +1,5 @@
+"""Reading and writing JSON."""
+
 from __future__ import annotations
 
 import json
@@ -29,7 +31,7 @@ def _as_read(value: Any) -> Any:
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Equal to the digit: 1.10 is not 1.1."""
+    """Equal with all digits: 1.10 is not 1.1."""
     if isinstance(left, Decimal):
         return isinstance(right, Decimal) and left.as_tuple() == right.as_tuple()
     if isinstance(left, dict):
@@ -40,7 +42,7 @@ def _same(left: Any, right: Any) -> bool:
 
 
 @given(value=json_values)
-def test_what_is_written_reads_back_to_the_digit(value: Any) -> None:
+def test_values_survive_a_round_trip_with_all_digits(value: Any) -> None:
     assert _same(jsontext.loads(jsontext.dumps(value)), _as_read(value))
 
 
@@ -50,7 +52,7 @@ def test_what_is_written_reads_back_to_the_digit(value: Any) -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
-def test_it_is_json(value: Any) -> None:
+def test_the_output_is_json(value: Any) -> None:
     assert json.loads(jsontext.dumps(value)) == value
 
 
@@ -76,7 +78,7 @@ def test_every_digit_survives(text: bytes) -> None:
     "text",
     [b"", b"{", b"nope", b'{"a":NaN}', b'{"a":Infinity}', b"[1.5", b"\xff\xfe", b'{"a":1.}', b"[" * 100_000 + b"1.5"],
 )
-def test_what_is_not_json_is_a_value_error(text: bytes) -> None:
+def test_invalid_json_is_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError):
         jsontext.loads(text)
 
@@ -93,20 +95,20 @@ def test_what_is_not_json_is_a_value_error(text: bytes) -> None:
         ({"a": b"bytes"}, "a"),
     ],
 )
-def test_what_json_can_not_hold_is_named(value: Any, where: str) -> None:
+def test_a_value_that_json_does_not_have_is_an_error_with_its_path(value: Any, where: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         jsontext.dumps(value)
     assert caught.value.parameter == where
 
 
-def test_a_value_that_contains_itself() -> None:
+def test_a_value_that_contains_itself_is_refused() -> None:
     loop: dict[str, Any] = {}
     loop["again"] = loop
     with pytest.raises(InvalidArgumentError):
         jsontext.dumps(loop)
 
 
-def test_dates_models_tuples_and_subclasses() -> None:
+def test_dates_models_tuples_and_subclasses_are_written() -> None:
     class Name(str):
         pass
 

@@ -1,4 +1,4 @@
-"""Numbers, depth and parsers: nothing that comes from outside, or is given, costs more than its length."""
+"""Limits of numbers and depth: no value takes more time or memory than in proportion to its length."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ names = [one[:24].decode() for one in HOSTILE]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=names)
-def test_what_is_too_large_is_no_json(text: bytes) -> None:
+def test_json_beyond_the_limits_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError):
         jsontext.loads(b'{"usage":%b}' % text)
 
 
 @given(before=st.text("ab1 ", max_size=90), digits=st.integers(380, 420), after=st.text("ab1 ", max_size=90))
-def test_the_bound_is_exact_wherever_the_number_stands(before: str, digits: int, after: str) -> None:
+def test_the_limit_of_digits_is_exact_at_every_position(before: str, digits: int, after: str) -> None:
     body = json.dumps([before, 0, after]).replace("0", "8" * digits, 1).encode()
     if digits > MAX_DIGITS:
         with pytest.raises(ValueError, match="digits"):
@@ -70,7 +70,7 @@ def test_the_bound_is_exact_wherever_the_number_stands(before: str, digits: int,
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_every_double_is_a_number(value: float) -> None:
+def test_every_double_can_be_read(value: float) -> None:
     assert float(jsontext.loads(repr(value).encode())) == value
     assert float(jsontext.loads(format(Decimal(repr(value)), "f").encode())) == value
 
@@ -81,7 +81,7 @@ def test_every_double_is_a_number(value: float) -> None:
     | st.text(max_size=20).map(lambda text: text.encode("utf-16"))
     | st.text(max_size=20).map(lambda text: json.dumps(text).encode("utf-8-sig"))
 )
-def test_any_bytes_are_a_value_or_a_value_error(body: bytes) -> None:
+def test_any_bytes_give_a_value_or_a_value_error(body: bytes) -> None:
     try:
         value = jsontext.loads(body)
     except ValueError:
@@ -89,7 +89,7 @@ def test_any_bytes_are_a_value_or_a_value_error(body: bytes) -> None:
     assert jsontext.loads(jsontext.dump_kept(value).encode()) == value
 
 
-def test_the_last_of_two_equal_names_counts() -> None:
+def test_the_last_of_two_equal_names_is_used() -> None:
     assert jsontext.loads(b'{"a":1,"a":2}') == {"a": 2}
 
 
@@ -121,28 +121,28 @@ async def _answering(body: bytes, status: int = 200) -> AsyncIterator[Montra]:
 
 
 @pytest.mark.parametrize("number", HOSTILE, ids=names)
-async def test_an_answer_with_a_hostile_number_is_refused_at_once(number: bytes) -> None:
+async def test_a_response_with_a_hostile_number_is_refused(number: bytes) -> None:
     async with _answering(b'{"success":true,"data":{"has_access":true,"usage":%b}}' % number) as montra:
         with pytest.raises(InvalidResponseError):
             await montra.check_entitlement("c", "m")
 
 
 @pytest.mark.parametrize("number", HOSTILE, ids=names)
-async def test_an_error_with_a_hostile_number_keeps_its_class(number: bytes) -> None:
+async def test_an_error_response_with_a_hostile_number_keeps_its_class(number: bytes) -> None:
     async with _answering(b'{"success":false,"error":{"code":"x","details":%b}}' % number, 500) as montra:
         with pytest.raises(ServerError) as caught:
             await montra.check_entitlement("c", "m")
     assert (caught.value.status, caught.value.details) == (500, None)
 
 
-async def test_a_deep_part_of_a_large_answer_is_refused() -> None:
+async def test_a_response_that_is_nested_too_deeply_is_refused() -> None:
     deep = b"[" * 300 + b"]" * 300
     async with _answering(b'{"success":true,"data":[{"id":"c","email":"e","x":%b}]}' % deep) as montra:
         with pytest.raises(InvalidResponseError, match="nested"):
             await montra.list_customers()
 
 
-async def test_a_list_of_empty_objects_is_explained_in_a_line() -> None:
+async def test_the_message_for_a_list_of_empty_objects_is_short() -> None:
     async with _answering(b'{"success":true,"data":[' + b",".join([b"{}"] * 195_000) + b"]}") as montra:
         with pytest.raises(ApiError) as caught:
             await montra.list_customers()
@@ -201,7 +201,7 @@ WRONG_NUMBERS: list[Any] = [
 
 @pytest.mark.parametrize("value", WRONG_NUMBERS, ids=[str(i) for i in range(len(WRONG_NUMBERS))])
 @pytest.mark.parametrize("check", [validation.number, validation.whole])
-def test_a_number_that_can_not_be_right_is_named(check: Callable[..., Any], value: Any) -> None:
+def test_an_invalid_number_is_an_error_that_names_the_parameter(check: Callable[..., Any], value: Any) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         check("amount", value)
     assert caught.value.parameter == "amount"
@@ -240,7 +240,7 @@ def test_a_number_that_can_not_be_right_is_named(check: Callable[..., Any], valu
         ("amount", lambda m: m.create_product(pricing_model_id="p", name="n", price_type="recurring")),
     ],
 )
-async def test_arguments_are_refused_by_name(parameter: str, call: Callable[[Any], Awaitable[Any]]) -> None:
+async def test_an_invalid_argument_is_named(parameter: str, call: Callable[[Any], Awaitable[Any]]) -> None:
     async with Montra("sk_test_1") as montra:
         with pytest.raises(InvalidArgumentError) as caught:
             await call(montra)
@@ -248,7 +248,7 @@ async def test_arguments_are_refused_by_name(parameter: str, call: Callable[[Any
 
 
 @pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 400, 5000, 100_000])
-def test_arguments_that_are_nested_too_deeply(levels: int) -> None:
+def test_arguments_that_are_nested_too_deeply_are_refused(levels: int) -> None:
     value: Any = 1
     for i in range(levels):
         value = (value,) if i % 2 else {"a": value}
@@ -256,7 +256,7 @@ def test_arguments_that_are_nested_too_deeply(levels: int) -> None:
         jsontext.dumps(value)
 
 
-def test_as_deep_as_may_be() -> None:
+def test_the_maximum_depth_is_accepted() -> None:
     value: Any = "x"
     for _ in range(MAX_DEPTH):
         value = [value, "[[[[{{{{"]
@@ -265,7 +265,7 @@ def test_as_deep_as_may_be() -> None:
 
 @given(value=st.decimals() | st.integers() | st.floats() | st.integers(390, 410).map(lambda n: 10**n))
 @settings(max_examples=300)
-def test_any_number_is_sent_to_the_digit_or_refused(value: Any) -> None:
+def test_any_number_is_sent_with_all_digits_or_refused(value: Any) -> None:
     try:
         written = jsontext.dumps(value)
     except InvalidArgumentError:
@@ -273,7 +273,7 @@ def test_any_number_is_sent_to_the_digit_or_refused(value: Any) -> None:
     assert Decimal(str(jsontext.loads(written))) == Decimal(str(value))
 
 
-def test_the_users_decimal_context_changes_nothing() -> None:
+def test_the_decimal_context_of_the_thread_is_not_used() -> None:
     with decimal.localcontext() as context:
         context.prec = 3
         context.traps[decimal.Inexact] = context.traps[decimal.Rounded] = True
@@ -284,7 +284,7 @@ def test_the_users_decimal_context_changes_nothing() -> None:
         assert jsontext.dumps([Decimal("1.23456789")]) == b"[1.23456789]"
 
 
-def test_subclasses_of_numbers_and_texts_are_what_they_stand_for() -> None:
+def test_subclasses_of_numbers_and_strings_are_sent_by_value() -> None:
     assert validation.number("amount", NumpyLike(0.25)) == Decimal("0.25")
     assert validation.query(status=Status.ACTIVE) == "?status=active"
     assert validation.segment("id", Status.ACTIVE) == "active"
@@ -292,7 +292,7 @@ def test_subclasses_of_numbers_and_texts_are_what_they_stand_for() -> None:
     assert jsontext.dumps([Status.ACTIVE, Rude(3), NumpyLike(0.5)]) == b'["active",3,0.5]'
 
 
-async def test_a_description_may_be_empty_and_line_items_beside_an_amount() -> None:
+async def test_a_description_may_be_empty_and_line_items_too_with_an_amount() -> None:
     async with _answering(b'{"success":true,"data":{"id":"l","url":"u"}}') as montra:
         link = await montra.create_checkout_link(
             link_name="l", payment_name="p", amount=5, description="", line_items=[]
@@ -318,7 +318,7 @@ def _steps(parse: Callable[[], object]) -> int:
 
 PARSERS: dict[str, Callable[[str], object]] = {
     "json": lambda text: jsontext.loads(text.encode("utf-8", "surrogatepass")),
-    "moment": parse_datetime,
+    "datetime": parse_datetime,
     "retry-after": lambda text: parse_retry_after(text, NOW),
 }
 SEEDS = [" ", "1", "[", '{"a":', "[1],", '"\\', "1.", "2025-12-23T11:00:00.", "Thu, 01 Jan 2026 ", "\u00a0", "-", "1:"]
@@ -326,21 +326,21 @@ SEEDS = [" ", "1", "[", '{"a":', "[1],", '"\\', "1.", "2025-12-23T11:00:00.", "T
 
 @pytest.mark.parametrize("parser", PARSERS)
 @pytest.mark.parametrize("seed", [*SEEDS, "[1e5,", "[[],"])
-def test_twice_the_text_takes_at_most_twice_the_steps(parser: str, seed: str) -> None:
+def test_parsing_takes_linear_time(parser: str, seed: str) -> None:
     read = PARSERS[parser]
     few, more = (_steps(lambda n=n: read(seed * n)) for n in (1000, 2000))  # type: ignore[misc]
     assert more <= 2 * few + 50
 
 
 @given(st.lists(st.sampled_from([*SEEDS, "Z", "+02:00", "GMT", "-9999", "9" * 30, "T", ":", ",", "Feb", "\ud800"])))
-def test_any_text_is_a_moment_or_a_value_error(parts: list[str]) -> None:
+def test_any_string_is_a_datetime_or_a_value_error(parts: list[str]) -> None:
     text = "".join(parts)
     try:
-        moment = parse_datetime(text)
+        parsed = parse_datetime(text)
     except ValueError:
         pass
     else:
-        assert moment.utcoffset() == timedelta(0)
+        assert parsed.utcoffset() == timedelta(0)
     seconds = parse_retry_after(text, NOW)
     assert seconds is None or seconds >= 0
 
@@ -357,13 +357,13 @@ DATES = st.tuples(
 
 @given(DATES)
 @settings(max_examples=300)
-def test_any_http_date_is_seconds_or_nothing(text: str) -> None:
+def test_any_retry_after_is_seconds_or_none(text: str) -> None:
     seconds = parse_retry_after(text, NOW)
     assert seconds is None or seconds >= 0
 
 
 @given(st.integers() | st.decimals() | st.sampled_from([10**400, 10**5000, Decimal("1e1000000")]))
-def test_any_number_is_a_moment_or_a_value_error(number: Any) -> None:
+def test_any_number_is_a_datetime_or_a_value_error(number: Any) -> None:
     with suppress(ValueError):
         assert datetime_from_number(number).utcoffset() == timedelta(0)
 
@@ -371,7 +371,7 @@ def test_any_number_is_a_moment_or_a_value_error(number: Any) -> None:
 @given(st.datetimes(timezones=st.sampled_from([timezone.utc, EDGE, timezone(-timedelta(hours=23))])) | st.dates())
 def test_any_date_is_sent_or_refused(value: date) -> None:
     try:
-        sent = validation.optional_day("end", value)
+        sent = validation.optional_date("end", value)
     except InvalidArgumentError:
         return
     assert sent is not None

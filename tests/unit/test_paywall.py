@@ -13,8 +13,8 @@ from hypothesis import given, strategies as st
 from montra_async.core.redaction import Secret
 from montra_async.paywall import Bootstrap, Offer, PaywallSettings, Price, ServerSentEvent, auth
 from montra_async.paywall.cache import MOST_ENTRIES, Cache
-from montra_async.paywall.single_flight import Flight, SingleFlight
 from montra_async.paywall.locales import candidates, localized, preferred
+from montra_async.paywall.single_flight import Flight, SingleFlight
 from montra_async.paywall.sse import MAX_EVENT_SIZE, EventReader, LineReader
 
 # Lines and events

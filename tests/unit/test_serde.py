@@ -1,3 +1,5 @@
+"""Models from JSON and back: amounts, quantities, datetimes, unknown fields."""
+
 from __future__ import annotations
 
 import pickle
@@ -56,12 +58,12 @@ def test_money_is_exact(money: Decimal) -> None:
     ("wire", "amount"),
     [(5, "5"), ("299.00", "299.00"), (0.1, "0.1"), (9007199254740993, "9007199254740993"), (0.1 + 0.2, "0.3")],
 )
-def test_money_however_it_came(wire: Any, amount: str) -> None:
+def test_amounts_are_read_from_every_json_form(wire: Any, amount: str) -> None:
     assert Refund.from_dict({"id": "r", "status": "s", "amount": wire}).amount == Decimal(amount)
 
 
 @pytest.mark.parametrize("wire", [None, True, "x", [], {}, Decimal("NaN"), "Infinity"])
-def test_what_is_no_money_is_refused_by_name(wire: Any) -> None:
+def test_an_invalid_amount_is_an_error_that_names_the_field(wire: Any) -> None:
     with pytest.raises(SerdeError, match="amount"):
         Refund.from_dict({"id": "r", "status": "s", "amount": wire})
 
@@ -112,14 +114,14 @@ def test_nested_models_and_renamed_fields_survive_a_round_trip() -> None:
     assert AnalyticsSeries.from_dict(again) == series
 
 
-def test_metadata_is_plain_json_again() -> None:
+def test_metadata_has_floats_instead_of_decimals() -> None:
     wire = {"a": Decimal("0.1"), "b": [Decimal("1.5"), 2], "c": Decimal("0.12345678901234567890")}
     customer = Customer.from_dict({"id": "c", "name": "n", "email": "e", "metadata": wire})
     assert customer.metadata == {"a": 0.1, "b": [1.5, 2], "c": Decimal("0.12345678901234567890")}
     assert type(customer.metadata["a"]) is float
 
 
-def test_every_misfit_is_named() -> None:
+def test_the_message_lists_the_path_of_every_mismatch() -> None:
     with pytest.raises(SerdeError) as caught:
         structure([{"id": [], "name": "n", "slug": None}, 5], list[Meter])
     assert str(caught.value) == (
@@ -129,7 +131,7 @@ def test_every_misfit_is_named() -> None:
 
 
 @pytest.mark.parametrize("data", [None, [], "x", 5, {"subscription": [], "proration": 3}])
-def test_no_shape_of_answer_escapes_as_another_error(data: Any) -> None:
+def test_data_of_the_wrong_shape_is_a_serde_error(data: Any) -> None:
     with pytest.raises(SerdeError):
         structure(data, SubscriptionUpgrade)
 
@@ -155,28 +157,28 @@ def test_no_shape_of_answer_escapes_as_another_error(data: Any) -> None:
         (Subscription, "status", {}),
     ],
 )
-def test_values_of_the_wrong_kind_are_named(kind: type[Model], field: str, wire: Any) -> None:
+def test_a_value_of_the_wrong_type_is_an_error_that_names_the_field(kind: type[Model], field: str, wire: Any) -> None:
     tokens = {"access_token": "a", "refresh_token": "r"}
     ids = {"id": "i", "email": "e", "slug": "s", "customer_id": "c", "interval": "daily", "status": "s"}
     with pytest.raises(SerdeError, match=field):
         kind.from_dict({**tokens, **ids, field: wire})
 
 
-def test_values_of_a_near_kind_are_taken() -> None:
+def test_values_of_a_compatible_type_are_converted() -> None:
     meter = Meter.from_dict({"id": 5, "name": "n", "slug": Decimal("1.5"), "events_per_unit": Decimal("2.0")})
     assert (meter.id, meter.slug, meter.events_per_unit) == ("5", "1.5", 2)
     now = datetime.now(UTC)
     assert Meter.from_dict({"id": "m", "name": "n", "slug": "s", "created_at": now}).created_at is now
 
 
-def test_parts_that_are_models_already() -> None:
+def test_members_that_are_models_already_are_accepted() -> None:
     series = AnalyticsSeries.from_dict({"interval": "daily", "points": 1})
     again = AnalyticsSeries.from_dict({**series.to_dict(), "mrrMovements": [montra_async.MrrMovement(key="k")]})
     assert again.mrr_movements == [montra_async.MrrMovement(key="k")]
 
 
 @pytest.mark.parametrize("data", [None, {}, "x", 5, [None]])
-def test_a_list_is_a_list(data: Any) -> None:
+def test_only_an_array_is_a_list(data: Any) -> None:
     with pytest.raises(SerdeError):
         structure(data, list[Meter])
 
@@ -197,25 +199,25 @@ def test_any_json_is_an_invoice_or_a_serde_error(data: Any) -> None:
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False))
-def test_a_plain_number_shows_the_very_same_digits(value: Decimal) -> None:
+def test_a_decimal_becomes_a_float_only_when_it_keeps_its_digits(value: Decimal) -> None:
     plain = plain_json(value)
     assert plain is value or (type(plain) is float and Decimal(repr(plain)) == value)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_a_float_of_the_users_own_comes_back_as_that_float(value: float) -> None:
+def test_a_float_in_metadata_survives_a_round_trip(value: float) -> None:
     plain = plain_json(Decimal(repr(value)))
     assert (type(plain), plain) == (float, value)
 
 
-def test_nothing_extra_is_an_empty_dict_of_ones_own() -> None:
+def test_each_model_without_unknown_fields_has_its_own_empty_extra() -> None:
     one, other = (Customer.from_dict({"id": "c", "name": "n", "email": "e"}) for _ in range(2))
     one.extra["x"] = 1
     assert other.extra == Customer(id="c", name="n", email="e", extra={}).extra == {}
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"),
+    ("text", "expected"),
     [
         ("2025-12-23T11:00:00Z", datetime(2025, 12, 23, 11, tzinfo=UTC)),
         ("2025-12-23T11:00:00.5Z", datetime(2025, 12, 23, 11, 0, 0, 500_000, tzinfo=UTC)),
@@ -227,15 +229,15 @@ def test_nothing_extra_is_an_empty_dict_of_ones_own() -> None:
         ("2025-12-23", datetime(2025, 12, 23, tzinfo=UTC)),
     ],
 )
-def test_moments_are_aware_and_utc(text: str, moment: datetime) -> None:
+def test_datetimes_are_aware_and_utc(text: str, expected: datetime) -> None:
     parsed = parse_datetime(text)
-    assert parsed == moment
+    assert parsed == expected
     assert parsed.utcoffset() == timedelta(0)
 
 
 @given(st.datetimes(min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1), timezones=st.timezones()))
-def test_moments_survive_a_round_trip(moment: datetime) -> None:
-    assert parse_datetime(format_datetime(moment)) == moment.astimezone(UTC)
+def test_datetimes_survive_a_round_trip(value: datetime) -> None:
+    assert parse_datetime(format_datetime(value)) == value.astimezone(UTC)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def test_moments_survive_a_round_trip(moment: datetime) -> None:
         "2025-12-23T11:00:00\udc00",
     ],
 )
-def test_what_is_no_moment_is_refused(text: str) -> None:
+def test_an_invalid_datetime_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_datetime(text)
 
@@ -264,7 +266,7 @@ def test_a_secret_is_not_in_the_repr() -> None:
     assert "secret=None" in repr(WebhookEndpoint(id="wh", url="https://x"))
 
 
-def test_models_pickle_and_hash() -> None:
+def test_models_can_be_pickled_and_written_as_json() -> None:
     refund = Refund(id="r", status="s", amount=Decimal("1.10"), extra={"a": 1})
     assert pickle.loads(pickle.dumps(refund)) == refund
     assert hash(refund) == hash(Refund(id="r", status="s", amount=Decimal("1.1"), extra={"b": 1}))

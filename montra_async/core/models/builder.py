@@ -1,20 +1,23 @@
-"""Models from JSON objects: one function per class, written when the class is first needed.
+"""Generated functions that build models from JSON objects: one per class, generated when the class is first needed.
 
-The functions that cattrs writes call a hook for every value and then the class, whose `__init__` has to go around the
-lock on an immutable object's slots. The ones here take a value of the right type as it is, and fill a draft: an object
-with the same slots and no lock, which then becomes an object of the class. That takes a third of the time. For every
-other value they call cattrs' hook.
+A function that cattrs generates calls a hook for every value and then the class, whose `__init__` has to bypass the
+lock on the slots of a frozen object. The functions here take a value that already has the right type as it is, and fill
+a draft: an object with the same slots and without the lock, which then becomes an object of the class. This takes a
+third of the time. For any other value they call the hook of cattrs.
 
-An object with a value that doesn't fit is read once more, field by field (`build_field_by_field`): an optional field
-has its default then, or of a list the elements that do fit, and the value as it came is in `extra`; a required one is
-an error that says where.
+A builder does not call the constructor, so it must do exactly what the constructor does. `refuse_unsupported` raises
+for every feature of attrs that a builder would skip, such as validators and converters.
+
+An object with a value that does not fit is built again field by field (`build_field_by_field`): an optional field then
+has its default, or of a list the elements that fit, and `extra` has the original value; a required field is an error
+with its path.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -22,10 +25,12 @@ from ..limits import MAX_AMOUNT, refuse_deep
 from ..type_guards import is_array, is_object
 from .mismatches import FAILURES, MOST, Mismatch, inside
 
-Hook = Callable[[Any, Any], Any]
+Hook: TypeAlias = Callable[[Any, Any], Any]
+"""A function that builds a value from a JSON value and the type of the field."""
 
-MOST_ODD_ELEMENTS = 100
-"""Elements that a list may lose. One with more isn't the list that was expected, and each takes its time."""
+MAX_SKIPPED_ELEMENTS = 100
+"""Elements of a list that may be skipped because they do not fit. With more, the field has its default: the value is
+not the expected list, and each element takes time."""
 
 
 @attrs.frozen
@@ -33,15 +38,16 @@ class Slot:
     """One field of a model.
 
     Attributes:
-        wire: its name on the wire.
-        kind: its type, without `None`.
-        optional: None is a value of its own.
-        as_is: a value of exactly this type needs no hook,
-        members: if what it holds, where it holds something, is of these types.
-        hook: cattrs' way from a JSON value to a `kind`.
-        required: absent is a mistake.
-        default: makes the value of a field that is absent or null; without it, that is None.
-        element: of a list, cattrs' way to an element, and the element's type.
+        name: name of the attribute.
+        wire: name in JSON.
+        kind: type of the field, without `None`.
+        optional: whether None is a value of the field.
+        as_is: a value of exactly this type needs no hook; None when every value needs it.
+        members: with `as_is`, the types that the members of the value may have; None for any.
+        hook: builds a `kind` from a JSON value.
+        required: whether the field has no default.
+        default: returns the default value; None when that is None.
+        element: for a list, the hook and the type of its elements.
     """
 
     name: str
@@ -56,11 +62,69 @@ class Slot:
     element: tuple[Hook, Any] | None
 
 
-def builder(cls: type, slots: Sequence[Slot]) -> Hook:
-    """A function from a JSON object to a `cls`, with everything unknown, and what fits no optional field, in `extra`.
+def wire_name(field: attrs.Attribute[Any]) -> str:
+    """Name of a field in JSON."""
+    name: str = field.metadata.get("wire", field.name)
+    return name
 
-    It raises a `Misfit` when the object doesn't fit.
+
+def refuse_unsupported(cls: type) -> None:
+    """Check that a builder of an attrs class does what its constructor does.
+
+    Args:
+        cls: a class that attrs has made.
+
+    Raises:
+        TypeError: the class has a feature that a builder would skip. The message names it.
     """
+    own: Any = cls.__dict__
+    if "__attrs_attrs__" not in own:
+        raise TypeError(f"{cls.__qualname__} is not decorated with @attrs.frozen(kw_only=True)")
+    if "__slots__" not in own:
+        raise TypeError(f"{cls.__qualname__} has no slots: the builder fills them")
+    for hook in ("__attrs_pre_init__", "__attrs_post_init__"):
+        if hasattr(cls, hook):
+            raise TypeError(f"{cls.__qualname__} has {hook}, which the builder does not call")
+    if hasattr(cls, "__attrs_init__") or any("__new__" in vars(one) for one in cls.__mro__ if one is not object):
+        raise TypeError(f"{cls.__qualname__} has its own __init__ or __new__, which the builder does not call")
+    names: set[str] = set()
+    for field in attrs.fields(cls):
+        problem = _problem_of(field, names)
+        if problem is not None:
+            raise TypeError(f"{cls.__qualname__}.{field.name} has {problem}, which the builder does not support")
+        names.add(wire_name(field))
+
+
+def _problem_of(field: attrs.Attribute[Any], names: set[str]) -> str | None:
+    attribute: Any = field  # the type stubs of attrs lack `inherited`
+    if field.name == "_extra" and attribute.inherited:  # the builder fills it as its converter does
+        return None
+    problems = {
+        "init=False": not field.init,
+        "a validator": field.validator is not None,
+        "a converter": attribute.converter is not None,
+        "on_setattr": field.on_setattr is not None,
+        "an alias": field.alias != field.name,
+        "a default that depends on the instance": getattr(attribute.default, "takes_self", False),
+        f"the JSON name {wire_name(field)!r} of another field": wire_name(field) in names,
+    }
+    return next((problem for problem, found in problems.items() if found), None)
+
+
+def builder(cls: type, slots: Sequence[Slot]) -> Hook:
+    """Generate the function that builds a `cls` from a JSON object.
+
+    Unknown fields, and values that do not fit an optional field, are in `extra`. The function raises a `Misfit` when a
+    required field does not fit.
+
+    Args:
+        cls: a frozen attrs class with slots.
+        slots: its fields, without `extra`.
+
+    Raises:
+        TypeError: see `refuse_unsupported`.
+    """
+    refuse_unsupported(cls)
     known = frozenset(slot.wire for slot in slots)
     names: dict[str, Any] = {
         "cls": cls,
@@ -71,8 +135,8 @@ def builder(cls: type, slots: Sequence[Slot]) -> Hook:
         "checked": functools.partial(_checked, cls),
         "field_by_field": functools.partial(build_field_by_field, cls, slots, known),
         "failures": FAILURES,
-        "most": MAX_AMOUNT,
-        "least": -MAX_AMOUNT,
+        "maximum": MAX_AMOUNT,
+        "minimum": -MAX_AMOUNT,
     }
     lines: list[str] = []
     for i, slot in enumerate(slots):
@@ -99,38 +163,41 @@ def builder(cls: type, slots: Sequence[Slot]) -> Hook:
             "except failures: return field_by_field(data)",
         ]
     )
-    exec(compile(source, f"<builder of {cls.__qualname__}>", "exec"), names)  # noqa: S102 - our own text, nobody's data
+    exec(compile(source, f"<builder of {cls.__qualname__}>", "exec"), names)  # noqa: S102 - our own text, no input
     build: Hook = names["build"]
     return build
 
 
 def _value(i: int, slot: Slot) -> list[str]:
-    """Lines that put the field's value into a variable."""
+    """Source lines that assign the value of the field to a variable."""
     value = f"value{i}"
     needs_hook = [f"{value} is not None"] if slot.optional and (slot.required or slot.default is None) else []
     if slot.as_is is not None:
-        held = f"{value}.values()" if slot.as_is is dict else value
-        otherwise = f" or not all_of{i}(map(type, {held}))" if slot.members else ""
+        members = f"{value}.values()" if slot.as_is is dict else value
+        otherwise = f" or not all_of{i}(map(type, {members}))" if slot.members else ""
         if slot.as_is is int:
-            otherwise = f" or not least < {value} < most"
+            otherwise = f" or not minimum < {value} < maximum"
         needs_hook.append(f"(type({value}) is not as_is{i}{otherwise})")
     convert = f"{value} = hook{i}({value}, kind{i})"
-    mend = f"if {' and '.join(needs_hook)}: {convert}" if needs_hook else convert
+    convert_if_needed = f"if {' and '.join(needs_hook)}: {convert}" if needs_hook else convert
     if slot.required:
-        return [f"{value} = data[{slot.wire!r}]", mend]
+        return [f"{value} = data[{slot.wire!r}]", convert_if_needed]
     if slot.default is None:
-        return [f"{value} = get({slot.wire!r})", mend if slot.optional else f"if {value} is not None: {convert}"]
+        return [
+            f"{value} = get({slot.wire!r})",
+            convert_if_needed if slot.optional else f"if {value} is not None: {convert}",
+        ]
     return [
         f"{value} = get({slot.wire!r})",
         f"if {value} is None: {value} = default{i}()",
-        f"el{mend}" if mend.startswith("if") else f"else: {mend}",
+        f"el{convert_if_needed}" if convert_if_needed.startswith("if") else f"else: {convert_if_needed}",
     ]
 
 
 def build_field_by_field(cls: type, slots: Sequence[Slot], known: frozenset[str], data: dict[str, Any]) -> Any:
-    """The same once more for an object that does not fit as it is, at no hurry."""
+    """Build an object that does not fit as a whole. Slower than the generated function."""
     found: dict[str, Any] = {}
-    odd: dict[str, Any] = {}
+    mismatched: dict[str, Any] = {}
     problems: list[tuple[str, str]] = []
     for slot in slots:
         value = data.get(slot.wire)
@@ -144,13 +211,13 @@ def build_field_by_field(cls: type, slots: Sequence[Slot], known: frozenset[str]
             except FAILURES as error:
                 if slot.required:
                     problems += inside(f".{slot.wire}", error)
-                found[slot.name], odd[slot.wire] = _what_fits(slot, value), value
+                found[slot.name], mismatched[slot.wire] = _what_fits(slot, value), value
         if len(problems) >= MOST:
             break
     if problems:
         raise Mismatch(problems[:MOST])
-    refuse_deep(odd)
-    return cls(**found, extra={**_unknown(known, data), **odd})
+    refuse_deep(mismatched)
+    return cls(**found, extra={**_unknown(known, data), **mismatched})
 
 
 def _default(slot: Slot) -> Any:
@@ -158,7 +225,7 @@ def _default(slot: Slot) -> Any:
 
 
 def _what_fits(slot: Slot, value: Any) -> Any:
-    """Of a list, its elements that do, unless it is full of others; else the field's default."""
+    """The elements of a list that fit, unless too many do not; for any other field its default."""
     if slot.required or slot.element is None or not is_array(value):
         return _default(slot)
     hook, kind = slot.element
@@ -167,7 +234,7 @@ def _what_fits(slot: Slot, value: Any) -> Any:
         try:
             fitting.append(hook(one, kind))
         except FAILURES:
-            if i - len(fitting) >= MOST_ODD_ELEMENTS:
+            if i - len(fitting) >= MAX_SKIPPED_ELEMENTS:
                 return _default(slot)
     return fitting
 
@@ -179,14 +246,14 @@ def _unknown(known: frozenset[str], data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _draft_of(cls: type) -> type:
-    """A class of the same layout whose objects can be assigned to."""
+    """A class with the same slots whose objects are not frozen."""
     own: Any = cls.__dict__
     unlocked = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
     return type(cls.__name__, cls.__bases__, {"__slots__": own["__slots__"], **unlocked})
 
 
 def _checked(cls: type, data: Any) -> Any:
-    """A `cls` as it is, a subclass of dict as a dict."""
+    """A `cls` as it is, or a subclass of dict as a dict."""
     if isinstance(data, cls):
         return data
     if not is_object(data):

@@ -1,6 +1,7 @@
-"""Pure: what a field makes of a JSON value. Strict about kinds, lenient where a service may write the same differently.
+"""Pure converters from JSON values to field values.
 
-Each takes the value and, as cattrs hands it over, the field's type; each raises ValueError for what it can't be.
+They are strict about types, and lenient where a service may write the same value differently (`5`, `"5"`, `5.0`). Each
+takes the value and the type of the field, as cattrs calls hooks, and raises ValueError for a value that does not fit.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ def to_money(value: Any, _: Any) -> Decimal:
     else:
         raise ValueError(f"a number was expected, not {kind.__name__}")
     if not is_amount(number):
-        raise ValueError("a finite number of a usual size was expected")
+        raise ValueError("a finite number below the size limit was expected")
     return number
 
 
 def _decimal(value: int | str) -> Decimal:
     if isinstance(value, str) and len(value) > MAX_DIGITS:
-        raise ValueError("a number was expected, not a long text")
+        raise ValueError("a number was expected, not a long string")
     try:
         return decimal_of(value.strip() if isinstance(value, str) else value)
     except ArithmeticError:
-        raise ValueError("a number of a usual size was expected") from None
+        raise ValueError("a number below the size limit was expected") from None
 
 
 def to_quantity(value: Any, _: Any) -> int | float:
@@ -70,14 +71,14 @@ def to_flag(value: Any, _: Any) -> bool:
     raise ValueError(f"true or false was expected, not {type(value).__name__}")
 
 
-def to_moment(value: Any, _: Any) -> datetime:
+def to_datetime(value: Any, _: Any) -> datetime:
     if isinstance(value, str):
         return parse_datetime(value)
     if isinstance(value, datetime):
         return utc(value)
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return datetime_from_number(value)
-    raise ValueError(f"an ISO 8601 moment was expected, not {type(value).__name__}")
+    raise ValueError(f"an ISO 8601 datetime was expected, not {type(value).__name__}")
 
 
 def to_anything(value: Any, _: Any) -> Any:
@@ -86,11 +87,15 @@ def to_anything(value: Any, _: Any) -> Any:
 
 
 SCALARS: frozenset[type] = frozenset({str, int, bool, float, type(None)})
-"""What free-form JSON is made of in the end, but for fractions, which are `Decimal` at first."""
+"""Types of JSON scalars, apart from fractions, which are read as `Decimal`."""
 
 
 def plain_json(value: Any, room: int = MAX_DEPTH) -> Any:
-    """Free-form JSON of the user's own (metadata) with plain floats, wherever a float shows the very same digits.
+    """JSON of the user's own (metadata), with a float for every `Decimal` whose digits a float keeps.
+
+    Args:
+        value: a JSON value.
+        room: maximum number of nested levels.
 
     Raises:
         ValueError: nested more than `room` levels deep.
@@ -111,7 +116,7 @@ def plain_json(value: Any, room: int = MAX_DEPTH) -> Any:
 def _plain_number(value: Decimal) -> float | Decimal:
     text = str(value)
     plain = float(text)
-    if len(text) <= 15 and "E" not in text:  # a float keeps 15 digits, whichever they are
+    if len(text) <= 15 and "E" not in text:  # a float keeps any 15 digits
         return plain
     return plain if math.isfinite(plain) and Decimal(repr(plain)) == value else value
 

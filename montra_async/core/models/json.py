@@ -1,4 +1,4 @@
-"""JSON text, exactly: numbers keep the digits they have on the wire."""
+"""Reading and writing JSON without changing the digits of numbers."""
 
 from __future__ import annotations
 
@@ -36,20 +36,23 @@ def _refuse_constant(name: str) -> Any:
 _decoder = json.JSONDecoder(parse_float=decimal_of, parse_constant=_refuse_constant)
 _wary_decoder = json.JSONDecoder(parse_float=decimal_of, parse_int=int_of, parse_constant=_refuse_constant)
 
-# More than MAX_DIGITS digits in a row show in ten neighbours of every 40th character. Looking for those first, instead
-# of at every int, makes reading a list of customers 2 % faster and one of numbers 3 times.
+# A number of more than MAX_DIGITS digits gives ten adjacent digits among every 40th character. Searching for those
+# first, instead of checking every int, makes parsing a list of customers 2 % and one of numbers 3 times faster.
 _STRIDE = 40
 _LARGE = 1024 * 1024
 _MANY_DIGITS = re.compile(f"[0-9]{{{MAX_DIGITS // _STRIDE}}}")
 
 
 def loads(body: bytes) -> Any:
-    """Parse JSON; a number with a fraction becomes a `Decimal` with the digits that it has on the wire.
+    """Parse JSON. A number with a fraction becomes a `Decimal` with the same digits.
 
-    Of the numbers and the nesting that `limits` describes; time and memory grow with the length of `body`.
+    Time and memory are proportional to the length of `body`.
+
+    Args:
+        body: JSON text in UTF-8.
 
     Raises:
-        ValueError: not JSON, or beyond those limits.
+        ValueError: not JSON, or beyond the limits of `limits`.
     """
     value = loads_of_any_depth(body)
     if _brackets(body, b"[", b"{") > MAX_DEPTH:
@@ -58,10 +61,13 @@ def loads(body: bytes) -> Any:
 
 
 def loads_of_any_depth(body: bytes) -> Any:
-    """`loads` for what becomes models: `serde` keeps nothing that is nested too deeply, and need not look twice.
+    """`loads` without a limit of the depth, for values that become models: `structure` checks the depth of its input.
+
+    Args:
+        body: JSON text in UTF-8.
 
     Raises:
-        ValueError: not JSON, or with a number beyond the limits.
+        ValueError: not JSON, or beyond the limits of `limits`.
     """
     if len(body) > _LARGE and _brackets(body, b"[", b"{") > MAX_CONTAINERS:
         raise ValueError(f"more than {MAX_CONTAINERS} objects and arrays")
@@ -74,58 +80,68 @@ def loads_of_any_depth(body: bytes) -> Any:
     except ArithmeticError:
         raise ValueError(f"a number {TOO_LARGE}") from None
     if end != len(text):
-        raise ValueError("something follows the value")
+        raise ValueError("more text follows the value")
     return value
 
 
 def _brackets(text: AnyStr, array: AnyStr, an_object: AnyStr) -> int:
-    """At least as many as there are levels."""
+    """An upper bound of the number of nested levels."""
     return text.count(array) + text.count(an_object)
 
 
-class _CannotHold(Exception):
-    """JSON can't hold a value; its place is found on the way out, so that nobody pays for it on the way in."""
+class _NotJson(Exception):
+    """A value can't be written as JSON. Its path is assembled only while the error propagates.
+
+    Args:
+        problem: why it can't be written.
+    """
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
         self.problem = problem
-        self.place = ""
+        self.path = ""
 
-    def inside(self, step: str) -> _CannotHold:
-        self.place = step + self.place
+    def inside(self, step: str) -> _NotJson:
+        self.path = step + self.path
         return self
 
 
 def dumps(value: Any) -> bytes:
-    """Write JSON; a `Decimal` becomes a number with exactly its digits, moments become ISO 8601.
+    """Write JSON. A `Decimal` becomes a number with the same digits, a datetime ISO 8601.
+
+    Args:
+        value: dicts, lists, tuples, scalars, dates, datetimes and models.
 
     Raises:
-        InvalidArgumentError: something JSON can't hold, or beyond `limits`; `parameter` says where it stands.
+        InvalidArgumentError: JSON has no such value, or it is beyond `limits`. `parameter` has its path.
     """
     text = dump_kept(value)
     if _brackets(text, "[", "{") > MAX_DEPTH and _is_too_deep(text):
         raise InvalidArgumentError("body", TOO_DEEP)
-    if "\\ud" in text and (place := _half_surrogate(value, "")) is not None:
-        raise InvalidArgumentError(_named(place), "holds half a surrogate pair, which is not text")
+    if "\\ud" in text and (path := _half_surrogate(value, "")) is not None:
+        raise InvalidArgumentError(_named(path), "contains half a surrogate pair, which can't be sent")
     return text.encode("ascii")
 
 
 def dump_kept(value: Any) -> str:
-    """`dumps` for what came from a service: with halves of surrogate pairs where it had them.
+    """`dumps` for values from a service. Unlike that, it accepts halves of surrogate pairs and any depth.
+
+    Args:
+        value: as for `dumps`.
 
     Raises:
         InvalidArgumentError: as `dumps`.
     """
     try:
         return _write(value)
-    except _CannotHold as error:
-        raise InvalidArgumentError(_named(error.place), error.problem) from None
+    except _NotJson as error:
+        raise InvalidArgumentError(_named(error.path), error.problem) from None
     except RecursionError:
         raise InvalidArgumentError("body", "nested too deeply, or contains itself") from None
 
 
-def _named(place: str) -> str:
-    return place.removeprefix(".") or "body"
+def _named(path: str) -> str:
+    return path.removeprefix(".") or "body"
 
 
 def _is_too_deep(text: str) -> bool:
@@ -140,7 +156,7 @@ def _write(value: Any) -> str:
 
 
 def _writer_of(value: Any) -> Callable[[Any], str]:
-    """For a subclass, a mapping, a model."""
+    """The writer of a subclass, a mapping or a model."""
     kind: type[Any] = value.__class__
     for base in kind.__mro__:
         if writer := _WRITERS.get(base):
@@ -149,18 +165,18 @@ def _writer_of(value: Any) -> Callable[[Any], str]:
         return _object
     if callable(getattr(value, "to_dict", None)):
         return lambda model: _write(model.to_dict())
-    raise _CannotHold(f"JSON can't hold a {kind.__name__}")
+    raise _NotJson(f"can't be written as JSON: {kind.__name__}")
 
 
 def _object(value: Mapping[Any, Any]) -> str:
     written: list[str] = []
     for name, one in value.items():
         if not isinstance(name, str):
-            raise _CannotHold("keys must be strings")
+            raise _NotJson("keys must be strings")
         begin = encode_basestring_ascii(name)
         try:
             written.append(f"{begin}:{_write(one)}")
-        except _CannotHold as error:
+        except _NotJson as error:
             raise error.inside(f".{name}") from None
     return "{" + ",".join(written) + "}"
 
@@ -170,52 +186,52 @@ def _array(value: Sequence[Any]) -> str:
     for i, one in enumerate(value):
         try:
             written.append(_write(one))
-        except _CannotHold as error:
+        except _NotJson as error:
             raise error.inside(f"[{i}]") from None
     return "[" + ",".join(written) + "]"
 
 
 def _int(value: int) -> str:
     if not is_writable_int(value):
-        raise _CannotHold(TOO_LARGE)
+        raise _NotJson(TOO_LARGE)
     return int.__repr__(value)
 
 
 def _float(value: float) -> str:
     if not math.isfinite(value):
-        raise _CannotHold("must be finite")
+        raise _NotJson("must be finite")
     return float.__repr__(value)
 
 
 def _decimal(value: Decimal) -> str:
     if not value.is_finite():
-        raise _CannotHold("must be finite")
+        raise _NotJson("must be finite")
     if not is_writable_decimal(value):
-        raise _CannotHold(TOO_LARGE)
+        raise _NotJson(TOO_LARGE)
     return Decimal.__str__(value)
 
 
-def _moment(value: datetime) -> str:
+def _datetime(value: datetime) -> str:
     if value.utcoffset() is None:
-        raise _CannotHold("a datetime needs a time zone")
+        raise _NotJson("a datetime needs a time zone")
     try:
         return f'"{format_datetime(value)}"'
     except OverflowError:
-        raise _CannotHold("is outside the calendar in UTC") from None
+        raise _NotJson("is out of range in UTC") from None
 
 
-def _half_surrogate(value: Any, place: str) -> str | None:
-    """Where half a surrogate pair stands."""
+def _half_surrogate(value: Any, path: str) -> str | None:
+    """The path of the first string that contains half a surrogate pair."""
     if isinstance(value, str):
-        return place if _is_half_surrogate(value) else None
+        return path if _is_half_surrogate(value) else None
     if callable(getattr(value, "to_dict", None)):
         value = value.to_dict()
     if is_mapping(value):
         if any(map(_is_half_surrogate, value)):
-            return place
-        inner = ((f"{place}.{name}", one) for name, one in value.items())
+            return path
+        inner = ((f"{path}.{name}", one) for name, one in value.items())
     elif is_sequence(value):
-        inner = ((f"{place}[{i}]", one) for i, one in enumerate(value))
+        inner = ((f"{path}[{i}]", one) for i, one in enumerate(value))
     else:
         return None
     found = (_half_surrogate(one, step) for step, one in inner)
@@ -240,6 +256,6 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     dict: _object,
     list: _array,
     tuple: _array,
-    datetime: _moment,
+    datetime: _datetime,
     date: lambda value: f'"{value.isoformat()}"',
 }

@@ -1,6 +1,7 @@
-"""JSON values <-> attrs models: numbers exact, moments UTC, nothing unknown lost."""
+"""JSON values <-> attrs models: numbers are exact, datetimes are UTC, unknown fields are kept."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: attrs copies the annotation of `extra` to constructors of subclasses,
+# and their modules need not import its names.
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -13,8 +14,8 @@ import cattrs
 
 from ..limits import TOO_DEEP, is_too_deep
 from ..type_guards import is_array, is_object
-from .builder import Hook, Slot, builder
-from .converters import SCALARS, to_anything, to_count, to_flag, to_moment, to_money, to_object, to_quantity, to_text
+from .builder import Hook, Slot, builder, refuse_unsupported, wire_name
+from .converters import SCALARS, to_anything, to_count, to_datetime, to_flag, to_money, to_object, to_quantity, to_text
 from .datetimes import format_datetime
 from .json import dump_kept
 from .mismatches import FAILURES, Mismatch, first_mismatches, inside
@@ -24,11 +25,11 @@ M = TypeVar("M", bound="Model")
 
 
 class SerdeError(ValueError):
-    """The JSON does not fit the model; the text says where."""
+    """The JSON does not fit the model. The message has the paths of the first mismatches."""
 
 
 def wire(name: str) -> dict[str, str]:
-    """Metadata of a field whose name on the wire differs from the Python one."""
+    """Metadata of a field whose name in JSON differs from its Python name."""
     return {"wire": name}
 
 
@@ -36,28 +37,75 @@ def _or_none(extra: dict[str, Any] | None) -> dict[str, Any] | None:
     return extra or None
 
 
-@attrs.frozen(kw_only=True)
-class Model:
-    """Base of everything the services answer: immutable, with room for what this SDK does not know yet."""
+class HashedByValue:
+    """Base of attrs classes whose objects are hashed by the fields that are compared.
 
-    # Nearly always there is nothing extra, and 10,000 empty dicts are a burden to the garbage collector.
-    _extra: dict[str, Any] | None = attrs.field(default=None, alias="extra", converter=_or_none, repr=False, hash=False)
+    Equal objects have equal hashes. A field whose value can't be hashed (a list or dict) does not contribute to the
+    hash, so every object can be a dictionary key or a member of a set.
+    """
+
+    __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # Before attrs decorates the class: it keeps a `__hash__` that exists.
+        cls.__hash__ = HashedByValue.__hash__  # type: ignore[method-assign]
+
+    def __hash__(self) -> int:
+        return hash((type(self), *(_hash_of(getattr(self, name)) for name in _compared_fields(type(self)))))
+
+
+def _find_compared_fields(cls: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(cls) if field.eq)
+
+
+_compared_fields: Callable[[Any], tuple[str, ...]] = cache(_find_compared_fields)
+
+
+def _hash_of(value: Any) -> int:
+    try:
+        return hash(value)
+    except TypeError:
+        return 0
+
+
+@attrs.frozen(kw_only=True)
+class Model(HashedByValue):
+    """Base of all objects that the services return. Models are immutable, compared and hashed by value.
+
+    Equal models have equal hashes. Lists, dicts and `extra` are compared, but do not contribute to the hash, so every
+    model can be a dictionary key or a member of a set.
+
+    Attributes:
+        extra: fields that the SDK does not know.
+    """
+
+    # Most objects have no unknown fields, and 10,000 empty dicts are work for the garbage collector.
+    _extra: dict[str, Any] | None = attrs.field(default=None, alias="extra", converter=_or_none, repr=False)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__attrs_attrs__" in cls.__dict__:  # attrs replaces the class that was written by one with slots
+            refuse_unsupported(cls)
 
     @property
     def extra(self) -> dict[str, Any]:
-        """Fields that came with the object and have no attribute here. Numbers with a fraction are `Decimal`.
+        """Fields of the JSON object that the SDK does not know, by their names in JSON. Fractions are `Decimal`.
 
-        Also those whose value is not what the attribute can hold: the attribute has its default then (of a list, the
-        elements that can be read), and the value as it came is here, under its name on the wire.
+        It also has the original value of every known field whose value did not fit. The attribute then has its
+        default, or of a list the elements that fit.
         """
         return {} if self._extra is None else self._extra
 
     @classmethod
     def from_dict(cls: type[M], data: Mapping[str, Any]) -> M:
-        """Build one from a dict of wire fields, e.g. what `to_dict` gave.
+        """Build a model from a JSON object, e.g. from the result of `to_dict`.
+
+        Args:
+            data: the fields by their names in JSON. It is copied.
 
         Raises:
-            ValueError: a required field is missing, or its value can't be what it should be.
+            ValueError: a required field is missing or has a value that does not fit.
         """
         own = dict(data)
         if is_too_deep(own):
@@ -65,9 +113,9 @@ class Model:
         return structure(_copied(own), cls)
 
     def to_dict(self) -> dict[str, Any]:
-        """The object as the wire had it: wire names, everything in `extra` included, None fields left out.
+        """The model as a JSON object: names as in JSON, with the fields of `extra`, without fields that are None.
 
-        Money stays `Decimal`, moments become ISO 8601 text.
+        Amounts stay `Decimal`; datetimes become ISO 8601 strings.
         """
         found = {
             name: _unstructure(value)
@@ -77,21 +125,16 @@ class Model:
         return {**found, **self.extra}
 
     def to_json(self) -> str:
-        """`to_dict` as JSON text with every digit kept."""
+        """`to_dict` as JSON text. Numbers keep all their digits."""
         return dump_kept(self.to_dict())
 
 
-def _own_fields(cls: type) -> list[attrs.Attribute[Any]]:
+def _own_fields(cls: type) -> "list[attrs.Attribute[Any]]":
     return [field for field in attrs.fields(cls) if field.name != "_extra"]
 
 
-def wire_name(field: attrs.Attribute[Any]) -> str:
-    name: str = field.metadata.get("wire", field.name)
-    return name
-
-
 def _copied(value: Any) -> Any:
-    """Somebody else's JSON, to be taken over."""
+    """A copy of JSON that belongs to the caller."""
     if is_object(value):
         return {key: _copied(one) for key, one in value.items()}
     if is_array(value):
@@ -110,22 +153,27 @@ def _unstructure(value: Any) -> Any:
 
 
 def structure(data: Any, kind: type[T]) -> T:
-    """`data` as a `kind` (a model, or `list[model]`). Takes `data` over: parts of it become parts of the result.
+    """Build a model, or a list of models, from JSON. Parts of `data` become parts of the result.
 
-    A value that doesn't fit an optional field costs only that field, see `Model.extra`.
+    A value that does not fit an optional field is in `extra`, see `Model.extra`.
+
+    Args:
+        data: a JSON value, as `loads` returns it. The caller must not use it afterwards.
+        kind: a model class, or `list[model class]`.
 
     Raises:
-        SerdeError: it doesn't fit; the message gives the path of the first misfits.
+        SerdeError: a required field does not fit. The message has the paths of the first mismatches.
     """
+    hook = _hook_of(kind)
     try:
-        made: T = _hook_of(kind)(data, kind)
+        made: T = hook(data, kind)
         return made
     except FAILURES as error:
         raise SerdeError(str(Mismatch(inside(getattr(kind, "__name__", "list"), error)))) from None
 
 
 def _is_open_enum(kind: Any) -> bool:
-    """`Literal["active", ...] | str`: known values for editors, anything at run time."""
+    """`Literal["active", ...] | str`: editors suggest the known values; any string is accepted at run time."""
     return get_origin(kind) is Union and any(get_origin(one) is Literal for one in get_args(kind))
 
 
@@ -141,7 +189,7 @@ def _builder_hook(converter: cattrs.Converter) -> Callable[[type[Model]], Hook]:
     return make
 
 
-def _slot(field: attrs.Attribute[Any], converter: cattrs.Converter) -> Slot:
+def _slot(field: "attrs.Attribute[Any]", converter: cattrs.Converter) -> Slot:
     optional = _is_optional(field.type)
     kind = _without_none(field.type) if optional else field.type
     as_is, members = _as_is(kind)
@@ -161,7 +209,7 @@ def _slot(field: attrs.Attribute[Any], converter: cattrs.Converter) -> Slot:
 
 
 def _as_is(kind: Any) -> tuple[type | None, frozenset[type] | None]:
-    """The type of values, and of what they hold, that are right as they come."""
+    """The type of values, and the types of their members, that need no conversion."""
     if _is_open_enum(kind):
         return str, None
     if _is_object(kind):
@@ -171,7 +219,7 @@ def _as_is(kind: Any) -> tuple[type | None, frozenset[type] | None]:
     return (kind if kind in (str, int, bool) else None), None
 
 
-def _default(field: attrs.Attribute[Any]) -> Callable[[], Any] | None:
+def _default(field: "attrs.Attribute[Any]") -> Callable[[], Any] | None:
     given: Any = field.default
     if given is None or given is attrs.NOTHING:
         return None
@@ -198,7 +246,7 @@ def _without_none(kind: Any) -> Any:
 
 
 def _list_hook(converter: cattrs.Converter) -> Callable[[Any], Hook]:
-    """Leaves the array as it is: when an element doesn't fit, `extra` gets it."""
+    """Builds a new list: when an element does not fit, `extra` has the original one."""
 
     def make(kind: Any) -> Hook:
         (inner,) = get_args(kind)
@@ -217,7 +265,7 @@ def _list_hook(converter: cattrs.Converter) -> Callable[[Any], Hook]:
 
 
 def _list_in_place(kind: Any) -> Hook:
-    """For the list that is a whole answer: what was read is freed while the rest is still being built."""
+    """For a list that is a whole response: frees each JSON object as soon as its model is built."""
     (inner,) = get_args(kind)
     hook = _converter.get_structure_hook(inner)
 
@@ -261,7 +309,7 @@ def _made() -> cattrs.Converter:
     made.register_structure_hook(Decimal, to_money)
     made.register_structure_hook(int, to_count)
     made.register_structure_hook(bool, to_flag)
-    made.register_structure_hook(datetime, to_moment)
+    made.register_structure_hook(datetime, to_datetime)
     made.register_structure_hook_func(_is_any, to_anything)
     made.register_structure_hook_func(_is_object, to_object)
     made.register_structure_hook_func(_is_quantity, to_quantity)

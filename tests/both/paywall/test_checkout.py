@@ -22,6 +22,7 @@ async def test_prices(billing: Any) -> None:
     assert (monthly.local.currency, monthly.local.amount) == ("EUR", Decimal("9.49"))
     assert (yearly.interval, ever.interval, once.interval) == ("year", "lifetime", None)
     assert monthly.extra == {}
+    assert await billing.list_prices() == [monthly, yearly, ever, once]
 
 
 @pytest.mark.parametrize(
