@@ -1,12 +1,13 @@
-"""A local server that speaks Montra's wire contract: real HTTP, real state, a clock, webhooks and faults."""
+"""A local server with the Montra and paywall APIs: real HTTP, stored state, a clock, webhooks and faults."""
 
 try:
     from .server import API_PREFIX, DEFAULT_API_KEY, Sandbox
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        f"the sandbox needs {error.name}: pip install 'montra[sandbox]'", name=error.name
+        f"the sandbox needs {_error.name}: pip install 'montra[sandbox]'", name=_error.name
     ) from None
 
+from .paywall_controls import UNSET, Unset
 from .problems import Problem
 
-__all__ = ["API_PREFIX", "DEFAULT_API_KEY", "Problem", "Sandbox"]
+__all__ = ["API_PREFIX", "DEFAULT_API_KEY", "UNSET", "Problem", "Sandbox", "Unset"]

@@ -1,4 +1,4 @@
-"""`python -m montra_sandbox`: run the sandbox until Ctrl-C or SIGTERM."""
+"""The command line: `python -m montra_sandbox` and `montra-sandbox` run the sandbox until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -14,52 +14,51 @@ import sys
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from .http.guard import TOKEN_HEADER
+from .http.browser_protection import TOKEN_HEADER
 from .server import DEFAULT_API_KEY, Sandbox
 
-TOKEN_VARIABLE = "MONTRA_SANDBOX_TOKEN"  # noqa: S105 - the name of a variable
+_TOKEN_VARIABLE = "MONTRA_SANDBOX_TOKEN"  # noqa: S105 - the name of a variable
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m montra_sandbox",
-        description="Montra and the paywall service on this machine: state, webhooks, checkout pages, clock, faults.",
-        epilog="Point a client at it with the environment variables that it prints. "
-        "Open its address in a browser to look inside.",
+        description="The Montra and paywall APIs on this machine, with stored state, webhooks, checkout pages, a clock"
+        " and faults.",
+        epilog="Set the environment variables that it prints to point a client at it. "
+        "Open its address in a browser for an overview.",
     )
-    parser.add_argument("--port", type=int, default=4242, help="0 takes a free one (default: 4242)")
+    parser.add_argument("--port", type=int, default=4242, help="port to bind; 0 for a free one (default: 4242)")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: 127.0.0.1)")
-    parser.add_argument(
-        "--db", default=":memory:", metavar="FILE", help="keep the state in this file (default: in memory)"
-    )
+    parser.add_argument("--db", default=":memory:", metavar="FILE", help="file of the database (default: in memory)")
     parser.add_argument(
         "--api-key",
         action="append",
         dest="api_keys",
         metavar="KEY",
-        help=f"accept this key; several make several merchants (default: {DEFAULT_API_KEY})",
+        help=f"accept this API key; repeat it for several merchants (default: {DEFAULT_API_KEY})",
     )
-    parser.add_argument("--allow-remote", action="store_true", help="allow --host to let other machines in")
+    parser.add_argument("--allow-remote", action="store_true", help="allow a --host that other machines can connect to")
     parser.add_argument(
         "--allow-host",
         action="append",
         default=[],
         dest="allow_hosts",
         metavar="NAME[:PORT]",
-        help="answer to this host name, too; others than this machine's own are refused (repeatable)",
+        help="answer to this host name besides this machine's own; all others are refused (repeatable)",
     )
     parser.add_argument(
         "--control-token",
-        default=os.environ.get(TOKEN_VARIABLE),
+        default=os.environ.get(_TOKEN_VARIABLE),
         metavar="TOKEN",
-        help=f"what {TOKEN_HEADER} must hold for /_sandbox/ (default: ${TOKEN_VARIABLE}; else a random one"
-        " when other machines can connect, and none when they can't)",
+        help=f"required in the header {TOKEN_HEADER} for /_sandbox/ (default: ${_TOKEN_VARIABLE}; else a random one"
+        " if other machines can connect, and none if they can't)",
     )
     parser.add_argument("--deliver-anywhere", action="store_true", help="send webhooks to other machines too")
     return parser.parse_args(arguments)
 
 
-async def serve(options: argparse.Namespace) -> None:
+async def _serve(options: argparse.Namespace) -> None:
     sandbox = Sandbox(
         api_keys=options.api_keys or [DEFAULT_API_KEY],
         host=options.host,
@@ -83,31 +82,42 @@ async def serve(options: argparse.Namespace) -> None:
         print(f"  export PAYWALL_ID={sandbox.paywall_id}")
         print(f"  export MONETIZE_API_KEY={sandbox.api_key}")
         if sandbox.control_token is not None:
-            print(f"  export {TOKEN_VARIABLE}={sandbox.control_token}")
-            print(f"\nThe controls want it in the header {TOKEN_HEADER}. To look inside with a browser:")
+            print(f"  export {_TOKEN_VARIABLE}={sandbox.control_token}")
+            print(f"\nThe controls need it in the header {TOKEN_HEADER}. The overview for a browser:")
             print(f"  {sandbox.url}/?token={quote(sandbox.control_token, safe='')}")
-        print(f"\nState: {'in memory, gone when it stops' if options.db == ':memory:' else options.db}", flush=True)
+        print(f"\nState: {'in memory, lost when it stops' if options.db == ':memory:' else options.db}", flush=True)
         await stop.wait()
     print("Stopped.", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parse(arguments)
+    """Run the command line until the sandbox is stopped.
+
+    Args:
+        arguments: the arguments without the program's name; those of the process by default.
+
+    Returns:
+        The exit code: 0 after a stop, 2 when the sandbox can't start.
+
+    Raises:
+        SystemExit: after `--help`, or for arguments that can't be parsed.
+    """
+    options = _parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        asyncio.run(serve(options))
+        asyncio.run(_serve(options))
     except KeyboardInterrupt:
         return 0
     except (OSError, ValueError, sqlite3.Error) as error:
-        words = " ".join(str(error).split()) or type(error).__name__
-        print(f"The sandbox can't start: {words}{_hint(error)}", file=sys.stderr)
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"The sandbox can't start: {message}{_hint(error)}", file=sys.stderr)
         return 2
     return 0
 
 
 def _hint(error: Exception) -> str:
     in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-    return " (is another one running? --port 0 takes a free port)" if in_use else ""
+    return " (another sandbox may be running; --port 0 takes a free port)" if in_use else ""
 
 
 if __name__ == "__main__":

@@ -1,63 +1,94 @@
-"""What a developer or a test may do to the sandbox that no merchant may: in code, and below `/_sandbox/`."""
+"""The controls: what a developer or a test may do to the sandbox, in code and below `/_sandbox/`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from .clock import from_text, to_text
-from .deliveries import Deliveries
-from .faults import parse_fault
-from .montra import checkout, subscriptions, timeline, usage
+from .database import Row
+from .datetimes import format_datetime
+from .faults import FaultKind, MalformedBody, make_fault
+from .json import MAX_DIGITS, decimal_text, dumps, is_array, is_object
+from .montra import payments, subscriptions, usage
 from .paywall_controls import PaywallControls
 from .problems import invalid, not_found
-from .store import Row
-from .wire import MAX_DIGITS, decimal_text, dumps, is_array, is_object
-from .world import World
+from .webhook_sender import WebhookSender
 
-_SPANS = ("seconds", "minutes", "hours", "days", "weeks")
-_MOST_AMOUNT = 10**18
-_MOST_TIERS = 100
-_STATUSES = ("active", "past_due", "unpaid", "canceled", "incomplete", "incomplete_expired", "trialing")
+_MAX_AMOUNT = 10**18
+_MAX_TIERS = 100
+_SETTABLE_STATUSES = ("active", "past_due", "unpaid", "canceled", "incomplete", "incomplete_expired", "trialing")
+_COUNTED_TABLES = (
+    *("customers", "pricing_models", "subscriptions", "transactions", "invoices"),
+    *("paywall_users", "paywall_purchases", "paywall_tickets", "events", "deliveries"),
+)
 
 
 class Controls(PaywallControls):
-    """Every control takes effect at once and is one transaction.
+    """Controls of both services. Each takes effect at once, in one transaction.
 
     Raises:
-        Problem: what was asked for can't be done; `str()` says why.
+        Problem: the control was refused.
+        RuntimeError: the sandbox is not running.
     """
 
-    def __init__(self, world: World, deliveries: Deliveries) -> None:
-        self._world = world
-        self._deliveries = deliveries
+    @property
+    @abstractmethod
+    def _webhook_sender(self) -> WebhookSender: ...
+
+    # Time
 
     def now(self) -> datetime:
-        """The sandbox's time."""
+        """The sandbox's time, in UTC."""
         return self._world.clock.now()
 
-    def advance(self, *, to: datetime | None = None, **spans: float) -> datetime:
-        """Move the clock forward by `seconds`, `minutes`, `hours`, `days`, `weeks`, or `to` a moment.
+    def advance(
+        self,
+        *,
+        to: datetime | None = None,
+        seconds: float = 0,
+        minutes: float = 0,
+        hours: float = 0,
+        days: float = 0,
+        weeks: float = 0,
+    ) -> datetime:
+        """Move the clock forward, either to a datetime or by the sum of the other arguments.
 
-        Periods end, scheduled changes apply, pauses are over and webhook retries come due on the way. At most ten
-        years, and 10,000 such things, at once.
+        Periods end, scheduled changes apply, pauses end and webhook retries become due on the way, in order.
+
+        Args:
+            to: an aware datetime; None to use the other arguments.
+            seconds: seconds to add.
+            minutes: minutes to add.
+            hours: hours to add.
+            days: days to add.
+            weeks: weeks to add.
+
+        Returns:
+            The new time.
+
+        Raises:
+            Problem: 400, not forward, more than ten years, or more than 10,000 scheduled steps at once.
         """
-        unknown = sorted(spans.keys() - set(_SPANS))
-        if unknown:
-            raise invalid(f"{', '.join(unknown)[:200]}: give {', '.join(_SPANS)} or to")
-        if to is not None and spans:
-            raise invalid("give either to or a span of time")
+        spans = {"seconds": seconds, "minutes": minutes, "hours": hours, "days": days, "weeks": weeks}
+        if to is not None:
+            if any(spans.values()):
+                raise invalid("give either to or a span of time")
+            if not isinstance(to, datetime) or to.tzinfo is None:
+                raise invalid("to: a datetime with a time zone")
+            return self._world.advance(to - self.now())
         try:
-            by = to - self.now() if to is not None else timedelta(**spans)
-        except (OverflowError, TypeError, ValueError):
-            raise invalid("not a span of time") from None
+            by = timedelta(**{name: _span(name, value) for name, value in spans.items()})
+        except (OverflowError, ValueError):
+            raise invalid("the span of time is out of range") from None
         return self._world.advance(by)
 
     def reset(self) -> None:
-        """Forget everything but the keys; faults are removed, the clock shows the real time."""
+        """Delete everything except the API keys. Faults are removed, and the clock shows the real time."""
         self._world.reset()
+
+    # Montra
 
     def set_limit(
         self,
@@ -68,101 +99,188 @@ class Controls(PaywallControls):
         period: str = "billing_period",
         aggregation: str | None = None,
     ) -> None:
-        """How much of a meter a plan allows; None is unlimited.
+        """Set how much of a meter a plan allows.
 
-        `period`: `billing_period`, `day`, `month` or `lifetime`. `aggregation` overrides the meter's.
+        Args:
+            pricing_model_id: the plan.
+            meter_slug: the meter's slug.
+            max_amount: the usage at which access ends; None for unlimited.
+            period: `billing_period`, `day`, `month` or `lifetime`.
+            aggregation: `sum`, `max`, `unique` or `count` instead of the meter's own; None keeps that.
+
+        Raises:
+            Problem: 400 invalid value, 404 unknown pricing model.
         """
-        if period not in usage.PERIODS:
-            raise invalid(f"period: one of {', '.join(usage.PERIODS)}")
+        if period not in usage.LIMIT_PERIODS:
+            raise invalid(f"period: one of {', '.join(usage.LIMIT_PERIODS)}")
         if aggregation not in (None, "sum", "max", "unique", "count"):
             raise invalid("aggregation: sum, max, unique or count")
         amount = _amount("max_amount", max_amount)
         if not isinstance(meter_slug, str) or not isinstance(pricing_model_id, str):
             raise invalid("meter_slug and pricing_model_id: strings")
-        model = self._row("pricing_models", "pricing model", pricing_model_id)
-        with self._world.store.transaction() as store:
-            store.run(
+        model = self._get_row("pricing_models", "pricing model", pricing_model_id)
+        with self._world.db.transaction() as db:
+            db.run(
                 "INSERT OR REPLACE INTO plan_limits VALUES (?, ?, ?, ?, ?)",
-                model["id"],
-                meter_slug,
-                decimal_text(amount),
-                period,
-                aggregation,
+                *(model["id"], meter_slug, decimal_text(amount), period, aggregation),
             )
 
-    def set_tiers(self, product_id: str, tiers: list[Mapping[str, Any]]) -> None:
-        """Graduated prices of a `tiered` product: `[{"up_to": 1000, "unit_amount": "0.01"}, {"up_to": None, ...}]`."""
-        product = self._row("products", "product", product_id)
-        checked = _tiers(tiers)
-        with self._world.store.transaction() as store:
-            store.update("products", product["id"], tiers=dumps(checked))
+    def set_tiers(self, product_id: str, tiers: list[dict[str, Any]]) -> None:
+        """Set the graduated prices of a product with `pricing_structure="tiered"`.
+
+        Args:
+            product_id: the product.
+            tiers: `up_to` (units; None in the last tier) and `unit_amount` (major units) of each tier, ascending:
+                `[{"up_to": 1000, "unit_amount": "0.01"}, {"up_to": None, "unit_amount": "0.005"}]`.
+
+        Raises:
+            Problem: 400 invalid tiers, 404 unknown product.
+        """
+        product = self._get_row("products", "product", product_id)
+        checked = _check_tiers(tiers)
+        with self._world.db.transaction() as db:
+            db.update("products", product["id"], tiers=dumps(checked))
 
     def set_subscription(
         self, subscription_id: str, *, status: str | None = None, cancel_at_period_end: bool | None = None
     ) -> dict[str, Any]:
-        """Force what the service itself would decide: a payment that failed, a trial, a cancellation."""
-        if status is not None and status not in _STATUSES:
-            raise invalid(f"status: one of {', '.join(_STATUSES)}")
+        """Set what the service itself decides: a failed payment, a trial, a cancellation.
+
+        Args:
+            subscription_id: the subscription.
+            status: the new status, any but `paused`; None keeps it.
+            cancel_at_period_end: whether it ends with the current period; None keeps it.
+
+        Returns:
+            The subscription.
+
+        Raises:
+            Problem: 400 invalid value, 404 unknown subscription.
+        """
+        if status is not None and status not in _SETTABLE_STATUSES:
+            raise invalid(f"status: one of {', '.join(_SETTABLE_STATUSES)}")
         if cancel_at_period_end is not None and not isinstance(cancel_at_period_end, bool):
             raise invalid("cancel_at_period_end: true or false")
-        row = self._row("subscriptions", "subscription", subscription_id)
-        context = self._world.context(row["merchant_id"], self._world.catch_up())
-        with self._world.store.transaction() as store:
+        row = self._get_row("subscriptions", "subscription", subscription_id)
+        context = self._world.merchant_context(row["merchant_id"], self._world.run_due())
+        with self._world.db.transaction() as db:
             if cancel_at_period_end is not None:
-                store.update("subscriptions", row["id"], cancel_at_period_end=cancel_at_period_end)
+                db.update("subscriptions", row["id"], cancel_at_period_end=cancel_at_period_end)
             if status == "canceled":
-                timeline.cancel(context, row)
+                subscriptions.cancel(context, row)
             else:
                 if status is not None:
-                    store.update("subscriptions", row["id"], status=status, paused_at=None, resume_at=None)
-                subscriptions.announce(context, "subscription.updated", row["id"])
-            shown = subscriptions.show(subscriptions.find(context, row["id"]))
+                    db.update("subscriptions", row["id"], status=status, paused_at=None, resume_at=None)
+                subscriptions.record_event(context, "subscription.updated", row["id"])
+            serialized = subscriptions.serialize(subscriptions.get_row(context, row["id"]))
         self._world.changed.set()
-        return shown
+        return serialized
 
-    def add_fault(self, **fields: Any) -> dict[str, Any]:
-        """`kind`, and what else it wants: see `faults`."""
-        fault = self._world.faults.add(parse_fault(dict(fields)))
+    def transactions(self) -> list[dict[str, Any]]:
+        """All attempted payments of checkout links, newest first."""
+        rows = self._world.db.all("SELECT * FROM transactions ORDER BY created_at DESC, rowid DESC")
+        return [payments.serialize_transaction(row) for row in rows]
+
+    # Faults
+
+    def add_fault(
+        self,
+        *,
+        kind: FaultKind,
+        times: int | None = None,
+        share: float | None = None,
+        method: str | None = None,
+        path: str | None = None,
+        seconds: float = 1.0,
+        status: int = 500,
+        retry_after: float | str | None = None,
+        body: MalformedBody = "html",
+    ) -> dict[str, Any]:
+        """Inject a fault into the next matching requests of the APIs. The first active fault that matches wins.
+
+        Args:
+            kind: `latency` (the response is late), `status` or `rate_limit` (an error instead of handling the request),
+                `drop_before` (the connection is closed instead of handling it), `drop_after` (after handling it),
+                `drop_during_answer` (in the middle of the response), `malformed` (a broken response).
+            times: after how many requests it is removed; 1 when `share` is not given either, else unlimited.
+            share: the fraction of matching requests that it affects, 0 to 1; all by default.
+            method: only requests with this HTTP method; all by default.
+            path: only requests whose path below `/api/v1` starts with this; all by default.
+            seconds: the delay of `latency`, 0 to 300.
+            status: the status of `status`, 200 to 599.
+            retry_after: the header `Retry-After` of `status` and `rate_limit`: seconds, or an HTTP date. By default
+                none, and 1 for `rate_limit`.
+            body: the body of `malformed`: `html`, `empty`, `truncated` or `text`.
+
+        Returns:
+            `kind`, `times` and `share` of the fault.
+
+        Raises:
+            Problem: 400, with what is wrong.
+        """
+        fault = self._world.faults.add(
+            make_fault(
+                kind=kind,
+                times=times,
+                share=share,
+                method=method,
+                path=path,
+                seconds=seconds,
+                status=status,
+                retry_after=retry_after,
+                body=body,
+            )
+        )
         return {"kind": fault.kind, "times": fault.times, "share": fault.share}
 
     def faults(self) -> list[dict[str, Any]]:
-        """The faults that are still waiting."""
-        return self._world.faults.waiting()
+        """The active faults. `hits` is how many requests each affected so far."""
+        return self._world.faults.active()
 
     def clear_faults(self) -> None:
+        """Remove all faults."""
         self._world.faults.clear()
 
+    # Webhooks
+
     def deliveries(self) -> list[dict[str, Any]]:
-        """All webhook deliveries, newest first."""
-        return self._deliveries.all()
+        """All webhook deliveries with their status, newest first."""
+        return self._webhook_sender.list_deliveries()
 
     def replay(self, delivery_id: str) -> dict[str, Any]:
-        """Send a webhook again."""
-        return self._deliveries.replay(delivery_id)
+        """Send a webhook again.
+
+        Args:
+            delivery_id: the delivery, whatever its status.
+
+        Returns:
+            The delivery, pending.
+
+        Raises:
+            Problem: 404.
+        """
+        return self._webhook_sender.replay(delivery_id)
 
     async def settle(self) -> None:
-        """Wait until all webhooks that are due have been tried."""
-        await self._deliveries.settle()
-
-    def transactions(self) -> list[dict[str, Any]]:
-        """All payments that were tried, newest first."""
-        rows = self._world.store.all("SELECT * FROM transactions ORDER BY created_at DESC, rowid DESC")
-        return [checkout.show_transaction(row) for row in rows]
+        """Wait until all webhooks that are due have been attempted."""
+        await self._webhook_sender.send_due()
 
     def overview(self) -> dict[str, Any]:
-        """The clock, the waiting faults and how much of everything there is."""
-        tables = (
-            *("customers", "pricing_models", "subscriptions", "transactions", "invoices"),
-            *("paywall_users", "paywall_purchases", "paywall_tickets", "events", "deliveries"),
-        )
-        counts = {table: self._world.store.value(f"SELECT count(*) FROM {table}") for table in tables}
-        return {"now": to_text(self.now()), "faults": self.faults(), "counts": counts}
+        """The sandbox's time, the active faults, and how many resources of each kind there are."""
+        counts = {table: self._world.db.value(f"SELECT count(*) FROM {table}") for table in _COUNTED_TABLES}
+        return {"now": format_datetime(self.now()), "faults": self.faults(), "counts": counts}
 
-    def _row(self, table: str, what: str, row_id: str) -> Row:
-        row = self._world.store.one(f"SELECT * FROM {table} WHERE id = ?", row_id)
+    def _get_row(self, table: str, what: str, row_id: str) -> Row:
+        row = self._world.db.one(f"SELECT * FROM {table} WHERE id = ?", row_id)
         if row is None:
             raise not_found(what, row_id)
         return row
+
+
+def _span(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        raise invalid(f"{name}: a number")
+    return float(value)
 
 
 def _amount(name: str, value: Any) -> Decimal | None:
@@ -174,35 +292,25 @@ def _amount(name: str, value: Any) -> Decimal | None:
         amount = Decimal(value if isinstance(value, (int, Decimal)) else str(value)[:MAX_DIGITS])
     except InvalidOperation:
         raise invalid(f"{name}: a number") from None
-    if not amount.is_finite() or not 0 <= amount <= _MOST_AMOUNT or amount.adjusted() < -MAX_DIGITS:
-        raise invalid(f"{name}: a number from 0 to {_MOST_AMOUNT}, or null for unlimited")
+    if not amount.is_finite() or not 0 <= amount <= _MAX_AMOUNT or amount.adjusted() < -MAX_DIGITS:
+        raise invalid(f"{name}: a number from 0 to {_MAX_AMOUNT}, or null for unlimited")
     return amount
 
 
-def _tiers(tiers: Any) -> list[dict[str, Any]]:
-    if not is_array(tiers) or not 0 < len(tiers) <= _MOST_TIERS:
-        raise invalid(f"tiers: a list of 1 to {_MOST_TIERS} tiers")
+def _check_tiers(tiers: Any) -> list[dict[str, Any]]:
+    if not is_array(tiers) or not 0 < len(tiers) <= _MAX_TIERS:
+        raise invalid(f"tiers: a list of 1 to {_MAX_TIERS} tiers")
     checked: list[dict[str, Any]] = []
-    below: Decimal = Decimal(0)
-    for i, one in enumerate(tiers):
-        tier = one if is_object(one) else {}
+    below = Decimal(0)
+    for i, fields in enumerate(tiers):
+        tier = fields if is_object(fields) else {}
         if set(tier) != {"up_to", "unit_amount"}:
             raise invalid(f"tiers[{i}]: up_to and unit_amount, nothing else")
-        up_to, price = (
-            _amount(f"tiers[{i}].up_to", tier["up_to"]),
-            _amount(f"tiers[{i}].unit_amount", tier["unit_amount"]),
-        )
-        last = i == len(tiers) - 1
-        if price is None or (up_to is None) is not last or (up_to is not None and up_to <= below):
+        up_to = _amount(f"tiers[{i}].up_to", tier["up_to"])
+        price = _amount(f"tiers[{i}].unit_amount", tier["unit_amount"])
+        is_last = i == len(tiers) - 1
+        if price is None or (up_to is None) is not is_last or (up_to is not None and up_to <= below):
             raise invalid(f"tiers[{i}]: up_to rises from tier to tier and is null in the last one")
         below = up_to if up_to is not None else below
         checked.append({"up_to": None if up_to is None else format(up_to, "f"), "unit_amount": format(price, "f")})
     return checked
-
-
-def moment_of(text: Any) -> datetime:
-    """The `to` of a control request."""
-    try:
-        return from_text(text)
-    except (AttributeError, TypeError, ValueError):
-        raise invalid("to: an ISO 8601 moment") from None

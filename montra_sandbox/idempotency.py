@@ -1,7 +1,7 @@
-"""Idempotency keys: the same POST again replays the stored answer.
+"""Idempotency keys: a POST that is repeated with the same key gets the stored response.
 
-What succeeded is stored, in the same transaction as its effects. What failed left nothing behind, so it is not stored:
-the same key may be used again, also with a corrected body.
+The response of a successful request is stored in the same transaction as its effects. A failed request has no effects
+and is not stored, so its key can be used again, also with a corrected body.
 """
 
 from __future__ import annotations
@@ -13,19 +13,26 @@ from typing import Any
 
 import attrs
 
-from .clock import to_text
-from .context import UploadedPart
+from .database import Database
+from .datetimes import format_datetime
+from .json import canonical
+from .operations import UploadedPart
 from .problems import conflict
-from .store import Store
-from .wire import canonical
 
-HEADER = "Idempotency-Key"
-REPLAYED = "Idempotent-Replayed"
+KEY_HEADER: str = "Idempotency-Key"
+REPLAYED_HEADER: str = "Idempotent-Replayed"
 
 
 @attrs.frozen(kw_only=True)
-class Keyed:
-    """A request with a key, and what tells it from another one."""
+class KeyedRequest:
+    """A request with an idempotency key.
+
+    Attributes:
+        key: the idempotency key.
+        method: the HTTP method.
+        path: the path below the API's prefix.
+        fingerprint: a digest of method, path, body and files.
+    """
 
     key: str
     method: str
@@ -33,21 +40,35 @@ class Keyed:
     fingerprint: str
 
 
-def keyed(key: str, method: str, path: str, body: Any, parts: Sequence[UploadedPart]) -> Keyed:
+def keyed_request(key: str, method: str, path: str, body: Any, parts: Sequence[UploadedPart]) -> KeyedRequest:
+    """Compute the fingerprint of a request.
+
+    Args:
+        key: the idempotency key.
+        method: the HTTP method.
+        path: the path below the API's prefix.
+        body: the parsed JSON body.
+        parts: the uploaded files.
+    """
     content = canonical(body)
     for part in parts:
         content += f"\0{part.name}\0{part.type}\0{hashlib.sha256(part.content).hexdigest()}"
     digest = hashlib.sha256(f"{method}\0{path}\0{content}".encode("utf-8", "surrogatepass")).hexdigest()
-    return Keyed(key=key, method=method, path=path, fingerprint=digest)
+    return KeyedRequest(key=key, method=method, path=path, fingerprint=digest)
 
 
-def replay(store: Store, scope: str, request: Keyed) -> tuple[int, bytes] | None:
-    """The stored status and body of this very request; None when the key is new.
+def find_stored_response(db: Database, scope: str, request: KeyedRequest) -> tuple[int, bytes] | None:
+    """The stored status and body for this key; None when the key is new.
+
+    Args:
+        db: the database.
+        scope: within what the key is unique.
+        request: the request.
 
     Raises:
-        Problem: 409, the key belongs to another request.
+        Problem: 409 `idempotency_mismatch`, the key was used for another request.
     """
-    row = store.one("SELECT * FROM idempotency_records WHERE scope = ? AND key = ?", scope, request.key)
+    row = db.one("SELECT * FROM idempotency_records WHERE scope = ? AND key = ?", scope, request.key)
     if row is None:
         return None
     if row["fingerprint"] != request.fingerprint:
@@ -58,8 +79,18 @@ def replay(store: Store, scope: str, request: Keyed) -> tuple[int, bytes] | None
     return row["status"], row["body"]
 
 
-def remember(store: Store, scope: str, request: Keyed, status: int, body: bytes, now: datetime) -> None:
-    store.insert(
+def store_response(db: Database, scope: str, request: KeyedRequest, status: int, body: bytes, now: datetime) -> None:
+    """Store the response of a successful request.
+
+    Args:
+        db: the database.
+        scope: within what the key is unique.
+        request: the request.
+        status: the HTTP status.
+        body: the response's body.
+        now: the sandbox's time.
+    """
+    db.insert(
         "idempotency_records",
         scope=scope,
         key=request.key,
@@ -68,5 +99,5 @@ def remember(store: Store, scope: str, request: Keyed, status: int, body: bytes,
         fingerprint=request.fingerprint,
         status=status,
         body=body,
-        created_at=to_text(now),
+        created_at=format_datetime(now),
     )

@@ -1,5 +1,5 @@
--- Money and other exact numbers are decimal text; moments are ISO 8601 UTC text of one fixed width, so that they sort.
--- `merchant_id` stands in every table that a merchant can reach: another merchant's rows do not exist for it.
+-- Amounts and other exact numbers are decimal text. Datetimes are ISO 8601 UTC text of one width, so that they sort.
+-- Every table that a merchant can reach has `merchant_id`: another merchant's rows do not exist for it.
 
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS usage_events (
   amount TEXT NOT NULL, unique_value TEXT NOT NULL, metadata TEXT, created_at TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS usage_by_customer ON usage_events (customer_id, meter_slug, created_at);
 
--- Running totals of one billing period, so that a check does not read every event. Always derivable from usage_events.
+-- Running totals of one billing period, so that a check does not read every event. They can be computed from usage_events.
 CREATE TABLE IF NOT EXISTS usage_totals (
   customer_id TEXT NOT NULL, meter_slug TEXT NOT NULL, period_start TEXT NOT NULL,
   total TEXT NOT NULL, largest TEXT NOT NULL, events INTEGER NOT NULL, distinct_values INTEGER NOT NULL,
@@ -169,7 +169,7 @@ CREATE TABLE IF NOT EXISTS paywall_ticket_files (
   id INTEGER PRIMARY KEY, ticket_id INTEGER NOT NULL REFERENCES paywall_tickets, name TEXT NOT NULL, type TEXT NOT NULL,
   size INTEGER NOT NULL, content BLOB NOT NULL);
 
--- What the public client tells of its user interface; the oldest make way.
+-- Events of the public client's user interface; the oldest are deleted.
 CREATE TABLE IF NOT EXISTS paywall_tracked (
   id INTEGER PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, user_id TEXT, visitor_id TEXT,
   event TEXT NOT NULL, created_at TEXT NOT NULL);
@@ -179,9 +179,9 @@ CREATE TABLE IF NOT EXISTS paywall_sessions (
   id TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES paywall_users, access_hash TEXT NOT NULL UNIQUE,
   refresh_hash TEXT NOT NULL UNIQUE, expires_at TEXT NOT NULL, created_at TEXT NOT NULL);
 
--- Codes, states and tokens are digests. The text of a code is in memory only, for `sandbox.mails()`.
--- What waits for the confirmation: the `password_hash` of a sign-up, from which visitor, and the `user_id` of an anonymous
--- account that is to get the address.
+-- Codes, states and tokens are digests. Codes in plain text are in memory only, for `sandbox.mails()`.
+-- A mail of a sign-up holds what its confirmation applies: the `password_hash`, the `visitor_id`, and the `user_id` of the
+-- anonymous user who gets the address.
 CREATE TABLE IF NOT EXISTS paywall_mails (
   id TEXT PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, email TEXT NOT NULL, type TEXT NOT NULL,
   token_hash TEXT NOT NULL, password_hash TEXT, user_id TEXT REFERENCES paywall_users, visitor_id TEXT,
@@ -189,12 +189,12 @@ CREATE TABLE IF NOT EXISTS paywall_mails (
   attempts INTEGER NOT NULL DEFAULT 0, used INTEGER NOT NULL DEFAULT 0, created_at TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS mails_to ON paywall_mails (paywall_id, email, type);
 
--- Wrong codes and passwords, per address; `since` is when the counting began.
+-- Failed attempts with codes and passwords per address; `since` is when counting began.
 CREATE TABLE IF NOT EXISTS paywall_guesses (
   paywall_id TEXT NOT NULL REFERENCES paywalls, email TEXT NOT NULL, kind TEXT NOT NULL, wrong INTEGER NOT NULL,
   since TEXT NOT NULL, PRIMARY KEY (paywall_id, email, kind)) WITHOUT ROWID;
 
--- `user_id`: the anonymous user who began it. `origin`: the page that did, and that is told the outcome.
+-- `user_id`: the anonymous user who began the sign-in. `origin`: the web page that began it and gets the outcome.
 CREATE TABLE IF NOT EXISTS paywall_oauth (
   state_hash TEXT PRIMARY KEY, paywall_id TEXT NOT NULL REFERENCES paywalls, provider TEXT NOT NULL,
   scopes TEXT NOT NULL, challenge TEXT NOT NULL, user_id TEXT REFERENCES paywall_users, origin TEXT,

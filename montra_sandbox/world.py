@@ -1,4 +1,4 @@
-"""Everything the sandbox holds: what routes, pages, control and deliveries share."""
+"""The state of one sandbox, shared by HTTP routes, pages, controls and the webhook sender."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from .clock import LAST_MOMENT, Clock, to_text
-from .context import Context
+from .clock import Clock
+from .database import Database, Row, new_id
+from .datetimes import LAST_DATETIME, format_datetime
 from .faults import Faults
-from .montra import timeline
-from .paywall import config as paywall_config, purchases
+from .json import dumps
+from .montra import scheduler
+from .montra.merchant_context import MerchantContext
+from .paywall import paywall_config, purchase_lifecycle
+from .paywall.paywall_context import PaywallContext
 from .problems import invalid
-from .store import Store, new_id
-from .wire import dumps
 
-FIRST_PAYWALL = "pw_sandbox"
+FIRST_PAYWALL_ID: str = "pw_sandbox"
+MAX_ADVANCE: timedelta = timedelta(days=3653)
+"""Furthest that one `advance` moves the clock: ten years."""
+MAX_DUE: int = 10_000
+"""Most scheduled steps that one `advance` may run, which takes about three seconds."""
+MAX_DELIVERIES: int = 50_000
+"""Most webhooks that these steps may queue."""
+MAX_STREAMS: int = 1_000
+"""Most gateway streams whose progress is kept."""
 
-MAX_ADVANCE = timedelta(days=3653)
-"""How far one advance may go: ten years."""
-MAX_DUE = 10_000
-"""How much one advance may set off: periods that end, changes that apply, pauses that are over. About three seconds."""
-MAX_DELIVERIES = 50_000
-"""How many webhooks these may queue."""
-MAX_STREAMS = 1_000
-
-# At least as many as will happen: a month is counted as 28 days.
-_DUE_BY = """
+# An upper bound: a month is counted as 28 days.
+_COUNT_DUE = """
 SELECT (SELECT count(*) FROM scheduled_changes WHERE status = 'pending' AND scheduled_for <= ?)
  + (SELECT count(*) FROM subscriptions WHERE status = 'paused' AND resume_at <= ?)
  + (SELECT total(1 + (julianday(?) - julianday(current_period_end)) / 28) FROM subscriptions
@@ -38,129 +40,190 @@ SELECT (SELECT count(*) FROM scheduled_changes WHERE status = 'pending' AND sche
  + (SELECT total(1 + (julianday(?) - julianday(current_period_end)) / (interval_count *
       CASE interval WHEN 'day' THEN 1 WHEN 'week' THEN 7 WHEN 'month' THEN 28 ELSE 365 END)) FROM paywall_purchases
     WHERE status IN ('active', 'trialing') AND current_period_end <= ?)"""
-_MOST_ENDPOINTS = "SELECT max(n) FROM (SELECT count(*) AS n FROM webhook_endpoints WHERE enabled GROUP BY merchant_id)"
+_MAX_ENDPOINTS = "SELECT max(n) FROM (SELECT count(*) AS n FROM webhook_endpoints WHERE enabled GROUP BY merchant_id)"
 
 
 class World:
-    """State and time of one sandbox. Every change is made inside `store.transaction()`."""
+    """State and time of one sandbox. Every change is made inside `db.transaction()`.
 
-    def __init__(self, store: Store, faults: Faults | None = None) -> None:
-        self.store = store
-        self.clock = Clock(store)
-        self.faults = faults or Faults()
+    Args:
+        db: the database.
+
+    Attributes:
+        db: the database.
+        clock: the sandbox's time.
+        faults: the active faults.
+        origin: the sandbox's address, `http://127.0.0.1:4242`; empty until the port is known.
+        changed: set after a commit that may have queued webhooks.
+        streams: progress of the latest gateway streams: `sent` events and whether it is `finished`.
+    """
+
+    db: Database
+    clock: Clock
+    faults: Faults
+    origin: str
+    changed: asyncio.Event
+    streams: deque[dict[str, Any]]
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.clock = Clock(db)
+        self.faults = Faults()
         self.origin = ""
         self.changed = asyncio.Event()
-        """Set after a commit: deliveries may be waiting."""
-        self.streams: deque[dict[str, Any]] = deque(maxlen=MAX_STREAMS)
-        """What the gateway's providers have streamed lately."""
+        self.streams = deque(maxlen=MAX_STREAMS)
+
+    # Merchants and paywalls
 
     def add_merchant(self, api_key: str) -> str:
-        """The merchant of a key, made when there is none."""
-        known = self.merchant_of(api_key)
+        """The id of the merchant with an API key, created when there is none.
+
+        Args:
+            api_key: the key in plain text; only its digest is stored.
+        """
+        known = self.find_merchant(api_key)
         if known is not None:
             return known
         merchant_id = new_id("merchant")
-        with self.store.transaction():
-            self.store.insert(
-                "merchants", id=merchant_id, key_hash=_hash(api_key), created_at=to_text(self.clock.now())
-            )
+        with self.db.transaction():
+            created_at = format_datetime(self.clock.now())
+            self.db.insert("merchants", id=merchant_id, key_hash=_hash_key(api_key), created_at=created_at)
         return merchant_id
+
+    def find_merchant(self, api_key: str) -> str | None:
+        """The id of the merchant with an API key; None when the key is unknown.
+
+        Args:
+            api_key: the key in plain text.
+        """
+        found: str | None = self.db.value("SELECT id FROM merchants WHERE key_hash = ?", _hash_key(api_key))
+        return found
 
     def add_paywall(
         self,
         merchant_id: str,
-        fields: Mapping[str, Any],
+        config: Mapping[str, Any],
         *,
         paywall_id: str | None = None,
         webhook_url: str | None = None,
         webhook_secret: str | None = None,
     ) -> str:
-        """A paywall of an owner. Inside a transaction."""
-        made = paywall_id or new_id("pw")
-        self.store.insert(
+        """Create a paywall inside the caller's transaction; returns its id.
+
+        Args:
+            merchant_id: the owner.
+            config: parts of the configuration; the others get their defaults.
+            paywall_id: the id; random by default.
+            webhook_url: where its webhooks go; None for nowhere.
+            webhook_secret: the key of their signatures; None for none.
+
+        Raises:
+            Problem: 400, the configuration is invalid.
+        """
+        paywall_id = paywall_id or new_id("pw")
+        self.db.insert(
             "paywalls",
-            id=made,
+            id=paywall_id,
             merchant_id=merchant_id,
-            config=dumps(paywall_config.merged(None, fields)),
+            config=dumps(paywall_config.merge_config(None, config)),
             version=1,
             webhook_url=webhook_url,
             webhook_secret=webhook_secret,
-            created_at=to_text(self.clock.now()),
+            created_at=format_datetime(self.clock.now()),
         )
-        return made
+        return paywall_id
 
-    def furnish(self) -> None:
-        """Give every owner without a paywall one to begin with. The first owner's is `pw_sandbox`."""
-        with self.store.transaction():
-            rows = self.store.all(
+    def seed(self) -> None:
+        """Create a demo paywall for every merchant that has none. The first merchant's is `pw_sandbox`."""
+        with self.db.transaction():
+            rows = self.db.all(
                 "SELECT id, rowid FROM merchants WHERE id NOT IN (SELECT merchant_id FROM paywalls) ORDER BY rowid"
             )
             for row in rows:
-                paywall_id = FIRST_PAYWALL if row["rowid"] == 1 else f"{FIRST_PAYWALL}_{row['rowid']}"
-                self.add_paywall(row["id"], paywall_config.DEMO, paywall_id=paywall_id)
+                paywall_id = FIRST_PAYWALL_ID if row["rowid"] == 1 else f"{FIRST_PAYWALL_ID}_{row['rowid']}"
+                self.add_paywall(row["id"], paywall_config.DEMO_CONFIG, paywall_id=paywall_id)
 
-    def merchant_of(self, api_key: str) -> str | None:
-        found: str | None = self.store.value("SELECT id FROM merchants WHERE key_hash = ?", _hash(api_key))
-        return found
+    def merchant_context(self, merchant_id: str, now: datetime) -> MerchantContext:
+        """A context for what no API request causes: pages and controls.
 
-    def catch_up(self) -> datetime:
-        """Let happen what has come due by now; the now it was done for."""
+        Args:
+            merchant_id: the merchant.
+            now: the sandbox's time.
+        """
+        return MerchantContext(db=self.db, merchant_id=merchant_id, now=now, origin=self.origin)
+
+    def paywall_context(self, paywall: Row, now: datetime) -> PaywallContext:
+        """A context for what no API request causes: pages and controls.
+
+        Args:
+            paywall: the paywall's row.
+            now: the sandbox's time.
+        """
+        return PaywallContext(db=self.db, now=now, origin=self.origin, paywall=paywall)
+
+    # Time
+
+    def run_due(self) -> datetime:
+        """Run all scheduled steps that are due; returns the time up to which they ran."""
         now = self.clock.now()
-        for service in (timeline, purchases):
-            due = service.next_due(self.store)
+        for service in (scheduler, purchase_lifecycle):
+            due = service.next_due(self.db)
             if due is not None and due <= now:
-                with self.store.transaction():
-                    service.catch_up(self.store, now, self.origin)
+                with self.db.transaction():
+                    service.run_due(self.db, now, self.origin)
                 self.changed.set()
         return now
 
-    def context(self, merchant_id: str, now: datetime) -> Context:
-        return Context(store=self.store, merchant_id=merchant_id, now=now, origin=self.origin)
-
     def advance(self, by: timedelta) -> datetime:
-        """Move the clock forward and let happen what comes due on the way.
+        """Move the clock forward and run what becomes due; returns the new time.
+
+        Args:
+            by: how far.
 
         Raises:
-            Problem: 400, backwards, more than ten years, past the end of the calendar, or more would happen on the way
-                than `MAX_DUE`.
+            Problem: 400, backwards, further than `MAX_ADVANCE`, beyond the calendar, or too many steps would run.
         """
         if by < timedelta(0):
             raise invalid("the clock only moves forward")
         if by > MAX_ADVANCE:
             raise invalid(f"at most {MAX_ADVANCE.days} days (ten years) at once; advance in several steps")
-        until = self.catch_up() + by
-        if until > LAST_MOMENT:
+        until = self.run_due() + by
+        if until > LAST_DATETIME:
             raise invalid("that is past the end of the calendar")
-        self._refuse_too_much(until)
-        with self.store.transaction():
+        self._check_steps(until)
+        with self.db.transaction():
             self.clock.advance(by)
-        now = self.catch_up()
+        now = self.run_due()
         self.changed.set()
         return now
 
-    def due_by(self, until: datetime) -> int:
-        """At least as many things as will happen until then."""
-        found: float = self.store.value(_DUE_BY, *[to_text(until)] * _DUE_BY.count("?"))
-        return math.ceil(found)
+    def count_due(self, until: datetime) -> int:
+        """An upper bound of the scheduled steps that are due by a time.
 
-    def _refuse_too_much(self, until: datetime) -> None:
-        due = self.due_by(until)
-        endpoints = self.store.value(_MOST_ENDPOINTS) or 0
+        Args:
+            until: the time.
+        """
+        count: float = self.db.value(_COUNT_DUE, *[format_datetime(until)] * _COUNT_DUE.count("?"))
+        return math.ceil(count)
+
+    def _check_steps(self, until: datetime) -> None:
+        due = self.count_due(until)
+        endpoints = self.db.value(_MAX_ENDPOINTS) or 0
         if due > MAX_DUE or due * endpoints > MAX_DELIVERIES:
             raise invalid(
-                f"about {due} things would happen on the way (periods, changes, pauses), told to {endpoints} webhook"
-                f" endpoints; at most {MAX_DUE} things and {MAX_DELIVERIES} webhooks at once: advance in smaller steps"
+                f"about {due} periods, changes and pauses would end on the way, reported to {endpoints} webhook"
+                f" endpoints; at most {MAX_DUE} of them and {MAX_DELIVERIES} webhooks at once: advance in smaller steps"
             )
 
     def reset(self) -> None:
-        """Forget everything but the keys; the clock shows the real time again."""
+        """Delete everything except the API keys; the clock shows the real time again."""
         self.faults.clear()
         self.streams.clear()
-        with self.store.transaction():
-            self.store.reset()
+        with self.db.transaction():
+            self.db.reset()
             self.clock.reset()
-        self.furnish()
+        self.seed()
 
 
-def _hash(api_key: str) -> str:
+def _hash_key(api_key: str) -> str:
     return hashlib.sha256(api_key.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,6 +1,6 @@
-"""The OpenAPI document, and what the server asks of it: which operation a request is, and whether it is valid."""
+"""The OpenAPI documents of both services: which operation a request belongs to, and whether it is valid."""
 
-from .document import Contract, Operation, read_contract
-from .validation import describe
+from .document import Contract, ContractOperation, read_contract
+from .schema_validation import describe
 
-__all__ = ["Contract", "Operation", "describe", "read_contract"]
+__all__ = ["Contract", "ContractOperation", "describe", "read_contract"]

@@ -1,4 +1,4 @@
-"""Read an OpenAPI 3.1 document into operations that can be found and checked quickly."""
+"""Compile an OpenAPI 3.1 document into operations that can be matched and validated quickly."""
 
 from __future__ import annotations
 
@@ -13,15 +13,30 @@ import attrs
 import yaml
 from jsonschema.protocols import Validator
 
-from ..wire import is_array, is_object
-from .validation import validator
+from ..json import is_array, is_object
+from .schema_validation import make_validator
 
 _METHODS = ("get", "post", "patch", "put", "delete")
 
 
 @attrs.frozen(kw_only=True)
-class Operation:
-    """One method of one path. What it does not have is not checked: a validator of None."""
+class ContractOperation:
+    """One method of one path. A validator of None accepts everything.
+
+    Attributes:
+        id: the `operationId`.
+        method: the HTTP method, in upper case.
+        template: the path with `{parameters}`.
+        path: the template as a pattern for raw paths.
+        path_validator: validates the path parameters.
+        query_validator: validates the query parameters.
+        query_types: the JSON type of each query parameter.
+        headers_validator: validates the header parameters.
+        body: validates the JSON body, or the text fields of a multipart body.
+        body_required: whether a JSON body is required.
+        multipart: whether the body may be multipart.
+        responses: validators of the JSON response by status; `default` for all others.
+    """
 
     id: str
     method: str
@@ -38,7 +53,18 @@ class Operation:
 
 
 class Contract:
-    """All operations of one document."""
+    """All operations of one document.
+
+    Args:
+        name: the name of the file in this package, without `.yaml`.
+
+    Attributes:
+        document: the parsed document.
+        operations: its operations.
+    """
+
+    document: dict[str, Any]
+    operations: list[ContractOperation]
 
     def __init__(self, name: str) -> None:
         text = resources.files("montra_sandbox.contract").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
@@ -50,28 +76,36 @@ class Contract:
             for method in _METHODS
             if method in item
         ]
-        self._fixed: dict[str, list[Operation]] = {}
-        self._open: list[Operation] = []
-        for one in self.operations:
-            if "{" in one.template:
-                self._open.append(one)
+        self._static: dict[str, list[ContractOperation]] = {}
+        self._parametrized: list[ContractOperation] = []
+        for operation in self.operations:
+            if "{" in operation.template:
+                self._parametrized.append(operation)
             else:
-                self._fixed.setdefault(one.template, []).append(one)
+                self._static.setdefault(operation.template, []).append(operation)
 
-    def at(self, raw_path: str) -> list[tuple[Operation, dict[str, str]]]:
-        """The operations of a path (still escaped), each with its path parameters; empty when there is no such path."""
-        if raw_path in self._fixed:
-            return [(one, {}) for one in self._fixed[raw_path]]
-        found: list[tuple[Operation, dict[str, str]]] = []
-        for one in self._open:
-            if match := one.path.fullmatch(raw_path):
-                found.append((one, {name: unquote(value) for name, value in match.groupdict().items()}))
+    def at(self, raw_path: str) -> list[tuple[ContractOperation, dict[str, str]]]:
+        """The operations of a path, each with its path parameters; empty when there is no such path.
+
+        Args:
+            raw_path: the path, percent-encoded.
+        """
+        if raw_path in self._static:
+            return [(operation, {}) for operation in self._static[raw_path]]
+        found: list[tuple[ContractOperation, dict[str, str]]] = []
+        for operation in self._parametrized:
+            if match := operation.path.fullmatch(raw_path):
+                found.append((operation, {name: unquote(value) for name, value in match.groupdict().items()}))
         return found
 
 
 @cache
 def read_contract(name: str) -> Contract:
-    """The contract of a service, read once: parsing takes a good part of a second."""
+    """The contract of a service, cached: parsing takes most of a second.
+
+    Args:
+        name: `montra` or `paywall`.
+    """
     return Contract(name)
 
 
@@ -81,9 +115,9 @@ def _load(text: str) -> dict[str, Any]:
 
 
 def _inline(node: Any, document: Mapping[str, Any]) -> Any:
-    """`node` with every reference replaced by what it points to; keys beside a reference are kept."""
+    """Replace every `$ref` by its target; keys beside a `$ref` are kept."""
     if is_array(node):
-        return [_inline(one, document) for one in node]
+        return [_inline(item, document) for item in node]
     if not is_object(node):
         return node
     if "$ref" in node:
@@ -95,12 +129,12 @@ def _inline(node: Any, document: Mapping[str, Any]) -> Any:
     return {key: _inline(value, document) for key, value in node.items()}
 
 
-def _operation(template: str, method: str, operation: Any, shared: list[Any]) -> Operation:
+def _operation(template: str, method: str, operation: Any, shared: list[Any]) -> ContractOperation:
     parameters = [*shared, *operation.get("parameters", [])]
     body = operation.get("requestBody", {})
     content = body.get("content", {})
     json_schema = content.get("application/json", {}).get("schema")
-    return Operation(
+    return ContractOperation(
         id=operation["operationId"],
         method=method.upper(),
         template=template,
@@ -109,12 +143,12 @@ def _operation(template: str, method: str, operation: Any, shared: list[Any]) ->
         query_validator=_parameters("query", parameters),
         query_types={one["name"]: one["schema"].get("type", "string") for one in parameters if one["in"] == "query"},
         headers_validator=_parameters("header", parameters),
-        body=None if json_schema is None else validator(json_schema),
+        body=None if json_schema is None else make_validator(json_schema),
         body_required=bool(body.get("required")),
         multipart="multipart/form-data" in content,
         responses={
-            status: validator(answer["content"]["application/json"]["schema"])
-            for status, answer in operation["responses"].items()
+            status: make_validator(response["content"]["application/json"]["schema"])
+            for status, response in operation["responses"].items()
         },
     )
 
@@ -123,7 +157,7 @@ def _parameters(where: str, parameters: list[Any]) -> Validator | None:
     mine = [one for one in parameters if one["in"] == where]
     if not mine:
         return None
-    return validator(
+    return make_validator(
         {
             "type": "object",
             "properties": {one["name"]: one["schema"] for one in mine},

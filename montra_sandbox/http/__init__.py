@@ -1,1 +1,1 @@
-"""From requests to handlers and back."""
+"""HTTP: from requests to handlers and back."""

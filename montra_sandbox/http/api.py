@@ -1,6 +1,6 @@
-"""From an HTTP request to a handler and back: who asks, is it valid, was it asked before, do it, write the answer.
+"""From an HTTP request to a handler and back: authenticate, validate, replay, handle, respond.
 
-What the two services do differently is in the subclasses `montra_api` and `paywall_api`.
+`montra_api` and `paywall_api` hold what differs between the two services.
 """
 
 from __future__ import annotations
@@ -8,126 +8,166 @@ from __future__ import annotations
 import decimal
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 import attrs
 from aiohttp import web
 
 from .. import idempotency
-from ..context import UploadedPart
-from ..contract import Contract, Operation
-from ..problems import OUT_OF_RANGE, CountedProblem, Problem, out_of_range
-from ..store import Store
-from ..wire import dumps
+from ..contract import Contract, ContractOperation
+from ..json import dumps
+from ..operations import OperationRegistry, UploadedPart
+from ..problems import OUT_OF_RANGE, CommittedProblem, Problem, out_of_range
 from ..world import World
-from .answers import http_problem, respond
-from .fault_effects import strike
-from .reading import check, read_json, read_multipart, read_query
+from .fault_injection import inject
+from .json_response import json_response, problem_of_http_error, problem_response
+from .request_parsing import check, read_json, read_multipart, read_query
 
-log = logging.getLogger("montra_sandbox")
+_log = logging.getLogger("montra_sandbox")
 
-_DIGITS = 60
+_DECIMAL_PRECISION = 60
 
 C = TypeVar("C")
 
 
 @attrs.frozen(kw_only=True)
-class Incoming:
-    """A request whose operation is known and whose parameters are valid."""
+class ParsedRequest:
+    """A request whose operation is known and whose parameters and body are valid.
 
-    operation: Operation
+    Attributes:
+        operation: the operation of the contract.
+        path: the path parameters.
+        query: the query parameters.
+        body: the JSON body; empty when there is none.
+        parts: the uploaded files.
+        idempotency_key: the key of a POST; None without one.
+    """
+
+    operation: ContractOperation
     path: Mapping[str, str]
     query: Mapping[str, Any]
     body: Mapping[str, Any]
     parts: tuple[UploadedPart, ...]
-    key: str | None
+    idempotency_key: str | None
 
 
 class Api(ABC, Generic[C]):
-    """One service's routes below one prefix; `C` is what its handlers get."""
+    """One service below one prefix. `C` is the context that its handlers get.
 
-    def __init__(
-        self, world: World, contract: Contract, handlers: Mapping[str, Callable[[C], Any]], prefix: str
-    ) -> None:
+    Args:
+        world: the state.
+        contract: the service's contract.
+        operations: the handlers by operation id.
+        prefix: the path before the contract's paths.
+    """
+
+    def __init__(self, world: World, contract: Contract, operations: OperationRegistry[C], prefix: str) -> None:
         self._world = world
         self._contract = contract
-        self._handlers = handlers
+        self._operations = operations
         self._prefix = prefix
 
     @abstractmethod
-    def admit(self, request: web.Request) -> None:
-        """Refuse who is not welcome at all, before looking at what they want."""
+    def authenticate(self, request: web.Request) -> None:
+        """Check the API key, before anything else is looked at.
+
+        Args:
+            request: the request.
+
+        Raises:
+            Problem: 401.
+        """
 
     @abstractmethod
-    def context(self, request: web.Request, incoming: Incoming) -> C:
-        """What the handler gets; inside the transaction."""
+    def make_context(self, request: web.Request, parsed: ParsedRequest) -> C:
+        """The handler's context, inside the transaction.
+
+        Args:
+            request: the request.
+            parsed: the validated request.
+        """
 
     @abstractmethod
-    def scope(self, context: C) -> str:
-        """Within what an idempotency key is unique."""
+    def idempotency_scope(self, context: C) -> str:
+        """Within what an idempotency key is unique.
+
+        Args:
+            context: the handler's context.
+        """
 
     @abstractmethod
-    def success(self, result: Any) -> Any:
-        """What a handler returned, as JSON of the answer."""
+    def success_body(self, result: Any) -> Any:
+        """The JSON of a response.
+
+        Args:
+            result: what the handler returned.
+        """
 
     @abstractmethod
-    def refusal(self, problem: Problem) -> Any:
-        """A problem, as JSON of the answer."""
+    def problem_body(self, problem: Problem) -> Any:
+        """The JSON of an error response.
+
+        Args:
+            problem: the problem.
+        """
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        """The aiohttp handler for all paths below the prefix.
+
+        Args:
+            request: the request.
+        """
         path = request.rel_url.raw_path.removeprefix(self._prefix)
-        fault = self._world.faults.draw(request.method, path.removeprefix("/v1"))
+        fault = self._world.faults.next_fault(request.method, path.removeprefix("/v1"))
         if fault is None:
-            return await self._answer(request, path)
-        return await strike(request, fault, lambda: self._answer(request, path), self.problem)
+            return await self._respond(request, path)
+        return await inject(request, fault, lambda: self._respond(request, path), self._problem_response)
 
-    def problem(self, problem: Problem) -> web.Response:
-        headers: dict[str, str] = {}
-        if problem.status == 405 and problem.details:
-            headers["Allow"] = problem.details["allowed"]
-        return respond(problem.status, dumps(self.refusal(problem)).encode(), headers)
+    def _problem_response(self, problem: Problem) -> web.Response:
+        return problem_response(problem, self.problem_body(problem))
 
-    async def _answer(self, request: web.Request, path: str) -> web.StreamResponse:
+    async def _respond(self, request: web.Request, path: str) -> web.StreamResponse:
         try:
-            return await self.answer(request, path)
+            return await self._handle(request, path)
         except Problem as problem:
-            return self.problem(problem)
+            return self._problem_response(problem)
         except web.HTTPException as error:
-            return self.problem(http_problem(error))
+            return self._problem_response(problem_of_http_error(error))
         except OUT_OF_RANGE as error:
-            return self.problem(out_of_range(error))
+            return self._problem_response(out_of_range(error))
         except Exception:
-            log.exception("%s %s failed", request.method, path)
-            return self.problem(Problem(500, "internal_error", "the sandbox failed; its log says why"))
+            _log.exception("%s %s failed", request.method, path)
+            return self._problem_response(Problem(500, "internal_error", "the sandbox failed; see its log"))
 
-    async def answer(self, request: web.Request, path: str) -> web.StreamResponse:
-        """Read, do and answer; a Problem of any step is answered by the caller."""
+    async def _handle(self, request: web.Request, path: str) -> web.StreamResponse:
         headers: dict[str, str] = {}
-        self.admit(request)
-        incoming = await self._read(request, path)
-        with decimal.localcontext() as exact:
-            exact.prec = _DIGITS
-            status, body = self._process(request, incoming, path, headers)
-        return respond(status, body, headers)
+        self.authenticate(request)
+        parsed = await self._parse(request, path)
+        with decimal.localcontext() as context:
+            context.prec = _DECIMAL_PRECISION
+            status, body = self._execute(request, parsed, path, headers)
+        return json_response(status, body, headers)
 
-    async def _read(self, request: web.Request, path: str) -> Incoming:
-        operation, path_values = self.find(request.method, path)
+    async def _parse(self, request: web.Request, path: str) -> ParsedRequest:
+        operation, path_values = self._find_operation(request.method, path)
         query = read_query(request, operation)
-        key = request.headers.get(idempotency.HEADER) if operation.method == "POST" else None
+        key = request.headers.get(idempotency.KEY_HEADER) if operation.method == "POST" else None
         check(operation.path_validator, path_values, "path")
         check(operation.query_validator, query, "query")
         if key is not None:
-            check(operation.headers_validator, {idempotency.HEADER: key}, "header")
+            check(operation.headers_validator, {idempotency.KEY_HEADER: key}, "header")
         body: Any = None
         parts: tuple[UploadedPart, ...] = ()
         if operation.multipart and (operation.body is None or request.content_type == "multipart/form-data"):
             body, parts = await read_multipart(request, operation)
         elif operation.body is not None:
             body = await read_json(request, operation)
-        return Incoming(operation=operation, path=path_values, query=query, body=body or {}, parts=parts, key=key)
+        return ParsedRequest(
+            operation=operation, path=path_values, query=query, body=body or {}, parts=parts, idempotency_key=key
+        )
 
-    def find(self, method: str, path: str) -> tuple[Operation, dict[str, str]]:
+    def _find_operation(self, method: str, path: str) -> tuple[ContractOperation, dict[str, str]]:
         candidates = self._contract.at(path)
         if not candidates:
             raise Problem(404, "unknown_route", f"there is no {path[:200]!r} here")
@@ -135,42 +175,45 @@ class Api(ABC, Generic[C]):
             if operation.method == method:
                 return operation, values
         allowed = ", ".join(sorted(operation.method for operation, _ in candidates))
-        raise Problem(405, "method_not_allowed", f"here: {allowed}", {"allowed": allowed})
+        raise Problem(405, "method_not_allowed", f"allowed here: {allowed}", {"allowed": allowed})
 
-    def _process(
-        self, request: web.Request, incoming: Incoming, path: str, headers: dict[str, str]
+    def _execute(
+        self, request: web.Request, parsed: ParsedRequest, path: str, headers: dict[str, str]
     ) -> tuple[int, bytes]:
-        """Everything in one transaction: the replay or the effects, the stored answer, audit log and webhooks."""
-        now = self._world.catch_up()
-        operation = incoming.operation
+        """Replay or handle the request. Effects, stored response, audit log and webhooks share one transaction."""
+        now = self._world.run_due()
+        operation = parsed.operation
         keyed = None
-        if incoming.key is not None and self.replayable(operation):
-            keyed = idempotency.keyed(incoming.key, operation.method, path, incoming.body, incoming.parts)
-        counted: CountedProblem | None = None
+        if parsed.idempotency_key is not None and self.stores_response(operation):
+            keyed = idempotency.keyed_request(parsed.idempotency_key, operation.method, path, parsed.body, parsed.parts)
+        committed: CommittedProblem | None = None
         body = b""
-        with self._world.store.transaction() as store:
-            context = self.context(request, incoming)
-            if keyed is not None and (stored := idempotency.replay(store, self.scope(context), keyed)) is not None:
-                headers[idempotency.REPLAYED] = "true"
-                return stored
+        with self._world.db.transaction() as db:
+            context = self.make_context(request, parsed)
+            if keyed is not None:
+                stored = idempotency.find_stored_response(db, self.idempotency_scope(context), keyed)
+                if stored is not None:
+                    headers[idempotency.REPLAYED_HEADER] = "true"
+                    return stored
             try:
-                body = dumps(self.success(self._handlers[operation.id](context))).encode()
-            except CountedProblem as refused:
-                counted = refused
+                body = dumps(self.success_body(self._operations[operation.id](context))).encode()
+            except CommittedProblem as problem:
+                committed = problem
             else:
                 if keyed is not None:
-                    idempotency.remember(store, self.scope(context), keyed, 200, body, now)
-        if counted is not None:
-            raise counted
+                    idempotency.store_response(db, self.idempotency_scope(context), keyed, 200, body, now)
+        if committed is not None:
+            raise committed
         if operation.method != "GET":
             self._world.changed.set()
         return 200, body
 
-    def replayable(self, operation: Operation) -> bool:
-        """Whether answers are stored under idempotency keys. Those of sign-ins are not: they hold a session's tokens,
-        which belong to nobody but who asked, and in no file."""
-        return "/auth/" not in operation.template
+    def stores_response(self, operation: ContractOperation) -> bool:
+        """Whether responses are stored under idempotency keys.
 
-    @property
-    def store(self) -> Store:
-        return self._world.store
+        Those of sign-ins are not: they hold the tokens of a session, which must not be in the database.
+
+        Args:
+            operation: the operation.
+        """
+        return "/auth/" not in operation.template

@@ -1,4 +1,4 @@
-"""How the Montra API speaks: a merchant's key as bearer, answers in an envelope."""
+"""The Montra API: authentication with an API key, and responses in an envelope."""
 
 from __future__ import annotations
 
@@ -6,53 +6,60 @@ from typing import Any
 
 from aiohttp import web
 
-from ..context import NOTHING, Bare, Context, Page
 from ..contract import read_contract
-from ..montra import HANDLERS
+from ..montra import OPERATIONS
+from ..montra.merchant_context import NO_DATA, BareResponse, MerchantContext, Page
 from ..problems import Problem
 from ..world import World
-from .api import Api, Incoming
+from .api import Api, ParsedRequest
 
 
-class MontraApi(Api[Context]):
+class MontraApi(Api[MerchantContext]):
+    """The routes of the Montra API.
+
+    Args:
+        world: the state.
+        prefix: the path before the contract's paths.
+    """
+
     def __init__(self, world: World, prefix: str) -> None:
-        super().__init__(world, read_contract("montra"), HANDLERS, prefix)
+        super().__init__(world, read_contract("montra"), OPERATIONS, prefix)
 
-    def admit(self, request: web.Request) -> None:
-        self._merchant(request)
+    def authenticate(self, request: web.Request) -> None:
+        self._merchant_id(request)
 
-    def context(self, request: web.Request, incoming: Incoming) -> Context:
-        return Context(
-            store=self.store,
-            merchant_id=self._merchant(request),
+    def make_context(self, request: web.Request, parsed: ParsedRequest) -> MerchantContext:
+        return MerchantContext(
+            db=self._world.db,
+            merchant_id=self._merchant_id(request),
             now=self._world.clock.now(),
             origin=self._world.origin,
-            path=incoming.path,
-            query=incoming.query,
-            body=incoming.body,
-            part=incoming.parts[0] if incoming.parts else None,
+            path=parsed.path,
+            query=parsed.query,
+            body=parsed.body,
+            part=parsed.parts[0] if parsed.parts else None,
         )
 
-    def scope(self, context: Context) -> str:
+    def idempotency_scope(self, context: MerchantContext) -> str:
         return context.merchant_id
 
-    def success(self, result: Any) -> Any:
-        if result is NOTHING:
+    def success_body(self, result: Any) -> Any:
+        if result is NO_DATA:
             return {"success": True}
-        if isinstance(result, Bare):
+        if isinstance(result, BareResponse):
             return result.value
         if isinstance(result, Page):
             return {"success": True, "data": result.data, "meta": result.meta}
         return {"success": True, "data": result}
 
-    def refusal(self, problem: Problem) -> Any:
+    def problem_body(self, problem: Problem) -> Any:
         return problem.envelope()
 
-    def _merchant(self, request: web.Request) -> str:
+    def _merchant_id(self, request: web.Request) -> str:
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Problem(401, "missing_api_key", "send the header Authorization: Bearer <api key>")
-        merchant_id = self._world.merchant_of(key.strip())
+        merchant_id = self._world.find_merchant(key.strip())
         if merchant_id is None:
             raise Problem(401, "invalid_api_key", "the sandbox does not know this API key")
         return merchant_id

@@ -1,169 +1,184 @@
-"""How the paywall service speaks: owner's key or user's session, answers without an envelope."""
+"""The paywall API: authentication with the owner's key or a user's session, and responses without an envelope."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import unquote
 
 import attrs
 from aiohttp import web
 
 from .. import idempotency
 from ..contract import read_contract
-from ..paywall import HANDLERS, sessions as user_sessions
-from ..paywall.context import PaywallContext
-from ..paywall.users import by_id, normal
+from ..json import is_object
+from ..paywall import OPERATIONS
+from ..paywall.paywall_context import PaywallContext
+from ..paywall.user_sessions import get_by_access_token
+from ..paywall.users import get_user, normalize_email
 from ..problems import Problem, invalid
-from ..wire import is_object
 from ..world import World
-from .api import Api, Incoming
-from .gateway import serve_provider
+from .api import Api, ParsedRequest
+from .provider_responses import provider_response
 
-_GATEWAY = "/v1/api-gateway/"
+_GATEWAY_PREFIX = "/v1/api-gateway/"
 _METHODS = "DELETE, GET, PATCH, POST, PUT"
-_KEPT_BY_HANDLER = frozenset({"start_checkout"})
-"""Operations whose handler looks after the idempotency key itself: the key decides there, not the body."""
+_OWN_IDEMPOTENCY = frozenset({"start_checkout"})
+"""Operations that handle the idempotency key themselves, because the key decides there and not the body."""
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
-_CORS = {
+_CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "X-Query-Type, X-Request-Id, Retry-After, Idempotent-Replayed",
 }
-_NEVER_FROM_A_PAGE = frozenset({"x-api-key"})
-"""The owner's key has no place in a browser, least of all the sandbox's, which everybody knows."""
+_FORBIDDEN_IN_BROWSERS = frozenset({"x-api-key"})
+"""The owner's key must not be in a browser; the sandbox's default key is known to every page."""
 
 
 class PaywallApi(Api[PaywallContext]):
+    """The routes of the paywall API and of its gateway.
+
+    Args:
+        world: the state.
+        prefix: the path before the contract's paths.
+    """
+
     def __init__(self, world: World, prefix: str) -> None:
-        super().__init__(world, read_contract("paywall"), HANDLERS, prefix)
+        super().__init__(world, read_contract("paywall"), OPERATIONS, prefix)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Browsers are this service's users: any page may ask, without cookies."""
+        """The aiohttp handler. The API is made for browsers: pages of any origin may call it, without cookies.
+
+        Args:
+            request: the request.
+        """
         if request.method == "OPTIONS":
-            return _preflight(request)
+            return _preflight_response(request)
         response = await super().handle(request)
         if not response.prepared:
-            response.headers.update(_CORS)
+            response.headers.update(_CORS_HEADERS)
         return response
 
-    def admit(self, request: web.Request) -> None:
-        """Anybody may ask; a key that is sent must be known."""
+    def authenticate(self, request: web.Request) -> None:
+        """A key is optional, but one that is sent must be known."""
         self._key_owner(request)
 
-    def context(self, request: web.Request, incoming: Incoming) -> PaywallContext:
-        body, path = incoming.body, incoming.path
-        paywall_id = path.get("paywall_id") or body.get("paywallId") or body.get("paywall_id")
-        return self.at_paywall(request, str(paywall_id), incoming)
+    def make_context(self, request: web.Request, parsed: ParsedRequest) -> PaywallContext:
+        body = parsed.body
+        paywall_id = parsed.path.get("paywall_id") or body.get("paywallId") or body.get("paywall_id")
+        context = self._context_at(request, str(paywall_id))
+        return attrs.evolve(context, path=parsed.path, query=parsed.query, body=body, parts=parsed.parts)
 
-    def at_paywall(self, request: web.Request, paywall_id: str, incoming: Incoming | None = None) -> PaywallContext:
-        """Who asks, at which paywall.
+    def _context_at(self, request: web.Request, paywall_id: str) -> PaywallContext:
+        """The context of a request without its parameters.
 
         Raises:
-            Problem: 404 no such paywall; 403 the key is another owner's; 401 the session is worth nothing.
+            Problem: 404 unknown paywall, 403 another owner's key, 401 invalid session.
         """
-        paywall = self.store.one("SELECT * FROM paywalls WHERE id = ?", paywall_id)
+        paywall = self._world.db.one("SELECT * FROM paywalls WHERE id = ?", paywall_id)
         if paywall is None:
             raise Problem(404, "paywall_not_found", f"there is no paywall {paywall_id[:100]!r}")
-        owner = self._key_owner(request)
-        if owner is not None and owner != paywall["merchant_id"]:
+        owner_id = self._key_owner(request)
+        if owner_id is not None and owner_id != paywall["merchant_id"]:
             raise Problem(403, "not_your_paywall", "this key belongs to another owner")
         context = PaywallContext(
-            store=self.store,
+            db=self._world.db,
             now=self._world.clock.now(),
             origin=self._world.origin,
             paywall=paywall,
-            owner=owner is not None,
-            said_email=_said(request, "X-User-Email"),
-            said_id=_said(request, "X-User-ID"),
-            visitor_id=_said(request, "X-Visitor-Id"),
-            key=_said(request, idempotency.HEADER),
-            path={} if incoming is None else incoming.path,
-            query={} if incoming is None else incoming.query,
-            body={} if incoming is None else incoming.body,
-            parts=() if incoming is None else incoming.parts,
-            page=request.headers.get("Origin"),
+            is_owner=owner_id is not None,
+            header_email=_text_header(request, "X-User-Email"),
+            header_user_id=_text_header(request, "X-User-ID"),
+            visitor_id=_text_header(request, "X-Visitor-Id"),
+            idempotency_key=_text_header(request, idempotency.KEY_HEADER),
+            page_origin=request.headers.get("Origin"),
         )
         return self._with_session(request, context)
 
-    def scope(self, context: PaywallContext) -> str:
-        """Whoever acts: a session's user, with the owner's key beside it or without; the owner; or an address."""
+    def idempotency_scope(self, context: PaywallContext) -> str:
+        """The session's user, with or without the owner's key; else the owner; else an email address."""
         if context.session_user is not None:
-            key = " with the owner's key" if context.owner else ""
-            return f"paywall {context.paywall_id} {context.session_user['id']}{key}"
+            suffix = " with the owner's key" if context.is_owner else ""
+            return f"paywall {context.paywall_id} {context.session_user['id']}{suffix}"
         body = context.body
-        said = normal(body.get("email") or body.get("customer_email") or context.said_email or "anybody")
-        return f"paywall {context.paywall_id} {'owner' if context.owner else said}"
+        email = normalize_email(body.get("email") or body.get("customer_email") or context.header_email or "anybody")
+        return f"paywall {context.paywall_id} {'owner' if context.is_owner else email}"
 
-    def success(self, result: Any) -> Any:
+    def success_body(self, result: Any) -> Any:
         return result
 
-    def refusal(self, problem: Problem) -> Any:
-        said = {"code": problem.code, "error": problem.code, "message": problem.message}
+    def problem_body(self, problem: Problem) -> Any:
+        body = {"code": problem.code, "error": problem.code, "message": problem.message}
         if is_object(problem.details):
-            return {**said, **problem.details}
-        return said if problem.details is None else {**said, "details": problem.details}
+            return {**body, **problem.details}
+        return body if problem.details is None else {**body, "details": problem.details}
 
-    async def _read(self, request: web.Request, path: str) -> Incoming:
+    async def _parse(self, request: web.Request, path: str) -> ParsedRequest:
         if request.content_type == "text/plain" and path.endswith("/events"):
-            # What a page sends as it is left can't name its type: navigator.sendBeacon.
+            # navigator.sendBeacon, which pages use while they are left, can't set a content type.
             request = request.clone(headers={**request.headers, "Content-Type": "application/json"})
-        incoming = await super()._read(request, path)
-        if incoming.operation.id in _KEPT_BY_HANDLER:
-            return attrs.evolve(incoming, key=None)
-        return incoming
+        parsed = await super()._parse(request, path)
+        return attrs.evolve(parsed, idempotency_key=None) if parsed.operation.id in _OWN_IDEMPOTENCY else parsed
 
-    async def answer(self, request: web.Request, path: str) -> web.StreamResponse:
-        if path.startswith(_GATEWAY):
-            return await self._gateway(request, path.removeprefix(_GATEWAY))
-        return await super().answer(request, path)
+    async def _handle(self, request: web.Request, path: str) -> web.StreamResponse:
+        if path.startswith(_GATEWAY_PREFIX):
+            return await self._handle_gateway(request, path.removeprefix(_GATEWAY_PREFIX))
+        return await super()._handle(request, path)
 
-    async def _gateway(self, request: web.Request, rest: str) -> web.StreamResponse:
-        self.admit(request)
+    async def _handle_gateway(self, request: web.Request, path: str) -> web.StreamResponse:
+        """Charge a call, then send the provider's response. `path` is the provider's id and the path behind it."""
+        self.authenticate(request)
         paywall_id = request.query.get("paywall_id")
         if not paywall_id:
             raise invalid("paywall_id: required in the query")
         if request.method not in _METHODS.split(", "):
-            raise Problem(405, "method_not_allowed", f"here: {_METHODS}", {"allowed": _METHODS})
-        return await serve_provider(request, rest, self._world, lambda: self.at_paywall(request, paywall_id), _CORS)
+            raise Problem(405, "method_not_allowed", f"allowed here: {_METHODS}", {"allowed": _METHODS})
+        content = await request.read()
+        provider_id, _, provider_path = path.partition("/")
+        self._world.run_due()
+        with self._world.db.transaction():
+            context = attrs.evolve(self._context_at(request, paywall_id), path={"provider_id": unquote(provider_id)})
+            provider = self._operations[f"gateway_{request.method.lower()}"](context)
+        return await provider_response(request, provider, unquote(provider_path), content, _CORS_HEADERS, self._world)
 
     def _key_owner(self, request: web.Request) -> str | None:
         key = request.headers.get("X-Api-Key")
         if key is None:
             return None
-        owner = self._world.merchant_of(key.strip())
-        if owner is None:
+        owner_id = self._world.find_merchant(key.strip())
+        if owner_id is None:
             raise Problem(401, "invalid_api_key", "the sandbox does not know this API key")
-        return owner
+        return owner_id
 
     def _with_session(self, request: web.Request, context: PaywallContext) -> PaywallContext:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             return context
-        session = user_sessions.of_access_token(context, token.strip())
-        return attrs.evolve(context, session=session, session_user=by_id(context, session["user_id"]))
+        session = get_by_access_token(context, token.strip())
+        return attrs.evolve(context, session=session, session_user=get_user(context, session["user_id"]))
 
 
-def _said(request: web.Request, name: str) -> str | None:
-    """A header as text.
+def _text_header(request: web.Request, name: str) -> str | None:
+    """A header that is stored or compared.
 
     Raises:
-        Problem: 400, it holds bytes that are none.
+        Problem: 400, it is not UTF-8.
     """
     value = request.headers.get(name)
     try:
         (value or "").encode()
     except UnicodeEncodeError:
-        raise invalid(f"{name}: not text") from None
+        raise invalid(f"{name}: must be UTF-8") from None
     return value
 
 
-def _preflight(request: web.Request) -> web.Response:
-    """What a browser asks before it sends a page's request."""
-    asked = _NAME.findall(request.headers.get("Access-Control-Request-Headers", ""))
-    allowed = [name for name in asked if name.lower() not in _NEVER_FROM_A_PAGE]
+def _preflight_response(request: web.Request) -> web.Response:
+    """The response to a CORS preflight request."""
+    requested = _HEADER_NAME.findall(request.headers.get("Access-Control-Request-Headers", ""))
+    allowed = [name for name in requested if name.lower() not in _FORBIDDEN_IN_BROWSERS]
     headers = {
-        **_CORS,
+        **_CORS_HEADERS,
         "Access-Control-Allow-Methods": _METHODS,
         "Access-Control-Allow-Headers": ", ".join(allowed),
         "Access-Control-Max-Age": "600",

@@ -1,39 +1,37 @@
-"""The Montra side: one file per group of resources; each handler is named after its operation in the contract."""
+"""The Montra service: one file per resource, named as in `montra_async/resources/`, and the rules they share."""
 
 from __future__ import annotations
 
-from ..context import Handler
+from ..operations import OperationRegistry
 from . import (
     analytics,
-    audit,
-    catalog,
-    checkout,
+    audit_logs,
+    checkout_links,
     customers,
-    entitlements,
-    files,
+    features,
     invoices,
-    money,
+    meters,
+    pricing_models,
+    refunds,
     subscriptions,
-    usage,
-    webhooks,
+    webhook_endpoints,
 )
+from .merchant_context import MerchantContext, operation
 
-HANDLERS: dict[str, Handler] = {
-    name: handler
-    for module in (
-        analytics,
-        audit,
-        catalog,
-        checkout,
-        customers,
-        entitlements,
-        files,
-        invoices,
-        money,
-        subscriptions,
-        usage,
-        webhooks,
-    )
-    for name, handler in module.HANDLERS.items()
-}
-"""By `operationId`."""
+__all__ = [
+    "OPERATIONS",
+    "analytics",
+    "audit_logs",
+    "checkout_links",
+    "customers",
+    "features",
+    "invoices",
+    "meters",
+    "pricing_models",
+    "refunds",
+    "subscriptions",
+    "webhook_endpoints",
+]
+
+OPERATIONS: OperationRegistry[MerchantContext] = operation
+"""The handlers by operation id; complete because the modules above are imported."""

@@ -1,9 +1,10 @@
-"""Analytics: figures by day, week or month.
+"""Analytics: one series of figures per day, week or month.
 
-transactions    every try to pay            payments     those that succeeded      failed   those that did not
-revenue         money of the payments       settlements  the same, two days later, when it is paid out
-netCashFlow     revenue less refunds        customersNew / customersTotal
-mrrMovements    how the recurring revenue moved, and why
+- `transactions`: attempted payments; `payments`: those that succeeded; `failed`: those that failed.
+- `revenue`: the amount of the payments; `settlements`: the same amounts two days later, when they are paid out.
+- `netCashFlow`: revenue minus refunds.
+- `customersNew`, `customersTotal`: customers created in the bucket, and by its end.
+- `mrrMovements`: how the monthly recurring revenue (MRR) moved, by kind.
 """
 
 from __future__ import annotations
@@ -14,42 +15,44 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from ..clock import LAST_MOMENT, from_text, to_text
-from ..context import Bare, Context, Handler
-from ..periods import add_months
-from ..store import Row
-from ..wire import loads
+from ..database import Row
+from ..datetimes import LAST_DATETIME, add_months, format_datetime, parse_datetime
+from ..json import loads
+from .merchant_context import BareResponse, MerchantContext, operation
 
-SETTLED_AFTER = timedelta(days=2)
-_FIRST = datetime.min.replace(tzinfo=timezone.utc)
-_KINDS = ("new", "expansion", "contraction", "churn")
+_SETTLED_AFTER = timedelta(days=2)
+_CALENDAR_START = datetime.min.replace(tzinfo=timezone.utc)
+_MOVEMENT_KINDS = ("new", "expansion", "contraction", "churn")
 
 _Entry: TypeAlias = tuple[datetime, Decimal]
 
 
-def get_analytics_series(context: Context) -> Bare:
+@operation("get_analytics_series")
+def get_analytics_series(context: MerchantContext) -> BareResponse:
     interval, points = context.query["interval"], context.query["points"]
-    end = from_text(context.query["end"]) if "end" in context.query else context.now
+    end = parse_datetime(context.query["end"]) if "end" in context.query else context.now
     product = context.query.get("product")
-    edges = bucket_edges(interval, points, min(end, LAST_MOMENT))
-    keys = [key_of(interval, edge) for edge in edges[:-1]]
+    edges = bucket_edges(interval, points, min(end, LAST_DATETIME))
+    keys = [bucket_key(interval, edge) for edge in edges[:-1]]
 
     payments = [
-        row for row in context.mine("transactions") if product is None or product in loads(row["product_ids"].encode())
+        row
+        for row in context.list_rows("transactions")
+        if product is None or product in loads(row["product_ids"].encode())
     ]
     paid = [row for row in payments if row["status"] == "succeeded"]
     revenue = _entries(paid)
     refunds = _entries(_refunds_of(context, {row["id"] for row in paid}), sign=-1)
 
     def counts(rows: Iterable[Row]) -> list[dict[str, Any]]:
-        return _series(keys, edges, [(from_text(row["created_at"]), Decimal(1)) for row in rows])
+        return _series(keys, edges, [(parse_datetime(row["created_at"]), Decimal(1)) for row in rows])
 
-    customers = context.mine("customers")
-    return Bare(
+    customers = context.list_rows("customers")
+    return BareResponse(
         {
             "interval": interval,
-            "start": to_text(edges[0]),
-            "end": to_text(edges[-1]),
+            "start": format_datetime(edges[0]),
+            "end": format_datetime(edges[-1]),
             "points": points,
             **({} if product is None else {"product": product}),
             "transactions": counts(payments),
@@ -57,7 +60,7 @@ def get_analytics_series(context: Context) -> Bare:
             "failed": counts(row for row in payments if row["status"] == "failed"),
             "revenue": _series(keys, edges, revenue),
             "netCashFlow": _series(keys, edges, [*revenue, *refunds]),
-            "settlements": _series(keys, edges, [(moment + SETTLED_AFTER, amount) for moment, amount in revenue]),
+            "settlements": _series(keys, edges, [(paid_at + _SETTLED_AFTER, amount) for paid_at, amount in revenue]),
             "customersNew": counts(customers),
             "customersTotal": _running_total(keys, edges, customers),
             "mrrMovements": _movements(context, keys, edges, product),
@@ -66,19 +69,25 @@ def get_analytics_series(context: Context) -> Bare:
 
 
 def bucket_edges(interval: str, points: int, end: datetime) -> list[datetime]:
-    """Pure: `points` + 1 moments; the last bucket holds `end`. Buckets before the calendar begins are empty."""
+    """The boundaries of the buckets: `points` + 1 datetimes. Buckets before the start of the calendar are empty.
+
+    Args:
+        interval: `daily`, `weekly` (from Monday) or `monthly`.
+        points: the number of buckets.
+        end: a datetime inside the last bucket.
+    """
     midnight = end.replace(hour=0, minute=0, second=0, microsecond=0)
     edges: list[datetime] = []
     for n in range(1 - points, 2):
         try:
             edges.append(_edge(interval, midnight, n))
         except (OverflowError, ValueError):
-            edges.append(_FIRST)
+            edges.append(_CALENDAR_START)
     return edges
 
 
 def _edge(interval: str, midnight: datetime, n: int) -> datetime:
-    """The start of the bucket `n` after the one that holds a day."""
+    """The start of the bucket `n` buckets after the one that contains `midnight`."""
     if interval == "monthly":
         return add_months(midnight.replace(day=1), n)
     if interval == "weekly":
@@ -86,24 +95,29 @@ def _edge(interval: str, midnight: datetime, n: int) -> datetime:
     return midnight + timedelta(days=n)
 
 
-def key_of(interval: str, start: datetime) -> str:
-    """A day, or the Monday of a week, as `YYYY-MM-DD`; a month as `YYYY-MM`."""
+def bucket_key(interval: str, start: datetime) -> str:
+    """The key of a bucket: `YYYY-MM` for months, else `YYYY-MM-DD`.
+
+    Args:
+        interval: `daily`, `weekly` or `monthly`.
+        start: the start of the bucket.
+    """
     return f"{start.year:04d}-{start.month:02d}" + ("" if interval == "monthly" else f"-{start.day:02d}")
 
 
 def _entries(rows: Iterable[Row], sign: int = 1) -> list[_Entry]:
-    return [(from_text(row["created_at"]), sign * Decimal(row["amount"])) for row in rows]
+    return [(parse_datetime(row["created_at"]), sign * Decimal(row["amount"])) for row in rows]
 
 
-def _refunds_of(context: Context, transactions: set[str]) -> list[Row]:
-    return [row for row in context.mine("refunds") if row["transaction_id"] in transactions]
+def _refunds_of(context: MerchantContext, transactions: set[str]) -> list[Row]:
+    return [row for row in context.list_rows("refunds") if row["transaction_id"] in transactions]
 
 
 def _buckets(edges: list[datetime], entries: Iterable[_Entry]) -> list[Decimal]:
     sums = [Decimal(0)] * (len(edges) - 1)
-    for moment, amount in entries:
-        if edges[0] <= moment < edges[-1]:
-            sums[bisect_right(edges, moment) - 1] += amount
+    for created_at, amount in entries:
+        if edges[0] <= created_at < edges[-1]:
+            sums[bisect_right(edges, created_at) - 1] += amount
     return sums
 
 
@@ -112,24 +126,23 @@ def _series(keys: list[str], edges: list[datetime], entries: Iterable[_Entry]) -
 
 
 def _running_total(keys: list[str], edges: list[datetime], customers: list[Row]) -> list[dict[str, Any]]:
-    moments = sorted(from_text(row["created_at"]) for row in customers)
-    return [{"key": key, "value": bisect_left(moments, end)} for key, end in zip(keys, edges[1:], strict=True)]
+    created = sorted(parse_datetime(row["created_at"]) for row in customers)
+    return [{"key": key, "value": bisect_left(created, end)} for key, end in zip(keys, edges[1:], strict=True)]
 
 
-def _movements(context: Context, keys: list[str], edges: list[datetime], product: str | None) -> list[dict[str, Any]]:
-    rows = context.mine("mrr_movements")
+def _movements(
+    context: MerchantContext, keys: list[str], edges: list[datetime], product: str | None
+) -> list[dict[str, Any]]:
+    rows = context.list_rows("mrr_movements")
     if product is not None:
-        plan = context.store.value(
+        plan = context.db.value(
             "SELECT pricing_model_id FROM products WHERE id = ? AND merchant_id = ?", product, context.merchant_id
         )
         rows = [row for row in rows if row["pricing_model_id"] == plan]
-    sums = {kind: _buckets(edges, _entries(row for row in rows if row["kind"] == kind)) for kind in _KINDS}
-    found: list[dict[str, Any]] = []
+    sums = {kind: _buckets(edges, _entries(row for row in rows if row["kind"] == kind)) for kind in _MOVEMENT_KINDS}
+    movements: list[dict[str, Any]] = []
     for i, key in enumerate(keys):
-        one = {kind: sums[kind][i] for kind in _KINDS}
-        up, down = one["new"] + one["expansion"], one["contraction"] + one["churn"]
-        found.append({"key": key, "positive": up, "negative": down, **one})
-    return found
-
-
-HANDLERS: dict[str, Handler] = {"get_analytics_series": get_analytics_series}
+        by_kind = {kind: sums[kind][i] for kind in _MOVEMENT_KINDS}
+        positive, negative = by_kind["new"] + by_kind["expansion"], by_kind["contraction"] + by_kind["churn"]
+        movements.append({"key": key, "positive": positive, "negative": negative, **by_kind})
+    return movements

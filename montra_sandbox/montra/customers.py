@@ -3,47 +3,73 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
-from ..context import Context, Handler, present
-from ..problems import conflict
-from ..store import Row, new_id
-from ..wire import dumps, loads
+from ..database import Row, new_id
+from ..json import dumps, loads, omit_none
+from ..problems import Problem, conflict
+from .merchant_context import MerchantContext, operation
+
+_TEXT_FIELDS = ("name", "email", "phone")
+_JSON_FIELDS = ("address", "invoicing_emails", "metadata")
 
 
-def show(row: Row) -> dict[str, Any]:
-    return present(
+@operation("list_customers")
+def list_customers(context: MerchantContext) -> Any:
+    return [serialize(row) for row in context.list_rows("customers")]
+
+
+@operation("create_customer")
+def create_customer(context: MerchantContext) -> Any:
+    return serialize(insert(context, context.body))
+
+
+@operation("get_customer")
+def get_customer(context: MerchantContext) -> Any:
+    return serialize(_get(context, context.path["customer_id"]))
+
+
+@operation("update_customer")
+def update_customer(context: MerchantContext) -> Any:
+    customer_id = _get(context, context.path["customer_id"])["id"]
+    try:
+        context.db.update("customers", customer_id, **_columns(context.body))
+    except sqlite3.IntegrityError:
+        raise _email_taken(context.body["email"]) from None
+    updated = serialize(_get(context, customer_id))
+    context.record_event("customer.updated", customer_id, updated)
+    return updated
+
+
+def serialize(row: Row) -> dict[str, Any]:
+    """A customer's JSON."""
+    return omit_none(
         {
             "id": row["id"],
             "name": row["name"],
             "email": row["email"],
             "status": row["status"],
             "phone": row["phone"],
-            "address": _stored(row["address"]),
-            "invoicing_emails": _stored(row["invoicing_emails"]),
-            "metadata": _stored(row["metadata"]),
+            **{name: None if row[name] is None else loads(row[name].encode()) for name in _JSON_FIELDS},
             "created_at": row["created_at"],
         }
     )
 
 
-def list_customers(context: Context) -> list[Any]:
-    return [show(row) for row in context.mine("customers")]
+def insert(context: MerchantContext, fields: Mapping[str, Any]) -> Row:
+    """Insert a customer and record `customer.created`.
 
-
-def create_customer(context: Context) -> Any:
-    return show(add(context, dict(context.body)))
-
-
-def add(context: Context, fields: dict[str, Any]) -> Row:
-    """Insert and announce a customer.
+    Args:
+        context: the merchant.
+        fields: `name` and `email`, and any other fields of `create_customer`.
 
     Raises:
-        Problem: 409, the email is taken.
+        Problem: 409, another customer has the email address.
     """
     customer_id = new_id("cust")
     try:
-        context.store.insert(
+        context.db.insert(
             "customers",
             id=customer_id,
             merchant_id=context.merchant_id,
@@ -53,41 +79,21 @@ def add(context: Context, fields: dict[str, Any]) -> Row:
         )
     except sqlite3.IntegrityError:
         raise _email_taken(fields["email"]) from None
-    row = context.find("customers", "customer", customer_id)
-    context.record("customer.created", customer_id, show(row))
+    row = _get(context, customer_id)
+    context.record_event("customer.created", customer_id, serialize(row))
     return row
 
 
-def get_customer(context: Context) -> Any:
-    return show(context.find("customers", "customer", context.path["customer_id"]))
+def _get(context: MerchantContext, customer_id: str) -> Row:
+    return context.get_or_404("customers", "customer", customer_id)
 
 
-def update_customer(context: Context) -> Any:
-    customer_id = context.find("customers", "customer", context.path["customer_id"])["id"]
-    try:
-        context.store.update("customers", customer_id, **_columns(dict(context.body)))
-    except sqlite3.IntegrityError:
-        raise _email_taken(context.body["email"]) from None
-    changed = show(context.find("customers", "customer", customer_id))
-    context.record("customer.updated", customer_id, changed)
-    return changed
+def _columns(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the columns that a request may set; the names are ours, whatever the request holds."""
+    texts = {name: fields[name] for name in _TEXT_FIELDS if name in fields}
+    objects = {name: fields[name] for name in _JSON_FIELDS if name in fields}
+    return {**texts, **{name: None if value is None else dumps(value) for name, value in objects.items()}}
 
 
-def _columns(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: dumps(value) if isinstance(value, (dict, list)) else value for name, value in fields.items()}
-
-
-def _stored(text: str | None) -> Any:
-    return None if text is None else loads(text.encode())
-
-
-def _email_taken(email: str) -> Exception:
+def _email_taken(email: str) -> Problem:
     return conflict("conflict", f"a customer with the email {email!r} exists")
-
-
-HANDLERS: dict[str, Handler] = {
-    "list_customers": list_customers,
-    "create_customer": create_customer,
-    "get_customer": get_customer,
-    "update_customer": update_customer,
-}

@@ -6,48 +6,49 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from ..clock import from_text, to_text
-from ..context import Context, Handler, present
-from ..store import Row, new_id, pick
-from ..wire import decimal_text, money
+from ..database import Row, new_id, pick
+from ..datetimes import format_datetime, parse_datetime
+from ..json import decimal, decimal_text, omit_none
+from .merchant_context import MerchantContext, operation
 
-DEFAULT_TITLE = "Invoice"
-
-
-def show(row: Row) -> dict[str, Any]:
-    names = (
-        *("id", "customer_id", "title", "currency", "status", "description", "due_date", "invoice_number"),
-        "created_at",
-    )
-    return present({**pick(row, *names), "amount_due": money(row["amount_due"])})
+_DEFAULT_TITLE = "Invoice"
 
 
-def list_invoices(context: Context) -> list[Any]:
-    return [show(row) for row in context.mine("invoices")]
+@operation("list_invoices")
+def list_invoices(context: MerchantContext) -> Any:
+    return [serialize(row) for row in context.list_rows("invoices")]
 
 
-def get_invoice(context: Context) -> Any:
-    return show(context.find("invoices", "invoice", context.path["invoice_id"]))
+@operation("get_invoice")
+def get_invoice(context: MerchantContext) -> Any:
+    return serialize(context.get_or_404("invoices", "invoice", context.path["invoice_id"]))
 
 
-def create_invoice(context: Context) -> Any:
+@operation("create_invoice")
+def create_invoice(context: MerchantContext) -> Any:
     body = context.body
-    customer = context.find("customers", "customer", body["customer_id"])
-    return add(
+    customer = context.get_or_404("customers", "customer", body["customer_id"])
+    return insert_invoice(
         context,
         customer_id=customer["id"],
         subscription_id=None,
-        title=DEFAULT_TITLE,
+        title=_DEFAULT_TITLE,
         amount_due=Decimal(body["amount_due"]),
         currency=body.get("currency", "USD").upper(),
         status=body.get("status", "open"),
         description=body.get("description"),
-        due_date=from_text(body["due_date"]) if "due_date" in body else None,
+        due_date=parse_datetime(body["due_date"]) if "due_date" in body else None,
     )
 
 
-def add(
-    context: Context,
+def serialize(row: Row) -> dict[str, Any]:
+    """An invoice's JSON."""
+    names = ("id", "customer_id", "title", "currency", "status", "description", "due_date", "invoice_number")
+    return omit_none({**pick(row, *names, "created_at"), "amount_due": decimal(row["amount_due"])})
+
+
+def insert_invoice(
+    context: MerchantContext,
     *,
     customer_id: str,
     subscription_id: str | None,
@@ -58,10 +59,22 @@ def add(
     description: str | None,
     due_date: datetime | None,
 ) -> dict[str, Any]:
-    """Number, keep and announce an invoice."""
+    """Number and insert an invoice and record `invoice.created`; returns its JSON.
+
+    Args:
+        context: the merchant.
+        customer_id: who pays.
+        subscription_id: the subscription whose period is invoiced; None for other invoices.
+        title: the title.
+        amount_due: the amount in major units.
+        currency: ISO code in upper case.
+        status: such as `open`, `paid`, `draft`.
+        description: further text, or None.
+        due_date: when it is due, or None.
+    """
     invoice_id = new_id("inv")
-    number = context.store.next_number(f"invoices:{context.merchant_id}")
-    context.store.insert(
+    invoice_number = context.db.next_number(f"invoices:{context.merchant_id}")
+    context.db.insert(
         "invoices",
         id=invoice_id,
         merchant_id=context.merchant_id,
@@ -72,17 +85,10 @@ def add(
         currency=currency,
         status=status,
         description=description,
-        due_date=None if due_date is None else to_text(due_date),
-        invoice_number=f"INV-{number:06d}",
+        due_date=None if due_date is None else format_datetime(due_date),
+        invoice_number=f"INV-{invoice_number:06d}",
         created_at=context.now_text,
     )
-    shown = show(context.find("invoices", "invoice", invoice_id))
-    context.record("invoice.created", invoice_id, shown)
-    return shown
-
-
-HANDLERS: dict[str, Handler] = {
-    "list_invoices": list_invoices,
-    "get_invoice": get_invoice,
-    "create_invoice": create_invoice,
-}
+    serialized = serialize(context.get_or_404("invoices", "invoice", invoice_id))
+    context.record_event("invoice.created", invoice_id, serialized)
+    return serialized

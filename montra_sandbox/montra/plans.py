@@ -1,4 +1,4 @@
-"""Which plan is a customer on, in which billing period, and what does the plan cost."""
+"""The plan of a customer: the pricing model, the billing period and the price."""
 
 from __future__ import annotations
 
@@ -7,53 +7,71 @@ from decimal import Decimal
 
 import attrs
 
-from ..clock import from_text
-from ..context import Context
-from ..periods import period_at
-from ..store import Row
-from .pricing import total
+from ..database import Row
+from ..datetimes import month_containing, parse_datetime
+from .charges import total
+from .merchant_context import MerchantContext
 
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """The pricing model that counts for a customer right now; None when there is no plan at all."""
+    """A pricing model during one billing period.
+
+    Attributes:
+        pricing_model_id: the pricing model; None when the customer has no plan.
+        period_start: start of the billing period, inclusive.
+        period_end: end of the billing period, exclusive.
+    """
 
     pricing_model_id: str | None
     period_start: datetime
     period_end: datetime
 
 
-def plan_of(context: Context, customer: Row) -> Plan:
-    """The running subscription's plan, else the merchant's default.
+def current_plan(context: MerchantContext, customer: Row) -> Plan:
+    """The plan of the customer's active or trialing subscription; without one, the merchant's default plan.
 
     Without a subscription the billing period is the month counted from the customer's creation.
+
+    Args:
+        context: the merchant.
+        customer: the customer.
     """
-    running = running_subscription(context, customer["id"])
-    if running is not None:
-        return Plan(
-            pricing_model_id=running["pricing_model_id"],
-            period_start=from_text(running["current_period_start"]),
-            period_end=from_text(running["current_period_end"]),
-        )
-    default = context.store.value(
+    subscription = context.db.one(
+        "SELECT * FROM subscriptions WHERE customer_id = ? AND status IN ('active', 'trialing')"
+        " ORDER BY created_at DESC LIMIT 1",
+        customer["id"],
+    )
+    if subscription is not None:
+        return subscription_plan(subscription)
+    default = context.db.value(
         "SELECT id FROM pricing_models WHERE merchant_id = ? AND is_default", context.merchant_id
     )
-    start, end = period_at(from_text(customer["created_at"]), context.now)
+    start, end = month_containing(parse_datetime(customer["created_at"]), context.now)
     return Plan(pricing_model_id=default, period_start=start, period_end=end)
 
 
-def running_subscription(context: Context, customer_id: str) -> Row | None:
-    """The customer's active or trialing subscription."""
-    return context.store.one(
-        "SELECT * FROM subscriptions WHERE customer_id = ? AND status IN ('active', 'trialing')"
-        " ORDER BY created_at DESC LIMIT 1",
-        customer_id,
+def subscription_plan(subscription: Row) -> Plan:
+    """The plan and the current period of a subscription.
+
+    Args:
+        subscription: the subscription.
+    """
+    return Plan(
+        pricing_model_id=subscription["pricing_model_id"],
+        period_start=parse_datetime(subscription["current_period_start"]),
+        period_end=parse_datetime(subscription["current_period_end"]),
     )
 
 
-def price_of(context: Context, pricing_model_id: str) -> Decimal:
-    """A plan's price per period: the sum of its active recurring products."""
-    rows = context.store.all(
+def plan_price(context: MerchantContext, pricing_model_id: str) -> Decimal:
+    """A plan's price per period: the sum of its active recurring products.
+
+    Args:
+        context: the merchant.
+        pricing_model_id: the pricing model.
+    """
+    rows = context.db.all(
         "SELECT amount FROM products WHERE pricing_model_id = ? AND price_type = 'recurring' AND status = 'Active'",
         pricing_model_id,
     )

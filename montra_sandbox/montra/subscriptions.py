@@ -1,122 +1,61 @@
-"""Subscriptions: make, change, schedule, pause, resume. What happens by itself as time passes is in `timeline`."""
+"""Subscriptions: create, upgrade, schedule changes, pause, resume. `scheduler` does what happens as time passes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..clock import from_text, to_text
-from ..context import Context, Handler, present
-from ..periods import period_at
+from ..database import Row, new_id, pick
+from ..datetimes import format_datetime, month_containing, parse_datetime
+from ..json import omit_none
 from ..problems import conflict, invalid
-from ..store import Row, new_id, pick
-from .billing import discount_end, invoice_period, record_mrr
-from .catalog import find_model
-from .plans import price_of
-from .pricing import prorate
+from .billing_periods import discount_end, invoice_period, record_mrr_movement
+from .charges import prorate
+from .merchant_context import MerchantContext, operation
+from .plans import plan_price
+from .pricing_models import get_pricing_model
 
-RUNNING = ("active", "trialing", "past_due", "paused")
-
-
-def show(row: Row) -> dict[str, Any]:
-    return present(
-        {
-            "id": row["id"],
-            "customer_id": row["customer_id"],
-            "pricing_model_id": row["pricing_model_id"],
-            "status": row["status"],
-            "current_period_start": row["current_period_start"],
-            "current_period_end": row["current_period_end"],
-            "cancel_at_period_end": bool(row["cancel_at_period_end"]),
-            "paused_at": row["paused_at"],
-            "resume_at": row["resume_at"],
-            "created_at": row["created_at"],
-            "billing_interval": "monthly",
-        }
-    )
+RUNNING_STATUSES: tuple[str, ...] = ("active", "trialing", "past_due", "paused")
 
 
-def find(context: Context, subscription_id: str) -> Row:
-    return context.find("subscriptions", "subscription", subscription_id)
-
-
-def announce(context: Context, event_type: str, subscription_id: str) -> dict[str, Any]:
-    shown = show(find(context, subscription_id))
-    context.record(event_type, subscription_id, shown)
-    return shown
-
-
-def list_subscriptions(context: Context) -> list[Any]:
+@operation("list_subscriptions")
+def list_subscriptions(context: MerchantContext) -> Any:
     customer_id, status = context.query.get("customer_id"), context.query.get("status")
     return [
-        show(row)
-        for row in context.mine("subscriptions")
+        serialize(row)
+        for row in context.list_rows("subscriptions")
         if customer_id in (None, row["customer_id"]) and status in (None, row["status"])
     ]
 
 
-def get_subscription(context: Context) -> Any:
-    return show(find(context, context.path["subscription_id"]))
+@operation("get_subscription")
+def get_subscription(context: MerchantContext) -> Any:
+    return serialize(get_row(context, context.path["subscription_id"]))
 
 
-def create_subscription(context: Context) -> Any:
-    customer = context.find("customers", "customer", context.body["customer_id"])
-    model = find_model(context, context.body["pricing_model_id"])
-    running = still_running(context, customer["id"])
+@operation("create_subscription")
+def create_subscription(context: MerchantContext) -> Any:
+    customer = context.get_or_404("customers", "customer", context.body["customer_id"])
+    model = get_pricing_model(context, context.body["pricing_model_id"])
+    running = find_running(context, customer["id"])
     if running is not None:
         raise conflict("already_subscribed", f"the customer has a running subscription, {running['id']}; upgrade that")
     return subscribe(context, customer["id"], model["id"])
 
 
-def still_running(context: Context, customer_id: str) -> Row | None:
-    marks = ", ".join("?" * len(RUNNING))
-    return context.store.one(
-        f"SELECT * FROM subscriptions WHERE customer_id = ? AND status IN ({marks})",
-        customer_id,
-        *RUNNING,
-    )
-
-
-def subscribe(
-    context: Context, customer_id: str, pricing_model_id: str, *, paid: bool = False, discount: Row | None = None
-) -> dict[str, Any]:
-    """A new subscription from now on, with the invoice of its first period, which a checkout has `paid` already."""
-    subscription_id = new_id("sub")
-    start, end = period_at(context.now, context.now)
-    context.store.insert(
-        "subscriptions",
-        id=subscription_id,
-        merchant_id=context.merchant_id,
-        customer_id=customer_id,
-        pricing_model_id=pricing_model_id,
-        status="active",
-        anchor=to_text(start),
-        current_period_start=to_text(start),
-        current_period_end=to_text(end),
-        cancel_at_period_end=0,
-        discount_id=None if discount is None else discount["id"],
-        discount_until=None if discount is None else discount_end(discount, start),
-        created_at=context.now_text,
-    )
-    record_mrr(context, pricing_model_id, "new", price_of(context, pricing_model_id))
-    shown = announce(context, "subscription.created", subscription_id)
-    invoice_period(context, find(context, subscription_id), usage_of=None, paid=paid)
-    return shown
-
-
-def upgrade_subscription(context: Context) -> Any:
-    row = find(context, context.path["subscription_id"])
-    model = find_model(context, context.body["new_pricing_model_id"])
-    if row["status"] not in RUNNING:
-        raise conflict("subscription_ended", f"the subscription is {row['status']}")
+@operation("upgrade_subscription")
+def upgrade_subscription(context: MerchantContext) -> Any:
+    subscription = get_row(context, context.path["subscription_id"])
+    model = get_pricing_model(context, context.body["new_pricing_model_id"])
+    _require_running(subscription)
     proration = prorate(
-        price_of(context, row["pricing_model_id"]),
-        price_of(context, model["id"]),
-        from_text(row["current_period_start"]),
-        from_text(row["current_period_end"]),
+        plan_price(context, subscription["pricing_model_id"]),
+        plan_price(context, model["id"]),
+        parse_datetime(subscription["current_period_start"]),
+        parse_datetime(subscription["current_period_end"]),
         context.now,
     )
     return {
-        "subscription": change_plan(context, row, model["id"]),
+        "subscription": change_plan(context, subscription, model["id"]),
         "proration": {
             "unused_amount": proration.unused_amount,
             "remaining_amount": proration.remaining_amount,
@@ -126,100 +65,214 @@ def upgrade_subscription(context: Context) -> Any:
     }
 
 
-def change_plan(context: Context, row: Row, pricing_model_id: str) -> dict[str, Any]:
-    """Switch to another plan within the running period, and note how the recurring revenue moved."""
-    difference = price_of(context, pricing_model_id) - price_of(context, row["pricing_model_id"])
-    context.store.update("subscriptions", row["id"], pricing_model_id=pricing_model_id)
+def serialize(row: Row) -> dict[str, Any]:
+    """A subscription's JSON."""
+    names = ("id", "customer_id", "pricing_model_id", "status", "current_period_start", "current_period_end")
+    return omit_none(
+        {
+            **pick(row, *names, "paused_at", "resume_at", "created_at"),
+            "cancel_at_period_end": bool(row["cancel_at_period_end"]),
+            "billing_interval": "monthly",
+        }
+    )
+
+
+def get_row(context: MerchantContext, subscription_id: str) -> Row:
+    """A subscription of the merchant.
+
+    Args:
+        context: the merchant.
+        subscription_id: the subscription's id.
+
+    Raises:
+        Problem: 404.
+    """
+    return context.get_or_404("subscriptions", "subscription", subscription_id)
+
+
+def record_event(context: MerchantContext, event_type: str, subscription_id: str) -> dict[str, Any]:
+    """Record an event with the subscription as payload; returns the subscription's JSON.
+
+    Args:
+        context: the merchant.
+        event_type: such as `subscription.updated`.
+        subscription_id: the subscription's id.
+    """
+    serialized = serialize(get_row(context, subscription_id))
+    context.record_event(event_type, subscription_id, serialized)
+    return serialized
+
+
+def find_running(context: MerchantContext, customer_id: str) -> Row | None:
+    """The customer's subscription that has not ended; None when there is none.
+
+    Args:
+        context: the merchant.
+        customer_id: the customer.
+    """
+    placeholders = ", ".join("?" * len(RUNNING_STATUSES))
+    return context.db.one(
+        f"SELECT * FROM subscriptions WHERE customer_id = ? AND status IN ({placeholders})",
+        customer_id,
+        *RUNNING_STATUSES,
+    )
+
+
+def subscribe(
+    context: MerchantContext,
+    customer_id: str,
+    pricing_model_id: str,
+    *,
+    is_paid: bool = False,
+    discount: Row | None = None,
+) -> dict[str, Any]:
+    """Start a subscription now, with the invoice of its first period; returns its JSON.
+
+    Args:
+        context: the merchant.
+        customer_id: the customer.
+        pricing_model_id: the plan.
+        is_paid: a checkout has already paid the first invoice.
+        discount: the discount on the recurring price.
+    """
+    subscription_id = new_id("sub")
+    start, end = month_containing(context.now, context.now)
+    context.db.insert(
+        "subscriptions",
+        id=subscription_id,
+        merchant_id=context.merchant_id,
+        customer_id=customer_id,
+        pricing_model_id=pricing_model_id,
+        status="active",
+        anchor=format_datetime(start),
+        current_period_start=format_datetime(start),
+        current_period_end=format_datetime(end),
+        cancel_at_period_end=0,
+        discount_id=None if discount is None else discount["id"],
+        discount_until=None if discount is None else discount_end(discount, start),
+        created_at=context.now_text,
+    )
+    record_mrr_movement(context, pricing_model_id, "new", plan_price(context, pricing_model_id))
+    serialized = record_event(context, "subscription.created", subscription_id)
+    invoice_period(context, get_row(context, subscription_id), usage_of=None, is_paid=is_paid)
+    return serialized
+
+
+def change_plan(context: MerchantContext, subscription: Row, pricing_model_id: str) -> dict[str, Any]:
+    """Switch to another plan within the current period; returns the subscription's JSON.
+
+    Args:
+        context: the merchant.
+        subscription: the subscription.
+        pricing_model_id: the new plan.
+    """
+    difference = plan_price(context, pricing_model_id) - plan_price(context, subscription["pricing_model_id"])
+    context.db.update("subscriptions", subscription["id"], pricing_model_id=pricing_model_id)
     if difference:
-        record_mrr(context, pricing_model_id, "expansion" if difference > 0 else "contraction", abs(difference))
-    return announce(context, "subscription.updated", row["id"])
+        kind = "expansion" if difference > 0 else "contraction"
+        record_mrr_movement(context, pricing_model_id, kind, abs(difference))
+    return record_event(context, "subscription.updated", subscription["id"])
+
+
+def cancel(context: MerchantContext, subscription: Row) -> None:
+    """End a subscription now.
+
+    Args:
+        context: the merchant.
+        subscription: the subscription.
+    """
+    context.db.update("subscriptions", subscription["id"], status="canceled", resume_at=None)
+    model_id = subscription["pricing_model_id"]
+    record_mrr_movement(context, model_id, "churn", plan_price(context, model_id))
+    record_event(context, "subscription.canceled", subscription["id"])
+
+
+def _require_running(subscription: Row) -> None:
+    if subscription["status"] not in RUNNING_STATUSES:
+        raise conflict("subscription_ended", f"the subscription is {subscription['status']}")
 
 
 # Scheduled changes
 
 
-def show_change(row: Row) -> dict[str, Any]:
-    names = ("id", "subscription_id", "new_pricing_model_id", "scheduled_for", "status", "created_at")
-    return pick(row, *names)
-
-
-def schedule_subscription_change(context: Context) -> Any:
-    row = find(context, context.path["subscription_id"])
-    model = find_model(context, context.body["new_pricing_model_id"])
-    if row["status"] not in RUNNING:
-        raise conflict("subscription_ended", f"the subscription is {row['status']}")
-    moment = from_text(context.body["scheduled_for"])
-    if moment <= context.now:
-        raise invalid(f"scheduled_for must be in the future; here it is {context.now_text}")
+@operation("schedule_subscription_change")
+def schedule_subscription_change(context: MerchantContext) -> Any:
+    subscription = get_row(context, context.path["subscription_id"])
+    model = get_pricing_model(context, context.body["new_pricing_model_id"])
+    _require_running(subscription)
+    scheduled_for = parse_datetime(context.body["scheduled_for"])
+    if scheduled_for <= context.now:
+        raise invalid(f"scheduled_for must be in the future; the sandbox's time is {context.now_text}")
     change_id = new_id("sch")
-    context.store.insert(
+    context.db.insert(
         "scheduled_changes",
         id=change_id,
         merchant_id=context.merchant_id,
-        subscription_id=row["id"],
+        subscription_id=subscription["id"],
         new_pricing_model_id=model["id"],
-        scheduled_for=to_text(moment),
+        scheduled_for=format_datetime(scheduled_for),
         status="pending",
         created_at=context.now_text,
     )
-    shown = show_change(context.find("scheduled_changes", "scheduled change", change_id))
-    context.record("scheduled_change.created", change_id, shown)
-    return shown
+    serialized = serialize_change(context.get_or_404("scheduled_changes", "scheduled change", change_id))
+    context.record_event("scheduled_change.created", change_id, serialized)
+    return serialized
 
 
-def list_scheduled_changes(context: Context) -> list[Any]:
-    row = find(context, context.path["subscription_id"])
-    rows = context.store.all(
-        "SELECT * FROM scheduled_changes WHERE subscription_id = ? ORDER BY scheduled_for, rowid", row["id"]
+@operation("list_scheduled_changes")
+def list_scheduled_changes(context: MerchantContext) -> Any:
+    subscription = get_row(context, context.path["subscription_id"])
+    rows = context.db.all(
+        "SELECT * FROM scheduled_changes WHERE subscription_id = ? ORDER BY scheduled_for, rowid", subscription["id"]
     )
-    return [show_change(one) for one in rows]
+    return [serialize_change(row) for row in rows]
+
+
+def serialize_change(row: Row) -> dict[str, Any]:
+    """A scheduled change's JSON."""
+    return pick(row, "id", "subscription_id", "new_pricing_model_id", "scheduled_for", "status", "created_at")
 
 
 # Pause and resume
 
 
-def pause_subscription(context: Context) -> Any:
-    row = find(context, context.path["subscription_id"])
-    if row["status"] == "paused":
+@operation("pause_subscription")
+def pause_subscription(context: MerchantContext) -> Any:
+    subscription = get_row(context, context.path["subscription_id"])
+    if subscription["status"] == "paused":
         raise conflict("already_paused", "the subscription is paused")
-    if row["status"] not in RUNNING:
-        raise conflict("subscription_ended", f"the subscription is {row['status']}")
-    resume_at = context.body.get("resume_at")
-    moment = None if resume_at is None else from_text(resume_at)
-    if moment is not None and moment <= context.now:
-        raise invalid(f"resume_at must be in the future; here it is {context.now_text}")
-    context.store.update(
+    _require_running(subscription)
+    text = context.body.get("resume_at")
+    resume_at = None if text is None else parse_datetime(text)
+    if resume_at is not None and resume_at <= context.now:
+        raise invalid(f"resume_at must be in the future; the sandbox's time is {context.now_text}")
+    context.db.update(
         "subscriptions",
-        row["id"],
+        subscription["id"],
         status="paused",
         paused_at=context.now_text,
         pause_behavior=context.body.get("pause_behavior", "keep_as_is"),
-        resume_at=None if moment is None else to_text(moment),
+        resume_at=None if resume_at is None else format_datetime(resume_at),
     )
-    return announce(context, "subscription.paused", row["id"])
+    return record_event(context, "subscription.paused", subscription["id"])
 
 
-def resume_subscription(context: Context) -> Any:
-    row = find(context, context.path["subscription_id"])
-    if row["status"] != "paused":
-        raise conflict("not_paused", f"the subscription is {row['status']}, not paused")
-    return resume(context, row["id"])
+@operation("resume_subscription")
+def resume_subscription(context: MerchantContext) -> Any:
+    subscription = get_row(context, context.path["subscription_id"])
+    if subscription["status"] != "paused":
+        raise conflict("not_paused", f"the subscription is {subscription['status']}, not paused")
+    return resume(context, subscription["id"])
 
 
-def resume(context: Context, subscription_id: str) -> dict[str, Any]:
-    context.store.update(
+def resume(context: MerchantContext, subscription_id: str) -> dict[str, Any]:
+    """Resume a paused subscription; returns its JSON.
+
+    Args:
+        context: the merchant.
+        subscription_id: the subscription.
+    """
+    context.db.update(
         "subscriptions", subscription_id, status="active", paused_at=None, pause_behavior=None, resume_at=None
     )
-    return announce(context, "subscription.resumed", subscription_id)
-
-
-HANDLERS: dict[str, Handler] = {
-    "list_subscriptions": list_subscriptions,
-    "get_subscription": get_subscription,
-    "create_subscription": create_subscription,
-    "upgrade_subscription": upgrade_subscription,
-    "schedule_subscription_change": schedule_subscription_change,
-    "list_scheduled_changes": list_scheduled_changes,
-    "pause_subscription": pause_subscription,
-    "resume_subscription": resume_subscription,
-}
+    return record_event(context, "subscription.resumed", subscription_id)

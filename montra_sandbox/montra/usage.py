@@ -1,4 +1,4 @@
-"""Usage: count it, and add it up."""
+"""Aggregated usage: stored reports, running totals, and the limits of plans."""
 
 from __future__ import annotations
 
@@ -9,106 +9,77 @@ from typing import Any
 
 import attrs
 
-from ..clock import to_text
-from ..context import NOTHING, Context, Handler
-from ..problems import not_found
-from ..store import Row
-from ..wire import canonical, decimal_text, dumps, number
-from .catalog import meter_of_model
-from .plans import Plan, plan_of
+from ..database import Row
+from ..datetimes import format_datetime
+from ..json import canonical, decimal_text, dumps, number
+from .merchant_context import MerchantContext
+from .plans import Plan
 
-PERIODS = ("billing_period", "day", "month", "lifetime")
-
-
-def report_usage(context: Context) -> Any:
-    body = context.body
-    customer = context.find("customers", "customer", body["customer_id"])
-    plan = plan_of(context, customer)
-    meter = find_meter(context, plan, body["meter_slug"])
-    limit = limit_of(context, plan, meter["slug"])
-    before = measure(context, customer, plan, meter, limit) if limit is not None else Decimal(0)
-
-    amount = Decimal(body.get("amount", 1))
-    metadata = body.get("metadata")
-    _store_event(context, customer["id"], meter["slug"], plan, amount, metadata)
-    context.record(
-        "usage.reported",
-        customer["id"],
-        {"customer_id": customer["id"], "meter_slug": meter["slug"], "amount": amount, "metadata": metadata},
-    )
-
-    if limit is not None and limit.max_amount is not None:
-        after = measure(context, customer, plan, meter, limit)
-        if before < limit.max_amount <= after:
-            payload = {
-                "customer_id": customer["id"],
-                "meter_slug": meter["slug"],
-                "usage": number(str(after)),
-                "limit": number(str(limit.max_amount)),
-            }
-            context.record("usage.limit_reached", customer["id"], payload)
-    return NOTHING
-
-
-def find_meter(context: Context, plan: Plan, slug: str) -> Row:
-    """The plan's meter of that slug; else any of the merchant's.
-
-    Raises:
-        Problem: 404, no meter has this slug.
-    """
-    meter = meter_of_model(context, plan.pricing_model_id, slug) if plan.pricing_model_id else None
-    if meter is None:
-        meter = context.store.one(
-            "SELECT * FROM meters WHERE merchant_id = ? AND slug = ? ORDER BY created_at LIMIT 1",
-            context.merchant_id,
-            slug,
-        )
-    if meter is None:
-        raise not_found("meter with the slug", slug)
-    return meter
+LIMIT_PERIODS: tuple[str, ...] = ("billing_period", "day", "month", "lifetime")
 
 
 @attrs.frozen(kw_only=True)
 class Limit:
-    """What a plan allows of a meter. `max_amount` None is unlimited."""
+    """How much of a meter a plan allows.
+
+    Attributes:
+        max_amount: the usage at which access ends; None for unlimited.
+        period: one of `LIMIT_PERIODS`.
+        aggregation: replaces the meter's aggregation; None keeps it.
+    """
 
     max_amount: Decimal | None
     period: str
     aggregation: str | None
 
 
-def limit_of(context: Context, plan: Plan, slug: str) -> Limit | None:
-    row = context.store.one(
+def find_limit(context: MerchantContext, plan: Plan, slug: str) -> Limit | None:
+    """The plan's limit for a meter; None when it has none.
+
+    Args:
+        context: the merchant.
+        plan: the customer's plan.
+        slug: the meter's slug.
+    """
+    row = context.db.one(
         "SELECT * FROM plan_limits WHERE pricing_model_id = ? AND meter_slug = ?", plan.pricing_model_id, slug
     )
     if row is None:
         return None
-    allowed = None if row["max_amount"] is None else Decimal(row["max_amount"])
-    return Limit(max_amount=allowed, period=row["period"], aggregation=row["aggregation"])
+    max_amount = None if row["max_amount"] is None else Decimal(row["max_amount"])
+    return Limit(max_amount=max_amount, period=row["period"], aggregation=row["aggregation"])
 
 
-def measure(context: Context, customer: Row, plan: Plan, meter: Row, limit: Limit | None = None) -> Decimal:
-    """A customer's usage of a meter: in the billing period, or in the limit's own period."""
+def measure(context: MerchantContext, customer: Row, plan: Plan, meter: Row, limit: Limit | None = None) -> Decimal:
+    """A customer's aggregated usage of a meter.
+
+    Args:
+        context: the merchant.
+        customer: the customer.
+        plan: the plan, which gives the billing period.
+        meter: the meter.
+        limit: measures the limit's period with its aggregation; by default the billing period with the meter's.
+    """
     aggregation = (limit and limit.aggregation) or meter["aggregation"]
     period = limit.period if limit else "billing_period"
     if period == "billing_period":
-        return _from_totals(context, customer["id"], meter["slug"], plan.period_start, aggregation)
-    return measure_since(context, customer["id"], meter["slug"], _start(period, context.now), aggregation)
+        return _read_total(context, customer["id"], meter["slug"], plan.period_start, aggregation)
+    return _aggregate_since(context, customer["id"], meter["slug"], _period_start(period, context.now), aggregation)
 
 
-def _start(period: str, now: datetime) -> datetime:
+def _period_start(period: str, now: datetime) -> datetime:
     if period == "lifetime":
         return datetime(1, 1, 1, tzinfo=timezone.utc)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight if period == "day" else midnight.replace(day=1)
 
 
-def _from_totals(context: Context, customer_id: str, slug: str, start: datetime, aggregation: str) -> Decimal:
-    row = context.store.one(
+def _read_total(context: MerchantContext, customer_id: str, slug: str, start: datetime, aggregation: str) -> Decimal:
+    row = context.db.one(
         "SELECT * FROM usage_totals WHERE customer_id = ? AND meter_slug = ? AND period_start = ?",
         customer_id,
         slug,
-        to_text(start),
+        format_datetime(start),
     )
     if row is None:
         return Decimal(0)
@@ -116,19 +87,25 @@ def _from_totals(context: Context, customer_id: str, slug: str, start: datetime,
     return Decimal(row[column])
 
 
-def measure_since(context: Context, customer_id: str, slug: str, start: datetime, aggregation: str) -> Decimal:
-    """The same from the events themselves."""
-    rows = context.store.all(
+def _aggregate_since(
+    context: MerchantContext, customer_id: str, slug: str, start: datetime, aggregation: str
+) -> Decimal:
+    rows = context.db.all(
         "SELECT amount, unique_value FROM usage_events WHERE customer_id = ? AND meter_slug = ? AND created_at >= ?",
         customer_id,
         slug,
-        to_text(start),
+        format_datetime(start),
     )
     return aggregate(aggregation, [(Decimal(row["amount"]), row["unique_value"]) for row in rows])
 
 
 def aggregate(aggregation: str, events: Iterable[tuple[Decimal, str]]) -> Decimal:
-    """Pure: the figure for (amount, unique value) pairs."""
+    """Aggregate usage reports.
+
+    Args:
+        aggregation: `sum`, `max`, `count` or `unique`.
+        events: amount and unique value of each report.
+    """
     events = list(events)
     if aggregation == "max":
         return max((amount for amount, _ in events), default=Decimal(0))
@@ -140,15 +117,32 @@ def aggregate(aggregation: str, events: Iterable[tuple[Decimal, str]]) -> Decima
 
 
 def unique_value(amount: Decimal, metadata: Any) -> str:
-    """Pure: what a `unique` meter tells events apart by."""
+    """The value by which a `unique` meter distinguishes reports: `metadata["unique_key"]`, metadata, or the amount.
+
+    Args:
+        amount: the reported amount.
+        metadata: the reported metadata; None when there is none.
+    """
     if metadata and "unique_key" in metadata:
         return canonical(metadata["unique_key"])
     return canonical(metadata) if metadata else canonical(number(str(amount)))
 
 
-def _store_event(context: Context, customer_id: str, slug: str, plan: Plan, amount: Decimal, metadata: Any) -> None:
-    value, start = unique_value(amount, metadata), to_text(plan.period_start)
-    context.store.insert(
+def store_usage(
+    context: MerchantContext, customer_id: str, slug: str, plan: Plan, amount: Decimal, metadata: Any
+) -> None:
+    """Store a usage report and update the running totals of its billing period.
+
+    Args:
+        context: the merchant.
+        customer_id: the customer.
+        slug: the meter's slug.
+        plan: the customer's plan, which gives the billing period.
+        amount: the reported amount.
+        metadata: the reported metadata; None when there is none.
+    """
+    value, start = unique_value(amount, metadata), format_datetime(plan.period_start)
+    context.db.insert(
         "usage_events",
         customer_id=customer_id,
         meter_slug=slug,
@@ -158,12 +152,12 @@ def _store_event(context: Context, customer_id: str, slug: str, plan: Plan, amou
         created_at=context.now_text,
     )
     key = (customer_id, slug, start)
-    is_new = context.store.run("INSERT OR IGNORE INTO usage_values VALUES (?, ?, ?, ?)", *key, value)
-    row = context.store.one(
+    is_new = context.db.run("INSERT OR IGNORE INTO usage_values VALUES (?, ?, ?, ?)", *key, value)
+    row = context.db.one(
         "SELECT total, largest FROM usage_totals WHERE customer_id = ? AND meter_slug = ? AND period_start = ?", *key
     )
     total, largest = (Decimal(row["total"]), Decimal(row["largest"])) if row else (Decimal(0), Decimal(0))
-    context.store.run(
+    context.db.run(
         "INSERT INTO usage_totals VALUES (?, ?, ?, ?, ?, 1, ?) ON CONFLICT DO UPDATE SET total = excluded.total,"
         " largest = excluded.largest, events = events + 1,"
         " distinct_values = distinct_values + excluded.distinct_values",
@@ -172,6 +166,3 @@ def _store_event(context: Context, customer_id: str, slug: str, plan: Plan, amou
         decimal_text(max(largest, amount)),
         is_new,
     )
-
-
-HANDLERS: dict[str, Handler] = {"report_usage": report_usage}

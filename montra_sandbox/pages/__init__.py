@@ -1,1 +1,1 @@
-"""What a person sees: the hosted checkout and the sandbox's front page."""
+"""The pages that people see: hosted checkouts, customer portal, OAuth consent, front page."""

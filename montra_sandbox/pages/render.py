@@ -1,4 +1,4 @@
-"""Templates to answers. Everything is escaped; a page may run no script and load nothing but pictures."""
+"""Render templates. Values are escaped; pages can't run scripts or load anything except images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from yarl import URL
 
-from ..montra.pricing import exactly
+from ..montra.charges import exact_decimals
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src * data:; form-action 'self'",
@@ -22,27 +22,42 @@ _HEADERS = {
 }
 
 
-def exact(handler: Handler) -> Handler:
-    """A page that adds up money."""
+def with_exact_decimals(handler: Handler) -> Handler:
+    """Decorate the handler of a page that calculates amounts.
+
+    Args:
+        handler: the handler.
+    """
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        with exactly():
+        with exact_decimals():
             return await handler(request)
 
     return handle
 
 
-def page(template: str, *, status: int = 200, goes_to: Iterable[str] = (), **values: Any) -> web.Response:
-    """`goes_to`: addresses elsewhere that the answer to the page's form may lead to; browsers hold a form back else."""
+def render_page(template: str, *, status: int = 200, form_targets: Iterable[str] = (), **values: Any) -> web.Response:
+    """Render a template.
+
+    Args:
+        template: the file in `templates/`.
+        status: the HTTP status.
+        form_targets: URLs of other origins to which the page's form may redirect; browsers block all others.
+        values: the template's variables.
+    """
     text = _templates().get_template(template).render(**values)
-    targets = sorted({str(URL(address).origin()) for address in goes_to})
+    targets = sorted({str(URL(address).origin()) for address in form_targets})
     policy = {"Content-Security-Policy": " ".join([_HEADERS["Content-Security-Policy"], *targets])}
     return web.Response(status=status, text=text, content_type="text/html", headers={**_HEADERS, **policy})
 
 
-def leave(address: str) -> web.Response:
-    """On to another page, which may be anywhere."""
-    return web.Response(status=303, headers={**_HEADERS, "Location": address})
+def redirect(url: str) -> web.Response:
+    """Redirect to a page of any origin.
+
+    Args:
+        url: where to.
+    """
+    return web.Response(status=303, headers={**_HEADERS, "Location": url})
 
 
 @cache
@@ -50,9 +65,9 @@ def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__ or "", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["money"] = _money
+    environment.filters["money"] = _format_money
     return environment
 
 
-def _money(amount: Decimal, currency: str = "USD") -> str:
+def _format_money(amount: Decimal, currency: str = "USD") -> str:
     return f"${amount:,.2f}" if currency == "USD" else f"{amount:,.2f} {currency}"

@@ -1,13 +1,12 @@
-"""The paywall side: one file per group of calls; each handler is named after its operation in the contract."""
+"""The paywall service: its operations are in files named as in `montra_async/paywall/`, beside the rules they share."""
 
 from __future__ import annotations
 
-from . import auth, balances, bootstrap, checkout, purchases, support, tracking, users
-from .context import Handler
+from ..operations import OperationRegistry
+from . import auth, catalog, gateway, purchases, support, tokens, tracking
+from .paywall_context import PaywallContext, operation
 
-HANDLERS: dict[str, Handler] = {
-    name: handler
-    for module in (auth, balances, bootstrap, checkout, purchases, support, tracking, users)
-    for name, handler in module.HANDLERS.items()
-}
-"""By `operationId`."""
+__all__ = ["OPERATIONS", "auth", "catalog", "gateway", "purchases", "support", "tokens", "tracking"]
+
+OPERATIONS: OperationRegistry[PaywallContext] = operation
+"""The handlers by operation id; complete because the modules above are imported."""

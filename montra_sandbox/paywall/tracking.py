@@ -1,28 +1,31 @@
-"""What the public client tells of its user interface: kept for the dashboard, as much as is of use."""
+"""Events of the public client's user interface, stored for the controls."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..database import Row, pick
+from ..json import dumps, loads
 from ..problems import Problem
-from ..store import Row, pick
-from ..wire import dumps, loads
-from .context import Handler, PaywallContext
+from .paywall_context import PaywallContext, operation
 
-MAX_KEPT = 10_000
-MAX_EVENT_SIZE = 16 * 1024
+MAX_KEPT: int = 10_000
+"""Events that are kept per paywall; the oldest are deleted."""
+MAX_EVENT_SIZE: int = 16 * 1024
+"""Largest size of one event, in bytes of JSON."""
 
 
+@operation("track_events")
 def track_events(context: PaywallContext) -> Any:
-    """The client's own words count for little: whose session it is, is known better."""
+    """The session's user wins over the ids in headers and body."""
     body, user = context.body, context.session_user
-    user_id = context.said_id or body.get("user_id") if user is None else user["id"]
+    user_id = context.header_user_id or body.get("user_id") if user is None else user["id"]
     visitor_id = context.visitor_id or body.get("visitor_id")
     for event in body["events"]:
         text = dumps(event)
         if len(text.encode()) > MAX_EVENT_SIZE:
             raise Problem(413, "event_too_large", f"an event has at most {MAX_EVENT_SIZE} bytes")
-        context.store.insert(
+        context.db.insert(
             "paywall_tracked",
             paywall_id=context.paywall_id,
             user_id=user_id,
@@ -30,7 +33,7 @@ def track_events(context: PaywallContext) -> Any:
             event=text,
             created_at=context.now_text,
         )
-    context.store.run(
+    context.db.run(
         "DELETE FROM paywall_tracked WHERE paywall_id = ? AND id <= (SELECT id FROM paywall_tracked"
         " WHERE paywall_id = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
         *(context.paywall_id, context.paywall_id, MAX_KEPT),
@@ -38,8 +41,6 @@ def track_events(context: PaywallContext) -> Any:
     return {"ok": True, "accepted": len(body["events"])}
 
 
-def show(row: Row) -> dict[str, Any]:
+def serialize_event(row: Row) -> dict[str, Any]:
+    """A tracked event's JSON for the controls."""
     return {**loads(row["event"].encode()), **pick(row, "user_id", "visitor_id", "created_at")}
-
-
-HANDLERS: dict[str, Handler] = {"track_events": track_events}

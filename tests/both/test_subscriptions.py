@@ -215,7 +215,7 @@ async def test_a_subscription_ends_with_its_period(montra: Montra, sandbox: Sand
 async def test_a_long_time_can_be_advanced_in_steps(
     montra: Montra, sandbox: Sandbox, plans: Plans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("montra_sandbox.montra.timeline.MOST_STEPS", 2)
+    monkeypatch.setattr("montra_sandbox.montra.scheduler.MAX_STEPS", 2)
     sandbox.advance(days=31 * 6)
     for _ in range(3):
         await montra.list_meters()

@@ -212,7 +212,7 @@ async def test_invalid_limits_are_refused(sandbox: Sandbox, shop: Shop, wrong: d
 
 async def test_the_clock_can_not_go_back(sandbox: Sandbox) -> None:
     before = sandbox.now()
-    for wrong in ({"days": -1}, {"fortnights": 1}, {"days": 1e300}, {"to": before - timedelta(days=1)}, {"days": 1e7}):
+    for wrong in ({"days": -1}, {"days": 1e300}, {"to": before - timedelta(days=1)}, {"days": 1e7}):
         with pytest.raises(Problem):
             sandbox.advance(**wrong)  # type: ignore[arg-type]
     assert sandbox.advance(to=before + timedelta(days=3)) - before >= timedelta(days=3)

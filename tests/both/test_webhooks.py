@@ -10,7 +10,7 @@ from aiohttp import web
 
 from montra_async import Montra, NotFoundError, verify_signature
 from montra_sandbox import Problem, Sandbox
-from montra_sandbox.wire import loads
+from montra_sandbox.json import loads
 
 
 class Receiver:

@@ -93,7 +93,33 @@ async def test_reset(control: Control, montra: Montra, sandbox: Sandbox) -> None
     assert (sandbox.now() - before).days == 0
 
 
-async def test_nonsense(control: Control, sandbox: Sandbox) -> None:
+async def test_fields_of_a_control_are_its_keyword_arguments(control: Control, sandbox: Sandbox) -> None:
+    paywall = f"/paywalls/{sandbox.paywall_id}"
+    for path, body, message in (
+        ("/limits", {"period": "day"}, "required: pricing_model_id, meter_slug, max_amount"),
+        ("/faults", {}, "required: kind"),
+        ("/faults", {"kind": "latency", "self": 1}, "unknown: self; the fields are: kind, times, share"),
+        ("/clock/advance", {"years": 1, "fortnights": 2}, "unknown: fortnights, years; the fields are: to, seconds"),
+        ("/clock/advance", {"days": True}, "days: a number"),
+        ("/reset", {"all": True}, "unknown: all; the fields are: none"),
+        (paywall, {"paywall_id": "another"}, "unknown: paywall_id"),
+        (paywall, {"webhook_url": 5, "webhook_secret": []}, "webhook_url and webhook_secret: a string or null"),
+        (f"{paywall}/providers/openai", {"provider_id": "another"}, "unknown: provider_id"),
+        ("/paywalls", {"id": {}, "owner": None}, "id: a string or null"),
+        ("/products/none/tiers", {}, "required: tiers"),
+    ):
+        status, given = await control("POST", path, body)
+        assert (status, given[: len(message)]) == (400, message)
+
+
+async def test_null_clears_a_part_of_a_paywall(control: Control, sandbox: Sandbox) -> None:
+    path = f"/paywalls/{sandbox.paywall_id}"
+    await control("POST", path, {"webhook_url": "http://127.0.0.1:9/", "layout": {"a": 1}, "name": "P"})
+    status, paywall = await control("POST", path, {"webhook_url": None, "layout": None})
+    assert (status, paywall["webhook_url"], paywall["layout"], paywall["name"]) == (200, None, None, "P")
+
+
+async def test_unknown_routes_and_invalid_bodies_are_refused(control: Control, sandbox: Sandbox) -> None:
     assert (await control("GET", "/nothing"))[0] == 404
     assert (await control("PUT", "/reset"))[0] == 405
     async with aiohttp.ClientSession() as http:

@@ -1,4 +1,4 @@
-"""What the Montra API's own client expects of its answers: `spec/montra-api.md`, section 7."""
+"""Responses as the public Montra client expects them: `spec/montra-api.md`, section 7."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def _one_of_everything(http: Plain) -> dict[str, str]:
     return {"customer": customer, "subscription": subscription, "invoice": invoice}
 
 
-async def test_empty_optional_fields_are_left_out_of_every_answer(http: Plain) -> None:
+async def test_empty_optional_fields_are_left_out_of_every_response(http: Plain) -> None:
     ids = await _one_of_everything(http)
     paths = [
         "/customers",
@@ -85,7 +85,7 @@ async def test_empty_optional_fields_are_left_out_of_every_answer(http: Plain) -
     assert _nulls(await http.montra("GET", query)) == {".limit"}
 
 
-async def test_what_is_there_is_still_answered(http: Plain) -> None:
+async def test_given_optional_fields_are_in_the_response(http: Plain) -> None:
     full = {"phone": "1", "address": {"a": None}, "invoicing_emails": ["b@example.com"], "metadata": {"k": None}}
     made = await _post(http, "/customers", name="Ada", email="ada@example.com", **full)
     assert {name: made[name] for name in full} == full  # a null of the caller's own is theirs
@@ -93,7 +93,7 @@ async def test_what_is_there_is_still_answered(http: Plain) -> None:
     assert (empty["metadata"], empty["invoicing_emails"]) == ({}, [])
 
 
-async def test_webhooks_have_no_nulls_either(http: Plain, sandbox: Sandbox) -> None:
+async def test_webhooks_have_no_nulls(http: Plain, sandbox: Sandbox) -> None:
     await _post(http, "/webhooks", url="http://127.0.0.1:9/")
     await _one_of_everything(http)
     await sandbox.settle()
@@ -115,13 +115,13 @@ async def test_every_invoice_has_a_title(http: Plain, sandbox: Sandbox) -> None:
     assert all(isinstance(one["title"], str) and one["title"] for one in invoices)
 
 
-async def test_a_series_names_the_product_that_was_asked_for(http: Plain) -> None:
+async def test_a_series_names_the_requested_product(http: Plain) -> None:
     query = "/analytics/series?interval=daily&points=1"
     assert "product" not in await http.montra("GET", query)
     assert (await http.montra("GET", f"{query}&product=prod_1"))["product"] == "prod_1"
 
 
-async def test_an_amount_is_enough_for_a_link(http: Plain, sandbox: Sandbox) -> None:
+async def test_a_link_with_an_amount_needs_no_items(http: Plain, sandbox: Sandbox) -> None:
     link = await _post(http, "/checkout-links", link_name="l", payment_name="p", amount=5, line_items=[])
     async with http.pages.get(link["url"]) as page:
         assert "$5.00" in await page.text()
@@ -133,7 +133,7 @@ async def test_an_amount_is_enough_for_a_link(http: Plain, sandbox: Sandbox) -> 
                 assert (answer.status, "at least one of amount or line_items" in told) == (400, True)
 
 
-async def test_an_empty_description_is_fine(http: Plain) -> None:
+async def test_an_empty_description_is_accepted(http: Plain) -> None:
     customer = (await _post(http, "/customers", name="Ada", email="ada@example.com"))["id"]
     model = (await _post(http, "/pricing-models", name="Pro"))["id"]
     made = [
@@ -148,7 +148,7 @@ async def test_an_empty_description_is_fine(http: Plain) -> None:
 @pytest.mark.parametrize(
     "number", ["1e1000000", "1e-1000000", "-1e1000000", "0e1000000", "NaN", "Infinity", '"NaN"', '"1"', "9" * 5000]
 )
-async def test_numbers_that_no_money_is(sandbox: Sandbox, number: str) -> None:
+async def test_invalid_numbers_are_refused(sandbox: Sandbox, number: str) -> None:
     bodies = {
         "/usage": f'{{"customer_id":"c","meter_slug":"m","amount":{number}}}',
         "/invoices": f'{{"customer_id":"c","amount_due":{number}}}',
@@ -165,7 +165,7 @@ async def test_numbers_that_no_money_is(sandbox: Sandbox, number: str) -> None:
                 assert (path, answer.status) == (path, 400)
 
 
-async def test_the_largest_amounts_stop_neither_the_page_nor_the_clock(http: Plain, sandbox: Sandbox) -> None:
+async def test_the_largest_amounts_work_on_pages_and_invoices(http: Plain, sandbox: Sandbox) -> None:
     most = 10**18
     model = (await _post(http, "/pricing-models", name="Pro"))["id"]
     product = {"name": "Seat", "price_type": "recurring", "pricing_model_id": model, "amount": most}

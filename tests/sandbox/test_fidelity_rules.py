@@ -1,4 +1,4 @@
-"""How the paywall service behaves, as its public client expects: `spec/paywall-api.md`, sections 7 and 9."""
+"""Behaviour that the public paywall client expects: `spec/paywall-api.md`, sections 7 and 9."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from montra_sandbox import Sandbox
-from montra_sandbox.paywall.checkout import charged, offer_for
+from montra_sandbox.paywall.hosted_checkout import applicable_offer, price_in_currency
 
 from .plain import DECLINED, Plain, plain
 
@@ -80,8 +80,8 @@ async def test_a_checkout_needs_a_session_or_an_address(http: Plain) -> None:
     assert (status, answer["userId"]) == (200, http.user("eve@example.com")["id"])
 
 
-async def test_a_session_decides_in_every_other_call(http: Plain, sandbox: Sandbox) -> None:
-    """With the owner's key, too, which alone could name anybody."""
+async def test_the_sessions_user_wins_in_every_call(http: Plain, sandbox: Sandbox) -> None:
+    """Also with the owner's key, which alone could name any user."""
     await http.buy("victim@example.com", userMeta={"userId": "victim"})
     token = await http.sign_in("eve@example.com")
     key = {"X-Api-Key": sandbox.api_key, "X-User-Email": "victim@example.com", "X-User-ID": "victim"}
@@ -134,7 +134,7 @@ async def test_the_local_price_is_on_the_page_and_renews(http: Plain, sandbox: S
     assert [one["price"]["unit_amount"] for one in renewed] == [949]
 
 
-async def test_an_offer_with_an_end_applies_by_itself_while_it_runs(http: Plain, sandbox: Sandbox) -> None:
+async def test_an_offer_with_an_expiry_applies_until_it_expires(http: Plain, sandbox: Sandbox) -> None:
     ends = (sandbox.now() + timedelta(days=2)).isoformat()
     http.set(
         offers=[
@@ -167,8 +167,8 @@ offers = st.lists(
 
 
 @given(offers=offers, wanted=st.sampled_from([None, "1", 1, Decimal("1.0"), "9", 9]))
-def test_only_an_offer_that_runs_and_fits_is_ever_chosen(offers: list[dict[str, Any]], wanted: Any) -> None:
-    chosen = offer_for(offers, {"id": "101"}, wanted, NOW)
+def test_only_an_applicable_offer_is_chosen(offers: list[dict[str, Any]], wanted: Any) -> None:
+    chosen = applicable_offer(offers, {"id": "101"}, wanted, NOW)
     fitting = [
         one
         for one in offers
@@ -184,10 +184,10 @@ def test_only_an_offer_that_runs_and_fits_is_ever_chosen(offers: list[dict[str, 
 
 
 @given(currency=st.text(max_size=4), local=st.sampled_from([None, {"currency": "EUR", "amount": 2}]))
-def test_a_charge_is_the_price_or_its_local_one(currency: str, local: Any) -> None:
+def test_the_charged_price_is_the_regular_or_the_local_one(currency: str, local: Any) -> None:
     price = {"id": "1", "currency": "USD", "amount": 1, "local": local}
     expected = ("EUR", 2) if local and currency.upper() == "EUR" else ("USD", 1)
-    charge = charged(price, currency)
+    charge = price_in_currency(price, currency)
     assert (charge["currency"], charge["amount"]) == expected
     assert price["currency"] == "USD"
 
@@ -216,7 +216,7 @@ async def test_the_old_subscription_ends_once_the_new_one_is_paid(http: Plain, s
     assert http.user("ada@example.com")["balances"] == [{"type": "gpt-4", "count": 100}], "the old one does not renew"
 
 
-async def test_what_does_not_renew_stays(http: Plain) -> None:
+async def test_purchases_without_renewal_are_kept(http: Plain) -> None:
     await http.buy(priceId=103)
     await http.buy(priceId=101, ignoreActivePurchase=True)
     assert [one["status"] for one in await http.bought("ada@example.com")] == ["active", "active"]

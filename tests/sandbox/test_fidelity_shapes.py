@@ -132,7 +132,7 @@ async def test_the_key_decides_and_not_the_body(http: Plain) -> None:
     assert await http.begin(headers=key) == first, "also when it is paid by now"
 
 
-async def test_an_offer_that_does_not_fit_is_ignored(http: Plain) -> None:
+async def test_an_offer_for_another_price_is_ignored(http: Plain) -> None:
     http.set(
         offers=[
             {"id": 1, "discount_percent": 50, "price_id": 101, "expires_at": "2020-01-01T00:00:00Z"},
@@ -149,7 +149,7 @@ async def test_an_offer_that_does_not_fit_is_ignored(http: Plain) -> None:
 EVENTS = [{"type": "paywall_viewed", "ts": 1_700_000_000_000}, {"type": "clicked", "ts": 1, "props": {"a": [1.5]}}]
 
 
-async def test_the_clients_events_are_kept(http: Plain, sandbox: Sandbox) -> None:
+async def test_tracked_events_are_stored(http: Plain, sandbox: Sandbox) -> None:
     said = {"X-Visitor-Id": "v-1", "X-User-Id": "u-1"}
     status, _ = await http.at("POST", "/events", json={"events": EVENTS}, headers=said)
     assert status == 200
@@ -181,7 +181,7 @@ async def test_the_clients_events_are_kept(http: Plain, sandbox: Sandbox) -> Non
         ({"events": []}, 200),
     ],
 )
-async def test_events_that_are_too_much(http: Plain, sandbox: Sandbox, body: Any, status: int) -> None:
+async def test_oversized_events_are_refused(http: Plain, sandbox: Sandbox, body: Any, status: int) -> None:
     async with http.pages.post(f"{http.paywall}/events", json=body) as answer:
         assert answer.status == status
     assert sandbox.tracked_events(sandbox.paywall_id) == []
@@ -209,7 +209,7 @@ PREFLIGHT = {
 PATHS = ("start-checkout", "bootstrap", "events", "user", "support/ticket", "auth/otp/send", "no/such/route")
 
 
-async def test_any_page_may_ask_the_paywall(http: Plain, sandbox: Sandbox) -> None:
+async def test_pages_of_any_origin_may_call_the_paywall_api(http: Plain, sandbox: Sandbox) -> None:
     urls = [f"{http.paywall}/{path}" for path in PATHS]
     urls += [f"{sandbox.url}/api/paywall/cancel-subscription", f"{sandbox.url}/api/v1/api-gateway/echo/v1/x"]
     for url in urls:
@@ -224,7 +224,7 @@ async def test_any_page_may_ask_the_paywall(http: Plain, sandbox: Sandbox) -> No
 
 
 @pytest.mark.parametrize("mode", ["echo", "stream"])
-async def test_a_page_may_read_what_a_provider_answers(http: Plain, sandbox: Sandbox, mode: str) -> None:
+async def test_a_page_may_read_a_providers_response(http: Plain, sandbox: Sandbox, mode: str) -> None:
     sandbox.set_provider(sandbox.paywall_id, "p", mode=mode, query_type="gpt-4")
     headers = {**FOREIGN, "Authorization": f"Bearer {await http.anonymous()}"}
     url = f"{sandbox.url}/api/v1/api-gateway/p?paywall_id={sandbox.paywall_id}"
@@ -234,7 +234,7 @@ async def test_a_page_may_read_what_a_provider_answers(http: Plain, sandbox: San
         assert "X-Query-Type" in answer.headers["Access-Control-Expose-Headers"]
 
 
-async def test_a_fault_does_not_hide_behind_the_browsers_rules(http: Plain, sandbox: Sandbox) -> None:
+async def test_a_faults_response_has_cors_headers(http: Plain, sandbox: Sandbox) -> None:
     sandbox.add_fault(kind="status", status=503)
     async with http.pages.options(f"{http.paywall}/bootstrap", headers=PREFLIGHT) as answer:
         assert answer.status == 204, "what a browser asks first is no request of the page's"
@@ -242,13 +242,13 @@ async def test_a_fault_does_not_hide_behind_the_browsers_rules(http: Plain, sand
         assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (503, "*")
 
 
-async def test_the_owners_key_is_not_for_pages(http: Plain) -> None:
+async def test_the_owners_key_is_refused_from_pages(http: Plain) -> None:
     asked = {**PREFLIGHT, "Access-Control-Request-Headers": "X-Api-Key, Content-Type"}
     async with http.pages.options(f"{http.paywall}/balances", headers=asked) as answer:
         assert answer.headers["Access-Control-Allow-Headers"] == "Content-Type"
 
 
-async def test_no_page_may_ask_anything_else(http: Plain, sandbox: Sandbox) -> None:
+async def test_other_routes_have_no_cors_headers(http: Plain, sandbox: Sandbox) -> None:
     for path in ("/_sandbox/", "/_sandbox/reset", "/_sandbox/mails", "/api/v1/customers", "/", "/checkout/none"):
         for method in ("OPTIONS", "GET", "POST"):
             async with http.pages.request(method, sandbox.url + path, headers=PREFLIGHT) as answer:
@@ -259,7 +259,7 @@ async def test_no_page_may_ask_anything_else(http: Plain, sandbox: Sandbox) -> N
 
 
 @pytest.mark.parametrize("number", ["1e1000000", "1e-1000000", "0e1000000", "-1", "NaN", '"NaN"', "1.5", "null", "[]"])
-async def test_numbers_that_are_no_count(http: Plain, sandbox: Sandbox, number: str) -> None:
+async def test_invalid_counts_are_refused(http: Plain, sandbox: Sandbox, number: str) -> None:
     token = {"X-Api-Key": sandbox.api_key, "Content-Type": "application/json"}
     bodies = {
         "/start-checkout": f'{{"email":"a@example.com","priceId":101,"trial_days":{number}}}',
@@ -273,7 +273,7 @@ async def test_numbers_that_are_no_count(http: Plain, sandbox: Sandbox, number: 
 
 
 @pytest.mark.parametrize("price", ["1e1000000", "1e400", "-1", "NaN", "null", "[]", "1.5", "99999999999999999999"])
-async def test_ids_that_are_none(http: Plain, price: str) -> None:
+async def test_invalid_ids_are_refused(http: Plain, price: str) -> None:
     for field, rest in (("priceId", ""), ("offerId", ',"priceId":101')):
         body = f'{{"email":"a@example.com","{field}":{price}{rest}}}'
         async with http.pages.post(f"{http.paywall}/start-checkout", data=body, headers=JSON) as answer:
@@ -290,7 +290,7 @@ async def test_a_whole_number_with_a_point_is_the_same_id(http: Plain) -> None:
 
 
 @pytest.mark.parametrize("name", ["X-User-Email", "X-User-ID", "X-Visitor-Id", "Idempotency-Key"])
-async def test_headers_that_are_no_text(http: Plain, sandbox: Sandbox, name: str) -> None:
+async def test_headers_that_are_not_utf8_are_refused(http: Plain, sandbox: Sandbox, name: str) -> None:
     below, checkout = f"/api/v1/paywall/{sandbox.paywall_id}", '{"email":"a@example.com","priceId":101}'
     requests = [
         ("GET", f"{below}/user-state", ""),
@@ -357,14 +357,14 @@ NAN, SIGNALING, HUGE = Decimal("NaN"), Decimal("sNaN"), Decimal("1e1000000")
         {"settings": {"checkout_mode": 5}},
     ],
 )
-def test_what_no_paywall_can_be(sandbox: Sandbox, fields: dict[str, Any]) -> None:
+def test_invalid_configurations_are_refused(sandbox: Sandbox, fields: dict[str, Any]) -> None:
     with pytest.raises(Problem) as caught:
         sandbox.set_paywall(sandbox.paywall_id, **fields)
     assert (caught.value.status, len(caught.value.message) < 500) == (400, True)
     assert sandbox.paywall(sandbox.paywall_id)["version"] == 1
 
 
-async def test_the_dearest_price_and_the_longest_period(http: Plain, sandbox: Sandbox) -> None:
+async def test_the_highest_price_and_the_longest_period(http: Plain, sandbox: Sandbox) -> None:
     dear = {"id": 1, "amount": 10**12, "interval": "year", "interval_count": 100, "tokens": {"t": 10**9}}
     http.set(prices=[dear])
     bought = await http.buy(priceId=1)

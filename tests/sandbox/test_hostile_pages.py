@@ -1,4 +1,4 @@
-"""Pages that never end, or say impossible things of themselves."""
+"""Endless lists, and pages with an impossible `total`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from montra_async import Montra
 @pytest.mark.parametrize(
     "total", [lambda page: page * 10**6, lambda page: 10**15 + page, lambda page: -5, lambda page: None], ids=range(4)
 )
-async def test_an_iterator_of_pages_always_goes_on(total: Any) -> None:
+async def test_an_iterator_continues_whatever_total_a_page_has(total: Any) -> None:
     asked: list[str] = []
 
     async def serve(request: web.Request) -> web.Response:

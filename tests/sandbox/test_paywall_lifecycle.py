@@ -1,4 +1,4 @@
-"""What an event loop can do to the paywall clients: cancellation, several loops, revalidation in the background."""
+"""Paywall clients and event loops: cancellation, several loops, background revalidation."""
 
 from __future__ import annotations
 
@@ -44,23 +44,21 @@ async def _cancelled_while_paying(billing: BillingClient, sandbox: Sandbox, amou
         await task
 
 
-async def test_work_that_is_done_is_paid_for_also_when_the_task_is_cancelled(
-    billing: BillingClient, sandbox: Sandbox
-) -> None:
+async def test_a_debit_after_the_work_survives_a_cancellation(billing: BillingClient, sandbox: Sandbox) -> None:
     assert _count(sandbox) == 100
 
     await _cancelled_while_paying(billing, sandbox, 5)
     assert _count(sandbox) == 95
 
 
-async def test_the_failure_of_a_cancelled_debit_is_told(
+async def test_a_cancelled_debit_that_fails_is_reported(
     billing: BillingClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     await _cancelled_while_paying(billing, sandbox, 500)
     assert "insufficient" in caplog.text
 
 
-async def test_work_that_is_cancelled_costs_nothing(billing: BillingClient, sandbox: Sandbox) -> None:
+async def test_cancelled_work_is_not_debited(billing: BillingClient, sandbox: Sandbox) -> None:
     async def work() -> None:
         async with billing.metered(type="gpt-4", amount=5):
             await asyncio.sleep(30)
@@ -73,7 +71,7 @@ async def test_work_that_is_cancelled_costs_nothing(billing: BillingClient, sand
     assert _count(sandbox) == 100
 
 
-async def test_a_cancelled_stream_gives_its_place_back(billing: BillingClient, sandbox: Sandbox) -> None:
+async def test_a_cancelled_stream_releases_its_connection(billing: BillingClient, sandbox: Sandbox) -> None:
     sandbox.set_provider(sandbox.paywall_id, "openai", events=["x"] * 1000, pause=0.01)
     gateway = ApiGatewayClient(billing=billing)
 
@@ -106,7 +104,7 @@ async def test_closing_the_client_ends_a_stream(billing: BillingClient, sandbox:
     assert caught.value.code == "network_error"
 
 
-async def test_a_stream_that_is_forgotten_with_its_loop_makes_no_noise(sandbox: Sandbox) -> None:
+async def test_an_unclosed_stream_of_a_closed_loop_logs_nothing(sandbox: Sandbox) -> None:
     code = f"""
 import asyncio, gc
 from montra_async.paywall import ApiGatewayClient, AuthClient
@@ -125,8 +123,8 @@ print('done')
     assert await asyncio.to_thread(run_program, code, sandbox.base_url) == "done"
 
 
-async def test_a_refresh_outlives_its_caller(sandbox: Sandbox) -> None:
-    """Its answer replaces both tokens: who stops waiting must not lose them."""
+async def test_a_refresh_completes_after_its_caller_is_cancelled(sandbox: Sandbox) -> None:
+    """The response replaces both tokens, so it must be stored even if nobody waits for it."""
     async with AuthClient(sandbox.paywall_id, sandbox.url) as auth:
         before = await auth.sign_in_anonymously()
         sandbox.add_fault(kind="latency", seconds=0.2)
@@ -146,7 +144,7 @@ async def test_a_refresh_outlives_its_caller(sandbox: Sandbox) -> None:
         assert await auth.refresh() is not None
 
 
-async def test_an_old_bootstrap_is_served_while_it_is_asked_for_again(billing: BillingClient, sandbox: Sandbox) -> None:
+async def test_a_stale_bootstrap_is_returned_while_it_is_revalidated(billing: BillingClient, sandbox: Sandbox) -> None:
     now = [1000.0]
     billing._caches.bootstraps.clock = lambda: now[0]
     asked: list[str] = []
@@ -203,7 +201,7 @@ async def test_one_client_through_several_loops(sandbox: Sandbox) -> None:
     gc.collect()
 
 
-async def test_a_sandbox_of_the_same_name_is_another_world(sandbox: Sandbox) -> None:
+async def test_caches_are_separate_per_sandbox(sandbox: Sandbox) -> None:
     async with Sandbox() as other, BillingClient(other.paywall_id, other.url, other.api_key) as client:
         await client.for_user(email="bob@example.com").create_checkout(101)
         assert sandbox.paywall_users(sandbox.paywall_id) == []

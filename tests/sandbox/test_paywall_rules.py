@@ -1,4 +1,4 @@
-"""What the sandbox's paywall service promises, seen by plain HTTP."""
+"""Rules of the paywall service, tested by plain HTTP."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def http(sandbox: Sandbox) -> AsyncIterator[Http]:
         yield Http(sandbox, session)
 
 
-async def test_another_owners_key(http: Http, sandbox: Sandbox) -> None:
+async def test_a_key_of_another_owner_is_refused(http: Http, sandbox: Sandbox) -> None:
     await http.buy()
     for key, status, code in (
         ("sk_test_other", 403, "not_your_paywall"),
@@ -74,7 +74,7 @@ async def test_another_owners_key(http: Http, sandbox: Sandbox) -> None:
     assert sandbox.paywall_users(sandbox.paywall_id)[0]["balances"] == [{"type": "gpt-4", "count": 100}]
 
 
-async def test_every_owner_has_a_paywall_of_their_own(http: Http, sandbox: Sandbox) -> None:
+async def test_every_merchant_has_a_demo_paywall(http: Http, sandbox: Sandbox) -> None:
     path = f"/v1/paywall/{sandbox.paywall_id}_2/start-checkout"
     status, _ = await http.ask("POST", path, key="sk_test_other", json={**ADA, "priceId": 101})
     assert status == 200
@@ -83,8 +83,8 @@ async def test_every_owner_has_a_paywall_of_their_own(http: Http, sandbox: Sandb
     assert (status, body["code"]) == (404, "paywall_not_found")
 
 
-async def test_a_key_replays_only_for_who_used_it(http: Http, sandbox: Sandbox) -> None:
-    """A stored answer of the owner's is nobody else's."""
+async def test_an_idempotency_key_belongs_to_its_user(http: Http, sandbox: Sandbox) -> None:
+    """The owner's stored response is not replayed to others."""
     await http.buy()
     again = {"headers": {"Idempotency-Key": "k"}}
     assert (await http.change("credit", 5, **again))[1]["count"] == 105
@@ -94,7 +94,7 @@ async def test_a_key_replays_only_for_who_used_it(http: Http, sandbox: Sandbox) 
     assert (await http.change("credit", 6, **again))[0] == 409
 
 
-async def test_debits_at_the_same_time(http: Http) -> None:
+async def test_concurrent_debits_never_overdraw(http: Http) -> None:
     await http.buy()
     answers = await asyncio.gather(*(http.change("debit", 3) for _ in range(50)))
     assert sorted(status for status, _ in answers) == [200] * 33 + [409] * 17
@@ -103,7 +103,7 @@ async def test_debits_at_the_same_time(http: Http) -> None:
     assert (status, body["code"], body["count"]) == (409, "insufficient", 0)
 
 
-async def test_no_part_of_a_debit_and_no_other_type(http: Http) -> None:
+async def test_a_refused_debit_changes_no_balance(http: Http) -> None:
     await http.buy()
     assert (await http.change("debit", 101))[0] == 409
     assert (await http.change("debit", 1, kind="never seen"))[0] == 409
@@ -112,7 +112,7 @@ async def test_no_part_of_a_debit_and_no_other_type(http: Http) -> None:
 
 
 @pytest.mark.parametrize(("have", "after"), [(0, 3), (2, 3), (3, 3), (7, 7)])
-async def test_the_daily_trial_raises_and_never_lowers(http: Http, sandbox: Sandbox, have: int, after: int) -> None:
+async def test_the_daily_trial_never_lowers_a_balance(http: Http, sandbox: Sandbox, have: int, after: int) -> None:
     await http.at("POST", "/start-checkout", json={**ADA, "priceId": 101})
     assert (await http.change("debit", 3))[1]["count"] == 0  # today's
     if have:
@@ -122,7 +122,7 @@ async def test_the_daily_trial_raises_and_never_lowers(http: Http, sandbox: Sand
     assert (await http.change("credit", 1))[1]["count"] == after + 2  # once a day
 
 
-async def test_a_session_can_not_be_used_for_somebody_else(http: Http, sandbox: Sandbox) -> None:
+async def test_a_session_acts_for_its_own_user_only(http: Http, sandbox: Sandbox) -> None:
     await http.buy()
     _, eve = await http.at("POST", "/auth/email/signup", json={"email": "eve@example.com", "password": "secret-1"})
     bearer = {"Authorization": f"Bearer {eve['access_token']}"}
@@ -157,7 +157,7 @@ async def test_refresh_tokens_work_once(http: Http) -> None:
         assert status == wanted
 
 
-async def test_the_bootstrap_knows_its_version(http: Http, sandbox: Sandbox) -> None:
+async def test_an_unchanged_bootstrap_is_not_sent_again(http: Http, sandbox: Sandbox) -> None:
     _, whole = await http.at("GET", "/bootstrap")
     status, body = await http.at("GET", f"/bootstrap?if_version={whole['version']}")
     assert (status, body) == (200, {"unchanged": True, "version": "1"})
@@ -178,7 +178,7 @@ async def test_trials_of_a_paywall(http: Http, sandbox: Sandbox) -> None:
     assert (body["trial"], body["has_active_subscription"], body["had_previous_trial"]) == (None, False, True)
 
 
-async def test_webhooks_in_both_styles(http: Http, sandbox: Sandbox) -> None:
+async def test_webhooks_are_signed_in_both_headers(http: Http, sandbox: Sandbox) -> None:
     received: list[tuple[Any, bytes]] = []
     answers = iter([500])
 
@@ -239,7 +239,7 @@ async def test_webhooks_in_both_styles(http: Http, sandbox: Sandbox) -> None:
     await runner.cleanup()
 
 
-async def test_the_controls_over_http(http: Http, sandbox: Sandbox) -> None:
+async def test_paywall_controls_over_http(http: Http, sandbox: Sandbox) -> None:
     async def control(method: str, path: str, **body: Any) -> tuple[int, Any]:
         async with http.session.request(method, f"{sandbox.url}/_sandbox{path}", json=body or None) as answer:
             return answer.status, await answer.json()
@@ -287,13 +287,13 @@ async def test_the_controls_over_http(http: Http, sandbox: Sandbox) -> None:
         {"webhook_url": 5},
     ],
 )
-def test_paywalls_that_can_not_be(sandbox: Sandbox, fields: dict[str, Any]) -> None:
+def test_invalid_paywall_settings_are_refused(sandbox: Sandbox, fields: dict[str, Any]) -> None:
     with pytest.raises(Problem):
         sandbox.set_paywall(sandbox.paywall_id, **fields)
     assert sandbox.paywall(sandbox.paywall_id)["version"] == 1
 
 
-async def test_pages_that_are_not_there(http: Http, sandbox: Sandbox) -> None:
+async def test_unknown_pages_are_404(http: Http, sandbox: Sandbox) -> None:
     for path in ("/checkout/none", "/portal/none", f"/oauth/{sandbox.paywall_id}?state=none"):
         async with http.session.get(sandbox.url + path) as answer:
             assert answer.status == 404
@@ -325,14 +325,14 @@ async def test_offers_end(http: Http, sandbox: Sandbox) -> None:
     assert (purchase["unit_amount"], "discount" in purchase) == (999, False)
 
 
-async def test_gateway_requests_that_can_not_be(http: Http, sandbox: Sandbox) -> None:
+async def test_invalid_gateway_requests_are_refused(http: Http, sandbox: Sandbox) -> None:
     status, body = await http.ask("POST", "/v1/api-gateway/echo")
     assert (status, body["code"]) == (400, "validation_error")
     status, body = await http.ask("PURGE", f"/v1/api-gateway/echo?paywall_id={sandbox.paywall_id}")
     assert (status, body["code"]) == (405, "method_not_allowed")
 
 
-async def test_tickets_by_hand(http: Http, sandbox: Sandbox) -> None:
+async def test_tickets_without_the_sdk(http: Http, sandbox: Sandbox) -> None:
     form = aiohttp.FormData({"subject": "s", "content": "c", "customer_email": "a@example.com"})
     form.add_field("other", b"x", filename="x")
     assert (await http.at("POST", "/support/ticket", data=form))[0] == 400

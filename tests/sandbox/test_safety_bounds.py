@@ -1,4 +1,4 @@
-"""Numbers, nesting, clock jumps and faults without measure are refused at once, never an error of the server's."""
+"""Numbers, nesting, advances and faults beyond the limits are refused and never cause a 500."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hypothesis import given, settings, strategies as st
 
 from montra_async import Montra
 from montra_sandbox import Problem, Sandbox
-from montra_sandbox.periods import add_months
-from montra_sandbox.wire import MAX_DEPTH, MAX_DIGITS, MAX_EXPONENT, loads_untrusted
+from montra_sandbox.datetimes import add_months
+from montra_sandbox.json import MAX_DEPTH, MAX_DIGITS, MAX_EXPONENT, loads_untrusted
 from montra_sandbox.world import MAX_DUE
 
 Ask: TypeAlias = Callable[..., Awaitable[tuple[int, Any]]]
@@ -71,7 +71,7 @@ PLACES = [
 
 
 @pytest.mark.parametrize(("path", "body"), PLACES)
-async def test_numbers_and_nesting_beyond_measure(ask: Ask, path: str, body: str) -> None:
+async def test_numbers_and_nesting_beyond_the_limits_are_refused(ask: Ask, path: str, body: str) -> None:
     tracemalloc.start()
     try:
         for hostile in HOSTILE:
@@ -84,7 +84,7 @@ async def test_numbers_and_nesting_beyond_measure(ask: Ask, path: str, body: str
     assert peak < 100 * 1024 * 1024
 
 
-async def test_bodies_beyond_measure(ask: Ask) -> None:
+async def test_bodies_beyond_the_limits_are_refused(ask: Ask) -> None:
     for path, _ in PLACES:
         status, _ = await ask(path, b'{"name":"' + b"x" * (1024 * 1024) + b'"}')
         assert status == 413
@@ -94,7 +94,7 @@ async def test_bodies_beyond_measure(ask: Ask) -> None:
 
 
 @given(digits=st.integers(1, 200), exponent=st.integers(-1000, 1000), fraction=st.booleans())
-def test_what_is_read_is_small(digits: int, exponent: int, fraction: bool) -> None:
+def test_parsed_numbers_are_within_the_limits(digits: int, exponent: int, fraction: bool) -> None:
     text = f"{'1.' if fraction else ''}{'7' * digits}e{exponent}"
     if digits + fraction <= MAX_DIGITS and abs(exponent) <= MAX_EXPONENT:
         assert loads_untrusted(text.encode()) == Decimal(text)
@@ -104,7 +104,7 @@ def test_what_is_read_is_small(digits: int, exponent: int, fraction: bool) -> No
 
 
 @given(value=st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**MAX_DIGITS) + 1, 10**MAX_DIGITS - 1))
-def test_every_double_and_every_count_is_read(value: float) -> None:
+def test_every_double_and_integer_is_parsed(value: float) -> None:
     assert loads_untrusted(simplejson.dumps(value).encode()) == Decimal(repr(value))
 
 
@@ -156,7 +156,7 @@ BODIES = st.sampled_from(CONTROLS).flatmap(
 
 @settings(max_examples=10)
 @given(requests=st.lists(BODIES, min_size=20, max_size=40))
-async def test_no_control_makes_the_sandbox_fail(requests: list[tuple[Any, Any]]) -> None:
+async def test_random_control_requests_never_cause_a_500(requests: list[tuple[Any, Any]]) -> None:
     async with Sandbox() as sandbox, Montra(sandbox.api_key, sandbox.base_url) as montra:
         model = await montra.create_pricing_model(name="P", is_default=True)
         await montra.create_meter(name="T", slug="t", pricing_model_id=model.id)
@@ -203,7 +203,7 @@ async def test_faults_are_bounded(sandbox: Sandbox) -> None:
             sandbox.add_fault(**wrong)
     for _ in range(1000):
         sandbox.add_fault(kind="status")
-    with pytest.raises(Problem, match="waiting already"):
+    with pytest.raises(Problem, match="active already"):
         sandbox.add_fault(kind="status")
 
 
@@ -223,21 +223,20 @@ async def test_faults_are_bounded(sandbox: Sandbox) -> None:
         {"days": 10**400},
         {"days": "x"},
         {"days": None},
-        {"years": 1},
         {"days": 1, "to": datetime(2040, 1, 1, tzinfo=timezone.utc)},
         {"to": datetime(9999, 12, 31, tzinfo=timezone.utc)},
         {"to": datetime(2020, 1, 1, tzinfo=timezone.utc)},
         {"to": datetime(2040, 1, 1)},
     ],
 )
-async def test_jumps_that_are_refused(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
+async def test_invalid_advances_are_refused(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
     before = sandbox.now()
     with pytest.raises(Problem):
         sandbox.advance(**wrong)
     assert sandbox.now() - before < timedelta(hours=1)
 
 
-async def test_ten_thousand_years_are_refused_and_ten_are_not(sandbox: Sandbox, montra: Montra) -> None:
+async def test_an_advance_of_more_than_ten_years_is_refused(sandbox: Sandbox, montra: Montra) -> None:
     model = await montra.create_pricing_model(name="P", is_default=True)
     ada = await montra.create_customer(name="A", email="a@example.com")
     await montra.create_subscription(ada.id, model.id)
@@ -252,9 +251,9 @@ async def test_ten_thousand_years_are_refused_and_ten_are_not(sandbox: Sandbox, 
         sandbox.advance(days=3653)
 
 
-async def test_how_much_may_happen_at_once_is_counted_before(sandbox: Sandbox) -> None:
-    """No step is done before the advance is refused, and smaller ones are let through."""
-    store = sandbox._world.store
+async def test_an_advance_with_too_many_steps_is_refused_before_it_starts(sandbox: Sandbox) -> None:
+    """Smaller advances are accepted."""
+    store = sandbox._world.db
     sandbox.set_paywall(sandbox.paywall_id, prices=[{"id": 1, "amount": 1, "interval": "day"}])
     async with aiohttp.ClientSession() as http:
         begin = {"email": "a@example.com", "priceId": 1}
@@ -285,7 +284,7 @@ async def test_how_much_may_happen_at_once_is_counted_before(sandbox: Sandbox) -
         sandbox.advance(days=60)
 
 
-async def test_the_estimate_is_no_less_than_what_happens(sandbox: Sandbox, montra: Montra) -> None:
+async def test_the_estimated_steps_are_an_upper_bound(sandbox: Sandbox, montra: Montra) -> None:
     model = await montra.create_pricing_model(name="P", is_default=True)
     for i in range(5):
         ada = await montra.create_customer(name="A", email=f"a{i}@example.com")
@@ -295,7 +294,7 @@ async def test_the_estimate_is_no_less_than_what_happens(sandbox: Sandbox, montr
     before = sandbox.overview()["counts"]["events"]
     world = sandbox._world
     until = sandbox.now() + timedelta(days=365)
-    estimate = world.due_by(until)
+    estimate = world.count_due(until)
     sandbox.advance(days=365)
     steps = sandbox.overview()["counts"]["events"] - before
     assert steps <= estimate * 2 <= steps * 3 + 20
@@ -306,7 +305,7 @@ async def test_the_estimate_is_no_less_than_what_happens(sandbox: Sandbox, montr
     anchor=st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)),
     months=st.integers(-(10**9), 10**9),
 )
-def test_months_end_with_the_calendar(anchor: datetime, months: int) -> None:
+def test_months_outside_the_calendar_overflow(anchor: datetime, months: int) -> None:
     try:
         moved = add_months(anchor, months)
     except OverflowError:
@@ -318,8 +317,8 @@ def test_months_end_with_the_calendar(anchor: datetime, months: int) -> None:
 @pytest.mark.parametrize(
     "price", [{"trial_days": 10**9}, {"interval_count": 10**9}, {"interval": "year", "trial_days": 3}]
 )
-async def test_dates_past_the_calendar_are_no_failure(sandbox: Sandbox, price: dict[str, Any]) -> None:
-    """Either the price is refused, or what it leads to."""
+async def test_dates_past_the_calendar_cause_no_500(sandbox: Sandbox, price: dict[str, Any]) -> None:
+    """Either the price or the checkout is refused."""
     try:
         sandbox.set_paywall(sandbox.paywall_id, prices=[{"id": 1, "amount": 10**15, **price}])
     except Problem:

@@ -1,4 +1,4 @@
-"""No web page that is open in the developer's browser drives the sandbox."""
+"""Web pages in the developer's browser can't use the sandbox."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from montra_sandbox import Problem, Sandbox
-from montra_sandbox.http.guard import Guard, HostName, allowed_host, parse_host
+from montra_sandbox.http.browser_protection import AccessRules, HostName, parse_allowed_host, parse_host
 
 from .raw import raw
 
@@ -36,8 +36,8 @@ def _own(sandbox: Sandbox, name: str = "127.0.0.1") -> str:
 
 
 @pytest.mark.parametrize(("method", "path"), [*CONTROLS, *APIS, ("GET", "/"), ("GET", PAYWALL), ("GET", "/pay/x")])
-async def test_other_names_are_refused(sandbox: Sandbox, method: str, path: str) -> None:
-    """DNS rebinding: the page's name leads to this machine, and only `Host` shows it."""
+async def test_other_host_names_are_refused(sandbox: Sandbox, method: str, path: str) -> None:
+    """DNS rebinding: the page's name resolves to this machine, which only `Host` shows."""
     port = sandbox.url.rpartition(":")[2]
     for host in (
         f"evil.example:{port}",
@@ -65,7 +65,7 @@ async def test_every_name_of_this_machine_works(sandbox: Sandbox) -> None:
         assert (await raw(sandbox.url, "GET", "/_sandbox/", _own(sandbox, name))).status == 200
 
 
-async def test_names_from_options() -> None:
+async def test_allowed_host_names() -> None:
     async with Sandbox(allow_hosts=["sandbox.test", "proxy.test:8080"]) as sandbox:
         for host, status in (
             ("sandbox.test", 200),
@@ -96,7 +96,7 @@ async def test_pages_of_other_origins_are_refused(sandbox: Sandbox, method: str,
     assert len(sandbox.faults()) == 1  # not even a fault is used up
 
 
-async def test_own_pages_and_programs_are_let_in(sandbox: Sandbox) -> None:
+async def test_own_pages_and_programs_are_accepted(sandbox: Sandbox) -> None:
     own = _own(sandbox, "localhost")
     for headers in (
         (),
@@ -109,8 +109,8 @@ async def test_own_pages_and_programs_are_let_in(sandbox: Sandbox) -> None:
         assert (await raw(sandbox.url, "GET", "/api/v1/customers", own, KEY, *headers)).status == 200
 
 
-async def test_the_owners_key_is_of_no_use_in_a_browser(sandbox: Sandbox) -> None:
-    """Everybody knows the key of a sandbox, but only programs can use it."""
+async def test_the_owners_key_is_refused_from_browsers(sandbox: Sandbox) -> None:
+    """The default key is public, but only programs can use it."""
     path = "/api/v1/paywall/pw_sandbox/user?email=a@example.com"
     key = f"X-Api-Key: {sandbox.api_key}"
     assert (await raw(sandbox.url, "GET", path, _own(sandbox), key)).code == "identity_not_on_paywall"
@@ -121,7 +121,7 @@ async def test_the_owners_key_is_of_no_use_in_a_browser(sandbox: Sandbox) -> Non
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", None])
-async def test_controls_want_json(sandbox: Sandbox, kind: str | None) -> None:
+async def test_controls_require_json(sandbox: Sandbox, kind: str | None) -> None:
     before = sandbox.now()
     headers = [] if kind is None else [f"Content-Type: {kind}"]
     for body in (b'{"days": 1}', b"days=1"):
@@ -142,7 +142,7 @@ async def remote() -> AsyncIterator[Sandbox]:
         yield running
 
 
-async def test_controls_want_a_token_when_other_machines_can_connect(remote: Sandbox) -> None:
+async def test_controls_require_a_token_if_other_machines_can_connect(remote: Sandbox) -> None:
     url = remote.url.replace("0.0.0.0", "127.0.0.1")
     own, token = _own(remote), remote.control_token
     assert token is not None
@@ -162,17 +162,17 @@ async def test_controls_want_a_token_when_other_machines_can_connect(remote: San
     assert (await raw(url, "GET", "/api/v1/customers", own, KEY)).status == 200
     for path, status in (("/", 401), ("/?token=x", 401), (f"/?token={token}", 200)):
         assert (await raw(url, "GET", path, own)).status == status
-    assert token not in repr(remote._guard)
+    assert token not in repr(AccessRules(port=1, bound=HostName("a", None), token=token))
 
 
-async def test_addresses_are_no_names_that_could_be_rebound(remote: Sandbox) -> None:
+async def test_ip_addresses_are_accepted_as_host(remote: Sandbox) -> None:
     url = remote.url.replace("0.0.0.0", "127.0.0.1")
     for name, status in (("192.168.1.5", 200), ("0.0.0.0", 200), ("[fe80::1]", 200), ("myhost", 403)):
         answer = await raw(url, "GET", "/api/v1/customers", _own(remote, name), KEY)
         assert answer.status == status
 
 
-async def test_a_token_of_ones_own_on_this_machine() -> None:
+async def test_a_given_token_is_required_on_this_machine() -> None:
     async with Sandbox(control_token="correct-horse") as sandbox:
         assert (await raw(sandbox.url, "GET", "/_sandbox/", _own(sandbox))).status == 401
         token = "X-Sandbox-Token: correct-horse"
@@ -214,7 +214,7 @@ async def test_no_page_can_be_framed(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("foreign", FOREIGN)
-async def test_forms_are_sent_by_their_own_pages_only(sandbox: Sandbox, foreign: str) -> None:
+async def test_forms_of_other_origins_are_refused(sandbox: Sandbox, foreign: str) -> None:
     sandbox.set_paywall(sandbox.paywall_id, webhook_url=None)
     form = "Content-Type: application/x-www-form-urlencoded"
     body = b"action=pay&card=4242424242424242&name=A&email=a@example.com&purchase=x&state=y"
@@ -233,12 +233,18 @@ async def test_forms_are_sent_by_their_own_pages_only(sandbox: Sandbox, foreign:
     assert answer.status == 303
 
 
-@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "application/x-www-form-urlencoded; charset=zz"])
-async def test_forms_that_are_none(sandbox: Sandbox, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("content_type", "status", "code"),
+    [
+        ("multipart/form-data; boundary=x", 415, "unsupported_media_type"),
+        ("application/x-www-form-urlencoded; charset=zz", 400, "validation_error"),
+    ],
+)
+async def test_unreadable_forms_are_refused(sandbox: Sandbox, content_type: str, status: int, code: str) -> None:
     for path in await _pages(sandbox):
-        headers = (_own(sandbox), f"Content-Type: {kind}")
+        headers = (_own(sandbox), f"Content-Type: {content_type}")
         answer = await raw(sandbox.url, "POST", path.partition("?")[0], *headers, body=b"garbage")
-        assert (answer.status, answer.code) == (400, "validation_error")
+        assert (answer.status, answer.code) == (status, code)
 
 
 # The decisions by themselves
@@ -247,7 +253,7 @@ ADDRESSES = st.ip_addresses().map(lambda one: f"[{one}]" if one.version == 6 els
 
 
 @given(text=st.text(max_size=300) | st.text("[]:.abc019-_@/ ", max_size=40))
-def test_hosts_are_read_or_refused(text: str) -> None:
+def test_hosts_are_parsed_or_refused(text: str) -> None:
     host = parse_host(text)
     if host is not None:
         assert host.name
@@ -256,10 +262,10 @@ def test_hosts_are_read_or_refused(text: str) -> None:
 
 
 @given(name=ADDRESSES | st.from_regex(r"[a-z0-9.-]{1,30}", fullmatch=True), port=st.integers(1, 65535))
-def test_only_loopback_answers_by_itself(name: str, port: int) -> None:
-    guard = Guard(port=4242, bound=HostName("127.0.0.1", None))
+def test_only_loopback_names_are_accepted_by_default(name: str, port: int) -> None:
+    guard = AccessRules(port=4242, bound=HostName("127.0.0.1", None))
     headers = CIMultiDictProxy(CIMultiDict({"Host": f"{name}:{port}"}))
-    host = allowed_host(name)
+    host = parse_allowed_host(name)
     if host.is_loopback and port == 4242:
         guard.check_host(headers)
     else:

@@ -1,4 +1,4 @@
-"""Webhooks out: whatever answers them can neither keep the sandbox busy nor lead it elsewhere."""
+"""Receivers of webhooks can neither block the sandbox nor redirect it."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ async def _delivered(sandbox: Sandbox, montra: Montra, url: str) -> tuple[str, i
     return delivery["status"], delivery["last_status"], delivery["last_error"]
 
 
-async def test_an_endless_answer_is_left(sandbox: Sandbox, montra: Montra, receiver: Receiver) -> None:
+async def test_an_endless_response_is_not_read(sandbox: Sandbox, montra: Montra, receiver: Receiver) -> None:
     head = _HEAD + b"Content-Type: text/plain\r\n\r\n"
     receiver.answer = lambda _, writer: receiver.flood(writer, head, b"x" * 65536)
     assert (await _delivered(sandbox, montra, receiver.url))[:2] == ("succeeded", 200)
     assert receiver.sent < 16 * 1024 * 1024  # what the sockets between them take
 
 
-async def test_a_packed_answer_is_not_unpacked(sandbox: Sandbox, montra: Montra, receiver: Receiver) -> None:
+async def test_a_compressed_response_is_not_decompressed(sandbox: Sandbox, montra: Montra, receiver: Receiver) -> None:
     bomb = gzip.compress(b"\0" * 50_000_000)
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -83,7 +83,7 @@ async def test_a_packed_answer_is_not_unpacked(sandbox: Sandbox, montra: Montra,
     assert b"accept-encoding: identity" in receiver.requests[0].lower()
 
 
-async def test_endless_headers_are_left(sandbox: Sandbox, montra: Montra, receiver: Receiver) -> None:
+async def test_endless_headers_are_not_read(sandbox: Sandbox, montra: Montra, receiver: Receiver) -> None:
     receiver.answer = lambda _, writer: receiver.flood(writer, _HEAD, b"X-A: " + b"b" * 1000 + b"\r\n")
     status, _, error = await _delivered(sandbox, montra, receiver.url)
     assert status == "pending"
@@ -93,7 +93,7 @@ async def test_endless_headers_are_left(sandbox: Sandbox, montra: Montra, receiv
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_redirects_lead_nowhere(sandbox: Sandbox, montra: Montra, receiver: Receiver, status: int) -> None:
+async def test_redirects_are_not_followed(sandbox: Sandbox, montra: Montra, receiver: Receiver, status: int) -> None:
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         target = f"{sandbox.url}/_sandbox/reset"
         head = f"HTTP/1.1 {status} Elsewhere\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n"
@@ -118,7 +118,7 @@ async def test_redirects_lead_nowhere(sandbox: Sandbox, montra: Montra, receiver
         "http://2130706433.example/",
     ],
 )
-async def test_only_this_machine_is_told(sandbox: Sandbox, montra: Montra, url: str) -> None:
+async def test_webhooks_to_other_machines_are_blocked(sandbox: Sandbox, montra: Montra, url: str) -> None:
     status, _, error = await _delivered(sandbox, montra, url)
     assert status == "blocked"
     assert "--deliver-anywhere" in str(error)

@@ -1,4 +1,4 @@
-"""The OAuth provider of the sandbox: its page, its popup, and whose the identity becomes."""
+"""The OAuth provider of the sandbox: its page, its popup, and which user gets the identity."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ BEGIN = {"provider": "google", "code_challenge": CHALLENGE, "code_challenge_meth
 
 @attrs.frozen
 class Popup:
-    """What a browser's popup shows, and what its script says to which page."""
+    """The last page of a sign-in, and what its script posts to which origin."""
 
     status: int
     text: str
     policy: str
 
     @property
-    def told(self) -> dict[str, Any]:
-        found = re.search(r"const told = (.*);", self.text)
+    def outcome(self) -> dict[str, Any]:
+        found = re.search(r"const outcome = (.*);", self.text)
         assert found is not None
-        told: dict[str, Any] = json.loads(found[1])
-        return told
+        outcome: dict[str, Any] = json.loads(found[1])
+        return outcome
 
 
 @attrs.frozen
@@ -68,32 +68,32 @@ async def shop(sandbox: Sandbox) -> AsyncIterator[Page]:
         yield Page(sandbox, http)
 
 
-async def test_allowed(shop: Page) -> None:
+async def test_an_approved_sign_in(shop: Page) -> None:
     url = await shop.begin(Origin="https://shop.example.com:8443")
     popup = await shop.answer(url)
-    message = popup.told["message"]
+    message = popup.outcome["message"]
     assert message == {
         "type": "pw-oauth",
         "messageId": url.partition("state=")[2],
         "status": "success",
         "code": message["code"],
     }
-    assert popup.told["target"] == "https://shop.example.com:8443"
+    assert popup.outcome["target"] == "https://shop.example.com:8443"
     assert (await shop.exchange(message["code"]))["user"]["email"] == "bob@example.com"
     assert (await shop.exchange(message["code"]))["code"] == "oauth_invalid_code"
 
 
-async def test_a_code_alone_is_of_no_use(shop: Page) -> None:
-    code = (await shop.answer(await shop.begin())).told["message"]["code"]
+async def test_a_code_without_its_verifier_is_refused(shop: Page) -> None:
+    code = (await shop.answer(await shop.begin())).outcome["message"]["code"]
     stolen = await shop.post("oauth/exchange", auth_code=code, code_verifier="w" * 43)
     assert stolen["code"] == "oauth_invalid_verifier"
     assert "access_token" in await shop.exchange(code)
 
 
-async def test_denied(shop: Page) -> None:
+async def test_a_denied_sign_in(shop: Page) -> None:
     url = await shop.begin(Origin="https://shop.example.com")
     popup = await shop.answer(url, "deny", email="")
-    told = popup.told["message"]
+    told = popup.outcome["message"]
     assert (told["type"], told["status"], told["error"]) == ("pw-oauth", "error", "access_denied")
     assert (told["messageId"], "code" in told) == (url.partition("state=")[2], False)
     async with shop.http.get(url) as answer:
@@ -112,16 +112,16 @@ async def test_denied(shop: Page) -> None:
         "",
     ],
 )
-async def test_no_other_page_is_told(shop: Page, origin: str) -> None:
-    """Without a page that began it, the outcome stays on the sandbox's own origin; it is never for anybody."""
+async def test_the_outcome_is_posted_to_no_other_origin(shop: Page, origin: str) -> None:
+    """Without an origin that began the sign-in, the target is the sandbox's own origin, never `*`."""
     popup = await shop.answer(await shop.begin(**({"Origin": origin} if origin else {})))
-    assert popup.told["target"] is None
-    assert "told.target || window.location.origin" in popup.text
+    assert popup.outcome["target"] is None
+    assert "outcome.target || window.location.origin" in popup.text
     assert '"*"' not in popup.text
     assert "'*'" not in popup.text
 
 
-async def test_nothing_breaks_out_of_the_script(shop: Page) -> None:
+async def test_values_in_the_script_are_escaped(shop: Page) -> None:
     url = await shop.begin(Origin="https://a.example")
     popup = await shop.answer(url, email="x@</script><script>alert(1)</script>")
     assert popup.text.count("<script") <= 1
@@ -129,7 +129,7 @@ async def test_nothing_breaks_out_of_the_script(shop: Page) -> None:
         popup = await shop.answer(await shop.begin(Origin=evil))
         assert popup.text.count("</script>") == 1
         assert "<b>" not in popup.text
-        assert popup.told["target"] is None
+        assert popup.outcome["target"] is None
 
 
 async def test_only_its_own_script_runs(shop: Page) -> None:
@@ -150,30 +150,30 @@ async def test_an_anonymous_user_gets_the_identity(shop: Page) -> None:
     assert session["user"]["is_anonymous"] is True
     bearer = {"Authorization": f"Bearer {session['access_token']}"}
     popup = await shop.answer(await shop.begin(**bearer))
-    linked = await shop.exchange(popup.told["message"]["code"])
+    linked = await shop.exchange(popup.outcome["message"]["code"])
     assert linked["user"]["id"] == session["user"]["id"]
     assert (linked["user"]["email"], linked["user"]["is_anonymous"]) == ("bob@example.com", False)
 
 
-async def test_an_identity_that_another_one_has(shop: Page) -> None:
-    """The anonymous user is told so, and signs in to the other account without its session."""
-    other = await shop.exchange((await shop.answer(await shop.begin())).told["message"]["code"])
+async def test_an_identity_of_another_user_is_not_linked(shop: Page) -> None:
+    """The anonymous user gets an error, and can sign in to the other account without the session."""
+    other = await shop.exchange((await shop.answer(await shop.begin())).outcome["message"]["code"])
     session = await shop.post("anonymous/signin")
     bearer = {"Authorization": f"Bearer {session['access_token']}"}
-    told = (await shop.answer(await shop.begin(**bearer))).told["message"]
+    told = (await shop.answer(await shop.begin(**bearer))).outcome["message"]
     assert (told["status"], told["errorCode"]) == ("error", "identity_already_exists")
-    again = await shop.exchange((await shop.answer(await shop.begin())).told["message"]["code"])
+    again = await shop.exchange((await shop.answer(await shop.begin())).outcome["message"]["code"])
     assert again["user"]["id"] == other["user"]["id"]
 
 
-async def test_a_user_with_an_address_begins_a_sign_in_of_its_own(shop: Page) -> None:
+async def test_a_sign_in_by_a_user_with_an_address_is_not_linked(shop: Page) -> None:
     session = await shop.post("email/signup", email="ada@example.com", password="correct horse")
     bearer = {"Authorization": f"Bearer {session['access_token']}"}
     popup = await shop.answer(await shop.begin(**bearer))
-    assert (await shop.exchange(popup.told["message"]["code"]))["user"]["id"] != session["user"]["id"]
+    assert (await shop.exchange(popup.outcome["message"]["code"]))["user"]["id"] != session["user"]["id"]
 
 
-async def test_user_meta_is_welcome(shop: Page, sandbox: Sandbox) -> None:
+async def test_user_meta_is_accepted(shop: Page, sandbox: Sandbox) -> None:
     await shop.post("otp/send", email="bob@example.com", user_meta={"plan": "x"})
     token = sandbox.mails()[0]["token"]
     session = await shop.post("otp/verify", email="bob@example.com", token=token, type="email", user_meta={"plan": "x"})

@@ -1,4 +1,4 @@
-"""Nobody gets into somebody else's account: guesses, passwords that wait, shared keys, and what the file tells."""
+"""Accounts are safe from other users: attempts, pending passwords, shared keys, and the database file."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_four_wrong_codes_and_the_right_one(post: Post, sandbox: Sandbox) 
     assert (await post("auth/otp/verify", email=f" {VICTIM.upper()}".strip(), token=code, type="email"))[0] == 200
 
 
-async def test_asking_for_new_codes_gives_no_more_guesses_an_hour(post: Post, sandbox: Sandbox) -> None:
+async def test_new_codes_do_not_raise_the_hourly_limit(post: Post, sandbox: Sandbox) -> None:
     answers = []
     for i in range(24):
         if i % 4 == 0:
@@ -121,7 +121,7 @@ async def _attacker_is_out(post: Post) -> None:
 
 
 @pytest.mark.parametrize("kind", ["email", "recovery"])
-async def test_a_code_by_mail_confirms_no_password(attacked: Post, sandbox: Sandbox, kind: str) -> None:
+async def test_a_mailed_code_confirms_no_password(attacked: Post, sandbox: Sandbox, kind: str) -> None:
     await _attacker_is_out(attacked)
     path = "auth/otp/send" if kind == "email" else "auth/password/request-reset"
     await attacked(path, email=VICTIM)
@@ -145,7 +145,7 @@ async def test_a_provider_confirms_no_password(attacked: Post, sandbox: Sandbox)
 
 @pytest.mark.parametrize("again", [False, True])
 async def test_two_sign_ups_confirm_neither_password(attacked: Post, sandbox: Sandbox, again: bool) -> None:
-    """The victim signs up, too, and types in whichever of the mailed codes."""
+    """The victim signs up as well and enters any of the mailed codes."""
     await attacked("auth/email/signup", email=VICTIM, password="victim's")
     if again:
         await attacked("auth/email/signup", email=VICTIM, password="attacker's")
@@ -170,7 +170,7 @@ async def test_a_confirmation_by_another_visitor_confirms_no_password(post: Post
     await _attacker_is_out(post)
 
 
-async def test_ones_own_sign_up_survives_a_lost_mail(post: Post, sandbox: Sandbox) -> None:
+async def test_a_repeated_sign_up_after_a_lost_mail(post: Post, sandbox: Sandbox) -> None:
     sandbox.set_paywall(sandbox.paywall_id, require_confirmation=True)
     for _ in range(2):
         await post("auth/email/signup", email=VICTIM, password="victim's")
@@ -182,8 +182,8 @@ async def test_ones_own_sign_up_survives_a_lost_mail(post: Post, sandbox: Sandbo
     assert (await post("auth/email/signin", email=VICTIM, password="victim's"))[0] == 200
 
 
-async def test_an_attackers_anonymous_account_does_not_take_the_address(attacked: Post, sandbox: Sandbox) -> None:
-    """Both want the address; whoever reads its mail gets an account of their own."""
+async def test_an_attackers_anonymous_account_does_not_get_the_address(attacked: Post, sandbox: Sandbox) -> None:
+    """The user who reads the mail of the address gets a separate account."""
     _, mine = await attacked("auth/anonymous/signin")
     bearer = {"Authorization": f"Bearer {mine['access_token']}"}
     other = "new@example.com"
@@ -207,7 +207,7 @@ async def test_an_address_that_was_taken_before_its_confirmation(post: Post, san
 
 
 async def test_an_anonymous_user_changes_the_address_once(post: Post, sandbox: Sandbox) -> None:
-    """Two upgrades wait; the second to be confirmed finds a user who is anonymous no more."""
+    """Of two pending upgrades, the second confirmation finds a user who is not anonymous any more."""
     sandbox.set_paywall(sandbox.paywall_id, require_confirmation=True)
     _, mine = await post("auth/anonymous/signin")
     bearer = {"Authorization": f"Bearer {mine['access_token']}"}
@@ -245,7 +245,7 @@ async def _oauth(post: Post, sandbox: Sandbox, email: str, **headers: str) -> tu
         ("auth/email/signin", {"email": "known@example.com", "password": "correct horse"}),
     ],
 )
-async def test_strangers_with_one_key_share_no_session(post: Post, path: str, body: dict[str, Any]) -> None:
+async def test_users_with_the_same_key_share_no_session(post: Post, path: str, body: dict[str, Any]) -> None:
     await post("auth/email/signup", email="known@example.com", password="correct horse")
     key = {"Idempotency-Key": "1"}
     answers = [await post(path, key, **body) for _ in range(3)]
@@ -254,14 +254,14 @@ async def test_strangers_with_one_key_share_no_session(post: Post, path: str, bo
     assert len(set(tokens)) == len(tokens)
 
 
-async def test_refreshed_tokens_are_given_once(post: Post) -> None:
+async def test_refreshed_tokens_are_not_replayed(post: Post) -> None:
     _, session = await post("auth/anonymous/signin")
     key = {"Idempotency-Key": "1"}
     assert (await post("auth/refresh", key, refresh_token=session["refresh_token"]))[0] == 200
     assert (await post("auth/refresh", key, refresh_token=session["refresh_token"]))[0] == 401
 
 
-async def test_users_behind_one_owner_share_no_answer(post: Post, sandbox: Sandbox) -> None:
+async def test_users_behind_one_owner_share_no_response(post: Post, sandbox: Sandbox) -> None:
     """A server acts for many users, each with their session, and with one key by mistake."""
     portals = []
     for email in ("a@example.com", "b@example.com"):
@@ -282,7 +282,7 @@ async def test_users_behind_one_owner_share_no_answer(post: Post, sandbox: Sandb
     assert portals[0] != portals[1]
 
 
-async def test_strangers_with_one_key_do_not_meet_in_a_checkout(post: Post) -> None:
+async def test_users_with_the_same_key_share_no_checkout(post: Post) -> None:
     key = {"Idempotency-Key": "1"}
     urls = [
         (await post("start-checkout", key, email=one, priceId=101))[1]["checkoutUrl"] for one in ("a@x.fi", "b@x.fi")
@@ -319,7 +319,7 @@ async def _live(sandbox: Sandbox, http: aiohttp.ClientSession) -> list[str]:
     return [sandbox.api_key, *tokens, *passwords, portal["url"].rpartition("/")[2], state, oauth_code, f'"{code}"']
 
 
-async def test_no_secret_is_in_the_file_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+async def test_the_file_holds_no_plain_secret_and_is_private(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     async with Sandbox(db=str(path), api_keys=["sk_test_very_secret"]) as sandbox, aiohttp.ClientSession() as http:
         secrets = await _live(sandbox, http)
@@ -350,7 +350,7 @@ def _tables(db: sqlite3.Connection) -> list[tuple[str]]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions of Unix")
-async def test_a_file_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
+async def test_a_readable_file_becomes_private(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     old = os.umask(0)
     try:
@@ -365,7 +365,7 @@ async def test_a_file_that_others_could_read_is_closed_to_them(tmp_path: Path) -
         os.umask(old)
 
 
-async def test_codes_work_after_a_restart_though_nobody_sees_them(tmp_path: Path) -> None:
+async def test_codes_work_after_a_restart(tmp_path: Path) -> None:
     path = str(tmp_path / "state.db")
     async with Sandbox(db=path) as sandbox, aiohttp.ClientSession() as http:
         await _poster(http, sandbox)("auth/otp/send", email=VICTIM)
@@ -378,7 +378,7 @@ async def test_codes_work_after_a_restart_though_nobody_sees_them(tmp_path: Path
         assert sandbox.mails() == []
 
 
-async def test_a_file_of_an_earlier_version_loses_its_secrets_and_nothing_else(tmp_path: Path) -> None:
+async def test_a_file_of_an_earlier_version_loses_only_its_plain_secrets(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     async with Sandbox(db=str(path)) as sandbox, aiohttp.ClientSession() as http:
         await _poster(http, sandbox)("start-checkout", email=VICTIM, priceId=101)
@@ -406,13 +406,13 @@ STEPS = ["attack", "sign up", "send", "guess", "resend", "verify email", "verify
 @settings(max_examples=20)
 @given(steps=st.lists(st.sampled_from(STEPS), max_size=15))
 async def test_an_attackers_password_never_becomes_valid(steps: list[str]) -> None:
-    """Only the victim reads the mail, and types in any code of it at any time. The attacker stays out."""
+    """Only the victim reads the mail and enters any of its codes at any time. The attacker never gets in."""
     async with Sandbox() as sandbox, aiohttp.ClientSession() as http:
         post = _poster(http, sandbox)
         sandbox.set_paywall(sandbox.paywall_id, require_confirmation=True)
         for step in ["attack", *steps, "verify signup", "attack", "resend", "verify signup"]:
             await _take(step, post, sandbox)
-            sandbox._store.run("DELETE FROM paywall_guesses")
+            sandbox._world.db.run("DELETE FROM paywall_guesses")
             status, _ = await post("auth/email/signin", email=VICTIM, password="attacker's", **ATTACKER)
             assert status in (401, 403), step
 

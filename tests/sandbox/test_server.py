@@ -34,7 +34,7 @@ def test_state_survives_a_restart(tmp_path: Path) -> None:
     assert found == [["a@example.com"], ["a@example.com", "b@example.com"]]
 
 
-async def test_time_survives_a_restart_and_goes_on_meanwhile(tmp_path: Path) -> None:
+async def test_the_clock_survives_a_restart(tmp_path: Path) -> None:
     async with Sandbox(db=str(tmp_path / "state.db")) as sandbox:
         moment = sandbox.advance(days=100)
     async with Sandbox(db=str(tmp_path / "state.db")) as sandbox:
@@ -49,12 +49,12 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
-def test_other_machines_are_let_in_only_on_purpose(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_remote_address_needs_allow_remote(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--host", host, "--port", "0"]) == 2
     assert "--allow-remote" in capsys.readouterr().err
 
 
-async def test_on_purpose() -> None:
+async def test_a_remote_address_with_allow_remote() -> None:
     async with Sandbox(host="0.0.0.0", allow_remote=True) as sandbox:
         assert sandbox.url.startswith("http://0.0.0.0:")
 
@@ -65,8 +65,8 @@ async def test_ipv6() -> None:
         assert await montra.list_meters() == []
 
 
-async def test_what_can_not_be_started_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In one line, without a traceback, and with the exit code of a wrong command line."""
+async def test_invalid_settings_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On one line, without a traceback, with exit code 2."""
     text = tmp_path / "text.db"
     text.write_text("just words, and enough of them to be no database")
     async with Sandbox() as sandbox:
@@ -91,8 +91,8 @@ async def test_what_can_not_be_started_says_why(tmp_path: Path, capsys: pytest.C
             Sandbox(api_keys=keys)
 
 
-def test_a_token_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a command line could be read by others."""
+def test_the_control_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other users of the machine can read a command line, but not the environment."""
     monkeypatch.setenv("MONTRA_SANDBOX_TOKEN", "correct-horse")
     with running_sandbox("--allow-host", "sandbox.test") as base_url:
         url = base_url.replace("/api/v1", "/_sandbox/")
@@ -105,12 +105,42 @@ def test_a_token_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             assert answer.status == 200
 
 
-async def test_stopping_twice_and_never_starting() -> None:
+async def test_it_can_be_stopped_twice_and_started_again() -> None:
     sandbox = Sandbox()
     await sandbox.stop()
-    await sandbox.start()
-    await sandbox.stop()
-    await sandbox.stop()
+    for _ in range(2):
+        await sandbox.start()
+        with pytest.raises(RuntimeError, match="running already"):
+            await sandbox.start()
+        assert sandbox.overview()["counts"]["customers"] == 0
+        await sandbox.stop()
+        await sandbox.stop()
+
+
+@pytest.mark.parametrize("was_started", [False, True])
+async def test_controls_of_a_sandbox_that_is_not_running_say_so(was_started: bool) -> None:
+    sandbox = Sandbox(api_keys=["a", "b"], port=0)
+    if was_started:
+        async with sandbox:
+            url = sandbox.url
+        assert sandbox.url == url
+    for control in (
+        sandbox.now,
+        sandbox.reset,
+        sandbox.overview,
+        sandbox.deliveries,
+        sandbox.mails,
+        lambda: sandbox.add_fault(kind="status"),
+        lambda: sandbox.set_paywall(sandbox.paywall_id, name="P"),
+        lambda: sandbox.advance(days=1),
+        lambda: sandbox.base_url if not was_started else sandbox.now(),
+    ):
+        with pytest.raises(RuntimeError, match="is not running: use `async with Sandbox"):
+            control()
+    with pytest.raises(RuntimeError, match="is not running"):
+        await sandbox.settle()
+    assert (sandbox.api_key, sandbox.api_keys, sandbox.paywall_id) == ("a", ("a", "b"), "pw_sandbox")
+    assert sandbox.control_token is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")

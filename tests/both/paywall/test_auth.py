@@ -217,7 +217,7 @@ async def test_a_refresh_that_was_lost_is_not_repeated(bad_day: Service) -> None
     bad_day.sandbox.add_fault(kind="drop_before", path="/paywall", times=3)
     with pytest.raises(PaywallError, match="network_error"):
         await auth.refresh()
-    assert bad_day.sandbox.faults()[0]["struck"] == 1
+    assert bad_day.sandbox.faults()[0]["hits"] == 1
     bad_day.sandbox.clear_faults()
     assert await auth.get_session() == session  # still there: the service may not have heard of it
     assert await auth.refresh() is not None

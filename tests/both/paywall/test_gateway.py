@@ -253,7 +253,7 @@ async def test_nothing_is_sent_twice(gateway: Any, sandbox: Sandbox) -> None:
     sandbox.add_fault(kind="drop_before", path="/api-gateway", times=3)
     with pytest.raises(PaywallError, match="network_error") as caught:
         await gateway.call("echo")
-    assert (caught.value.sent, sandbox.faults()[0]["struck"]) == (True, 1)
+    assert (caught.value.sent, sandbox.faults()[0]["hits"]) == (True, 1)
 
 
 async def test_it_waits_as_long_as_the_provider_thinks(gateway: Any, sandbox: Sandbox) -> None:

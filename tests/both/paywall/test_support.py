@@ -87,7 +87,7 @@ async def test_what_can_be_read_once_is_sent_once(ada: Any, sandbox: Sandbox, se
     sandbox.add_fault(kind="drop_before", times=3)
     with open(read, "rb") as source, pytest.raises(PaywallError, match="network_error"):
         await ada.create_support_ticket("Pipe", "x", files=[source], idempotency_key="t-2")
-    assert sandbox.faults()[0]["struck"] == 1
+    assert sandbox.faults()[0]["hits"] == 1
 
 
 @pytest.mark.parametrize(

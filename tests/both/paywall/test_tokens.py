@@ -124,7 +124,7 @@ async def test_money_is_never_moved_twice(
     assert caught.value.call is not None
     assert caught.value.call.attempts == 1
     assert len(sandbox.faults()) == 1
-    assert sandbox.faults()[0]["struck"] == 1
+    assert sandbox.faults()[0]["hits"] == 1
     sandbox.clear_faults()
     assert _happened(service) == happened
 
@@ -161,7 +161,7 @@ async def test_a_cancellation_is_sent_once_too(
     sandbox.add_fault(kind=kind, times=5)
     with pytest.raises(PaywallError, match="network_error") as caught:
         await ada.cancel_subscription(purchase.id, "x")
-    assert (caught.value.sent, sandbox.faults()[0]["struck"]) == (True, 1)
+    assert (caught.value.sent, sandbox.faults()[0]["hits"]) == (True, 1)
     sandbox.clear_faults()
     [purchase] = await ada.list_purchases()
     assert purchase.cancel_at_period_end is happened

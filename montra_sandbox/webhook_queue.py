@@ -1,0 +1,42 @@
+"""Store events and queue their webhook deliveries. `webhook_sender` sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from .database import Database, new_id
+from .datetimes import format_datetime
+from .json import dumps
+
+
+def queue_event(
+    db: Database, merchant_id: str, event_type: str, data: Mapping[str, Any], now: datetime, endpoint_ids: Iterable[str]
+) -> None:
+    """Store an event and queue one delivery per endpoint, inside the caller's transaction.
+
+    Args:
+        db: the database.
+        merchant_id: whose event it is.
+        event_type: the `type` of the webhook's body.
+        data: the `data` of the webhook's body.
+        now: the event's `created_at`; deliveries are due at once.
+        endpoint_ids: ids of webhook endpoints or of a paywall.
+    """
+    event_id, created_at = new_id("evt"), format_datetime(now)
+    body = dumps({"id": event_id, "type": event_type, "created_at": created_at, "data": data})
+    db.insert("events", id=event_id, merchant_id=merchant_id, type=event_type, body=body, created_at=created_at)
+    for endpoint_id in endpoint_ids:
+        db.insert(
+            "deliveries",
+            id=new_id("dlv"),
+            sequence=db.next_number("deliveries"),
+            merchant_id=merchant_id,
+            event_id=event_id,
+            endpoint_id=endpoint_id,
+            status="pending",
+            attempts=0,
+            next_attempt_at=created_at,
+            created_at=created_at,
+        )
