@@ -27,7 +27,6 @@ from .core.options import (
     InsecureTlsWarning as InsecureTlsWarning,
     Timeout as Timeout,
 )
-from .core.signature import verify_signature as verify_signature
 from .core.validation import UNSET as UNSET, Number as Number, Unset as Unset
 from .resources.analytics import (
     AnalyticsSeries as AnalyticsSeries,
@@ -79,3 +78,4 @@ from .resources.subscriptions import (
     SubscriptionUpgrade as SubscriptionUpgrade,
 )
 from .resources.webhook_endpoints import WebhookEndpoint as WebhookEndpoint
+from .webhooks.signature import verify_signature as verify_signature

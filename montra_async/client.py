@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from ssl import SSLContext
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import aiohttp
 
@@ -15,7 +15,6 @@ from .core.client import check_key
 from .core.errors import ConfigError
 from .core.options import MAX_RESPONSE_SIZE, ClientSettings, Hook, Timeout, not_text
 from .core.redaction import Secret
-from .core.signature import signing_secrets, verify_signature
 from .resources.analytics import AnalyticsApi
 from .resources.audit_logs import AuditLogsApi
 from .resources.checkout_links import CheckoutLinksApi
@@ -28,46 +27,9 @@ from .resources.refunds import RefundsApi
 from .resources.responses import MONTRA
 from .resources.subscriptions import SubscriptionsApi
 from .resources.webhook_endpoints import WebhookEndpointsApi
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from .core.signature import Secrets
-    from .webhooks import WebhookEvent
-    from .webhooks.parsing import Signature
+from .webhooks.helpers import WebhookHelpers
 
 DEFAULT_BASE_URL = "https://dev.montra.fi/api/v1"
-
-
-class Webhooks:
-    """`client.webhooks`: what a receiver of webhooks needs. Pure functions, also in `montra_async.webhooks`."""
-
-    verify_signature = staticmethod(verify_signature)
-
-    @staticmethod
-    def parse(
-        raw_body: bytes | str,
-        signature: Signature,
-        secret: Secrets,
-        *,
-        max_age: timedelta | None = None,
-        clock_skew: timedelta | None = None,
-        require_created_at: bool = False,
-    ) -> WebhookEvent:
-        """An event that Montra surely sent: see `montra_async.webhooks.parse`."""
-        from .webhooks import parse  # its many classes are made when somebody wants them
-        from .webhooks.parsing import CLOCK_SKEW
-
-        secrets = signing_secrets(secret)
-        del secret  # what is below may raise: a traceback with local variables must not show it
-        return parse(
-            raw_body,
-            signature,
-            secrets,
-            max_age=max_age,
-            clock_skew=CLOCK_SKEW if clock_skew is None else clock_skew,
-            require_created_at=require_created_at,
-        )
 
 
 class Montra(
@@ -119,7 +81,7 @@ class Montra(
     """
 
     _service = MONTRA
-    webhooks: ClassVar[Webhooks] = Webhooks()
+    webhooks: ClassVar[WebhookHelpers] = WebhookHelpers("montra")
 
     def __init__(
         self,

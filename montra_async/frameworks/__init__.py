@@ -1,4 +1,4 @@
-"""The SDK inside web frameworks: one file each, with the client's life, guards for routes, and a place for webhooks.
+"""Integrations for web frameworks, one file each: the client's lifetime, guards for routes, and webhooks.
 
 Flask and Django's synchronous views are in `montra_sync.frameworks`.
 """

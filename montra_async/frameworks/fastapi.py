@@ -18,7 +18,7 @@ from fastapi.responses import Response
 
 from ..client import Montra
 from ..webhooks import WebhookReceiver
-from .access import CONTENT_TYPE, Kind, Refusal, check, checked_guard, identified
+from .guards import CONTENT_TYPE, Denial, Kind, check_customer, customer_id_or_denial, validate_guard
 from .starlette import get_client, lifespan, webhook_endpoint
 
 
@@ -27,92 +27,112 @@ def _client(request: Request) -> Montra:
 
 
 Client = Annotated[Montra, Depends(_client)]
-"""A parameter of this type is the application's client."""
+"""A parameter of this type receives the application's client."""
 
 
-class AccessRefused(HTTPException):
-    """Raised by the guards. Without `exception_handlers` FastAPI puts the problem below `detail`."""
+class AccessDenied(HTTPException):
+    """Raised by the guards. Without `exception_handlers` FastAPI puts the problem below `detail`.
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.status, refusal.problem(), refusal.headers())
-        self.refusal = refusal
+    Args:
+        denial: the response.
+    """
+
+    def __init__(self, denial: Denial) -> None:
+        super().__init__(denial.status, denial.problem(), denial.headers())
+        self.denial = denial
+        """The response."""
 
 
 async def _problem(_: Request, error: Exception) -> Response:
-    assert isinstance(error, AccessRefused)
-    return Response(error.refusal.body(), error.status_code, error.refusal.headers(), CONTENT_TYPE)
+    assert isinstance(error, AccessDenied)
+    return Response(error.denial.body(), error.status_code, error.denial.headers(), CONTENT_TYPE)
 
 
-exception_handlers: dict[int | type[Exception], Callable[[Request, Any], Any]] = {AccessRefused: _problem}
-"""For `FastAPI(exception_handlers=...)`: refusals as `application/problem+json`."""
+exception_handlers: dict[int | type[Exception], Callable[[Request, Any], Any]] = {AccessDenied: _problem}
+"""For `FastAPI(exception_handlers=...)`: denials as `application/problem+json`."""
 
 guarded_responses: dict[int | str, dict[str, Any]] = {
-    401: {"description": "Nobody knows who is asking", "content": {CONTENT_TYPE: {}}},
+    401: {"description": "The customer is not known", "content": {CONTENT_TYPE: {}}},
     402: {"description": "The quota of the plan is used up", "content": {CONTENT_TYPE: {}}},
     403: {"description": "The plan does not include this, or the customer is not known", "content": {CONTENT_TYPE: {}}},
-    500: {"description": "Billing is not set up right in this application", "content": {CONTENT_TYPE: {}}},
+    500: {"description": "Billing is not configured correctly", "content": {CONTENT_TYPE: {}}},
     503: {"description": "Access can't be checked right now", "content": {CONTENT_TYPE: {}}},
 }
-"""For `@app.get(..., responses=guarded_responses)`: what a guard may answer, in the application's OpenAPI."""
+"""For `@app.get(..., responses=guarded_responses)`: the responses of guards, for the application's OpenAPI."""
 
 
 def require_feature(slug: str, *, customer: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
-    """A dependency that lets pass customers whose plan includes a feature; the others get 403.
+    """Return a dependency that lets through customers whose plan includes a feature; others get 403.
 
     Args:
         slug: of the feature.
-        customer: a dependency of yours that gives the customer's Montra id. None: 401, and nobody is asked. What it
-            raises is FastAPI's to answer.
+        customer: a dependency of yours that returns the Montra customer id. None: 401, without asking the service.
+            FastAPI responds to its exceptions.
+
+    Raises:
+        InvalidArgumentError: `slug` is blank.
+        TypeError: `customer` is not callable.
     """
     return _Guard("feature", slug, customer)
 
 
 def require_quota(slug: str, *, customer: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
-    """A dependency that lets pass customers with something left of a meter; the others get 402.
+    """Return a dependency that lets through customers who have some of a meter's quota left; others get 402.
 
     Args:
         slug: of the meter.
-        customer: a dependency of yours that gives the customer's Montra id. None: 401, and nobody is asked. What it
-            raises is FastAPI's to answer.
+        customer: a dependency of yours that returns the Montra customer id. None: 401, without asking the service.
+            FastAPI responds to its exceptions.
+
+    Raises:
+        InvalidArgumentError: `slug` is blank.
+        TypeError: `customer` is not callable.
     """
     return _Guard("quota", slug, customer)
 
 
 class _Guard:
-    """What `Depends` takes. In every other place, where it would guard nothing, it fails: as a decorator when the
-    module is loaded (its arguments have names), as a bare default of a parameter at the first request."""
+    """A dependency for `Depends`. It fails wherever it would guard nothing: as a decorator when the module is loaded,
+    because its parameters are keyword-only, and as the bare default of a parameter at the first request."""
 
     def __init__(self, kind: Kind, slug: str, customer: Callable[..., Any]) -> None:
-        checked_guard(slug, customer)
+        validate_guard(slug, customer)
         self._kind: Kind = kind
         self._slug = slug
-        named = Parameter.KEYWORD_ONLY
+        keyword_only = Parameter.KEYWORD_ONLY
         self.__signature__ = Signature(
             [
-                Parameter("montra", named, annotation=Client),
-                Parameter("customer_id", named, default=Depends(customer), annotation=Any),
+                Parameter("montra", keyword_only, annotation=Client),
+                Parameter("customer_id", keyword_only, default=Depends(customer), annotation=Any),
             ]
         )
 
     async def __call__(self, *, montra: Montra, customer_id: object) -> None:
-        found = identified(customer_id)
-        refusal = found if isinstance(found, Refusal) else await check(self._kind, self._slug, lambda: montra, found)
-        if refusal is not None:
-            raise AccessRefused(refusal)
+        found = customer_id_or_denial(customer_id)
+        denial = (
+            found if isinstance(found, Denial) else await check_customer(self._kind, self._slug, lambda: montra, found)
+        )
+        if denial is not None:
+            raise AccessDenied(denial)
 
     def __deepcopy__(self, _: object) -> NoReturn:
-        raise RuntimeError(f"a guard of {self._slug!r} stands where nobody calls it: write Depends(...) around it")
+        raise RuntimeError(f"a guard of {self._slug!r} is never called here: write Depends(...) around it")
 
 
 def webhook_router(path: str, receiver: WebhookReceiver) -> APIRouter:
-    """A router that takes deliveries at `path`. It is not in the application's OpenAPI: nobody else is to call it."""
+    """Return a router with a route for deliveries of webhooks, which is left out of the application's OpenAPI.
+
+    Args:
+        path: the route's path.
+        receiver: handles the deliveries.
+    """
     router = APIRouter()
     router.add_api_route(path, webhook_endpoint(receiver), methods=["POST"], include_in_schema=False)
     return router
 
 
 __all__ = [
-    "AccessRefused",
+    "AccessDenied",
     "Client",
     "exception_handlers",
     "get_client",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from ssl import SSLContext
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import aiohttp
 
 from ..core.options import MAX_RESPONSE_SIZE, Hook, Timeout, not_text
 from ..core.redaction import Secret
-from ..core.signature import signing_secrets, verify_signature
+from ..webhooks.helpers import WebhookHelpers
 from .auth import AuthClient
 from .catalog import CatalogCalls
 from .errors import PaywallConfigError, translate_errors
@@ -22,44 +22,6 @@ from .purchases import PurchaseCalls
 from .support import SupportCalls
 from .tokens import TokenCalls
 from .user_scope import ClientCaches, checked_auth, checked_identity
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from ..core.signature import Secrets
-    from ..webhooks import WebhookEvent
-    from ..webhooks.parsing import Signature
-
-
-class PaywallWebhooks:
-    """`billing.webhooks`: what a receiver of the paywall service's webhooks needs. Pure functions."""
-
-    verify_signature = staticmethod(verify_signature)
-
-    @staticmethod
-    def parse(
-        raw_body: bytes | str,
-        signature: Signature,
-        secret: Secrets,
-        *,
-        max_age: timedelta | None = None,
-        clock_skew: timedelta | None = None,
-        require_created_at: bool = False,
-    ) -> WebhookEvent:
-        """An event that the paywall service surely sent: see `montra_async.webhooks.parse_paywall`."""
-        from ..webhooks import parse_paywall  # its many classes are made when somebody wants them
-        from ..webhooks.parsing import CLOCK_SKEW
-
-        secrets = signing_secrets(secret)
-        del secret  # what is below may raise: a traceback with local variables must not show it
-        return parse_paywall(
-            raw_body,
-            signature,
-            secrets,
-            max_age=max_age,
-            clock_skew=CLOCK_SKEW if clock_skew is None else clock_skew,
-            require_created_at=require_created_at,
-        )
 
 
 class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
@@ -103,7 +65,7 @@ class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
         PaywallError: `invalid_config`, `invalid_argument`, `apikey_in_browser`.
     """
 
-    webhooks: ClassVar[PaywallWebhooks] = PaywallWebhooks()
+    webhooks: ClassVar[WebhookHelpers] = WebhookHelpers("paywall")
 
     def __init__(
         self,

@@ -1,58 +1,25 @@
-"""Receiving webhooks: `parse` for one, `WebhookReceiver` for an application."""
+"""Receiving webhooks: `parse` verifies one webhook, `WebhookReceiver` handles each event once."""
 
-from ..core.signature import verify_signature
-from .errors import WebhookError, WebhookPayloadError, WebhookSignatureError, WebhookStoreError
-from .events import (
-    CheckoutCompleted,
-    CompletedCheckout,
-    CustomerCreated,
-    CustomerUpdated,
-    InvoiceCreated,
-    ReachedLimit,
-    RefundCreated,
-    SubscriptionCanceled,
-    SubscriptionCreated,
-    SubscriptionPaused,
-    SubscriptionResumed,
-    SubscriptionUpdated,
-    UsageLimitReached,
-    WebhookEvent,
-)
-from .parsing import CLOCK_SKEW, MONTRA, PAYWALL, Source, parse, parse_paywall
-from .paywall_events import (
-    EventAcquiring,
-    EventCustomer,
-    EventPayment,
-    EventPaywall,
-    EventPrice,
-    EventSubscription,
-    EventUser,
-    PaymentCompleted,
-    PaywallEventData,
-    PaywallRefundCreated,
-    PaywallSubscriptionCancelled,
-    PaywallSubscriptionCreated,
-    PaywallSubscriptionUpdated,
-)
-from .receiver import Reply, WebhookReceiver
-from .sqlite import SqliteStore
-from .stores import Claim, EventStore, MemoryStore
+from typing import TYPE_CHECKING
 
 __all__ = [
     "CLOCK_SKEW",
     "MONTRA",
     "PAYWALL",
+    "AsyncDeduplicationStore",
+    "AsyncStoreAdapter",
     "CheckoutCompleted",
+    "CheckoutData",
     "Claim",
-    "CompletedCheckout",
     "CustomerCreated",
     "CustomerUpdated",
+    "DeduplicationStore",
+    "Duration",
     "EventAcquiring",
     "EventCustomer",
     "EventPayment",
     "EventPaywall",
     "EventPrice",
-    "EventStore",
     "EventSubscription",
     "EventUser",
     "InvoiceCreated",
@@ -63,7 +30,7 @@ __all__ = [
     "PaywallSubscriptionCancelled",
     "PaywallSubscriptionCreated",
     "PaywallSubscriptionUpdated",
-    "ReachedLimit",
+    "RedisStore",
     "RefundCreated",
     "Reply",
     "Source",
@@ -73,14 +40,24 @@ __all__ = [
     "SubscriptionPaused",
     "SubscriptionResumed",
     "SubscriptionUpdated",
+    "UsageLimitData",
     "UsageLimitReached",
     "WebhookError",
     "WebhookEvent",
+    "WebhookHelpers",
     "WebhookPayloadError",
     "WebhookReceiver",
     "WebhookSignatureError",
     "WebhookStoreError",
     "parse",
     "parse_paywall",
+    "sign",
     "verify_signature",
 ]
+
+if TYPE_CHECKING:
+    from ._public import *
+else:
+    from .._lazy import lazily
+
+    __getattr__, __dir__ = lazily(__name__, __all__)

@@ -1,4 +1,4 @@
-"""Why a webhook is not believed, can't be read, or can't be remembered."""
+"""Errors of receiving webhooks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ class WebhookError(MontraError):
 
 
 class WebhookSignatureError(WebhookError):
-    """Nothing proves that the service sent this.
+    """The signature is missing or wrong: nothing proves that the service sent this webhook.
+
+    Args:
+        reason: see `Attributes`.
+        problem: a sentence that explains it.
 
     Attributes:
-        reason: `missing_header`: there is no signature; `malformed_header`: it is none, or there are too many;
-            `changed_body`: the signature is right for a body that says the same in other bytes, so it was parsed and
-            written again on the way here (found out for bodies up to 16 KiB); `wrong_signature`: another secret,
-            another body, or an attack.
+        reason: `missing_header`: the request has no signature; `malformed_header`: the header is not a signature, or
+            there are too many; `changed_body`: the signature fits another serialization of the same JSON, so that the
+            body was parsed and serialized again on its way here (detected for bodies up to 16 KiB);
+            `wrong_signature`: another secret, another body, or an attack.
+        problem: a sentence that explains it.
     """
 
     def __init__(self, reason: Reason, problem: str) -> None:
         super().__init__(reason, problem)
-        self.reason = reason
+        self.reason: Reason = reason
         self.problem = problem
 
     def __str__(self) -> str:
@@ -33,8 +38,8 @@ class WebhookSignatureError(WebhookError):
 
 
 class WebhookPayloadError(WebhookError):
-    """The service sent it, but it is not an event that can be read, or one too old (or too new) to act on."""
+    """The signature is right, but the body is not an event, or the event is too old or dated in the future."""
 
 
 class WebhookStoreError(MontraError):
-    """The store of handled events can't be used: it is locked, unreachable, or broken. The words say why."""
+    """The deduplication store can't be used: it is locked, unreachable or broken. The message says why."""

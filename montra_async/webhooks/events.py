@@ -1,50 +1,38 @@
-"""Events: what a webhook tells, typed."""
+"""Montra's events: one class per type."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
-from ..core.models.model import HashedByValue, Model
+from ..core.models.model import Model
 from ..resources.customers import Customer
 from ..resources.invoices import Invoice
 from ..resources.refunds import Refund
 from ..resources.subscriptions import Subscription
-
-
-def _nothing() -> dict[str, Any]:
-    return {}
+from .webhook_event import WebhookEvent
 
 
 @attrs.frozen(kw_only=True)
-class WebhookEvent(HashedByValue):
-    """Something that happened. An event of a type that this SDK doesn't know is just this, with `data` as a dict.
+class CheckoutData(Model):
+    """`data` of `checkout.completed`: a checkout link that was paid.
 
     Attributes:
-        id: the same for every delivery of the event: what has been handled needs no second handling.
-        type: e.g. `customer.created`.
-        created_at: when it happened.
-        data: what it happened to.
-        raw_body: the body that was signed, as it came.
-        extra: fields of the body that this SDK doesn't know.
+        session_id: of the checkout session.
+        link_id: of the checkout link.
+        transaction_id: of the payment.
+        customer_id: of the customer.
+        customer_email: of the customer.
+        subscription_id: of the subscription that was created; None for a one-time payment.
+        amount: in major units: 9.99 is 9.99 USD.
+        currency: ISO 4217 code.
+        status: of the checkout.
+        line_items: what was bought, as the service sends it.
     """
-
-    id: str
-    type: str
-    created_at: datetime | None = None
-    data: Any
-    raw_body: bytes = attrs.field(default=b"", repr=False, eq=False)
-    extra: dict[str, Any] = attrs.field(factory=_nothing, repr=False, hash=False)
-
-
-@attrs.frozen(kw_only=True)
-class CompletedCheckout(Model):
-    """A checkout link that was paid. `amount` is in major units; `subscription_id` is there for what recurs."""
 
     session_id: str | None = None
     link_id: str | None = None
@@ -59,8 +47,15 @@ class CompletedCheckout(Model):
 
 
 @attrs.frozen(kw_only=True)
-class ReachedLimit(Model):
-    """A customer who has used up what the plan allows of a meter."""
+class UsageLimitData(Model):
+    """`data` of `usage.limit_reached`: a customer has used up the plan's limit of a meter.
+
+    Attributes:
+        customer_id: of the customer.
+        meter_slug: of the meter.
+        usage: units used in the billing period.
+        limit: units that the plan includes.
+    """
 
     customer_id: str
     meter_slug: str | None = None
@@ -70,60 +65,80 @@ class ReachedLimit(Model):
 
 @attrs.frozen(kw_only=True)
 class CheckoutCompleted(WebhookEvent):
-    data: CompletedCheckout
+    """`checkout.completed`: a checkout was paid."""
+
+    data: CheckoutData
 
 
 @attrs.frozen(kw_only=True)
 class UsageLimitReached(WebhookEvent):
-    data: ReachedLimit
+    """`usage.limit_reached`: a customer has used up the limit of a meter."""
+
+    data: UsageLimitData
 
 
 @attrs.frozen(kw_only=True)
 class InvoiceCreated(WebhookEvent):
+    """`invoice.created`"""
+
     data: Invoice
 
 
 @attrs.frozen(kw_only=True)
 class SubscriptionCreated(WebhookEvent):
+    """`subscription.created`"""
+
     data: Subscription
 
 
 @attrs.frozen(kw_only=True)
 class SubscriptionUpdated(WebhookEvent):
+    """`subscription.updated`"""
+
     data: Subscription
 
 
 @attrs.frozen(kw_only=True)
 class SubscriptionPaused(WebhookEvent):
+    """`subscription.paused`"""
+
     data: Subscription
 
 
 @attrs.frozen(kw_only=True)
 class SubscriptionResumed(WebhookEvent):
+    """`subscription.resumed`"""
+
     data: Subscription
 
 
 @attrs.frozen(kw_only=True)
 class SubscriptionCanceled(WebhookEvent):
+    """`subscription.canceled`"""
+
     data: Subscription
 
 
 @attrs.frozen(kw_only=True)
 class CustomerCreated(WebhookEvent):
+    """`customer.created`"""
+
     data: Customer
 
 
 @attrs.frozen(kw_only=True)
 class CustomerUpdated(WebhookEvent):
+    """`customer.updated`"""
+
     data: Customer
 
 
 @attrs.frozen(kw_only=True)
 class RefundCreated(WebhookEvent):
+    """`refund.created`"""
+
     data: Refund
 
-
-E = TypeVar("E", bound=WebhookEvent)
 
 EVENTS: Mapping[str, type[WebhookEvent]] = MappingProxyType(
     {
@@ -140,4 +155,4 @@ EVENTS: Mapping[str, type[WebhookEvent]] = MappingProxyType(
         "refund.created": RefundCreated,
     }
 )
-"""Montra's events by type."""
+"""The classes of Montra's events by type."""

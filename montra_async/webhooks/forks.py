@@ -1,9 +1,9 @@
-"""SQLite and fork: a child inherits SQLite's own records of its locks, and they are the parent's.
+"""SQLite and fork: a child inherits SQLite's records of its locks, and they are wrong.
 
 What a process knows of its locks on a file stays in SQLite as long as a connection to the file is open. In a child
-these records are wrong: they say that somebody in this process is writing, if a thread was at the moment of the fork
-(the child then waits for it without end), and that the file is locked by us, though locks are not inherited. So every
-store finishes its transaction and closes its file before a fork; parent and child open it again when they need it.
+these records say that a thread of this process is writing, if one was when the process was forked (the child would wait
+for it without end), and that this process has locked the file, though locks are not inherited. Every store therefore
+finishes its transaction and closes its file before a fork; parent and child open it again when they need it.
 """
 
 from __future__ import annotations
@@ -14,30 +14,32 @@ import threading
 import weakref
 from typing import Any, Protocol
 
-PATIENCE = 10.0
+FORK_TIMEOUT = 10.0
 """Seconds that a fork waits for the transactions of all stores. They take milliseconds, unless the disk hangs."""
 
 
-class Forkable(Protocol):
-    def before_fork(self, patience: float) -> bool: ...
-    def after_fork(self, *, quiet: bool, child: bool) -> None: ...
+class ForkAware(Protocol):
+    """A store that is told of forks."""
+
+    def before_fork(self, timeout: float) -> bool: ...
+    def after_fork(self, *, closed: bool, child: bool) -> None: ...
 
 
 _stores: weakref.WeakSet[Any] = weakref.WeakSet()
-_watching = threading.RLock()
-_stopped: list[tuple[Forkable, bool]] = []
+_lock = threading.RLock()
+_told: list[tuple[ForkAware, bool]] = []
 
 
-def watch(store: Forkable) -> None:
+def watch(store: ForkAware) -> None:
     """Tell a store of forks, as long as it lives."""
-    with _watching:
+    with _lock:
         _stores.add(store)
 
 
 def leave_to_parent(connection: Any) -> None:
-    """Keep an inherited connection open until the process is gone: closing it would write into the parent's files.
+    """Keep an inherited connection open until the process ends: closing it would write to the parent's files.
 
-    For forks that told nobody beforehand, e.g. those of a server written in C.
+    This is for forks without Python's hooks, e.g. those of a server written in C.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
@@ -45,27 +47,27 @@ def leave_to_parent(connection: Any) -> None:
 def _before() -> None:
     import time
 
-    _watching.acquire()  # nobody opens a new store before the fork is over
-    until = time.monotonic() + PATIENCE
-    _stopped.extend((one, one.before_fork(max(0.0, until - time.monotonic()))) for one in list(_stores))
+    _lock.acquire()  # no store is created before the fork is over
+    until = time.monotonic() + FORK_TIMEOUT
+    _told.extend((store, store.before_fork(max(0.0, until - time.monotonic()))) for store in list(_stores))
 
 
 def _after(*, child: bool) -> None:
-    stopped = list(_stopped)
-    _stopped.clear()
-    for store, quiet in stopped:
-        store.after_fork(quiet=quiet, child=child)
+    told = list(_told)
+    _told.clear()
+    for store, closed in told:
+        store.after_fork(closed=closed, child=child)
 
 
 def _after_in_parent() -> None:
     _after(child=False)
-    _watching.release()
+    _lock.release()
 
 
 def _after_in_child() -> None:
-    global _watching
+    global _lock
     _after(child=True)
-    _watching = threading.RLock()
+    _lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

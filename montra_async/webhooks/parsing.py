@@ -1,56 +1,58 @@
-"""Pure: from a raw body and its signature to an event that can be believed."""
+"""Verify a webhook's signature and parse its event. Pure functions."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from decimal import Decimal
 from functools import cache
 from itertools import islice
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any
 
 import attrs
 
-from ..core.errors import ConfigError
 from ..core.models.datetimes import datetime_from_number, parse_datetime
 from ..core.models.json import loads
 from ..core.models.model import structure
-from ..core.redaction import ShownWhenHalfBuilt
-from ..core.signature import (
+from ..core.type_guards import is_object, is_sequence
+from .durations import CLOCK_SKEW, Duration, age_in_seconds
+from .errors import WebhookPayloadError, WebhookSignatureError
+from .events import EVENTS
+from .paywall_events import PAYWALL_EVENTS
+from .signature import (
     MAX_SIGNATURE_LENGTH,
     SIGNATURE_HEADER,
     Secrets,
+    SignatureOrHeaders,
     SigningSecrets,
     body_bytes,
     digest_of,
     is_genuine,
     signing_secrets,
 )
-from ..core.type_guards import is_object, is_sequence
-from .errors import WebhookPayloadError, WebhookSignatureError
-from .events import EVENTS, WebhookEvent
-from .paywall_events import PAYWALL_EVENTS
-
-Signature: TypeAlias = "str | Mapping[str, str] | None"
-"""The signature header's value, or all headers of the request."""
-
-CLOCK_SKEW = timedelta(minutes=5)
-"""How far ahead of ours the sender's clock may be, by default: an event from a later future is refused."""
+from .webhook_event import WebhookEvent
 
 MAX_SIGNATURES = 4
-"""Signature headers of one request; with more of them, it is refused."""
+"""Signature headers of one request at most; a request with more of them is refused."""
 
-MAX_EXPLAINED = 16 * 1024
-"""Bytes of a body that is not signed, for which it is found out whether it was parsed and written again."""
+MAX_DIAGNOSED_BODY_SIZE = 16 * 1024
+"""Bytes of an unsigned body up to which it is parsed, to find out whether it was parsed and serialized on the way."""
 
-_LONGEST_HEADER_NAME = 64
-_LONGEST_MOMENT = 64
+_MAX_HEADER_NAME_LENGTH = 64
+_MAX_DATETIME_LENGTH = 64
 
 
 @attrs.frozen
 class Source:
-    """A service that sends webhooks: which headers may carry its signature, and what its events are."""
+    """A service that sends webhooks.
+
+    Attributes:
+        name: "montra" or "paywall".
+        headers: the headers that may carry the signature.
+        events: the classes of its events by type.
+    """
 
     name: str
     headers: tuple[str, ...]
@@ -61,87 +63,121 @@ MONTRA = Source("montra", (SIGNATURE_HEADER,), EVENTS)
 PAYWALL = Source("paywall", ("X-Signature", "X-Monetize-Signature"), PAYWALL_EVENTS)
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class Age(ShownWhenHalfBuilt):
-    """When an event may have happened. Raises ConfigError for what can't be meant."""
-
-    most: timedelta | None = None
-    skew: timedelta = CLOCK_SKEW
-    required: bool = False
-
-    def __attrs_post_init__(self) -> None:
-        if self.most is not None and not _is_span(self.most):
-            raise ConfigError("max_age: a timedelta greater than 0, or None for any age")
-        if not (isinstance(self.skew, timedelta) and self.skew >= timedelta(0)):
-            raise ConfigError("clock_skew: a timedelta, at least 0")
+SOURCES: Mapping[str, Source] = MappingProxyType({"montra": MONTRA, "paywall": PAYWALL})
 
 
-def _is_span(value: Any) -> bool:
-    return isinstance(value, timedelta) and value > timedelta(0)
+@attrs.frozen(kw_only=True)
+class AgeLimit:
+    """Which dates of events are accepted. Durations are in seconds.
+
+    Attributes:
+        max_age: the greatest age; None for any age.
+        clock_skew: how far in the future `created_at` may lie.
+        require_created_at: whether an event must have a date.
+    """
+
+    max_age: float | None
+    clock_skew: float
+    require_created_at: bool
+
+
+def age_limit(max_age: Duration | None, clock_skew: Duration, require_created_at: bool) -> AgeLimit:
+    """Validate the settings of an age limit.
+
+    Raises:
+        ConfigError: a duration is not valid.
+    """
+    return AgeLimit(
+        max_age=None if max_age is None else age_in_seconds("max_age", max_age),
+        clock_skew=age_in_seconds("clock_skew", clock_skew, zero_allowed=True),
+        require_created_at=require_created_at,
+    )
 
 
 def parse(
     raw_body: bytes | str,
-    signature: Signature,
+    signature: SignatureOrHeaders,
     secret: Secrets,
     *,
-    max_age: timedelta | None = None,
-    clock_skew: timedelta = CLOCK_SKEW,
+    max_age: Duration | None = None,
+    clock_skew: Duration = CLOCK_SKEW,
     require_created_at: bool = False,
 ) -> WebhookEvent:
-    """An event that Montra surely sent.
+    """Verify the signature of a webhook of Montra and parse its event.
 
     Args:
-        raw_body: the request's body, exactly as it came: unparsed.
-        signature: the header `Montra-Signature`, or all headers of the request.
-        secret: the endpoint's `whsec_...`, or several of them (at most 8).
-        max_age: refuse events that happened longer ago, and those whose `created_at` can't be read or lies in the
-            future. An event without `created_at` has no age: it is refused with `require_created_at` only.
-        clock_skew: how far in the future `created_at` may lie, because the sender's clock is ahead; 5 minutes.
-        require_created_at: refuse events that don't say when they happened.
+        raw_body: the request's body, exactly as it arrived: unparsed.
+        signature: the value of the header `Montra-Signature`, or all headers of the request.
+        secret: the endpoint's `whsec_...`, or several of them (at most 8) during a rotation.
+        max_age: the greatest age of the event, as a timedelta or seconds. With it, events whose `created_at` can't be
+            read or lies in the future are refused, too; an event without `created_at` has no age and is accepted.
+            Default: None, any age.
+        clock_skew: how far in the future `created_at` may lie, because the sender's clock is ahead, as a timedelta or
+            seconds. Default: 5 minutes.
+        require_created_at: refuse events without `created_at`. Default: False.
+
+    Returns:
+        The event, as an instance of its type's class; of an unknown type, a `WebhookEvent`.
 
     Raises:
-        WebhookSignatureError: it can't be believed; `reason` and the words say why.
-        WebhookPayloadError: it can't be read, or is too old.
-        ConfigError: there is no secret, or one that can't be right.
+        WebhookSignatureError: the signature is missing or wrong; `reason` says which.
+        WebhookPayloadError: the body is not an event, or the event is too old.
+        ConfigError: the secret or a duration is not valid.
     """
     secrets = signing_secrets(secret)
-    del secret  # what is below may raise: a traceback with local variables must not show it
-    age = Age(most=max_age, skew=clock_skew, required=require_created_at)
-    return parse_from(MONTRA, raw_body, signature, secrets.checked(), age)
+    del secret  # the code below may raise: a traceback with local variables must not show the secret
+    limit = age_limit(max_age, clock_skew, require_created_at)
+    return parse_from(MONTRA, raw_body, signature, secrets.validated(), limit)
 
 
 def parse_paywall(
     raw_body: bytes | str,
-    signature: Signature,
+    signature: SignatureOrHeaders,
     secret: Secrets,
     *,
-    max_age: timedelta | None = None,
-    clock_skew: timedelta = CLOCK_SKEW,
+    max_age: Duration | None = None,
+    clock_skew: Duration = CLOCK_SKEW,
     require_created_at: bool = False,
 ) -> WebhookEvent:
-    """An event that the paywall service surely sent: as `parse`, with `X-Signature` or `X-Monetize-Signature`."""
+    """Verify the signature of a webhook of the paywall service and parse its event.
+
+    Args:
+        raw_body: the request's body, exactly as it arrived: unparsed.
+        signature: the value of the header `X-Signature` or `X-Monetize-Signature`, or all headers of the request.
+        secret: the paywall's webhook secret, or several of them (at most 8) during a rotation.
+        max_age: the greatest age of the event, as a timedelta or seconds; see `parse`. Default: None, any age.
+        clock_skew: how far in the future `created_at` may lie, as a timedelta or seconds. Default: 5 minutes.
+        require_created_at: refuse events without `created_at`. Default: False.
+
+    Returns:
+        The event, as an instance of its type's class; of an unknown type, a `WebhookEvent`.
+
+    Raises:
+        WebhookSignatureError: the signature is missing or wrong; `reason` says which.
+        WebhookPayloadError: the body is not an event, or the event is too old.
+        ConfigError: the secret or a duration is not valid.
+    """
     secrets = signing_secrets(secret)
-    del secret
-    age = Age(most=max_age, skew=clock_skew, required=require_created_at)
-    return parse_from(PAYWALL, raw_body, signature, secrets.checked(), age)
+    del secret  # the code below may raise: a traceback with local variables must not show the secret
+    limit = age_limit(max_age, clock_skew, require_created_at)
+    return parse_from(PAYWALL, raw_body, signature, secrets.validated(), limit)
 
 
-def parse_from(source: Source, raw_body: Any, signature: Any, secrets: SigningSecrets, age: Age) -> WebhookEvent:
-    """`parse` for one of the services, with secrets that were taken over. Nothing unsigned is read as JSON."""
+def parse_from(source: Source, raw_body: Any, signature: Any, secrets: SigningSecrets, limit: AgeLimit) -> WebhookEvent:
+    """`parse` for one of the services, with validated settings. The event of an unsigned body is never parsed."""
     body = body_bytes(raw_body)
     if body is None:
         problem = f"the raw body is needed, bytes or text as it came, not a parsed {type(raw_body).__name__}"
         raise WebhookSignatureError("changed_body", problem)
-    _believe(source, body, signature, secrets)
-    event = _event(source, body)
-    _check_age(event, age)
+    _verify(source, body, signature, secrets)
+    event = _parse_event(source, body)
+    _check_age(event, limit)
     return event
 
 
-def _believe(source: Source, body: bytes, signature: Any, secrets: SigningSecrets) -> None:
-    """Raise unless the body is signed. Lengths and numbers are bounded before anything is computed."""
-    candidates = _candidates(source, signature)
+def _verify(source: Source, body: bytes, signature: Any, secrets: SigningSecrets) -> None:
+    """Raise unless the body is signed. Lengths and counts are checked before anything is computed."""
+    candidates = _signature_candidates(source, signature)
     names = " or ".join(source.headers)
     if not candidates:
         raise WebhookSignatureError("missing_header", f"the request has no header {names}")
@@ -152,14 +188,14 @@ def _believe(source: Source, body: bytes, signature: Any, secrets: SigningSecret
         raise WebhookSignatureError("malformed_header", f"{names} is not 64 hexadecimal digits")
     if is_genuine(body, digests, secrets):
         return
-    if len(body) <= MAX_EXPLAINED and _was_rewritten(body, digests, secrets):
-        problem = "this body was parsed and written again; verify the raw body that came with the request"
+    if len(body) <= MAX_DIAGNOSED_BODY_SIZE and _was_reserialized(body, digests, secrets):
+        problem = "this body was parsed and serialized again; verify the raw body that came with the request"
         raise WebhookSignatureError("changed_body", problem)
     raise WebhookSignatureError("wrong_signature", "not signed with this secret, or the body was changed")
 
 
-def _candidates(source: Source, signature: Any) -> list[str]:
-    """What may be the signature: one text, or what the headers say under the names of this source."""
+def _signature_candidates(source: Source, signature: Any) -> list[str]:
+    """Return what may be the signature: the given text, or the values of the source's headers."""
     found: list[str] = []
     if signature is None or isinstance(signature, (str, bytes)):
         found += _texts(signature)
@@ -172,7 +208,7 @@ def _candidates(source: Source, signature: Any) -> list[str]:
 
 
 def _named_values(headers: Any) -> Iterator[tuple[str | None, Any]]:
-    """The items of whatever a framework calls headers, names in lower case; of anything else, none."""
+    """Yield the items of a framework's headers object, names in lower case; nothing for other objects."""
     items: Any = getattr(headers, "items", None)
     if not callable(items) or isinstance(headers, type):
         return
@@ -186,12 +222,12 @@ def _named_values(headers: Any) -> Iterator[tuple[str | None, Any]]:
 
 def _header_name(name: Any) -> str | None:
     if isinstance(name, bytes):
-        name = name[: _LONGEST_HEADER_NAME + 1].decode("latin-1")
-    return name.lower() if isinstance(name, str) and len(name) <= _LONGEST_HEADER_NAME else None
+        name = name[: _MAX_HEADER_NAME_LENGTH + 1].decode("latin-1")
+    return name.lower() if isinstance(name, str) and len(name) <= _MAX_HEADER_NAME_LENGTH else None
 
 
 def _texts(value: Any) -> list[str]:
-    """The value of a header as text: some give bytes, or a list where it came several times."""
+    """Return a header's values as text: some frameworks give bytes, or a list for a header that came several times."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, bytes):
@@ -202,8 +238,9 @@ def _texts(value: Any) -> list[str]:
     return []
 
 
-def _was_rewritten(body: bytes, digests: list[bytes], secrets: SigningSecrets) -> bool:
-    """Does the signature fit another spelling of the same JSON? Only to say so: such a body is refused all the same."""
+def _was_reserialized(body: bytes, digests: list[bytes], secrets: SigningSecrets) -> bool:
+    """Return whether the signature fits another serialization of the same JSON. Such a body is refused, too: this only
+    makes the error more precise."""
     try:
         value = json.loads(body)
         spellings = [
@@ -216,7 +253,7 @@ def _was_rewritten(body: bytes, digests: list[bytes], secrets: SigningSecrets) -
     return any(is_genuine(spelling, digests, secrets) for spelling in spellings)
 
 
-def _event(source: Source, body: bytes) -> WebhookEvent:
+def _parse_event(source: Source, body: bytes) -> WebhookEvent:
     try:
         payload = loads(body)
     except (ValueError, ArithmeticError, RecursionError):
@@ -226,20 +263,20 @@ def _event(source: Source, body: bytes) -> WebhookEvent:
     event_id, kind = payload.pop("id", None), payload.pop("type", None)
     if not (isinstance(event_id, str) and event_id and isinstance(kind, str) and kind):
         raise WebhookPayloadError("the body has no `id` or no `type`")
-    data, created_at = payload.pop("data", None), _moment(payload.get("created_at"))
+    data, created_at = payload.pop("data", None), _parse_created_at(payload.get("created_at"))
     if created_at is not None or payload.get("created_at") is None:
-        payload.pop("created_at", None)  # what can't be read stays in `extra`
+        payload.pop("created_at", None)  # a value that can't be read stays in `extra`
     cls = source.events.get(kind, WebhookEvent)
     if cls is not WebhookEvent:
-        data = _data(cls, data, event_id, kind)
+        data = _parse_data(cls, data, event_id, kind)
     return cls(id=event_id, type=kind, created_at=created_at, data=data, raw_body=body, extra=payload)
 
 
-def _data(cls: Any, data: Any, event_id: str, kind: str) -> Any:
+def _parse_data(cls: Any, data: Any, event_id: str, kind: str) -> Any:
     try:
         return structure(data, _data_class(cls))
-    except Exception as error:  # whatever it is: the body came from outside
-        problem = f"event {shown(event_id)} of type {shown(kind)}: {error!s:.300}"
+    except Exception as error:  # the body comes from outside: any error is a payload error
+        problem = f"event {printable(event_id)} of type {printable(kind)}: {error!s:.300}"
     raise WebhookPayloadError(problem)
 
 
@@ -249,36 +286,36 @@ def _data_class(cls: Any) -> Any:
     return attrs.fields_dict(cls)["data"].type
 
 
-def _moment(value: Any) -> datetime | None:
-    """When it happened, in ISO 8601 or seconds since 1970; None when it can't be read."""
+def _parse_created_at(value: Any) -> datetime | None:
+    """Parse ISO 8601 or seconds since 1970. Returns None when the value can't be read."""
     try:
         if isinstance(value, str):
-            return parse_datetime(value) if len(value) <= _LONGEST_MOMENT else None
+            return parse_datetime(value) if len(value) <= _MAX_DATETIME_LENGTH else None
         if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
             return datetime_from_number(value)
-    except (ValueError, ArithmeticError):  # an offset can lead out of the calendar: OverflowError
+    except (ValueError, ArithmeticError):  # an offset can lead beyond the calendar: OverflowError
         pass
     return None
 
 
-def _check_age(event: WebhookEvent, age: Age) -> None:
-    name = f"event {shown(event.id)}"
+def _check_age(event: WebhookEvent, limit: AgeLimit) -> None:
+    name = f"event {printable(event.id)}"
     if event.created_at is None:
         unreadable = "created_at" in event.extra
-        if age.required or (unreadable and age.most is not None):
+        if limit.require_created_at or (unreadable and limit.max_age is not None):
             problem = "has a `created_at` that can't be read" if unreadable else "has no `created_at`"
             raise WebhookPayloadError(f"{name} {problem}")
         return
-    if age.most is None:
+    if limit.max_age is None:
         return
-    elapsed = datetime.now(timezone.utc) - event.created_at
-    if elapsed > age.most:
-        raise WebhookPayloadError(f"{name} happened {elapsed} ago; nothing older than {age.most} is taken")
-    if elapsed < -age.skew:
-        raise WebhookPayloadError(f"{name} is from the future, by {-elapsed}; is this machine's clock right?")
+    age = datetime.now(timezone.utc) - event.created_at
+    if age.total_seconds() > limit.max_age:
+        raise WebhookPayloadError(f"{name} is {age} old; `max_age` is {limit.max_age:g} s")
+    if age.total_seconds() < -limit.clock_skew:
+        raise WebhookPayloadError(f"{name} is dated {-age} in the future; check this machine's clock")
 
 
-def shown(event_id: str) -> str:
-    """An id as it may stand in a log or an error: in ASCII, without line breaks, and not endless."""
+def printable(event_id: str) -> str:
+    """Return an id as it may be logged: in ASCII, without line breaks, at most about 100 characters."""
     text = event_id if len(event_id) <= 100 else f"{event_id[:100]}..."
     return text if text.isascii() and text.isprintable() else ascii(text)

@@ -1,58 +1,38 @@
-"""`WebhookReceiver`: from a request's raw body to your handlers, once."""
+"""`WebhookReceiver`: from a request's raw body to your handlers, once per event."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import contextvars
 import inspect
-import json
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import timedelta
-from threading import Event, Thread
-from typing import Any, TypeAlias, TypeVar, overload
-
-import attrs
+from typing import Any, TypeVar, overload
 
 from ..core.errors import ConfigError
-from ..core.signature import Secrets, SigningSecrets, body_bytes, signing_secrets
 from ..resources.event_types import warn_of_unknown
-from .claims import EventClaim
+from .async_store import AsyncStoreAdapter
+from .claims import EventClaim, event_keys, namespaces, validated_namespace
+from .durations import CLOCK_SKEW, Duration, positive_seconds
 from .errors import WebhookPayloadError, WebhookSignatureError
-from .events import E, WebhookEvent
-from .keys import checked_endpoint, event_keys, identities
-from .parsing import CLOCK_SKEW, MONTRA, Age, Source, parse_from, shown
-from .stores import Claim, EventStore, checked_seconds
+from .parsing import MONTRA, Source, age_limit, parse_from
+from .processing import Delivery, Handler, Reply, make_reply, process, process_blocking
+from .signature import Secrets, SigningSecrets, body_bytes, signing_secrets
+from .store_access import store_access
+from .stores import DeduplicationStore
+from .webhook_event import E, WebhookEvent
 
 log = logging.getLogger("montra")
 
-LARGEST = 1024 * 1024
-OLDEST = timedelta(days=7)
-LEASE = 60.0
+MAX_BODY_SIZE = 1024 * 1024
+MAX_AGE = timedelta(days=7)
+CLAIM_TTL = timedelta(seconds=60)
 
-Handler: TypeAlias = "Callable[[Any], Awaitable[object] | object]"
 H = TypeVar("H", bound=Handler)
 
 
-@attrs.frozen(kw_only=True)
-class Reply:
-    """What to answer the sender: anything but 2xx makes it send again.
-
-    Attributes:
-        status: 200 done, 400 unreadable or too old, 401 not to be believed, 413 too large, 500 a handler failed,
-            503 another delivery of the event is being handled right now.
-        body: JSON that says so; nothing of the event.
-        headers: content type, and `Retry-After` where it helps.
-    """
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str]
-
-
 class WebhookReceiver:
-    """Verifies, remembers and hands over events.
+    """Verifies webhooks and calls your handlers once for each event.
 
         receiver = WebhookReceiver("whsec_of_the_endpoint", store=SqliteStore("webhooks.db"))
 
@@ -60,98 +40,126 @@ class WebhookReceiver:
         async def paid(event: CheckoutCompleted) -> None:
             ...
 
-    An event is handled once, however often it is delivered: it is marked as done after all its handlers have succeeded.
-    When one fails, or the process dies, the next delivery is handled again, by all of them; while one is being handled,
-    another delivery of it is refused (503), so that the sender comes back.
+    However often an event is delivered, it is handled once: it is marked as done after all its handlers have succeeded.
+    When a handler fails or the process dies, the next delivery is handled by all of them again. While a delivery is
+    being handled, other deliveries of the same event are answered with 503, so that the sender comes back.
 
     Args:
-        secret: the endpoint's secret, or several (at most 8) while one is being replaced by another.
-        store: what remembers events: `SqliteStore` on one machine, `RedisStore` for several, `MemoryStore` in tests.
-        source: `MONTRA` or `PAYWALL`.
-        endpoint: a name for what receives here, e.g. the tenant's id. Receivers that share a store keep their events
-            apart by source and endpoint; without a name, the secrets tell endpoints apart. Changing the name, or giving
-            one later, makes this another endpoint: events that are delivered again are handled again.
-        largest: bytes of a body; larger ones are refused unread.
-        oldest: how long ago an event may have happened; None for any time. The store must remember for longer than
-            this and `clock_skew` together; with None, what was handled is never forgotten.
-        clock_skew: how far in the future an event may have happened, because the sender's clock is ahead.
-        require_created_at: refuse events that don't say when they happened. Otherwise they are handled, and never
-            forgotten: they can't become too old, so that a copy of one must be known at any time.
-        lease: seconds after which an event whose process has died may be handled by another one. It is renewed while
-            a handler runs.
+        secret: the endpoint's secret, or several (at most 8) during a rotation.
+        store: records which events have been handled: `SqliteStore` on one machine, `RedisStore` for several,
+            `MemoryStore` in tests, or a `DeduplicationStore` of yours. A store with coroutine functions is wrapped in
+            `AsyncStoreAdapter`.
+        source: `MONTRA` or `PAYWALL`. Default: `MONTRA`.
+        namespace: a name, e.g. the tenant's id, that keeps this receiver's events apart from those of others with the
+            same store. Changing the name, or adding one later, has events that are delivered again handled again.
+            Default: None, the secrets keep the events of receivers apart.
+        max_body_size: bytes; larger bodies are refused unread. Default: 1 MiB.
+        max_age: the greatest age of an event, as a timedelta or seconds; None for any age. The store's retention must
+            be at least `max_age` and `clock_skew` together; with None, handled events are never forgotten. Default: 7
+            days.
+        clock_skew: how far in the future `created_at` may lie, because the sender's clock is ahead, as a timedelta or
+            seconds. Default: 5 minutes.
+        require_created_at: refuse events without `created_at`. Otherwise they are handled and never forgotten: they
+            can't become too old, so that a copy of one must be recognized at any time. Default: False.
+        claim_ttl: how long a claim lasts without being renewed, as a timedelta or seconds: an event whose process has
+            died may be handled by another one after this time. Claims are renewed while handlers run. Default: 60 s.
 
     Raises:
-        ConfigError: a setting can't be right, e.g. there is no secret, or the store forgets too soon.
+        ConfigError: a setting is not valid, e.g. there is no secret, or the store forgets too soon.
+        TypeError: `store` is not a store, or `source` not a source.
     """
 
     def __init__(
         self,
         secret: Secrets,
         *,
-        store: EventStore,
+        store: DeduplicationStore | AsyncStoreAdapter,
         source: Source = MONTRA,
-        endpoint: str | None = None,
-        largest: int = LARGEST,
-        oldest: timedelta | None = OLDEST,
-        clock_skew: timedelta = CLOCK_SKEW,
+        namespace: str | None = None,
+        max_body_size: int = MAX_BODY_SIZE,
+        max_age: Duration | None = MAX_AGE,
+        clock_skew: Duration = CLOCK_SKEW,
         require_created_at: bool = False,
-        lease: float = LEASE,
+        claim_ttl: Duration = CLAIM_TTL,
     ) -> None:
         secrets = signing_secrets(secret)
-        del secret  # what is below may raise: a traceback with local variables must not show it
+        del secret  # the code below may raise: a traceback with local variables must not show the secret
         if not isinstance(source, Source):
             raise TypeError(f"source: MONTRA or PAYWALL, not {source!r:.60}")
         self._source = source
-        self._endpoint = checked_endpoint(endpoint)
-        self._believe(secrets.checked())
-        self._age = Age(most=oldest, skew=clock_skew, required=require_created_at)
+        self._namespace = validated_namespace(namespace)
+        self._use_secrets(secrets.validated())
+        self._age_limit = age_limit(max_age, clock_skew, require_created_at)
         self._store = store
-        del store  # an address that holds a password, where a store is wanted, must not be shown either
+        del store  # a URL with a password, given by mistake, must not be shown either
         self._check_store()
-        if isinstance(largest, bool) or not isinstance(largest, int) or largest < 1:
-            raise ConfigError("largest: bytes, at least 1")
-        self.largest = largest
-        self._lease = checked_seconds("lease", lease)
+        self._access = store_access(self._store)
+        if isinstance(max_body_size, bool) or not isinstance(max_body_size, int) or max_body_size < 1:
+            raise ConfigError("max_body_size: bytes, at least 1")
+        self.max_body_size = max_body_size
+        """Bytes; larger bodies are refused."""
+        self._claim_ttl = positive_seconds("claim_ttl", claim_ttl)
         self._handlers: list[tuple[str, Handler]] = []
-        self._under_way: set[asyncio.Task[Reply]] = set()
+        self._tasks: set[asyncio.Task[Reply]] = set()
 
     def _check_store(self) -> None:
-        if isinstance(self._store, type) or not callable(getattr(self._store, "claim", None)):
+        is_async = isinstance(self._store, AsyncStoreAdapter)
+        if isinstance(self._store, type) or not (is_async or _has_methods(self._store)):
             kind = "a class" if isinstance(self._store, type) else type(self._store).__name__
-            raise TypeError(f"store: something that remembers events, e.g. SqliteStore('events.db'), not {kind}")
-        remembered: float | None = getattr(self._store, "remembered", None)
-        if remembered is not None and self._age.most is not None:
-            needed = self._age.most.total_seconds() + self._age.skew.total_seconds()
-            if remembered < needed:
-                problem = f"forgets after {remembered:g} s what is taken for {needed:g} s (`oldest` and `clock_skew`)"
+            raise TypeError(f"store: a deduplication store, e.g. SqliteStore('events.db'), not {kind}")
+        retention: float | None = getattr(self._store, "retention", None)
+        if retention is not None and self._age_limit.max_age is not None:
+            needed = self._age_limit.max_age + self._age_limit.clock_skew
+            if retention < needed:
+                problem = f"forgets events after {retention:g} s; `max_age` and `clock_skew` need {needed:g} s"
                 raise ConfigError(f"store: {problem}: events could be handled again")
+        if isinstance(self._store, AsyncStoreAdapter):
+            return
+        if inspect.iscoroutinefunction(self._store.claim):
+            kind = type(self._store).__name__
+            raise TypeError(f"store: {kind} has coroutine functions: give AsyncStoreAdapter(store)")
         if "forever" not in _parameters(self._store.done):
-            problem = "its `done` needs a parameter `forever`, for events that don't say when they happened"
+            problem = "`done` needs a parameter `forever`, for events without `created_at`"
             raise TypeError(f"store: {problem}")
 
     @property
     def secrets(self) -> Secrets:
-        """What is believed, each in a `Secret`; may be set, e.g. when a new secret is rolled out to a running
-        application. Keep the old one beside it as long as events come that are signed with it."""
+        """The secrets, each in a `Secret`. May be set, e.g. when a new secret is rolled out to a running application:
+        keep the old one beside it as long as webhooks arrive that are signed with it."""
         return list(self._secrets.usable)
 
     @secrets.setter
     def secrets(self, secret: Secrets) -> None:
         secrets = signing_secrets(secret)
         del secret
-        self._believe(secrets.checked())
+        self._use_secrets(secrets.validated())
 
-    def _believe(self, secrets: SigningSecrets) -> None:
-        self._secrets, self._identities = secrets, identities(self._endpoint, secrets)
+    def _use_secrets(self, secrets: SigningSecrets) -> None:
+        self._secrets, self._namespaces = secrets, namespaces(self._namespace, secrets)
+
+    @property
+    def needs_event_loop(self) -> bool:
+        """Whether the store is an `AsyncStoreAdapter`, so that `handle_blocking` can't be used."""
+        return isinstance(self._store, AsyncStoreAdapter)
 
     @overload
     def on(self, *events: type[E]) -> Callable[[Callable[[E], Awaitable[object] | object]], Callable[[E], Any]]: ...
     @overload
     def on(self, *events: str) -> Callable[[H], H]: ...
     def on(self, *events: Any) -> Callable[[Any], Any]:
-        """Register a handler, a coroutine function or a plain one, for events by class, by type, or `"*"` for all.
+        """Register a handler: a coroutine function, or a plain function.
 
-        Plain functions run in a thread of their own where an event loop is running, so that they don't stop it.
+        `handle` calls plain functions in threads, so that they don't block the event loop. `handle_blocking` calls
+        all handlers in the calling thread.
+
+        Args:
+            *events: classes of events, their types, or `"*"` for all events.
+
+        Returns:
+            A decorator that returns the handler unchanged.
+
+        Raises:
+            ValueError: no event was given, or one of the other service.
         """
         types = [one if isinstance(one, str) else self._type_of(one) for one in events]
         if not types:
@@ -169,221 +177,103 @@ class WebhookReceiver:
         for name, cls in self._source.events.items():
             if cls is event:
                 return name
-        raise ValueError(f"on: {event!r} is no event of {self._source.name}; for the other service, give source=")
+        raise ValueError(f"on: {event!r} is not an event of {self._source.name}; for the other service, give source=")
 
     async def handle(self, raw_body: bytes, headers: Mapping[str, str]) -> Reply:
-        """Take a delivery. Never raises for what is in it.
+        """Handle a delivery. Never raises for what is in it.
 
-        A request that is cancelled, because its sender lost patience, does not cancel the handlers: they go on, and the
-        event is marked as done. They are cancelled when the event loop ends, and the event is delivered again.
+        Cancelling this call, e.g. because the sender has closed the connection, does not cancel the handlers: they go
+        on, and the event is marked as done. They are cancelled when the event loop ends; the event is then handled
+        again when it is delivered again.
+
+        Args:
+            raw_body: the request's body, exactly as it arrived: unparsed.
+            headers: the request's headers.
+
+        Returns:
+            The response to send.
+
+        Raises:
+            ConfigError: the store is an `AsyncStoreAdapter` that belongs to another event loop.
         """
-        work = asyncio.get_running_loop().create_task(self._handle(raw_body, headers, inline=False))
-        self._under_way.add(work)
-        work.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(work)
+        self._access.check_loop()
+        task = asyncio.get_running_loop().create_task(self._handle(raw_body, headers))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _handle(self, raw_body: bytes, headers: Mapping[str, str]) -> Reply:
+        found = self._verify(raw_body, headers)
+        return found if isinstance(found, Reply) else await process(found, self._access)
 
     def handle_blocking(self, raw_body: bytes, headers: Mapping[str, str]) -> Reply:
-        """Take a delivery where nothing can be awaited. Handlers run in the calling thread, one after the other."""
-        return _in_loop_of_its_own(lambda: self._handle(raw_body, headers, inline=True))
+        """Handle a delivery in the calling thread, without an event loop. Never raises for what is in it.
+
+        Handlers run one after the other in the calling thread; a coroutine function runs on an event loop of its own.
+
+        Args:
+            raw_body: the request's body, exactly as it arrived: unparsed.
+            headers: the request's headers.
+
+        Returns:
+            The response to send.
+
+        Raises:
+            ConfigError: the store is an `AsyncStoreAdapter`, which needs an event loop: use `handle`.
+        """
+        store = self._store
+        if isinstance(store, AsyncStoreAdapter):
+            raise ConfigError(
+                "store: handle_blocking can't use an AsyncStoreAdapter: use handle, or a store with plain methods"
+            )
+        found = self._verify(raw_body, headers)
+        return found if isinstance(found, Reply) else process_blocking(found, store)
 
     def too_large(self) -> Reply:
-        """For adapters that know the size before they have read the body."""
-        return _reply(413, "too_large", f"at most {self.largest} bytes")
+        """Return the response to a body that exceeds `max_body_size`, for adapters that know its size beforehand."""
+        return make_reply(413, "too_large", f"at most {self.max_body_size} bytes")
+
+    def _verify(self, raw_body: bytes, headers: Mapping[str, str]) -> Delivery | Reply:
+        """Return the delivery of a verified event that has handlers, or the response to anything else."""
+        if isinstance(raw_body, (str, bytes, bytearray)) and len(raw_body) > self.max_body_size:
+            return self.too_large()
+        body = body_bytes(raw_body)
+        if body is not None and len(body) > self.max_body_size:  # text has more bytes than characters
+            return self.too_large()
+        try:
+            event = parse_from(
+                self._source, raw_body if body is None else body, headers, self._secrets, self._age_limit
+            )
+        except WebhookSignatureError as error:
+            log.warning("a webhook was refused: %s", error)
+            return make_reply(401, error.reason, error.problem)
+        except WebhookPayloadError as error:
+            log.warning("a webhook can't be read: %s", error)
+            return make_reply(400, "unreadable", "not an event, or too old")
+        handlers = [handler for wanted, handler in self._handlers if wanted in ("*", event.type)]
+        if not handlers:
+            return make_reply(200, "ignored", "no handler for this type")
+        keys = event_keys(self._source.name, self._namespaces, event.id)
+        forever = event.created_at is None or self._age_limit.max_age is None
+        claim = EventClaim(keys, self._claim_ttl, forever=forever)
+        return Delivery(event=event, handlers=handlers, claim=claim)
 
     def __repr__(self) -> str:
-        source: Source | None = getattr(self, "_source", None)  # half built, in a traceback
+        source: Source | None = getattr(self, "_source", None)  # not set yet in the frames of a failing constructor
         return f"<WebhookReceiver of {source and source.name}>"
 
     def __reduce__(self) -> Any:
         raise TypeError("a receiver can't be pickled: it holds secrets; make it in the process that needs it")
 
-    async def _handle(self, raw_body: bytes, headers: Mapping[str, str], *, inline: bool) -> Reply:
-        if isinstance(raw_body, (str, bytes, bytearray)) and len(raw_body) > self.largest:
-            return self.too_large()
-        body = body_bytes(raw_body)
-        if body is not None and len(body) > self.largest:  # text has more bytes than characters
-            return self.too_large()
-        try:
-            event = parse_from(self._source, raw_body if body is None else body, headers, self._secrets, self._age)
-        except WebhookSignatureError as error:
-            log.warning("a webhook was refused: %s", error)
-            return _reply(401, error.reason, error.problem)
-        except WebhookPayloadError as error:
-            log.warning("a webhook can't be read: %s", error)
-            return _reply(400, "unreadable", "not an event, or too old")
-        handlers = [handler for wanted, handler in self._handlers if wanted in ("*", event.type)]
-        if not handlers:
-            return _reply(200, "ignored", "no handler for this type")
-        try:
-            return await self._once(event, handlers, inline=inline)
-        except Exception:
-            log.exception("the store of handled events failed at %s", _named(event))
-            return _reply(500, "failed", "the store failed")
 
-    async def _once(self, event: WebhookEvent, handlers: list[Handler], *, inline: bool) -> Reply:
-        keys = event_keys(self._source.name, self._identities, event.id)
-        forever = event.created_at is None or self._age.most is None
-        claim = EventClaim(self._store, keys, self._lease, forever=forever)
-        outcome = await claim.take()
-        if outcome is Claim.DONE:
-            return _reply(200, "duplicate", "handled before")
-        if outcome is Claim.BUSY:
-            return _reply(503, "busy", "being handled right now", retry_after=1)
-        with self._kept(claim, event, inline=inline):
-            try:
-                for handler in handlers:
-                    await _call(handler, event, inline=inline)
-            except Exception:
-                log.exception("a handler of %s failed; it will be delivered again", _named(event))
-                await claim.release()
-                return _reply(500, "failed", "a handler failed")
-            except BaseException as error:
-                if _is_of_the_handler(error):
-                    log.exception("a handler of %s was cancelled; it will be delivered again", _named(event))
-                    await claim.release()
-                    return _reply(500, "failed", "a handler failed")
-                await _at_the_end(claim.release(insist=False))
-                raise
-            return await self._mark(claim, event)
-
-    async def _mark(self, claim: EventClaim, event: WebhookEvent) -> Reply:
-        """It is handled: remember it. When that fails for good, it may be delivered, and handled, again."""
-        try:
-            if not await claim.done():
-                log.warning("%s took longer than its lease, and may have been handled twice", _named(event))
-        except Exception:
-            log.exception(
-                "%s was handled, but the store failed: if it comes again, so will its handlers", _named(event)
-            )
-            return _reply(200, "done", "handled, but could not be remembered")
-        except BaseException:  # the loop or the process is ending
-            await _at_the_end(claim.done(insist=False))
-            raise
-        return _reply(200, "done", "handled")
-
-    @contextlib.contextmanager
-    def _kept(self, claim: EventClaim, event: WebhookEvent, *, inline: bool) -> Generator[None]:
-        """Renew the claim while the handlers run; from a thread where they block the loop."""
-
-        async def renew() -> float:
-            """Seconds until the next time."""
-            try:
-                if not await claim.renew():
-                    log.warning("the claim of %s was lost while its handlers run", _named(event))
-            except Exception:
-                log.exception("the claim of %s could not be renewed; trying again", _named(event))
-                return self._lease / 10
-            return self._lease / 3
-
-        async def renew_in_task() -> None:
-            pause = self._lease / 3
-            while True:
-                await asyncio.sleep(pause)
-                pause = await renew()
-
-        def renew_in_thread() -> None:
-            pause = self._lease / 3
-            while not over.wait(pause):
-                pause = asyncio.run(renew())
-
-        if inline:
-            over = Event()
-            Thread(target=renew_in_thread, name="montra-webhook-lease", daemon=True).start()
-            stop: Callable[[], object] = over.set
-        else:
-            stop = asyncio.get_running_loop().create_task(renew_in_task()).cancel
-        try:
-            yield
-        finally:
-            stop()
+def _has_methods(store: Any) -> bool:
+    return all(callable(getattr(store, name, None)) for name in ("claim", "renew", "done", "release"))
 
 
 def _parameters(function: Callable[..., Any]) -> Collection[str]:
-    """Names of a function's parameters; `forever` is among them if any keyword is taken."""
+    """Return the names of a function's parameters; `forever` is among them when the function takes any keyword."""
     try:
         found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return ["forever"]
     return [*(one.name for one in found), *("forever" for one in found if one.kind is one.VAR_KEYWORD)]
-
-
-def _named(event: WebhookEvent) -> str:
-    return f"{shown(event.type)} {shown(event.id)}"
-
-
-def _is_of_the_handler(error: BaseException) -> bool:
-    """Has a handler let out a cancellation of its own, though nobody cancelled us? (Python 3.10 can't tell.)"""
-    task: Any = asyncio.current_task()
-    cancelling = getattr(task, "cancelling", None)
-    return isinstance(error, asyncio.CancelledError) and cancelling is not None and cancelling() == 0
-
-
-async def _at_the_end(mark: Coroutine[Any, Any, object]) -> None:
-    """Tell the store what has become of an event while the loop, or the process, ends; its failures end nothing."""
-    with contextlib.suppress(Exception):
-        await asyncio.shield(asyncio.ensure_future(mark))
-
-
-async def _call(handler: Handler, event: WebhookEvent, *, inline: bool) -> None:
-    if inline or inspect.iscoroutinefunction(handler):
-        result = handler(event)
-    else:
-        result = await _in_thread(handler, event)
-    if inspect.isawaitable(result):
-        await result
-
-
-async def _in_thread(handler: Handler, event: WebhookEvent) -> object:
-    """A thread can't be cancelled: wait for it in any case, so that nobody handles the event beside it.
-
-    A future of the executor, not a task of `asyncio.to_thread`: a loop that ends cancels its tasks, and would say that
-    the work has ended when it has not.
-    """
-    context = contextvars.copy_context()
-    work = asyncio.get_running_loop().run_in_executor(None, lambda: context.run(_called, handler, event))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
-
-
-def _called(handler: Handler, event: WebhookEvent) -> object:
-    try:
-        return handler(event)
-    except StopIteration as error:  # which no future can hold
-        raise RuntimeError("the handler raised StopIteration") from error
-
-
-def _reply(status: int, outcome: str, words: str, *, retry_after: int | None = None) -> Reply:
-    headers = {"Content-Type": "application/json"}
-    if retry_after is not None:
-        headers["Retry-After"] = str(retry_after)
-    return Reply(status=status, body=json.dumps({"status": outcome, "detail": words}).encode(), headers=headers)
-
-
-def _in_loop_of_its_own(work: Callable[[], Any]) -> Reply:
-    async def run() -> Reply:
-        reply: Reply = await work()
-        return reply
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(run())
-    # A loop is running in this thread (a notebook, a test): the work needs a thread without one.
-    found: list[Reply | BaseException] = []
-
-    def elsewhere() -> None:
-        try:
-            found.append(asyncio.run(run()))
-        except BaseException as error:
-            found.append(error)
-
-    thread = Thread(target=contextvars.copy_context().run, args=(elsewhere,))
-    thread.start()
-    thread.join()
-    [result] = found
-    if isinstance(result, BaseException):
-        raise result
-    return result

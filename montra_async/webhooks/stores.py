@@ -1,7 +1,7 @@
-"""What has been handled: remembered durably, so that an event that comes twice is handled once.
+"""Deduplication stores: they record which events have been handled, so that an event is handled once.
 
-An event is claimed before its handlers run and marked as done after they succeeded. A claim ends by itself after its
-lease: when the process that holds it dies, the next delivery is handled.
+An event is claimed before its handlers run and marked as done after they succeeded. A claim expires after its TTL: when
+the process that holds it dies, the next delivery of the event is handled.
 """
 
 from __future__ import annotations
@@ -10,52 +10,82 @@ import math
 import secrets
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-from ..core.errors import ConfigError
 from ..core.locks import ProcessLock
+from .durations import Duration, positive_seconds
 
-REMEMBERED = 30 * 24 * 3600.0
-"""Seconds for which an event that is done stays remembered, by default."""
-
-_CENTURY = 100 * 365 * 24 * 3600
+RETENTION = timedelta(days=30)
+"""How long an event that is done stays recorded, by default."""
 
 
 class Claim(str, Enum):
-    """What became of a claim: it is ours, somebody else is at it, or it was done before."""
+    """The result of claiming an event: the claim was acquired, another delivery holds it, or the event is done."""
 
-    OURS = "ours"
-    BUSY = "busy"
+    ACQUIRED = "acquired"
+    IN_PROGRESS = "in_progress"
     DONE = "done"
 
 
-class EventStore(Protocol):
-    """Remembers events. Safe for any number of processes that share it.
+class DeduplicationStore(Protocol):
+    """A store with plain methods, which any number of threads and processes may call at the same time.
 
-    `event_id` is a key that the receiver makes of the event's id, its source and the endpoint: 64 hexadecimal digits.
-    `token` tells one claim from a later one of the same event: who lost the claim can neither finish nor release it.
+    `key` identifies an event: 64 hexadecimal digits, a digest of the event's id, its source and the receiver's
+    namespace. `token` identifies one claim: whoever has lost a claim can neither finish nor release it.
 
-    A store with an attribute `remembered`, seconds or None for ever, is refused by receivers that take older events.
+    The methods may block: `WebhookReceiver.handle` calls them in threads. A store whose methods never wait for a disk
+    or the network says so with an attribute `blocking = False` and is called on the event loop. A store whose methods
+    are coroutine functions is wrapped in `AsyncStoreAdapter`.
+
+    Two more attributes are optional: `retention`, the seconds for which done events stay recorded or None for ever,
+    which a receiver compares with its `max_age`; and `timeout`, the seconds for which `handle` waits for one call.
     """
 
-    async def claim(self, event_id: str, token: str, lease: float) -> Claim:
-        """Take an event for `lease` seconds, unless it is taken or done."""
-        ...
+    def claim(self, key: str, token: str, claim_ttl: float, /) -> Claim:
+        """Claim an event, unless it is claimed or done.
 
-    async def renew(self, event_id: str, token: str, lease: float) -> bool:
-        """Keep it for another `lease` seconds; False when the claim was lost."""
-        ...
-
-    async def done(self, event_id: str, token: str, *, forever: bool = False) -> bool:
-        """It was handled; False when the claim was lost.
-
-        `forever`: the event doesn't say when it happened, so it never becomes too old. It must not be forgotten.
+        Args:
+            key: the event's key.
+            token: identifies this claim.
+            claim_ttl: seconds after which the claim expires.
         """
         ...
 
-    async def release(self, event_id: str, token: str) -> None:
-        """It was not handled: the next delivery may try."""
+    def renew(self, key: str, token: str, claim_ttl: float, /) -> bool:
+        """Extend a claim.
+
+        Args:
+            key: the event's key.
+            token: identifies the claim.
+            claim_ttl: seconds from now after which the claim expires.
+
+        Returns:
+            False when the claim was lost.
+        """
+        ...
+
+    def done(self, key: str, token: str, /, *, forever: bool = False) -> bool:
+        """Mark an event as handled.
+
+        Args:
+            key: the event's key.
+            token: identifies the claim.
+            forever: never forget the event: it has no date, so that no copy of it is ever too old. Default: False.
+
+        Returns:
+            False when the claim was lost.
+        """
+        ...
+
+    def release(self, key: str, token: str, /) -> None:
+        """Give a claim back without marking the event: the next delivery may claim it.
+
+        Args:
+            key: the event's key.
+            token: identifies the claim.
+        """
         ...
 
 
@@ -63,72 +93,100 @@ def new_token() -> str:
     return secrets.token_hex(12)
 
 
-def checked_retention(remembered: Any) -> float | None:
-    """Seconds, or None for ever."""
-    return None if remembered is None else checked_seconds("remembered", remembered, " (None to forget nothing)")
+def retention_seconds(retention: Any) -> float | None:
+    """Convert a store's `retention` to seconds; None is for ever."""
+    return None if retention is None else positive_seconds("retention", retention, " (None: never forget)")
 
 
-def checked_seconds(name: str, value: Any, hint: str = "") -> float:
-    right = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < _CENTURY
-    if not right:
-        raise ConfigError(f"{name}: seconds, more than 0 and less than a century{hint}")
-    return float(value)
-
-
-def end_of_memory(now: float, remembered: float | None, *, forever: bool) -> float:
-    """Until when an event that is done now stays remembered, in seconds since 1970; infinity is for ever."""
-    return math.inf if forever or remembered is None else now + remembered
+def end_of_retention(now: float, retention: float | None, *, forever: bool) -> float:
+    """Return until when an event that is done now stays recorded, in seconds since 1970; infinity is for ever."""
+    return math.inf if forever or retention is None else now + retention
 
 
 class MemoryStore:
-    """Forgets everything with the process: for tests and development.
+    """A store in this process' memory, for tests and development: it forgets everything when the process ends.
 
     Args:
-        clock: seconds since 1970.
-        remembered: seconds for which an event that is done stays remembered; None for as long as the process lives.
+        clock: returns the time in seconds since 1970. Default: `time.time`.
+        retention: how long a done event stays recorded, as a timedelta or seconds; None for as long as the process
+            lives. Default: 30 days.
+
+    Raises:
+        ConfigError: `retention` is not valid.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time, remembered: float | None = REMEMBERED) -> None:
-        self.remembered = checked_retention(remembered)
+    blocking: ClassVar[bool] = False
+    """The methods never wait: `WebhookReceiver.handle` calls them on the event loop."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time, retention: Duration | None = RETENTION) -> None:
+        self.retention = retention_seconds(retention)
+        """Seconds for which a done event stays recorded; None for ever."""
         self._clock = clock
         self._lock = ProcessLock()
         self._events: dict[str, tuple[str | None, float]] = {}
-        self._swept_at = 0
+        self._size_after_sweep = 0
 
-    async def claim(self, event_id: str, token: str, lease: float) -> Claim:
+    def claim(self, key: str, token: str, claim_ttl: float) -> Claim:
+        """Claim an event, unless it is claimed or done.
+
+        Args:
+            key: the event's key.
+            token: identifies this claim.
+            claim_ttl: seconds after which the claim expires.
+        """
         now = self._clock()
         with self._lock:
             self._sweep(now)
-            held = self._events.get(event_id)
-            if held is not None and held[1] > now:
-                return Claim.DONE if held[0] is None else Claim.BUSY
-            self._events[event_id] = (token, now + lease)
-            return Claim.OURS
+            entry = self._events.get(key)
+            if entry is not None and entry[1] > now:
+                return Claim.DONE if entry[0] is None else Claim.IN_PROGRESS
+            self._events[key] = (token, now + claim_ttl)
+            return Claim.ACQUIRED
 
     def _sweep(self, now: float) -> None:
-        """Forget what is over, each time that twice as much has come together: each event costs the same."""
-        if len(self._events) < 2 * self._swept_at + 64:
+        """Remove expired entries each time that the number of entries has doubled: the cost per event is constant."""
+        if len(self._events) < 2 * self._size_after_sweep + 64:
             return
-        self._events = {one: held for one, held in self._events.items() if held[1] > now}
-        self._swept_at = len(self._events)
+        self._events = {key: entry for key, entry in self._events.items() if entry[1] > now}
+        self._size_after_sweep = len(self._events)
 
-    async def renew(self, event_id: str, token: str, lease: float) -> bool:
-        return self._change(event_id, token, (token, self._clock() + lease))
+    def renew(self, key: str, token: str, claim_ttl: float) -> bool:
+        """Extend a claim. Returns False when it was lost.
 
-    async def done(self, event_id: str, token: str, *, forever: bool = False) -> bool:
-        until = end_of_memory(self._clock(), self.remembered, forever=forever)
-        return self._change(event_id, token, (None, until))
+        Args:
+            key: the event's key.
+            token: identifies the claim.
+            claim_ttl: seconds from now after which the claim expires.
+        """
+        return self._change(key, token, (token, self._clock() + claim_ttl))
 
-    async def release(self, event_id: str, token: str) -> None:
-        self._change(event_id, token, None)
+    def done(self, key: str, token: str, *, forever: bool = False) -> bool:
+        """Mark an event as handled. Returns False when the claim was lost.
 
-    def _change(self, event_id: str, token: str, to: tuple[str | None, float] | None) -> bool:
+        Args:
+            key: the event's key.
+            token: identifies the claim.
+            forever: never forget the event. Default: False.
+        """
+        until = end_of_retention(self._clock(), self.retention, forever=forever)
+        return self._change(key, token, (None, until))
+
+    def release(self, key: str, token: str) -> None:
+        """Give a claim back without marking the event.
+
+        Args:
+            key: the event's key.
+            token: identifies the claim.
+        """
+        self._change(key, token, None)
+
+    def _change(self, key: str, token: str, to: tuple[str | None, float] | None) -> bool:
         with self._lock:
-            held = self._events.get(event_id)
-            if held is None or held[0] != token:
+            entry = self._events.get(key)
+            if entry is None or entry[0] != token:
                 return False
             if to is None:
-                del self._events[event_id]
+                del self._events[key]
             else:
-                self._events[event_id] = to
+                self._events[key] = to
             return True

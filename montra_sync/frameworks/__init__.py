@@ -1,1 +1,1 @@
-"""The SDK inside synchronous web frameworks: one file each. The others are in `montra_async.frameworks`."""
+"""Integrations for synchronous web frameworks, one file each. The others are in `montra_async.frameworks`."""

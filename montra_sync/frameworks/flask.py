@@ -19,45 +19,55 @@ from weakref import WeakSet
 from flask import Blueprint, Flask, Response, abort, current_app, request, request_started
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from montra_async.frameworks.deliveries import read_stream
-from montra_async.frameworks.placement import ADVICE, is_bypassed, refuse_bypassed, remember
+from montra_async.frameworks.bypassed_guards import ADVICE, is_bypassed, mark_guarded, reject_bypassed
+from montra_async.frameworks.request_body import read_stream
 from montra_async.webhooks import WebhookReceiver
 
 from ..client import Montra
-from .guards import CONTENT_TYPE, MISCONFIGURED, Kind, Refusal, admit, checked_guard, log
+from .guards import CONTENT_TYPE, MISCONFIGURED, Denial, Kind, authorize, log, reject_async_store, validate_guard
 
 P = ParamSpec("P")
 
-CustomerOf: TypeAlias = "Callable[[], str | None]"
-"""Finds the Montra customer id of the current request: from your session, token or database. None: 401, and nobody is
-asked.
-
-What it raises is a 401, too, and logged; what `abort` raises is answered as it is.
+FindCustomer: TypeAlias = Callable[[], str | None]
+"""Returns the Montra customer id of the current request: from your session, token or database. None: 401, without
+asking the service. An exception is a 401, too, and logged; `HTTPException`, as of `abort`, is raised as it is.
 """
 
 
 class MontraFlask:
-    """The client of a Flask application, or of several (`init_app`).
+    """A Flask extension: the client of an application, or of several (`init_app`), and guards.
 
-    The client is made when it is first wanted, so that an application factory needs no settings, and works before and
-    after a fork. It reads `MONTRA_API_KEY` and `MONTRA_BASE_URL` from the application's config, else the environment.
+    The client is created when it is first used, so that an application factory needs no settings. It may be used before
+    and after a fork. It reads `MONTRA_API_KEY` and `MONTRA_BASE_URL` from the application's config, or else from the
+    environment.
+
+    A guard above `@app.get` would guard nothing. It raises `RuntimeError` when it is applied, if the application is
+    known by then; a view of a blueprint responds to every request with 500, and the log says why.
 
     Args:
-        app: the application; `init_app` does the same later.
-        make: makes the client instead.
+        app: the application. Default: None; call `init_app` later.
+        client_factory: creates the client of an application. Default: a client with the settings above.
 
-    A guard above `@app.get` would guard nothing. It is a `RuntimeError` when it is written, where the application is
-    known by then; a view of a blueprint answers every request with 500, and the log says why.
+    Raises:
+        RuntimeError: a view of the application is served without the guard that wraps it.
     """
 
-    def __init__(self, app: Flask | None = None, *, make: Callable[[Flask], Montra] | None = None) -> None:
-        self._make = make or _from_config
+    def __init__(self, app: Flask | None = None, *, client_factory: Callable[[Flask], Montra] | None = None) -> None:
+        self._client_factory = client_factory or _from_config
         self._apps: WeakSet[Flask] = WeakSet()
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        refuse_bypassed(app.view_functions.values())
+        """Add the extension to an application.
+
+        Args:
+            app: the application.
+
+        Raises:
+            RuntimeError: a view of the application is served without the guard that wraps it.
+        """
+        reject_bypassed(app.view_functions.values())
         app.extensions["montra"] = self
         self._apps.add(app)
 
@@ -65,34 +75,64 @@ class MontraFlask:
     def client(self) -> Montra:
         """The current application's client."""
         extensions: dict[str, Any] = current_app.extensions
-        # Threads that come first at the same time may each make one; all of them get the same.
+        # Threads that use it first at the same time may each create a client; all get the same one.
         client: Montra = extensions.get("montra_client") or extensions.setdefault(
-            "montra_client", self._make(current_app)
+            "montra_client", self._client_factory(current_app)
         )
         return client
 
-    def require_feature(self, slug: str, *, customer: CustomerOf) -> Callable[[Callable[P, object]], Callable[P, Any]]:
-        """Let a view answer only customers whose plan includes a feature; the others get 403 and a problem body."""
+    def require_feature(
+        self, slug: str, *, customer: FindCustomer
+    ) -> Callable[[Callable[P, object]], Callable[P, Any]]:
+        """Let a view respond only to customers whose plan includes a feature; others get 403 and a problem body.
+
+        Args:
+            slug: of the feature.
+            customer: returns the Montra customer id of the current request: from your session, token or database. None
+                and exceptions: 401, without asking the service; `HTTPException`, as of `abort`, is raised as it is.
+
+        Returns:
+            A decorator for views.
+
+        Raises:
+            InvalidArgumentError: `slug` is blank.
+            TypeError: `customer` is not callable.
+        """
         return self._guard("feature", slug, customer)
 
-    def require_quota(self, slug: str, *, customer: CustomerOf) -> Callable[[Callable[P, object]], Callable[P, Any]]:
-        """Let a view answer only customers with something left of a meter; the others get 402 and a problem body."""
+    def require_quota(self, slug: str, *, customer: FindCustomer) -> Callable[[Callable[P, object]], Callable[P, Any]]:
+        """Let a view respond only to customers with quota left of a meter; others get 402 and a problem body.
+
+        Args:
+            slug: of the meter.
+            customer: returns the Montra customer id of the current request: from your session, token or database. None
+                and exceptions: 401, without asking the service; `HTTPException`, as of `abort`, is raised as it is.
+
+        Returns:
+            A decorator for views.
+
+        Raises:
+            InvalidArgumentError: `slug` is blank.
+            TypeError: `customer` is not callable.
+        """
         return self._guard("quota", slug, customer)
 
-    def _guard(self, kind: Kind, slug: str, customer: CustomerOf) -> Callable[[Callable[P, object]], Callable[P, Any]]:
-        checked_guard(slug, customer)
+    def _guard(
+        self, kind: Kind, slug: str, customer: FindCustomer
+    ) -> Callable[[Callable[P, object]], Callable[P, Any]]:
+        validate_guard(slug, customer)
 
         def wrap(view: Callable[P, object]) -> Callable[P, Any]:
-            remember(view)
+            mark_guarded(view)
             for app in self._apps:
-                refuse_bypassed(app.view_functions.values())
-            request_started.connect(_refuse_bypassed_view)  # of all applications; connecting again changes nothing
+                reject_bypassed(app.view_functions.values())
+            request_started.connect(_reject_bypassed_view)  # of all applications; connecting again changes nothing
 
             @functools.wraps(view)
             def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
-                refusal = admit(kind, slug, lambda: self.client, customer, (HTTPException,))
-                if refusal is not None:
-                    return _response(refusal)
+                denial = authorize(kind, slug, lambda: self.client, customer, (HTTPException,))
+                if denial is not None:
+                    return _response(denial)
                 return current_app.ensure_sync(view)(*args, **kwargs)
 
             return guarded
@@ -100,15 +140,15 @@ class MontraFlask:
         return wrap
 
 
-def _response(refusal: Refusal) -> Response:
-    return Response(refusal.body(), refusal.status, refusal.headers(), content_type=CONTENT_TYPE)
+def _response(denial: Denial) -> Response:
+    return Response(denial.body(), denial.status, denial.headers(), content_type=CONTENT_TYPE)
 
 
-def _refuse_bypassed_view(app: Flask, **_: Any) -> None:
-    """Before each request: a view that is registered without the guard around it does not run."""
+def _reject_bypassed_view(app: Flask, **_: Any) -> None:
+    """Before each request: respond with 500 for a view that is served without the guard that wraps it."""
     view = app.view_functions.get(request.endpoint or "")
     if view is not None and is_bypassed(view):
-        log.error("the view %r of %s is refused: %s", request.endpoint, request.path[:200], ADVICE)
+        log.error("the view %r of %s is not served: %s", request.endpoint, request.path[:200], ADVICE)
         abort(_response(MISCONFIGURED))
 
 
@@ -118,12 +158,24 @@ def _from_config(app: Flask) -> Montra:
 
 
 def webhook_blueprint(path: str, receiver: WebhookReceiver, *, name: str = "montra_webhooks") -> Blueprint:
-    """A blueprint that takes deliveries at `path`. Handlers run in the request's thread and application context."""
+    """Return a blueprint with a route for deliveries of webhooks.
+
+    Handlers run in the request's thread and application context.
+
+    Args:
+        path: the route's path.
+        receiver: handles the deliveries.
+        name: the blueprint's name, unique in the application. Default: "montra_webhooks".
+
+    Raises:
+        ConfigError: the receiver's store is an `AsyncStoreAdapter`, which needs an event loop.
+    """
+    reject_async_store(receiver)
     blueprint = Blueprint(name, __name__)
 
     def receive() -> Response:
         length = request.environ.get("CONTENT_LENGTH")
-        # The raw bytes. The stream itself is asked for in there: it raises, too, for more than MAX_CONTENT_LENGTH.
+        # The lambda reads `request.stream` late: it raises, too, for bodies above MAX_CONTENT_LENGTH.
         body = read_stream(lambda most: request.stream.read(most), length, receiver, (RequestEntityTooLarge,))
         reply = receiver.handle_blocking(body, dict(request.headers)) if isinstance(body, bytes) else body
         return Response(reply.body, reply.status, dict(reply.headers))

@@ -1,50 +1,55 @@
-"""What the guards of all synchronous frameworks do; the decisions are those of the asynchronous ones."""
+"""The guards of all synchronous frameworks. Their decisions are those of `montra_async.frameworks.guards`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from montra_async import MontraError
-from montra_async.frameworks.access import (
+from montra_async import ConfigError, MontraError
+from montra_async.frameworks.guards import (
     CONTENT_TYPE,
     MISCONFIGURED,
+    Denial,
     Kind,
-    Refusal,
-    checked_guard,
-    identified,
+    customer_id_or_denial,
+    denial_for_customer_error,
+    denial_of,
+    denied,
     log,
-    refusal_of,
-    refused,
-    unidentified,
+    validate_guard,
 )
+from montra_async.webhooks import WebhookReceiver
 
 from ..client import Montra
 
 
-def admit(
+def authorize(
     kind: Kind,
     slug: str,
     client: Callable[[], Montra],
     customer: Callable[[], object],
-    passes: tuple[type[Exception], ...],
-) -> Refusal | None:
-    """Find out who is asking, and ask the service whether they may. Returns None for who may pass.
+    passthrough: tuple[type[Exception], ...],
+) -> Denial | None:
+    """Find the request's customer and check the customer's access.
 
     Args:
-        kind: what is asked.
+        kind: whether `slug` is a feature's or a quota's.
         slug: of the feature or meter.
-        client: gives the application's client.
-        customer: finds the customer's id.
-        passes: the framework's own answers, which `customer` may raise (a redirect to the log-in, say).
+        client: returns the application's client.
+        customer: returns the customer's id.
+        passthrough: exceptions of `customer` that the framework turns into responses, e.g. a redirect to the login
+            page. They are raised.
+
+    Returns:
+        None when the request passes; otherwise the response.
     """
     try:
         found = customer()
     except Exception as error:
-        if isinstance(error, passes) and not isinstance(error, LookupError):
+        if isinstance(error, passthrough) and not isinstance(error, LookupError):
             raise
-        return unidentified(error)
-    customer_id = identified(found)
-    if isinstance(customer_id, Refusal):
+        return denial_for_customer_error(error)
+    customer_id = customer_id_or_denial(found)
+    if isinstance(customer_id, Denial):
         return customer_id
     try:
         if kind == "feature":
@@ -52,8 +57,30 @@ def admit(
         else:
             access = client().check_entitlement(customer_id, slug)
     except MontraError as error:
-        return refused(kind, slug, customer_id, error)
-    return refusal_of(kind, slug, access)
+        return denied(kind, slug, customer_id, error)
+    return denial_of(kind, slug, access)
 
 
-__all__ = ["CONTENT_TYPE", "MISCONFIGURED", "Kind", "Refusal", "admit", "checked_guard", "log"]
+def reject_async_store(receiver: WebhookReceiver) -> None:
+    """Check when a view is created that its receiver can be used in synchronous code.
+
+    Args:
+        receiver: the receiver.
+
+    Raises:
+        ConfigError: its store is an `AsyncStoreAdapter`.
+    """
+    if receiver.needs_event_loop:
+        raise ConfigError("store: a synchronous view can't use an AsyncStoreAdapter: use a store with plain methods")
+
+
+__all__ = [
+    "CONTENT_TYPE",
+    "MISCONFIGURED",
+    "Denial",
+    "Kind",
+    "authorize",
+    "log",
+    "reject_async_store",
+    "validate_guard",
+]

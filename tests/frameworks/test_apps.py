@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 from montra_async import Montra
-from montra_async.core.signature import sign
+from montra_async.webhooks.signature import sign
 from montra_sandbox import Sandbox
 
 from ..both.browser import Browser

@@ -13,20 +13,20 @@ from hypothesis import given, strategies as st
 
 from montra_async import ConfigError, InvalidArgumentError, Montra, MontraError, NetworkError
 from montra_async.core.errors import CallInfo, NotFoundError, error_class
-from montra_async.frameworks import deliveries
-from montra_async.frameworks.access import (
+from montra_async.frameworks import request_body
+from montra_async.frameworks.guards import (
     MISCONFIGURED,
     UNAUTHENTICATED,
-    Refusal,
-    admit,
+    Denial,
+    authorize,
+    denial_for_error,
     names_the_customer,
-    refusal_for_error,
 )
 from montra_async.webhooks import MemoryStore, WebhookReceiver
 from montra_sandbox import Sandbox
 from montra_sync import Montra as SyncMontra
 from montra_sync.frameworks.flask import MontraFlask
-from montra_sync.frameworks.guards import admit as admit_sync
+from montra_sync.frameworks.guards import authorize as authorize_sync
 
 CALL = CallInfo(method="GET", path="/entitlements")
 
@@ -35,11 +35,11 @@ def never() -> Any:
     raise AssertionError("the service must not be asked")
 
 
-async def asked(customer: Callable[[], object], client: Callable[[], Any] = never) -> Refusal | None:
+async def asked(customer: Callable[[], object], client: Callable[[], Any] = never) -> Denial | None:
     """What both kinds of guards say, which must be the same."""
-    found = await admit("quota", "tokens", client, customer, (ZeroDivisionError,))
+    found = await authorize("quota", "tokens", client, customer, (ZeroDivisionError,))
     if client is never:
-        assert admit_sync("quota", "tokens", client, customer, (ZeroDivisionError,)) == found
+        assert authorize_sync("quota", "tokens", client, customer, (ZeroDivisionError,)) == found
     return found
 
 
@@ -67,7 +67,7 @@ async def test_a_mistake_of_customer_is_logged_whole(caplog: pytest.LogCaptureFi
 async def test_what_is_no_string_is_a_loud_mistake(odd: object, caplog: pytest.LogCaptureFixture) -> None:
     assert await asked(lambda: odd) is MISCONFIGURED
     assert {one.levelname for one in caplog.records} == {"ERROR"}
-    assert f"customer= gave {type(odd).__name__}" in caplog.text
+    assert f"customer= returned {type(odd).__name__}" in caplog.text
 
 
 async def test_answers_of_the_framework_itself_pass() -> None:
@@ -75,7 +75,7 @@ async def test_answers_of_the_framework_itself_pass() -> None:
         await asked(lambda: 1 // 0)
 
     app = Flask("a")
-    montra = MontraFlask(app, make=never)
+    montra = MontraFlask(app, client_factory=never)
     app.add_url_rule("/", view_func=montra.require_feature("sso", customer=lambda: abort(418))(lambda: "x"))
     assert app.test_client().get("/").status_code == 418
 
@@ -86,9 +86,9 @@ async def test_a_coroutine_may_find_the_customer(sandbox: Sandbox) -> None:
         return "cust_nobody"
 
     async with Montra(sandbox.api_key, sandbox.base_url) as montra:
-        refusal = await admit("quota", "tokens", lambda: montra, found)
-    assert refusal is not None
-    assert refusal.code == "unknown_customer"
+        denial = await authorize("quota", "tokens", lambda: montra, found)
+    assert denial is not None
+    assert denial.code == "unknown_customer"
 
 
 async def test_against_the_sandbox(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
@@ -99,8 +99,8 @@ async def test_against_the_sandbox(sandbox: Sandbox, caplog: pytest.LogCaptureFi
         ada = await montra.create_customer(name="Ada", email="ada@example.com")
 
         async def code(slug: str, customer_id: str, client: Montra = montra) -> str | None:
-            refusal = await admit("quota", slug, lambda: client, lambda: customer_id)
-            return None if refusal is None else f"{refusal.status} {refusal.code}"
+            denial = await authorize("quota", slug, lambda: client, lambda: customer_id)
+            return None if denial is None else f"{denial.status} {denial.code}"
 
         assert await code("customer", ada.id) is None
         assert await code("custmer", ada.id) == "500 billing_misconfigured"
@@ -123,13 +123,13 @@ def api_error(status: int, code: str = "x", message: str = "x", **fields: Any) -
 
 @given(status=st.integers(300, 599), code=st.text(max_size=30), message=st.text(max_size=200))
 def test_only_a_sure_404_names_the_customer(status: int, code: str, message: str) -> None:
-    refusal = refusal_for_error(api_error(status, code, message))
-    assert refusal.status in (403, 500, 503)
-    if refusal.status == 403:
-        assert (status, refusal.code) == (404, "unknown_customer")
+    denial = denial_for_error(api_error(status, code, message))
+    assert denial.status in (403, 500, 503)
+    if denial.status == 403:
+        assert (status, denial.code) == (404, "unknown_customer")
         assert "customer" in (code + message).lower()
     if status >= 500 or status == 429:
-        assert refusal.status == 503
+        assert denial.status == 503
 
 
 @given(quoted=st.text(max_size=60))
@@ -142,15 +142,15 @@ def test_ids_and_slugs_do_not_decide(quoted: str) -> None:
 
 
 def test_mistakes_in_what_is_asked() -> None:
-    assert refusal_for_error(InvalidArgumentError("customer_id", "half a surrogate pair")) is UNAUTHENTICATED
-    assert refusal_for_error(InvalidArgumentError("meter", "empty")) is MISCONFIGURED
-    assert refusal_for_error(ConfigError("no key")) is MISCONFIGURED
-    assert refusal_for_error(NetworkError("refused", CALL)).status == 503
+    assert denial_for_error(InvalidArgumentError("customer_id", "half a surrogate pair")) is UNAUTHENTICATED
+    assert denial_for_error(InvalidArgumentError("meter", "empty")) is MISCONFIGURED
+    assert denial_for_error(ConfigError("no key")) is MISCONFIGURED
+    assert denial_for_error(NetworkError("refused", CALL)).status == 503
 
 
 @given(seconds=st.one_of(st.none(), st.floats(allow_nan=False)))
 def test_retry_after_is_always_a_header(seconds: float | None) -> None:
-    headers = refusal_for_error(api_error(429, retry_after=seconds)).headers()
+    headers = denial_for_error(api_error(429, retry_after=seconds)).headers()
     assert (seconds is None) == ("Retry-After" not in headers)
     assert seconds is None or 0 <= int(headers["Retry-After"]) <= 24 * 3600
 
@@ -187,7 +187,7 @@ def test_threads_that_come_first_share_a_client(threads: int) -> None:
         together.wait(10)  # all of them are making one
         return SyncMontra("sk_test_x", "http://127.0.0.1:9/api/v1")
 
-    montra = MontraFlask(app, make=make)
+    montra = MontraFlask(app, client_factory=make)
 
     def first(_: int) -> int:
         with app.app_context():
@@ -197,18 +197,18 @@ def test_threads_that_come_first_share_a_client(threads: int) -> None:
         assert len(set(pool.map(first, range(threads)))) == 1
 
 
-RECEIVER = WebhookReceiver("whsec_0123456789abcdef", store=MemoryStore(), largest=1000)
+RECEIVER = WebhookReceiver("whsec_0123456789abcdef", store=MemoryStore(), max_body_size=1000)
 
 
 async def test_a_body_that_never_comes_is_waited_for_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliveries, "BODY_TIMEOUT", 0.01)
+    monkeypatch.setattr(request_body, "BODY_TIMEOUT", 0.01)
 
     async def silent() -> AsyncIterator[bytes]:
         yield b"{"
         await asyncio.Event().wait()
 
-    found = await asyncio.wait_for(deliveries.read_chunks(silent(), None, RECEIVER), 30)
-    assert found is deliveries.TOO_SLOW
+    found = await asyncio.wait_for(request_body.read_chunks(silent(), None, RECEIVER), 30)
+    assert found is request_body.TOO_SLOW
 
 
 @given(pieces=st.lists(st.binary(max_size=400), max_size=8), declared=st.one_of(st.none(), st.text(max_size=25)))
@@ -223,17 +223,17 @@ def test_no_more_is_read_than_allowed(pieces: list[bytes], declared: str | None)
         return piece
 
     whole = left
-    found = deliveries.read_stream(read, declared, RECEIVER)
-    assert taken <= 2 * RECEIVER.largest + 1
+    found = request_body.read_stream(read, declared, RECEIVER)
+    assert taken <= 2 * RECEIVER.max_body_size + 1
     if isinstance(found, bytes):
         assert found == whole
     else:
         assert found.status == 413
-        assert len(whole) > RECEIVER.largest or (declared or "").strip().isdecimal()
+        assert len(whole) > RECEIVER.max_body_size or (declared or "").strip().isdecimal()
 
 
 @pytest.mark.parametrize("declared", ["2001", "0002001", " 2001 ", "9" * 5000])
 def test_what_is_announced_as_far_too_large_is_not_read(declared: str) -> None:
-    found = deliveries.read_stream(never, declared, RECEIVER)
+    found = request_body.read_stream(never, declared, RECEIVER)
     assert not isinstance(found, bytes)
     assert found.status == 413

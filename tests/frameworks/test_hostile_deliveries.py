@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from montra_async.core.signature import sign
+from montra_async.webhooks.signature import sign
 
 from .conftest import SECRET
 from .serving import EVERY, Server

@@ -13,9 +13,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 from montra_async import ConfigError, Montra
-from montra_async.frameworks.access import refusal_of
 from montra_async.frameworks.fastapi import (
-    AccessRefused,
+    AccessDenied,
     Client,
     exception_handlers,
     guarded_responses,
@@ -23,6 +22,7 @@ from montra_async.frameworks.fastapi import (
     require_feature,
     webhook_router,
 )
+from montra_async.frameworks.guards import denial_of
 from montra_async.frameworks.starlette import get_client
 from montra_async.resources.features import Entitlement
 from montra_async.webhooks import MemoryStore, WebhookReceiver
@@ -69,7 +69,7 @@ async def test_a_lifespan_of_ones_own_goes_inside(sandbox: Sandbox) -> None:
         seen.append("out")
 
     app = Starlette()
-    manage = lifespan(lambda: Montra(sandbox.api_key, sandbox.base_url), also=mine)
+    manage = lifespan(lambda: Montra(sandbox.api_key, sandbox.base_url), inner=mine)
     async with manage(app) as state:
         assert (state, seen) == ({"answer": 42}, ["in"])
         assert isinstance(get_client(Request({"type": "http", "app": app, "headers": []})), Montra)
@@ -81,14 +81,14 @@ def test_without_a_lifespan_it_says_what_is_missing() -> None:
         get_client(Request({"type": "http", "app": Starlette(), "headers": []}))
 
 
-def test_a_refusal_is_an_ordinary_http_exception() -> None:
-    refusal = refusal_of("quota", "tokens", Entitlement(has_access=False, usage=10, limit=8))
-    assert refusal is not None
-    error = AccessRefused(refusal)
+def test_a_denial_is_an_ordinary_http_exception() -> None:
+    denial = denial_of("quota", "tokens", Entitlement(has_access=False, usage=10, limit=8))
+    assert denial is not None
+    error = AccessDenied(denial)
     assert isinstance(error, HTTPException)
     assert (error.status_code, error.detail["code"], error.detail["usage"]) == (402, "quota_exceeded", 10)  # type: ignore[index]
-    assert refusal_of("quota", "tokens", Entitlement(has_access=True)) is None
-    unknown = refusal_of("quota", "tokens", Entitlement(has_access=False))
+    assert denial_of("quota", "tokens", Entitlement(has_access=True)) is None
+    unknown = denial_of("quota", "tokens", Entitlement(has_access=False))
     assert unknown is not None
     assert set(unknown.problem()) == {"type", "title", "status", "code", "detail"}
 
@@ -105,7 +105,7 @@ def test_flask_applications_have_a_client_each() -> None:
             assert extension.client is clients[-1]
     assert [repr(client) for client in clients] == ["<Montra http://127.0.0.1:9/a>", "<Montra http://127.0.0.1:9/b>"]
     app = Flask("c")
-    MontraFlask(app, make=lambda _: SyncMontra("sk_test_y"))
+    MontraFlask(app, client_factory=lambda _: SyncMontra("sk_test_y"))
     with app.app_context():
         assert "dev.montra.fi" in repr(app.extensions["montra"].client)
     app = Flask("d")

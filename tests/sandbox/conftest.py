@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from montra_async.webhooks import MemoryStore, SqliteStore
-from montra_async.webhooks.redis import RedisStore
+from montra_async.webhooks import MemoryStore, RedisStore, SqliteStore
 
 needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
 

@@ -15,9 +15,9 @@ from montra_async import ConfigError, InvalidResponseError, Montra, ServerError
 from montra_async.core.limits import MAX_CONTAINERS
 from montra_async.core.models.json import dumps, loads
 from montra_async.core.redaction import Secret, scrub
-from montra_async.core.signature import sign
 from montra_async.paywall import ApiGatewayClient, AuthClient, BillingClient, PaywallError
 from montra_async.webhooks import MemoryStore, WebhookReceiver
+from montra_async.webhooks.signature import sign
 from montra_sandbox import Sandbox
 
 from ..scripted import Scripted, scripted_server

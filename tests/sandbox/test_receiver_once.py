@@ -5,25 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from montra_async.core.signature import sign, signing_secrets
 from montra_async.webhooks import (
     PAYWALL,
+    AsyncStoreAdapter,
     Claim,
-    EventStore,
+    DeduplicationStore,
     MemoryStore,
     Reply,
     WebhookEvent,
     WebhookReceiver,
     claims,
 )
-from montra_async.webhooks.keys import event_keys, identities
+from montra_async.webhooks.claims import event_keys, namespaces
+from montra_async.webhooks.signature import sign, signing_secrets
 
 A, B, C = "whsec_of_tenant_a", "whsec_of_tenant_b", "whsec_of_tenant_c"
 DAY = timedelta(days=1)
@@ -53,7 +54,7 @@ def said(reply: Reply) -> str:
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "PAUSES", (0.0,) * len(claims.PAUSES))
+    monkeypatch.setattr(claims, "RETRY_DELAYS", (0.0,) * len(claims.RETRY_DELAYS))
 
 
 # Endpoints that share a store
@@ -64,10 +65,10 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"secret": A}, {"secret": B}, False),
         ({"secret": A}, {"secret": A, "source": PAYWALL}, False),
-        ({"secret": A, "endpoint": "a"}, {"secret": A, "endpoint": "b"}, False),
-        ({"secret": A, "endpoint": "a"}, {"secret": B, "endpoint": "a"}, True),
-        ({"secret": A, "endpoint": "a"}, {"secret": A, "endpoint": "a", "source": PAYWALL}, False),
-        ({"secret": A, "endpoint": "a"}, {"secret": A}, False),
+        ({"secret": A, "namespace": "a"}, {"secret": A, "namespace": "b"}, False),
+        ({"secret": A, "namespace": "a"}, {"secret": B, "namespace": "a"}, True),
+        ({"secret": A, "namespace": "a"}, {"secret": A, "namespace": "a", "source": PAYWALL}, False),
+        ({"secret": A, "namespace": "a"}, {"secret": A}, False),
         ({"secret": A}, {"secret": A}, True),
         ({"secret": A}, {"secret": [B, A]}, True),
         ({"secret": [A, B]}, {"secret": B}, True),
@@ -79,7 +80,7 @@ async def test_one_endpoint_does_not_suppress_anothers_events(
     first: dict[str, Any],
     second: dict[str, Any],
     same: bool,
-    store: EventStore,
+    store: DeduplicationStore,
 ) -> None:
     receivers: list[list[str]] = []
     for more in (first, second):
@@ -98,12 +99,12 @@ FACTS = st.tuples(st.sampled_from(["montra", "paywall"]), st.none() | st.text(ma
 @given(st.sets(FACTS, max_size=8))
 def test_no_two_events_share_a_key(facts: set[tuple[str, str | None, str]]) -> None:
     secrets = signing_secrets([A, B])
-    keys = [key for source, endpoint, one in facts for key in event_keys(source, identities(endpoint, secrets), one)]
+    keys = [key for source, endpoint, one in facts for key in event_keys(source, namespaces(endpoint, secrets), one)]
     assert len(set(keys)) == len(keys) == sum(2 if endpoint is None else 1 for _, endpoint, _ in facts)
     assert all(len(key) == 64 for key in keys)
 
 
-async def test_ids_of_any_length_and_kind_are_remembered(store: EventStore) -> None:
+async def test_ids_of_any_length_and_kind_are_remembered(store: DeduplicationStore) -> None:
     receiver, handled = counting(A, store)
     for event_id in ("\ud800", "x" * 100_000, "\0", "e\nid: forged", "é"):
         assert [said(await receiver.handle(*delivered(A, event_id))) for _ in range(2)] == ["done", "duplicate"]
@@ -122,7 +123,7 @@ async def test_neither_ids_nor_secrets_are_in_a_store() -> None:
 
 
 @pytest.mark.parametrize("steps", [([A], [B, A], [B]), ([A, B], [B, C], [C]), ([A], [A, B], [A, B, C], [C])])
-async def test_a_rotation_opens_no_replays(steps: tuple[list[str], ...], store: EventStore) -> None:
+async def test_a_rotation_opens_no_replays(steps: tuple[list[str], ...], store: DeduplicationStore) -> None:
     """Whatever was believed once with an overlap of secrets is known under every later secret."""
     receiver, handled = counting(steps[0], store)
     for secrets in steps:
@@ -132,8 +133,8 @@ async def test_a_rotation_opens_no_replays(steps: tuple[list[str], ...], store: 
     assert handled == ["evt_1"]
 
 
-async def test_a_named_endpoint_knows_its_events_without_an_overlap(store: EventStore) -> None:
-    receiver, handled = counting(A, store, endpoint="shop")
+async def test_a_named_endpoint_knows_its_events_without_an_overlap(store: DeduplicationStore) -> None:
+    receiver, handled = counting(A, store, namespace="shop")
     for secret in (A, B, C):
         receiver.secrets = secret
         assert (await receiver.handle(*delivered(secret))).status == 200
@@ -146,7 +147,7 @@ class Clocked(MemoryStore):
         super().__init__(clock=lambda: self.now, **more)
 
 
-@pytest.mark.parametrize("settings", [{}, {"oldest": None}])
+@pytest.mark.parametrize("settings", [{}, {"max_age": None}])
 async def test_an_event_without_a_time_can_never_be_replayed(settings: dict[str, Any]) -> None:
     store = Clocked()
     receiver, handled = counting(A, store, **settings)
@@ -158,7 +159,7 @@ async def test_an_event_without_a_time_can_never_be_replayed(settings: dict[str,
 
 async def test_where_no_age_is_too_old_nothing_is_forgotten() -> None:
     store = Clocked()
-    receiver, handled = counting(A, store, oldest=None)
+    receiver, handled = counting(A, store, max_age=None)
     old = delivered(A, created_at="2001-01-01T00:00:00Z")
     for years in (0, 1, 1000):
         store.now = 1e9 + years * 3.2e7
@@ -173,7 +174,7 @@ async def test_an_event_without_a_time_can_be_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("oldest", "skew", "remembered", "right"),
+    ("max_age", "skew", "retention", "right"),
     [
         (DAY, timedelta(hours=1), 25 * 3600, True),
         (DAY, timedelta(hours=1), 25 * 3600 - 1, False),
@@ -183,26 +184,32 @@ async def test_an_event_without_a_time_can_be_refused() -> None:
         (None, DAY, 1, True),  # nothing is forgotten then
     ],
 )
-def test_a_store_must_remember_what_is_taken(oldest: Any, skew: timedelta, remembered: Any, right: bool) -> None:
-    store = MemoryStore(remembered=remembered)
-    with contextlib.nullcontext() if right else pytest.raises(ValueError, match="forgets after"):
-        WebhookReceiver(A, store=store, oldest=oldest, clock_skew=skew)
+def test_a_store_must_remember_what_is_taken(max_age: Any, skew: timedelta, retention: Any, right: bool) -> None:
+    store = MemoryStore(retention=retention)
+    with contextlib.nullcontext() if right else pytest.raises(ValueError, match="forgets events after"):
+        WebhookReceiver(A, store=store, max_age=max_age, clock_skew=skew)
 
 
 def test_a_store_of_ones_own_must_be_able_to_remember_for_ever() -> None:
     class Old:
-        async def claim(self, event_id: str, token: str, lease: float) -> Claim:
-            return Claim.OURS
+        def claim(self, key: str, token: str, claim_ttl: float) -> Claim:
+            return Claim.ACQUIRED
 
-        async def done(self, event_id: str, token: str) -> bool:
+        def renew(self, key: str, token: str, claim_ttl: float) -> bool:
             return True
+
+        def done(self, key: str, token: str) -> bool:
+            return True
+
+        def release(self, key: str, token: str) -> None:
+            pass
 
     with pytest.raises(TypeError, match="forever"):
         WebhookReceiver(A, store=Old())  # type: ignore[arg-type]
 
     class Any_(MemoryStore):  # noqa: N801
-        async def done(self, *args: Any, **more: Any) -> bool:
-            return await super().done(*args, **more)
+        def done(self, *args: Any, **more: Any) -> bool:
+            return super().done(*args, **more)
 
     WebhookReceiver(A, store=Any_())
 
@@ -210,23 +217,22 @@ def test_a_store_of_ones_own_must_be_able_to_remember_for_ever() -> None:
 # A store that fails
 
 
-class Shaky(MemoryStore):
-    """Fails as it is told: before it does its work, or after it has done it."""
+class Shaky:
+    """An async store that fails as it is told: before a call takes effect, or afterwards. `.` and `,` are pauses."""
 
     def __init__(self, script: Iterator[str], **more: Any) -> None:
-        super().__init__(**more)
+        self.memory = MemoryStore(**more)
         self.script = script
         self.failed: list[str] = []
 
-    async def _shake(self, what: str, work: Any) -> Any:
+    async def _shake(self, what: str, work: Callable[[], Any]) -> Any:
         step = next(self.script, "")
         for _ in range(step.count(".")):
             await asyncio.sleep(0)
         if "before" in step:
             self.failed.append(what)
-            work.close()
             raise OSError("before")
-        result = await work
+        result = work()
         for _ in range(step.count(",")):
             await asyncio.sleep(0)
         if "after" in step:
@@ -234,49 +240,106 @@ class Shaky(MemoryStore):
             raise OSError("after")
         return result
 
-    async def claim(self, event_id: str, token: str, lease: float) -> Claim:
-        found: Claim = await self._shake("claim", super().claim(event_id, token, lease))
+    async def claim(self, key: str, token: str, claim_ttl: float) -> Claim:
+        found: Claim = await self._shake("claim", lambda: self.memory.claim(key, token, claim_ttl))
         return found
 
-    async def done(self, event_id: str, token: str, *, forever: bool = False) -> bool:
-        found: bool = await self._shake("done", super().done(event_id, token, forever=forever))
+    async def renew(self, key: str, token: str, claim_ttl: float) -> bool:
+        return self.memory.renew(key, token, claim_ttl)
+
+    async def done(self, key: str, token: str, *, forever: bool = False) -> bool:
+        found: bool = await self._shake("done", lambda: self.memory.done(key, token, forever=forever))
         return found
 
-    async def release(self, event_id: str, token: str) -> None:
-        await self._shake("release", super().release(event_id, token))
+    async def release(self, key: str, token: str) -> None:
+        await self._shake("release", lambda: self.memory.release(key, token))
+
+
+class ShakyPlain(MemoryStore):
+    """The same as a store with plain methods, which the caller's thread or a thread of the receiver calls."""
+
+    blocking = True
+
+    def __init__(self, script: Iterator[str], **more: Any) -> None:
+        super().__init__(**more)
+        self.script = script
+
+    def _shake(self, work: Callable[[], Any]) -> Any:
+        step = next(self.script, "")
+        if "before" in step:
+            raise OSError("before")
+        result = work()
+        if "after" in step:
+            raise OSError("after")
+        return result
+
+    def claim(self, key: str, token: str, claim_ttl: float) -> Claim:
+        found: Claim = self._shake(lambda: MemoryStore.claim(self, key, token, claim_ttl))
+        return found
+
+    def done(self, key: str, token: str, *, forever: bool = False) -> bool:
+        found: bool = self._shake(lambda: MemoryStore.done(self, key, token, forever=forever))
+        return found
+
+    def release(self, key: str, token: str) -> None:
+        self._shake(lambda: MemoryStore.release(self, key, token))
+
+
+Way: TypeAlias = "Callable[[WebhookReceiver, tuple[bytes, dict[str, str]]], Awaitable[Reply]]"
+
+
+async def _handled(receiver: WebhookReceiver, signed: tuple[bytes, dict[str, str]]) -> Reply:
+    return await receiver.handle(*signed)
+
+
+async def _handled_blocking(receiver: WebhookReceiver, signed: tuple[bytes, dict[str, str]]) -> Reply:
+    return receiver.handle_blocking(*signed)
+
+
+def _shaky(script: Iterator[str], **more: Any) -> AsyncStoreAdapter:
+    return AsyncStoreAdapter(Shaky(script, **more))
+
+
+every_way = pytest.mark.parametrize(
+    ("shaky", "way"),
+    [(_shaky, _handled), (ShakyPlain, _handled), (ShakyPlain, _handled_blocking)],
+    ids=["async store", "plain store", "blocking"],
+)
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
-@pytest.mark.parametrize("times", [1, len(claims.PAUSES)])
+@pytest.mark.parametrize("times", [1, len(claims.RETRY_DELAYS)])
+@every_way
 async def test_a_mark_that_fails_is_made_again(
-    how: str, times: int, no_pauses: None, caplog: pytest.LogCaptureFixture
+    how: str, times: int, shaky: Any, way: Way, no_pauses: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shaky = Shaky(iter(["", *[how] * times]))
-    receiver, handled = counting(A, shaky)
-    assert [said(await receiver.handle(*delivered(A))) for _ in range(2)] == ["done", "duplicate"]
+    receiver, handled = counting(A, shaky(iter(["", *[how] * times])))
+    assert [said(await way(receiver, delivered(A))) for _ in range(2)] == ["done", "duplicate"]
     assert handled == ["evt_1"]
     assert "trying again" in caplog.text
     assert "twice" not in caplog.text
 
 
-async def test_a_mark_that_fails_for_good(no_pauses: None, caplog: pytest.LogCaptureFixture) -> None:
-    """Handled, and the sender is content; but if it comes again, after the lease, it is handled again."""
-    script = ["", *["before"] * (len(claims.PAUSES) + 1)]
+@every_way
+async def test_a_mark_that_fails_for_good(
+    shaky: Any, way: Way, no_pauses: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The sender is told that the event was handled; when it comes again after the claim's TTL, it is handled again."""
+    script = ["", *["before"] * (len(claims.RETRY_DELAYS) + 1)]
     now = [0.0]
-    shaky = Shaky(iter(script), clock=lambda: now[0])
-    receiver, handled = counting(A, shaky)
-    reply = await receiver.handle(*delivered(A))
-    assert (reply.status, "could not be remembered" in reply.body.decode()) == (200, True)
+    receiver, handled = counting(A, shaky(iter(script), clock=lambda: now[0]))
+    reply = await way(receiver, delivered(A))
+    assert (reply.status, "could not be recorded" in reply.body.decode()) == (200, True)
     assert "the store failed: if it comes again" in caplog.text
-    assert (await receiver.handle(*delivered(A))).status == 503
+    assert (await way(receiver, delivered(A))).status == 503
     now[0] += 61
-    assert [said(await receiver.handle(*delivered(A))) for _ in range(2)] == ["done", "duplicate"]
+    assert [said(await way(receiver, delivered(A))) for _ in range(2)] == ["done", "duplicate"]
     assert len(handled) == 2
 
 
-async def test_a_release_that_fails_for_a_moment(no_pauses: None) -> None:
-    shaky = Shaky(iter(["", "before", "after"]))
-    receiver = WebhookReceiver(A, store=shaky)
+@every_way
+async def test_a_release_that_fails_for_a_moment(shaky: Any, way: Way, no_pauses: None) -> None:
+    receiver = WebhookReceiver(A, store=shaky(iter(["", "before", "after"])))
     outcomes = [ValueError("no"), None]
 
     @receiver.on("*")
@@ -284,10 +347,10 @@ async def test_a_release_that_fails_for_a_moment(no_pauses: None) -> None:
         if (outcome := outcomes.pop(0)) is not None:
             raise outcome
 
-    assert [(await receiver.handle(*delivered(A))).status for _ in range(2)] == [500, 200]
+    assert [(await way(receiver, delivered(A))).status for _ in range(2)] == [500, 200]
 
 
-async def test_a_lease_that_ended_unnoticed_is_marked_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_claim_that_expired_unnoticed_is_marked_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
     """Redis has forgotten the claim, and nobody has taken the event since: it was handled, and that is remembered."""
     store = MemoryStore()
     receiver = WebhookReceiver(A, store=store)
@@ -303,7 +366,7 @@ async def test_a_lease_that_ended_unnoticed_is_marked_all_the_same(caplog: pytes
     assert caplog.text == ""
 
 
-async def test_a_handler_that_is_cancelled_by_itself_has_failed(store: EventStore) -> None:
+async def test_a_handler_that_is_cancelled_by_itself_has_failed(store: DeduplicationStore) -> None:
     """Nobody cancelled us: the sender gets an answer, and the next delivery is handled."""
     if not hasattr(asyncio.Task, "cancelling"):
         pytest.skip("Python 3.10 can't tell whose cancellation it is")
@@ -323,16 +386,16 @@ async def test_a_loop_that_ends_while_the_store_fails_still_ends(at: str) -> Non
     """The cancellation comes out, not the store's error."""
     begun = asyncio.Event()
 
-    class Broken(MemoryStore):
-        async def release(self, event_id: str, token: str) -> None:
+    class Broken(Shaky):
+        async def release(self, key: str, token: str) -> None:
             raise OSError("away")
 
-        async def done(self, event_id: str, token: str, *, forever: bool = False) -> bool:
+        async def done(self, key: str, token: str, *, forever: bool = False) -> bool:
             begun.set()
             await asyncio.sleep(60 if at == "done" and not begun.is_set() else 0)
             raise OSError("away")
 
-    receiver = WebhookReceiver(A, store=Broken())
+    receiver = WebhookReceiver(A, store=AsyncStoreAdapter(Broken(iter(()))))
 
     @receiver.on("*")
     async def handler(_: WebhookEvent) -> None:
@@ -340,7 +403,7 @@ async def test_a_loop_that_ends_while_the_store_fails_still_ends(at: str) -> Non
             begun.set()
             await asyncio.sleep(60)
 
-    task = asyncio.create_task(receiver._handle(*delivered(A), inline=False))
+    task = asyncio.create_task(receiver._handle(*delivered(A)))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -348,19 +411,19 @@ async def test_a_loop_that_ends_while_the_store_fails_still_ends(at: str) -> Non
 
 
 async def test_an_event_that_was_handled_as_the_loop_ended_is_marked() -> None:
-    class Slow(MemoryStore):
+    class Slow(Shaky):
         first = True
 
-        async def done(self, event_id: str, token: str, *, forever: bool = False) -> bool:
+        async def done(self, key: str, token: str, *, forever: bool = False) -> bool:
             if self.first:
                 self.first = False
                 begun.set()
                 await asyncio.sleep(60)
-            return await super().done(event_id, token, forever=forever)
+            return await super().done(key, token, forever=forever)
 
-    begun, slow = asyncio.Event(), Slow()
+    begun, slow = asyncio.Event(), AsyncStoreAdapter(Slow(iter(())))
     receiver, handled = counting(A, slow)
-    task = asyncio.create_task(receiver._handle(*delivered(A), inline=False))
+    task = asyncio.create_task(receiver._handle(*delivered(A)))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -403,7 +466,7 @@ async def interleave(steps: list[str], deliveries: list[tuple[int, int]], script
     now = [1e9]
     shaky = Shaky(iter(steps), clock=lambda: now[0])
     handler = Handler(script)
-    receivers = [WebhookReceiver(secrets, store=shaky) for secrets in ([B, A], A)]
+    receivers = [WebhookReceiver(secrets, store=AsyncStoreAdapter(shaky)) for secrets in ([B, A], A)]
     for receiver in receivers:
         receiver.on("*")(handler)
     answers: list[Reply] = []
@@ -424,7 +487,7 @@ async def interleave(steps: list[str], deliveries: list[tuple[int, int]], script
         await deliver(0, 0)
     assert handler.succeeded >= 1
     assert handler.most == 1
-    if shaky.failed.count("done") < len(claims.PAUSES):
+    if shaky.failed.count("done") < len(claims.RETRY_DELAYS):
         now[0] += 61
         await deliver(1, 0)
         assert handler.succeeded == 1

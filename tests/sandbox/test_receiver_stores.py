@@ -23,12 +23,14 @@ from montra_async import MontraError
 from montra_async.webhooks import (
     Claim,
     MemoryStore,
+    RedisStore,
     SqliteStore,
     WebhookReceiver,
     WebhookStoreError,
-    sqlite,
+    sqlite_store,
 )
-from montra_async.webhooks.redis import RedisStore
+from montra_async.webhooks.claims import StoreCall
+from montra_async.webhooks.store_access import store_access
 
 from .conftest import needs_redis
 from .test_receiver import SECRET, delivery
@@ -50,7 +52,7 @@ def umask() -> Any:
 @unix
 async def test_a_file_is_for_its_owner_only(tmp_path: Path, umask: None) -> None:
     store = SqliteStore(tmp_path / "events.db")
-    await store.claim("e", "a", 60)
+    store.claim("e", "a", 60)
     assert modes(tmp_path) == {"events.db": "0o600", "events.db-shm": "0o600", "events.db-wal": "0o600"}
     store.close()
 
@@ -66,10 +68,10 @@ async def test_a_file_is_never_open_to_others_not_even_for_a_moment(
         seen.append(modes(tmp_path))
         return connect(*args, **more)
 
-    monkeypatch.setattr(sqlite.sqlite3, "connect", watched)
+    monkeypatch.setattr(sqlite_store.sqlite3, "connect", watched)
     (tmp_path / "link.db").symlink_to(tmp_path / "real.db")
     store = SqliteStore(tmp_path / "link.db")
-    await store.claim("e", "a", 60)
+    store.claim("e", "a", 60)
     assert seen[0]["real.db"] == "0o600"
     store.close()
 
@@ -80,7 +82,7 @@ async def test_the_mode_of_an_existing_file_is_its_owners_matter(tmp_path: Path,
     path = tmp_path / "events.db"
     path.touch(mode)
     store = SqliteStore(path)
-    await store.claim("e", "a", 60)
+    store.claim("e", "a", 60)
     assert set(modes(tmp_path).values()) == {oct(mode)}
     store.close()
 
@@ -94,11 +96,11 @@ def test_a_path_that_is_none(path: str) -> None:
 async def test_the_file_stays_the_same_when_the_folder_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     store = SqliteStore("events.db")
-    await store.claim("e", "a", 60)
+    store.claim("e", "a", 60)
     store.close()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert await store.claim("e", "b", 60) is Claim.BUSY
+    assert store.claim("e", "b", 60) is Claim.IN_PROGRESS
     store.close()
 
 
@@ -143,9 +145,9 @@ async def test_a_locked_file_is_waited_for_no_longer_than_it_was_said(
     store = SqliteStore(path, timeout=5, clock=clock.time)
     if opened_before:
         other.execute("COMMIT")
-        await store.claim("e", "a", 600)
+        store.claim("e", "a", 600)
         other.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr(sqlite, "time", clock)
+    monkeypatch.setattr(sqlite_store, "time", clock)
     uses: list[Callable[[], Any]] = [
         lambda: store.claim("e", "b", 60),
         lambda: store.renew("e", "a", 60),
@@ -155,44 +157,72 @@ async def test_a_locked_file_is_waited_for_no_longer_than_it_was_said(
     for use in uses:
         clock.slept.clear()
         with pytest.raises(WebhookStoreError, match="locked for the whole 5 s") as caught:
-            await use()
+            use()
         assert isinstance(caught.value, MontraError)
         assert 4 < sum(clock.slept) <= 5
     other.execute("COMMIT")
-    assert await store.claim("e", "b", 60) is (Claim.BUSY if opened_before else Claim.OURS)
+    assert store.claim("e", "b", 60) is (Claim.IN_PROGRESS if opened_before else Claim.ACQUIRED)
     store.close()
 
 
-async def test_a_place_in_the_queue_counts_as_waiting(locked: tuple[Path, sqlite3.Connection]) -> None:
+async def test_waiting_for_a_thread_counts_as_waiting(locked: tuple[Path, sqlite3.Connection]) -> None:
     path, _ = locked
     store = SqliteStore(path, timeout=0.2)
-    uses = [store.claim("e", str(i), 60) for i in range(40)]  # ten times as many as there are threads
+    access = store_access(store)
+    uses = [access.call(StoreCall(lambda store: store.claim("e", "a", 60))) for _ in range(40)]  # and four threads
     results = await asyncio.wait_for(asyncio.gather(*uses, return_exceptions=True), 30)
     assert {type(one) for one in results} == {WebhookStoreError}
     store.close()
 
 
+async def test_a_claim_that_is_acquired_after_its_delivery_was_answered_is_released() -> None:
+    """Otherwise the next deliveries of the event would be refused until the claim expires."""
+    acquiring, answered, released = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(MemoryStore):
+        blocking = True
+        timeout = 0.1
+
+        def claim(self, key: str, token: str, claim_ttl: float) -> Claim:
+            acquiring.set()
+            answered.wait(60)
+            return super().claim(key, token, claim_ttl)
+
+        def release(self, key: str, token: str) -> None:
+            super().release(key, token)
+            released.set()
+
+    store = Slow()
+    receiver = WebhookReceiver(SECRET, store=store)
+    receiver.on("*")(lambda _: pytest.fail("handled without a claim"))
+    assert (await receiver.handle(*delivery())).status == 500
+    assert acquiring.is_set()
+    answered.set()
+    assert await asyncio.to_thread(released.wait, 60)
+    assert store._events == {}
+
+
 async def test_a_lock_that_is_given_back_in_time(locked: tuple[Path, sqlite3.Connection]) -> None:
     path, other = locked
     store = SqliteStore(path, timeout=30)
-    claim = asyncio.create_task(store.claim("e", "a", 60))
+    claim = asyncio.create_task(asyncio.to_thread(store.claim, "e", "a", 60))
     await asyncio.sleep(0.2)
     assert not claim.done()
     other.execute("COMMIT")
-    assert await claim is Claim.OURS
+    assert await claim is Claim.ACQUIRED
     store.close()
 
 
 @pytest.mark.parametrize("kind", [SqliteStore, RedisStore])
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "5", True, 1e30])
 def test_times_that_can_not_be_meant(kind: Any, seconds: Any) -> None:
-    for name in ("timeout", "remembered"):
+    for name in ("timeout", "retention"):
         with pytest.raises(ValueError, match=name):
             kind("redis://127.0.0.1:1/0", **{name: seconds})
-    with pytest.raises(ValueError, match="remembered"):
-        MemoryStore(remembered=seconds)
-    with pytest.raises(ValueError, match="lease"):
-        WebhookReceiver(SECRET, store=MemoryStore(), lease=seconds)
+    with pytest.raises(ValueError, match="retention"):
+        MemoryStore(retention=seconds)
+    with pytest.raises(ValueError, match="claim_ttl"):
+        WebhookReceiver(SECRET, store=MemoryStore(), claim_ttl=seconds)
 
 
 # Forks
@@ -206,7 +236,7 @@ def run(code: str, *args: object, timeout: float = 100) -> str:
 
 
 FORK = """
-import asyncio, os, sys, threading, time
+import os, sys, threading, time
 from montra_async.webhooks import SqliteStore, WebhookStoreError, forks
 
 def child(work):
@@ -219,7 +249,7 @@ def child(work):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 def claimed(store, name):
-    return asyncio.run(store.claim(name, 'token', 6000)).value
+    return store.claim(name, 'token', 6000).value
 """
 
 
@@ -234,16 +264,17 @@ def slow(db, now):
     inside.set()
     time.sleep(0.5)
 claimed(store, 'before')
-thread = threading.Thread(target=lambda: store._run(slow, time.monotonic() + 5))
+thread = threading.Thread(target=lambda: store._run(slow))
 thread.start()
 inside.wait()
-print(child(lambda: [claimed(store, one) for one in ('child', 'before', 'slow')] != ['ours', 'busy', 'busy']))
+wanted = ['acquired', 'in_progress', 'in_progress']
+print(child(lambda: [claimed(store, one) for one in ('child', 'before', 'slow')] != wanted))
 thread.join()
 print([claimed(store, one) for one in ('parent', 'child', 'slow')])
-print(child(lambda: claimed(store, 'again') != 'ours'))
+print(child(lambda: claimed(store, 'again') != 'acquired'))
 store.close()
 """
-    assert run(code, tmp_path / "events.db").splitlines() == ["0", "['ours', 'busy', 'busy']", "0"]
+    assert run(code, tmp_path / "events.db").splitlines() == ["0", "['acquired', 'in_progress', 'in_progress']", "0"]
 
 
 @unix
@@ -275,20 +306,20 @@ other.stdout.close()
 thread.join()
 store.close()
 """
-    assert run(code, tmp_path / "events.db").split() == ["0", "True", "ours"]
+    assert run(code, tmp_path / "events.db").split() == ["0", "True", "acquired"]
 
 
 @unix
 def test_a_transaction_that_does_not_end_spoils_the_child_only(tmp_path: Path) -> None:
     """After a bounded wait the fork happens: the child is told at once instead of waiting for nobody's lock."""
     code = f"""{FORK}
-forks.PATIENCE = 0.2
+forks.FORK_TIMEOUT = 0.2
 store, other = SqliteStore(sys.argv[1]), SqliteStore(sys.argv[2])
 inside, over = threading.Event(), threading.Event()
 def endless(db, now):
     inside.set()
     over.wait()
-thread = threading.Thread(target=lambda: store._run(endless, time.monotonic() + 5))
+thread = threading.Thread(target=lambda: store._run(endless))
 thread.start()
 inside.wait()
 def work():
@@ -296,7 +327,7 @@ def work():
         claimed(store, 'child')
     except WebhookStoreError as error:
         print(error, flush=True)
-    return claimed(other, 'child') != 'ours'
+    return claimed(other, 'child') != 'acquired'
 print(child(work))
 over.set()
 thread.join()
@@ -307,7 +338,7 @@ store.close(), other.close()
     assert lines == [
         f"{tmp_path}/events.db: this process was forked while the file was being written",
         "0",
-        "ours busy",
+        "acquired in_progress",
     ]
 
 
@@ -318,14 +349,14 @@ def hammer(one, name):
     i = 0
     while not over.is_set():
         i += 1
-        assert claimed(one, f'{{name}} {{i}}') == 'ours'
+        assert claimed(one, f'{{name}} {{i}}') == 'acquired'
 threads = [threading.Thread(target=hammer, args=((store, again)[i % 2], str(i))) for i in range(4)]
 [thread.start() for thread in threads]
-codes = {{child(lambda: claimed(store, f'child {{i}}') != 'ours' or claimed(again, f'child {{i}}') != 'busy')
+codes = {{child(lambda: claimed(store, f'child {{i}}') != 'acquired' or claimed(again, f'child {{i}}') != 'in_progress')
          for i in range(int(sys.argv[2]))}}
 over.set()
 [thread.join() for thread in threads]
-print(codes, [claimed(store, f'child {{i}}') for i in range(int(sys.argv[2]))].count('busy'))
+print(codes, [claimed(store, f'child {{i}}') for i in range(int(sys.argv[2]))].count('in_progress'))
 store.close(), again.close()
 """
 
@@ -348,11 +379,11 @@ def test_a_fork_that_told_nobody(tmp_path: Path) -> None:
 store = SqliteStore(sys.argv[1])
 claimed(store, 'before')
 forks._stores.discard(store)
-print(child(lambda: [claimed(store, one) for one in ('before', 'child')] != ['busy', 'ours']))
+print(child(lambda: [claimed(store, one) for one in ('before', 'child')] != ['in_progress', 'acquired']))
 print(claimed(store, 'child'))
 store.close()
 """
-    assert run(code, tmp_path / "events.db").split() == ["0", "busy"]
+    assert run(code, tmp_path / "events.db").split() == ["0", "in_progress"]
 
 
 # Remembering
@@ -361,16 +392,16 @@ store.close()
 async def test_what_has_no_date_is_never_forgotten(tmp_path: Path) -> None:
     now = [1000.0]
     stores: list[Any] = [
-        MemoryStore(clock=lambda: now[0], remembered=100),
-        SqliteStore(tmp_path / "e.db", clock=lambda: now[0], remembered=100),
-        SqliteStore(tmp_path / "f.db", clock=lambda: now[0], remembered=None),
+        MemoryStore(clock=lambda: now[0], retention=100),
+        SqliteStore(tmp_path / "e.db", clock=lambda: now[0], retention=100),
+        SqliteStore(tmp_path / "f.db", clock=lambda: now[0], retention=None),
     ]
     for one in stores:
         now[0] = 1000.0
-        await one.claim("e", "a", 10)
-        assert await one.done("e", "a", forever=one.remembered is not None)
+        one.claim("e", "a", 10)
+        assert one.done("e", "a", forever=one.retention is not None)
         now[0] = 1e15
-        assert await one.claim("e", "b", 10) is Claim.DONE
+        assert one.claim("e", "b", 10) is Claim.DONE
         if isinstance(one, SqliteStore):
             one.close()
 
@@ -381,13 +412,13 @@ async def test_redis_keeps_what_has_no_date(redis_url: str) -> None:
 
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
-        store = RedisStore(client, remembered=100)
+        store = RedisStore(client, retention=100)
         for name, forever in (("dated", False), ("undated", True)):
-            await store.claim(name, "a", 60)
-            assert await store.done(name, "a", forever=forever)
-        forgetting_nothing = RedisStore(client, remembered=None)
-        await forgetting_nothing.claim("kept", "a", 60)
-        assert await forgetting_nothing.done("kept", "a")
+            store.claim(name, "a", 60)
+            assert store.done(name, "a", forever=forever)
+        forgetting_nothing = RedisStore(client, retention=None)
+        forgetting_nothing.claim("kept", "a", 60)
+        assert forgetting_nothing.done("kept", "a")
         assert 90 <= client.ttl("montra:webhook:dated") <= 100  # type: ignore[operator]
         assert client.ttl("montra:webhook:undated") == client.ttl("montra:webhook:kept") == -1
 
@@ -396,8 +427,11 @@ async def test_a_redis_that_does_not_answer() -> None:
     pytest.importorskip("redis")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         store = RedisStore(f"redis://127.0.0.1:{silent.getsockname()[1]}/0?socket_timeout=1", timeout=0.2)
-        with pytest.raises(WebhookStoreError, match="no answer of Redis within"):
-            await asyncio.wait_for(store.claim("e", "a", 60), 20)
+        claim = StoreCall(lambda store: store.claim("e", "a", 60))
+        with pytest.raises(WebhookStoreError, match="no answer of RedisStore within"):
+            await asyncio.wait_for(store_access(store).call(claim), 20)
+        with pytest.raises(WebhookStoreError, match="TimeoutError"):
+            store.claim("e", "a", 60)
         store._client.close()
 
 
@@ -423,24 +457,24 @@ async def test_memory_is_swept_without_looking_at_everything_each_time() -> None
 
     store._sweep = watched  # type: ignore[method-assign]
     for i in range(5_000):
-        await store.claim(f"e{i}", "a", 60)
+        store.claim(f"e{i}", "a", 60)
     assert sum(swept) < 3 * 5_000
     now[0] = 100
     for i in range(15_000):
         now[0] += 1
-        await store.claim(f"f{i}", "a", 60)
+        store.claim(f"f{i}", "a", 60)
     assert len(store._events) < 1_000
 
 
 async def test_claims_are_renewed_while_handlers_keep_every_thread_of_the_loop_busy(store: Any) -> None:
     """Else a claim would end while its handler runs, and somebody would handle the event beside it."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    receiver = WebhookReceiver(SECRET, store=store, lease=0.9)
+    receiver = WebhookReceiver(SECRET, store=store, claim_ttl=0.9)
     renewed, release = threading.Event(), [0]
     renew = store.renew
 
-    async def watched(event_id: str, token: str, lease: float) -> bool:
-        found = await renew(event_id, token, lease)
+    def watched(key: str, token: str, claim_ttl: float) -> bool:
+        found: bool = renew(key, token, claim_ttl)
         release[0] += 1
         if release[0] == 3:
             renewed.set()
@@ -461,7 +495,7 @@ async def test_a_store_that_is_forgotten_closes_its_file(tmp_path: Path) -> None
     gc.disable()
     try:
         store = SqliteStore(tmp_path / "events.db")
-        await store.claim("e", "a", 60)
+        store.claim("e", "a", 60)
         with pytest.raises(WebhookStoreError):
             await _broken(store)
         alive = weakref.ref(store)
@@ -477,4 +511,4 @@ async def test_a_store_that_is_forgotten_closes_its_file(tmp_path: Path) -> None
 
 
 async def _broken(one: SqliteStore) -> None:
-    await one._in_thread(lambda db, _: db.execute("nonsense"))
+    await store_access(one).call(StoreCall(lambda store: store._run(lambda db, _: db.execute("nonsense"))))

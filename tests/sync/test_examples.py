@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from montra_async.core.signature import sign
+from montra_async.webhooks.signature import sign
 from montra_sync import Customer, Montra
 
 from ..servers import EXAMPLES, running

@@ -45,7 +45,7 @@ from montra_async.paywall import (
 )
 from montra_async.webhooks import (
     CheckoutCompleted,
-    CompletedCheckout,
+    CheckoutData,
     Reply,
     SqliteStore,
     WebhookEvent,
@@ -93,7 +93,7 @@ def receive(receiver: WebhookReceiver) -> None:
 
     match parse(b"", {"Montra-Signature": ""}, ["whsec_1"]):
         case CheckoutCompleted(data=checkout):
-            assert_type(checkout, CompletedCheckout)
+            assert_type(checkout, CheckoutData)
         case event:
             assert_type(event, WebhookEvent)
     assert_type(receiver.handle_blocking(b"", {}), Reply)

@@ -22,9 +22,9 @@ from montra_async.core.http.retry import parse_retry_after
 from montra_async.core.limits import MAX_DEPTH, MAX_DIGITS, is_too_deep
 from montra_async.core.models import json as jsontext
 from montra_async.core.models.datetimes import datetime_from_number, parse_datetime
-from montra_async.core.signature import sign
 from montra_async.core.validation import exact_float
 from montra_async.webhooks import WebhookPayloadError, parse
+from montra_async.webhooks.signature import sign
 
 from ..steps import steps_of
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from montra_async import Montra, verify_signature
-from montra_async.core.signature import sign
+from montra_async.webhooks.signature import sign
 
 SECRET = "whsec_test"
 SECRETS = st.text(st.characters(exclude_categories=("C", "Z")), min_size=16)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from montra_async.core.signature import sign, verify_signature
 from montra_async.webhooks import (
     MONTRA,
     PAYWALL,
@@ -26,6 +25,7 @@ from montra_async.webhooks import (
 )
 from montra_async.webhooks.events import EVENTS
 from montra_async.webhooks.paywall_events import PAYWALL_EVENTS
+from montra_async.webhooks.signature import sign, verify_signature
 
 SECRET = "whsec_of_the_tests"
 WEEK = timedelta(days=7)
@@ -223,15 +223,15 @@ async def test_the_future_is_refused_but_for_a_small_skew(when: float, skew: tim
     if taken:
         assert parse(raw, headers, SECRET, max_age=WEEK, clock_skew=skew).created_at
     else:
-        with pytest.raises(WebhookPayloadError, match="from the future"):
+        with pytest.raises(WebhookPayloadError, match="in the future"):
             parse(raw, headers, SECRET, max_age=WEEK, clock_skew=skew)
     assert parse(raw, headers, SECRET).created_at
 
 
 def test_year_9999_is_the_future_and_year_1_is_long_ago() -> None:
-    with pytest.raises(WebhookPayloadError, match="from the future"):
+    with pytest.raises(WebhookPayloadError, match="in the future"):
         parse(*at("9999-12-31T23:59:59.999999Z"), SECRET, max_age=timedelta.max, clock_skew=WEEK)
-    with pytest.raises(WebhookPayloadError, match="nothing older"):
+    with pytest.raises(WebhookPayloadError, match="old; `max_age` is"):
         parse(*at("0001-01-01T00:00:00Z"), SECRET, max_age=WEEK)
 
 
@@ -239,7 +239,7 @@ def test_seconds_since_1970_are_a_time_as_well() -> None:
     for scale in (1, 1000):
         raw, headers = at(round(datetime.now(timezone.utc).timestamp() * scale))
         assert parse(raw, headers, SECRET, max_age=WEEK).created_at
-    with pytest.raises(WebhookPayloadError, match="nothing older"):
+    with pytest.raises(WebhookPayloadError, match="old; `max_age` is"):
         parse(*at(5), SECRET, max_age=WEEK)
 
 
@@ -254,7 +254,11 @@ def test_an_event_without_a_time(body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [{"max_age": timedelta(0)}, {"max_age": 5}, {"clock_skew": timedelta(-1)}, {"clock_skew": 5}]
+    "more",
+    [
+        *({"max_age": wrong} for wrong in (timedelta(0), 0, -5, float("nan"), float("inf"), "5", True)),
+        *({"clock_skew": wrong} for wrong in (timedelta(-1), -1, float("nan"), "5", None)),
+    ],
 )
 def test_ages_that_can_not_be_meant(more: Any) -> None:
     with pytest.raises(ValueError, match="timedelta"):

@@ -20,17 +20,17 @@ import pytest
 from montra_async import Montra
 from montra_async.core.errors import chain_of
 from montra_async.core.redaction import Secret
-from montra_async.core.signature import sign, signing_secrets, verify_signature
 from montra_async.paywall import BillingClient
 from montra_async.webhooks import (
     Claim,
     MemoryStore,
+    RedisStore,
     WebhookEvent,
     WebhookReceiver,
     parse,
     parse_paywall,
 )
-from montra_async.webhooks.redis import RedisStore
+from montra_async.webhooks.signature import sign, signing_secrets, verify_signature
 
 CANARY = "whsec_canary_4711_of_the_tests"
 RAW = b'{"id":"evt_1","type":"x.y"}'
@@ -148,8 +148,15 @@ def test_no_way_out_of_parse_shows_a_secret(raw: Any, signature: Any, kind: Call
 @pytest.mark.parametrize(
     "more",
     [
-        *({"store": f"redis://:{CANARY}@h"}, {"store": MemoryStore}, {"store": MemoryStore(remembered=60)}),
-        *({"largest": 0}, {"lease": -1}, {"endpoint": " "}, {"oldest": 5}, {"clock_skew": "x"}, {"source": "montra"}),
+        *({"store": f"redis://:{CANARY}@h"}, {"store": MemoryStore}, {"store": MemoryStore(retention=60)}),
+        *(
+            {"max_body_size": 0},
+            {"claim_ttl": -1},
+            {"namespace": " "},
+            {"max_age": "5"},
+            {"clock_skew": "x"},
+            {"source": "montra"},
+        ),
     ],
 )
 def test_no_receiver_that_can_not_be_made_shows_a_secret(more: Any) -> None:
@@ -204,17 +211,17 @@ class Failing(MemoryStore):
         if what in self.failing:
             raise OSError(f"{what} failed")
 
-    async def claim(self, event_id: str, token: str, lease: float) -> Claim:
+    def claim(self, key: str, token: str, claim_ttl: float) -> Claim:
         self._fail("claim")
-        return await super().claim(event_id, token, lease)
+        return super().claim(key, token, claim_ttl)
 
-    async def done(self, event_id: str, token: str, *, forever: bool = False) -> bool:
+    def done(self, key: str, token: str, *, forever: bool = False) -> bool:
         self._fail("done")
-        return await super().done(event_id, token, forever=forever)
+        return super().done(key, token, forever=forever)
 
-    async def release(self, event_id: str, token: str) -> None:
+    def release(self, key: str, token: str) -> None:
         self._fail("release")
-        await super().release(event_id, token)
+        super().release(key, token)
 
 
 class Locals(logging.Handler):
@@ -236,7 +243,7 @@ class Locals(logging.Handler):
 def test_no_way_out_of_a_receiver_shows_a_secret(
     failing: tuple[str, ...], problem: type[BaseException] | None, blocking: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("montra_async.webhooks.claims.PAUSES", (0.0,))
+    monkeypatch.setattr("montra_async.webhooks.claims.RETRY_DELAYS", (0.0,))
     receiver = _receiver(Failing(*failing))
     reporter = Locals()
 
@@ -280,8 +287,8 @@ def test_the_address_of_a_redis_shows_no_password(url: str) -> None:
     with pytest.raises(ValueError, match="not the URL of a Redis") as caught:
         RedisStore(url)
     assert PASSWORD not in shown(caught.value)
-    with pytest.raises(ValueError, match="remembered") as caught:
-        RedisStore(url, remembered=-1)
+    with pytest.raises(ValueError, match="retention") as caught:
+        RedisStore(url, retention=-1)
     assert PASSWORD not in shown(caught.value)
 
 
@@ -290,7 +297,7 @@ async def test_a_redis_that_can_not_be_reached_shows_no_password() -> None:
     store = RedisStore(f"redis://:{PASSWORD}@127.0.0.1:1/0")
     assert PASSWORD not in repr(store)
     with pytest.raises(Exception, match="ConnectionError") as caught:
-        await store.claim("e", "t", 60)
+        store.claim("e", "t", 60)
     assert PASSWORD not in shown(caught.value)
 
 

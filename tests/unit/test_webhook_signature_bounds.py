@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from montra_async.core import signature as signatures
-from montra_async.core.signature import MAX_SECRETS, MAX_SIGNATURE_LENGTH, digest_of, sign, verify_signature
 from montra_async.webhooks import (
     MemoryStore,
     WebhookError,
@@ -19,7 +17,9 @@ from montra_async.webhooks import (
     parse,
     parse_paywall,
     parsing,
+    signature as signatures,
 )
+from montra_async.webhooks.signature import MAX_SECRETS, MAX_SIGNATURE_LENGTH, digest_of, sign, verify_signature
 
 from ..steps import steps_of
 
@@ -186,7 +186,7 @@ def test_a_small_body_that_is_not_signed_is_parsed_once(parsed: list[int], hashe
 
 
 async def test_the_receiver_measures_before_it_hashes_or_parses(parsed: list[int], hashed: list[int]) -> None:
-    receiver = WebhookReceiver(SECRET, store=MemoryStore(), largest=1000)
+    receiver = WebhookReceiver(SECRET, store=MemoryStore(), max_body_size=1000)
     receiver.on("*")(print)
     for body in (b"x" * 1001, "é" * 501, bytearray(1001), memoryview(b"x" * 1001), "x" * 1001):
         reply = await receiver.handle(body, {"Montra-Signature": "0" * 64})  # type: ignore[arg-type]

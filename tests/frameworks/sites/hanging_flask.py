@@ -8,7 +8,7 @@ from montra_sync import Montra
 from montra_sync.frameworks.flask import MontraFlask
 
 app = Flask(__name__)
-montra = MontraFlask(app, make=lambda _: Montra(timeout=1))
+montra = MontraFlask(app, client_factory=lambda _: Montra(timeout=1))
 
 
 @app.get("/reports")

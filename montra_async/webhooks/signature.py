@@ -1,39 +1,43 @@
-"""Pure: is a webhook genuine? And the secrets that say so, kept out of everything that a person or a log can read."""
+"""Signatures of webhooks and the secrets they are made with, which no log or traceback may show. Pure functions."""
 
 from __future__ import annotations
 
 import hmac
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias, cast
 
-from .errors import ConfigError
-from .redaction import Secret
+from ..core.errors import ConfigError
+from ..core.redaction import Secret
 
 SIGNATURE_HEADER = "Montra-Signature"
 
 MAX_SIGNATURE_LENGTH = 128
-"""Characters of a signature header; a genuine one has 64, or 71 with `sha256=`."""
+"""Characters of a signature header at most; a genuine one has 64, or 71 with `sha256=`."""
 
 MAX_SECRETS = 8
-"""Secrets that are tried for one webhook. A rotation needs two."""
+"""Secrets that are tried for one webhook at most. A rotation needs two."""
 
-SHORTEST_SAFE_SECRET = 16
-"""Characters. A shorter secret can be found by trying: whoever has one signed body can do so on their own machine."""
+MIN_SAFE_SECRET_LENGTH = 16
+"""Characters. A shorter secret can be found by brute force: one signed body is enough to test guesses offline."""
 
 _SIGNATURE = re.compile(r"(?:sha256=)?[ \t]*([0-9a-f]{64})", re.IGNORECASE | re.ASCII)
 
-_NONE_GIVEN = "no webhook secret was given, or an empty one; is its environment variable set?"
+_MISSING = "no webhook secret was given, or an empty one; is its environment variable set?"
 
 
 class SigningSecrets:
-    """The secrets of a webhook endpoint, each in a `Secret`, and what is wrong with those that are of no use.
+    """The secrets of a webhook endpoint, each in a `Secret`, and the problem of those that are not usable.
+
+    Args:
+        usable: the secrets that webhooks may be signed with.
+        problem: why the given secrets must be refused; None when they are valid.
 
     Attributes:
-        usable: what webhooks may be signed with.
-        problem: why nothing may be believed with what was given; None when all is well.
+        usable: the secrets that webhooks may be signed with.
+        problem: why the given secrets must be refused; None when they are valid.
     """
 
     __slots__ = ("problem", "usable")
@@ -42,16 +46,19 @@ class SigningSecrets:
         self.usable = tuple(usable)
         self.problem = problem
 
-    def checked(self, stacklevel: int = 3) -> SigningSecrets:
-        """Itself, when it can be used. Warns about short secrets.
+    def validated(self, stacklevel: int = 3) -> SigningSecrets:
+        """Return itself. Warns about short secrets.
+
+        Args:
+            stacklevel: the frame that a warning names, counted from this one. Default: 3, the caller's caller.
 
         Raises:
-            ConfigError: there is no secret, or one that can't be right.
+            ConfigError: there is no secret, or one of them is not valid.
         """
         if self.problem is not None:
             raise ConfigError(f"secret: {self.problem}")
-        if min(len(one.reveal()) for one in self.usable) < SHORTEST_SAFE_SECRET:
-            words = f"a webhook secret has fewer than {SHORTEST_SAFE_SECRET} characters: it can be guessed"
+        if min(len(one.reveal()) for one in self.usable) < MIN_SAFE_SECRET_LENGTH:
+            words = f"a webhook secret has fewer than {MIN_SAFE_SECRET_LENGTH} characters: it can be guessed"
             warnings.warn(words, stacklevel=stacklevel)
         return self
 
@@ -62,15 +69,21 @@ class SigningSecrets:
         raise TypeError("webhook secrets can't be pickled: give the secret to the process that needs it")
 
 
-Secrets: TypeAlias = "str | Secret | SigningSecrets | Iterable[str | Secret]"
-"""The endpoint's secret, or several of them while one is being replaced by another."""
+Secrets: TypeAlias = str | Secret | SigningSecrets | Iterable[str | Secret]
+"""The endpoint's secret, or several of them during a rotation."""
+
+SignatureOrHeaders: TypeAlias = str | Mapping[str, str] | None
+"""The signature header's value, or all headers of the request."""
 
 
 def signing_secrets(given: Any) -> SigningSecrets:
-    """Take secrets over, out of the sight of tracebacks. Never raises: what is wrong is said by `checked`.
+    """Wrap secrets so that tracebacks don't show them. Never raises: `validated` reports problems.
 
-    Frames that hold a secret in a local variable must not raise: error reporters record local variables. So callers
-    take the secret over with this, delete their own variable, and only then do what may fail.
+    Frames that hold a secret in a local variable must not raise, because error reporters record local variables.
+    Callers wrap the secret with this function, delete their own variable, and only then do what may fail.
+
+    Args:
+        given: what the user gave as `secret`.
     """
     if isinstance(given, SigningSecrets):
         return given
@@ -90,7 +103,7 @@ def _several(given: list[Any]) -> SigningSecrets:
     found = [one if isinstance(one, Secret) else Secret(one) for one in given if isinstance(one, (str, Secret))]
     problems = [_problem(one) for one in found]
     usable = [one for one, problem in zip(found, problems, strict=True) if problem is None][:MAX_SECRETS]
-    problem = next((one for one in problems if one is not None), None) if given else _NONE_GIVEN
+    problem = next((one for one in problems if one is not None), None) if given else _MISSING
     if len(found) < len(given):
         problem = "a webhook secret is a string"
     elif len(given) > MAX_SECRETS:
@@ -100,24 +113,24 @@ def _several(given: list[Any]) -> SigningSecrets:
 
 def _problem(secret: Secret) -> str | None:
     if secret.reveal().isprintable() and " " not in secret.reveal():
-        return None if secret.reveal() else _NONE_GIVEN
+        return None if secret.reveal() else _MISSING
     if not secret.reveal().strip():
-        return _NONE_GIVEN
+        return _MISSING
     return "a webhook secret holds a space, a line break or a control character; was it read with its line break?"
 
 
 def verify_signature(raw_body: bytes | str, signature: str | None, secret: Secrets) -> bool:
-    """Was this body signed with this secret? (HMAC-SHA256 of the raw body, hex)
+    """Return whether a body was signed with a secret: HMAC-SHA256 of the raw body, in hex, compared in constant time.
 
-    Give the body exactly as it arrived: parsed and written again, it has another signature. `sha256=` in front, upper
-    case and surrounding space are tolerated; anything else that is not the signature, of whatever type, is False, never
-    an exception. The comparison takes the same time wherever the difference is.
+    A `sha256=` prefix, upper case and surrounding space are accepted. Anything else that is not the signature, of
+    whatever type, gives False, never an exception.
 
     Args:
-        raw_body: the request's body, unparsed.
-        signature: the header `Montra-Signature`; nothing longer than 128 characters is looked at.
-        secret: the endpoint's `whsec_...`, or several of them (at most 8) while one is being replaced by another.
-            Secrets that are blank, or hold spaces or control characters, prove nothing.
+        raw_body: the request's body, exactly as it arrived: a body that was parsed and serialized again has another
+            signature.
+        signature: the header `Montra-Signature`; longer values than 128 characters give False.
+        secret: the endpoint's `whsec_...`, or several of them (at most 8) during a rotation. Secrets that are blank,
+            or contain spaces or control characters, give False.
     """
     secrets = signing_secrets(secret)
     body = body_bytes(raw_body)
@@ -126,7 +139,7 @@ def verify_signature(raw_body: bytes | str, signature: str | None, secret: Secre
 
 
 def is_genuine(body: bytes, digests: Sequence[bytes], secrets: SigningSecrets) -> bool:
-    """Is one of the digests the body's, under one of the secrets? One pass over the body per secret."""
+    """Return whether one of the digests is the body's under one of the secrets. One pass over the body per secret."""
     genuine = False
     for secret in secrets.usable:
         expected = hmac_of(body, secret)
@@ -136,12 +149,12 @@ def is_genuine(body: bytes, digests: Sequence[bytes], secrets: SigningSecrets) -
 
 
 def hmac_of(body: bytes, secret: Secret) -> bytes:
-    """HMAC-SHA256 of a body. The only place where a webhook secret is used in clear."""
+    """Return the HMAC-SHA256 of a body. No other function uses a webhook secret in clear."""
     return hmac.digest(secret.reveal().encode("utf-8", "surrogatepass"), body, "sha256")
 
 
 def digest_of(signature: str) -> bytes | None:
-    """The 32 bytes that a signature header says; None when it is not a signature. Its length is bounded first."""
+    """Return the 32 bytes of a signature header, or None when it is not a signature. Its length is checked first."""
     if len(signature) > MAX_SIGNATURE_LENGTH:
         return None
     match = _SIGNATURE.fullmatch(signature.strip())
@@ -149,7 +162,7 @@ def digest_of(signature: str) -> bytes | None:
 
 
 def body_bytes(raw_body: Any) -> bytes | None:
-    """The bytes of a raw body; None for what is not one."""
+    """Return the bytes of a raw body, or None when it is neither bytes nor text."""
     if isinstance(raw_body, str):
         return raw_body.encode("utf-8", "surrogatepass")
     if type(raw_body) is bytes:
@@ -163,7 +176,15 @@ def body_bytes(raw_body: Any) -> bytes | None:
 
 
 def sign(raw_body: bytes | bytearray | memoryview, secret: str) -> str:
-    """The signature that Montra would send for a body; for tests of your own receiver."""
+    """Return the signature that Montra would send for a body. For tests of your own receiver.
+
+    Args:
+        raw_body: the request's body.
+        secret: the endpoint's secret.
+
+    Raises:
+        TypeError: `raw_body` is not bytes.
+    """
     key, body = Secret(secret), body_bytes(raw_body)
     del secret  # a wrong body raises: the traceback must not show it
     if body is None:

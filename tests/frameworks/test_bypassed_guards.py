@@ -31,7 +31,9 @@ def somebody(*_: object) -> str:
 
 def extension(app: Flask | None = None) -> MontraFlask:
     """Whoever asks it gets 503 at once: nobody listens there."""
-    return MontraFlask(app, make=lambda _: SyncMontra("sk_test_x", "http://127.0.0.1:9/api/v1", max_attempts=1))
+    return MontraFlask(
+        app, client_factory=lambda _: SyncMontra("sk_test_x", "http://127.0.0.1:9/api/v1", max_attempts=1)
+    )
 
 
 def view() -> str:
