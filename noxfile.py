@@ -1,5 +1,6 @@
 """Every chore of the project. `nox --list` shows them; `nox -s quickstart` and `nox -s tests` are where to begin."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,11 @@ BENCHMARKS = ("async_call", "sync_call", "import_time", "serde", "sandbox_capaci
 LOWEST_TESTS = (
     *("tests/unit", "tests/both", "tests/frameworks"),
     *("tests/sandbox/test_hostile_server.py", "tests/sandbox/test_hostile_gateway.py", "tests/sandbox/test_closing.py"),
+)
+PRERELEASE_TESTS = (
+    *("tests/unit/test_aiohttp_compat.py", "tests/unit/test_deadlines.py", "tests/unit/test_pool.py"),
+    *("tests/unit/test_transport.py", "tests/unit/test_serde.py", "tests/both/test_catalog.py"),
+    *("tests/sandbox/test_closing.py", "tests/sandbox/test_silence.py", "tests/sandbox/test_hostile_server.py"),
 )
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
@@ -55,16 +61,29 @@ def lowest_python() -> str | None:
     return "3.10" if runs else None
 
 
+def lowest(requirement: str) -> str:
+    """`name==1.2` for `name>=1.2,<3`."""
+    return re.sub(r">=([^,]+).*", r"==\1", requirement)
+
+
 @nox.session(python=lowest_python(), name="tests-lowest")
 def tests_lowest(session: nox.Session) -> None:
     """The lowest versions of everything that pyproject.toml allows; what stands on them is tested."""
     extras: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
     bounds = [*PROJECT["project"]["dependencies"], *(one for extra in extras.values() for one in extra)]
     constraints = Path(session.create_tmp()).resolve() / "lowest.txt"
-    constraints.write_text("".join(f"{one.replace('>=', '==')}\n" for one in bounds))
+    constraints.write_text("".join(f"{lowest(one)}\n" for one in bounds))
     tests = nox.project.dependency_groups(PROJECT, "tests")
     session.install("-e", f".[{','.join(extras)}]", *tests, "-c", str(constraints))
     session.run("pytest", "-q", *(session.posargs or LOWEST_TESTS))
+
+
+@nox.session(name="tests-prerelease")
+def tests_prerelease(session: nox.Session) -> None:
+    """The newest versions of the dependencies within their bounds, pre-releases included; a few minutes of tests."""
+    install(session, "tests")
+    session.install("--pre", "--upgrade", *PROJECT["project"]["dependencies"])
+    session.run("pytest", "-q", *(session.posargs or PRERELEASE_TESTS))
 
 
 @nox.session

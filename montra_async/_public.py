@@ -19,12 +19,12 @@ from .core.errors import (
     RequestTimeoutError as RequestTimeoutError,
     ServerError as ServerError,
 )
+from .core.http.connection import InsecureTlsWarning as InsecureTlsWarning
 from .core.http.multipart import FileSource as FileSource
 from .core.models.model import Model as Model
 from .core.options import (
     CallEvent as CallEvent,
     Hook as Hook,
-    InsecureTlsWarning as InsecureTlsWarning,
     Timeout as Timeout,
 )
 from .core.validation import UNSET as UNSET, Number as Number, Unset as Unset

@@ -13,7 +13,8 @@ from ._version import __version__
 from .core.base_url import parse_base_url
 from .core.client import check_key
 from .core.errors import ConfigError
-from .core.options import MAX_RESPONSE_SIZE, ClientSettings, Hook, Timeout, not_text
+from .core.http.connection import ClientSettings
+from .core.options import MAX_RESPONSE_SIZE, Hook, Timeout, not_text
 from .core.redaction import Secret
 from .resources.analytics import AnalyticsApi
 from .resources.audit_logs import AuditLogsApi

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from .controls import Controls
 from .database import Database
@@ -54,6 +55,8 @@ class Sandbox(Controls):
 
     api_keys: tuple[str, ...]
     control_token: str | None
+    _middlewares: tuple[Middleware, ...] = ()
+    """Outermost middlewares of the server, for tests that watch what it is sent and answers."""
 
     def __init__(
         self,
@@ -139,7 +142,9 @@ class Sandbox(Controls):
         world.seed()
         sender = WebhookSender(world, deliver_anywhere=self._deliver_anywhere)
         application = SandboxApplication(self, world, sender, control_token=self.control_token)
-        runner = web.AppRunner(application.build(), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
+        runner = web.AppRunner(
+            application.build(self._middlewares), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port).start()

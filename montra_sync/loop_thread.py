@@ -12,7 +12,6 @@ import _thread
 import asyncio
 import contextlib
 import contextvars
-import importlib
 import logging
 import os
 import sys
@@ -26,13 +25,12 @@ from typing import Any, Generic, TypeVar, cast
 import anyio
 
 from montra_async import MontraError
+from montra_async.core.http.aiohttp_compat import import_anyio_backend
 from montra_async.core.threads import DaemonThreads
 
 T = TypeVar("T")
 
-with contextlib.suppress(ImportError):  # should anyio keep it elsewhere one day, the first call imports it
-    # Here rather than in the background thread: a child forked during that import would wait for ever for its lock.
-    importlib.import_module("anyio._backends._asyncio")
+import_anyio_backend()  # here rather than in the background thread, during which a process may be forked
 
 log = logging.getLogger("montra")
 

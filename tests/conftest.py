@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a sandbox for each, and a client whose every request is held against the contract."""
+"""Fixtures for all tests: a sandbox that checks the contract, and clients with the settings that users have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from montra_async import Montra
 from montra_sandbox import Sandbox
 
-from .contract_watch import ContractWatch
+from .contract_watch import WatchedSandbox
 from .processes import running_sandbox
 
 settings.register_profile("quick", deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
@@ -28,9 +28,11 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(api_keys=("sk_test_sandbox", "sk_test_other")) as running:
+async def sandbox() -> AsyncIterator[WatchedSandbox]:
+    """Requests and responses must be as the contract says."""
+    async with WatchedSandbox(api_keys=("sk_test_sandbox", "sk_test_other")) as running:
         yield running
+        assert running.watch.problems == []
 
 
 async def struck(sandbox: Sandbox) -> None:
@@ -47,29 +49,24 @@ def connect() -> Any:
 
 @pytest.fixture
 async def montra(sandbox: Sandbox, connect: Any) -> AsyncIterator[Montra]:
-    """A client of the first merchant; what it sends and gets must be as the contract says."""
-    watch = ContractWatch(sandbox.base_url)
-    async with connect(sandbox.api_key, sandbox.base_url, trace_configs=[watch.trace()]) as client:
+    """A client of the first merchant."""
+    async with connect(sandbox.api_key, sandbox.base_url) as client:
         yield client
-    assert watch.problems == []
 
 
 @pytest.fixture
-async def unwatched(sandbox: Sandbox, connect: Any) -> AsyncIterator[Montra]:
-    """The same for tests that break answers on purpose: only what it sends is held against the contract."""
-    watch = ContractWatch(sandbox.base_url, answers=False)
-    async with connect(sandbox.api_key, sandbox.base_url, trace_configs=[watch.trace()]) as client:
+async def unwatched(sandbox: WatchedSandbox, connect: Any) -> AsyncIterator[Montra]:
+    """The same for tests that break responses on purpose: only requests are held against the contract."""
+    sandbox.watch.answers = False
+    async with connect(sandbox.api_key, sandbox.base_url) as client:
         yield client
-    assert watch.problems == []
 
 
 @pytest.fixture
 async def other(sandbox: Sandbox, connect: Any) -> AsyncIterator[Montra]:
     """Another merchant."""
-    watch = ContractWatch(sandbox.base_url)
-    async with connect(sandbox.api_keys[1], sandbox.base_url, trace_configs=[watch.trace()]) as client:
+    async with connect(sandbox.api_keys[1], sandbox.base_url) as client:
         yield client
-    assert watch.problems == []
 
 
 @pytest.fixture(scope="session")

@@ -1,96 +1,127 @@
-"""Hold what a client sends and gets against the OpenAPI document, on the wire, through aiohttp's tracing."""
+"""Holds requests and responses against the OpenAPI documents, inside the sandbox's server.
+
+Clients under test have no `trace_configs`: these would turn off the fast path that users run.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from types import SimpleNamespace
 from typing import Any
 
-import aiohttp
+from aiohttp import web
 
+from montra_sandbox import API_PREFIX, Sandbox
 from montra_sandbox.contract import describe, read_contract
 
-_OURS = ("X-SDK-Version", "X-Paywall-Id", "Accept", "User-Agent")
+_AGENTS = ("montra-python/", "test")
+"""Beginnings of the `User-Agent` of requests that are watched: the SDK's, and those of `sandbox/plain.py`."""
+
+_PAYWALL_HEADERS = ("X-SDK-Version", "X-Paywall-Id", "Accept", "User-Agent")
+_PAYWALL_PREFIX = "/api"
+_GATEWAY = "/v1/api-gateway/"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ContractWatch:
-    """`service` is the name of its contract; `base_url` is what its paths are relative to."""
+    """A middleware of the sandbox's server.
 
-    def __init__(self, base_url: str, *, answers: bool = True, service: str = "montra") -> None:
-        self._base_url = base_url
-        self._contract = read_contract(service)
-        self._service = service
-        self._answers = answers
-        self._problems: list[str] = []
-        self._with_body: list[Any] = []
-        self.seen: set[str] = set()
+    Args:
+        faults: the faults that wait for requests. The response to a request that met one is not checked.
 
-    @property
-    def problems(self) -> list[str]:
-        unseen = [one.end for one in self._with_body if not one.got]
-        return self._problems + [f"nobody saw the answer of {end.method} {end.url.path}" for end in unseen]
+    Attributes:
+        answers: whether responses are checked, too; off in tests that break them on purpose.
+        requests: operations that were requested, in order.
+        responses: operations whose response's body was checked, in order.
+        problems: what was not as the contract says. A body that can't be seen is one.
+    """
 
-    def answers(self, watched: bool) -> None:
-        """Whether answers are held against the contract, too; not while a test breaks them on purpose."""
-        self._answers = watched
+    def __init__(self, faults: Callable[[], list[Any]]) -> None:
+        self.answers = True
+        self.requests: list[str] = []
+        self.responses: list[str] = []
+        self.problems: list[str] = []
+        self._faults = faults
 
-    def trace(self) -> aiohttp.TraceConfig:
-        config = aiohttp.TraceConfig(trace_config_ctx_factory=lambda **_: SimpleNamespace(sent=b"", got=b"", end=None))
-        config.on_request_chunk_sent.append(self._sent)
-        config.on_request_end.append(self._end)
-        config.on_response_chunk_received.append(self._got)
-        return config
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Check a request and its response."""
+        faults = self._faults()
+        response = await handler(request)
+        if request.path.startswith("/api/") and request.headers.get("User-Agent", "").startswith(_AGENTS):
+            faulty = self._faults() != faults
+            await self._check(request, response, check_answer=self.answers and not faulty)
+        return response
 
-    async def _sent(self, _: Any, context: Any, params: aiohttp.TraceRequestChunkSentParams) -> None:
-        context.sent += params.chunk
-
-    async def _got(self, _: Any, context: Any, params: aiohttp.TraceResponseChunkReceivedParams) -> None:
-        context.got += params.chunk
-        self._check(context)
-
-    async def _end(self, _: Any, context: Any, params: aiohttp.TraceRequestEndParams) -> None:
-        context.end = params
-        streams = "/api-gateway/" in params.url.path  # whoever asked may leave those unread
-        if self._answers and params.response.content_length and not streams:
-            self._with_body.append(context)
-        self._check(context)
-
-    def _check(self, context: Any) -> None:
-        """Once both the end of the request and the body of the answer are here."""
-        if context.end is None or (self._answers and not context.got):
-            return
-        end = context.end
-        path = str(end.url)[len(self._base_url) :].partition("?")[0]
-        if path.startswith("/v1/api-gateway/"):  # what a provider answers is its own business
-            path = path.rpartition("/v1/api-gateway/")[1] + path.split("/")[3]
-        operations = {one.method: one for one, _ in self._contract.at(path)}
-        operation = operations.get(end.method)
+    async def _check(self, request: web.Request, response: web.StreamResponse, *, check_answer: bool) -> None:
+        service, operation = _operation_of(request)
         if operation is None:
-            self._problems.append(f"no operation {end.method} {path}")
+            self.problems.append(f"no operation {request.method} {request.path}")
             return
-        self.seen.add(operation.id)
-        status = end.response.status
-        answer = operation.responses.get(str(status), operation.responses["default"])
-        if self._answers and end.response.content_type == "application/json":
-            self._note(operation.id, "answer", describe(answer, json.loads(context.got, parse_float=Decimal)))
-        if status not in (400, 413):
-            self._check_request(operation, end, context.sent)
+        self.requests.append(operation.id)
+        if check_answer:
+            self._check_answer(operation, response)
+        if response.status not in (400, 413):
+            await self._check_request(service, operation, request)
 
-    def _check_request(self, operation: Any, end: Any, sent: bytes) -> None:
-        query = dict(end.url.query)
+    def _check_answer(self, operation: Any, response: web.StreamResponse) -> None:
+        if response.content_type != "application/json":
+            return
+        body = response.body if isinstance(response, web.Response) else None
+        if not isinstance(body, bytes):
+            self._note(operation, "answer", ["its body was not seen"])
+            return
+        self.responses.append(operation.id)
+        schema = operation.responses.get(str(response.status), operation.responses["default"])
+        self._note(operation, "answer", describe(schema, json.loads(body, parse_float=Decimal)))
+
+    async def _check_request(self, service: str, operation: Any, request: web.Request) -> None:
+        query = dict(request.query)
         typed = {k: int(v) if operation.query_types.get(k) == "integer" else v for k, v in query.items()}
-        self._note(operation.id, "query", describe(operation.query_validator, typed))
-        self._note(operation.id, "query", [f"unknown {name}" for name in query.keys() - operation.query_types.keys()])
-        if self._service == "paywall":
-            self._note(operation.id, "header", [f"no {name}" for name in _OURS if name not in end.headers])
-        elif end.method == "POST":
-            key = end.headers.get("Idempotency-Key")
-            self._note(operation.id, "header", [] if key else ["no idempotency key"])
-            self._note(operation.id, "header", describe(operation.headers_validator, {"Idempotency-Key": key}))
-        json_sent = end.headers.get("Content-Type") == "application/json"
-        if operation.body is not None and (json_sent or (operation.body_required and not operation.multipart)):
-            self._note(operation.id, "body", describe(operation.body, json.loads(sent, parse_float=Decimal)))
+        self._note(operation, "query", describe(operation.query_validator, typed))
+        if _GATEWAY not in request.path:  # the provider's are its own
+            unknown = query.keys() - operation.query_types.keys()
+            self._note(operation, "query", [f"unknown {name}" for name in unknown])
+        if service == "paywall":
+            missing = [name for name in _PAYWALL_HEADERS if name not in request.headers]
+            self._note(operation, "header", [f"no {name}" for name in missing])
+        elif request.method == "POST":
+            key = request.headers.get("Idempotency-Key")
+            self._note(operation, "header", [] if key else ["no idempotency key"])
+            self._note(operation, "header", describe(operation.headers_validator, {"Idempotency-Key": key}))
+        has_json = request.headers.get("Content-Type") == "application/json"
+        is_beacon = request.content_type == "text/plain"  # which pages send without asking; it is read elsewhere
+        expects_json = operation.body_required and not operation.multipart and not is_beacon
+        if operation.body is not None and (has_json or expects_json):
+            try:
+                body = json.loads(await request.read(), parse_float=Decimal)
+            except (ValueError, ConnectionError) as error:
+                self._note(operation, "body", [f"{error!r}, {request.content_type}"])
+            else:
+                self._note(operation, "body", describe(operation.body, body))
 
-    def _note(self, operation: str, where: str, problems: Any) -> None:
-        self._problems += [f"{operation} {where}: {problem}" for problem in problems]
+    def _note(self, operation: Any, where: str, problems: Any) -> None:
+        self.problems += [f"{operation.id} {where}: {problem}" for problem in problems]
+
+
+class WatchedSandbox(Sandbox):
+    """A sandbox whose requests and responses are held against the contract."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.watch = ContractWatch(self.faults)
+        self._middlewares = (self.watch.middleware,)
+
+
+def _operation_of(request: web.Request) -> tuple[str, Any]:
+    """The service, and its operation; None for a request that has none."""
+    path = request.raw_path.partition("?")[0]
+    before, gateway, rest = path.partition(_GATEWAY)
+    if gateway:  # what follows the name is the provider's
+        path = before + gateway + rest.partition("/")[0]
+    for service, prefix in (("paywall", _PAYWALL_PREFIX), ("montra", API_PREFIX)):
+        if path.startswith(prefix) and (found := read_contract(service).at(path[len(prefix) :])):
+            return service, {one.method: one for one, _ in found}.get(request.method)
+    return "", None

@@ -1,4 +1,4 @@
-"""Where the keys may go: parse a base URL and a proxy's, and refuse to send a key in clear."""
+"""Parses base URLs and proxy addresses, and refuses to send a key unencrypted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from .redaction import Secret
 
 
 def parse_base_url(parameter: str, value: str, *, allow_insecure_http: bool) -> URL:
-    """A checked base URL without a slash at its end.
+    """A base URL without a slash at its end.
+
+    Args:
+        parameter: name of the argument, for errors.
+        value: the URL.
+        allow_insecure_http: whether plain http to another machine is accepted.
 
     Raises:
         ConfigError: not an http(s) URL; carries credentials, a query or a fragment; or is plain http to anything but
@@ -42,9 +47,9 @@ class Proxy:
     """An HTTP proxy.
 
     Attributes:
-        url: its address, with the credentials it may hold.
-        host: host and port, for people to read.
-        secrets: what must not be read in anything that is said of it.
+        url: its address, with credentials.
+        host: host and port, for messages.
+        secrets: credentials to remove from every text that is shown.
     """
 
     url: Secret
@@ -53,10 +58,14 @@ class Proxy:
 
 
 def parse_proxy(address: Secret) -> Proxy:
-    """
+    """A proxy from its address.
+
+    Args:
+        address: URL, with credentials.
+
     Raises:
-        ConfigError: not the address of an HTTP proxy. Neither the message nor a frame holds the address, which may
-            hold a password.
+        ConfigError: not the address of an HTTP proxy. Neither the message nor a frame contains the address, which may
+            contain a password.
     """
     found = _read_proxy(address)
     if isinstance(found, str):
@@ -65,7 +74,7 @@ def parse_proxy(address: Secret) -> Proxy:
 
 
 def _read_proxy(address: Secret) -> Proxy | str:
-    """The proxy, or what is wrong with its address."""
+    """The proxy, or a message that says what is wrong with its address."""
     try:
         url = URL(address.reveal().strip())
         host, port, password = url.host, url.port, url.password
@@ -87,6 +96,7 @@ def _userinfo(url: URL) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
+    """Whether a host name or IP address is this machine's own."""
     if host == "localhost":
         return True
     try:

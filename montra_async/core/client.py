@@ -16,13 +16,14 @@ from .decoding import redact
 from .errors import ApiError, ConfigError, MontraError, without_frames
 from .http.messages import RawResponse, Request
 from .models.json import dumps
+from .options import CallOptions, Timeout
 from .redaction import Secret, scrub
 from .validation import idempotency_key as checked_key
 
 if TYPE_CHECKING:
+    from .http.connection import ClientSettings
     from .http.failover import Failover
     from .http.transport import Transport
-    from .options import CallOptions, ClientSettings, Timeout
 
 T = TypeVar("T")
 Decoder = Callable[[RawResponse, Request], T]

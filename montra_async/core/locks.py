@@ -1,4 +1,4 @@
-"""Locks that a fork can't leave locked."""
+"""Locks that stay usable in a forked child."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import weakref
 
 
 class ProcessLock:
-    """A lock of one process: a child that is forked while another thread holds it gets a new one.
+    """A lock that is replaced in a forked child, where the thread that may hold it does not exist.
 
-    What it guards must be right between any two instructions, as single operations on dicts are.
+    The data it guards must be consistent between any two instructions, as it is with single operations on dicts.
     """
 
     __slots__ = ("__weakref__", "_lock")
@@ -26,6 +26,7 @@ class ProcessLock:
         self._lock.release()
 
     def renew(self) -> None:
+        """Replace the lock, held or not."""
         self._lock = threading.Lock()
 
 

@@ -1,21 +1,15 @@
-"""Settings of a client and of its calls."""
+"""Options of calls: time-outs, attempts, headers, hooks. Knows no aiohttp."""
 
 from __future__ import annotations
 
 import re
-import ssl
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-import aiohttp
 import attrs
 
-from .base_url import Proxy, parse_proxy
-from .errors import ConfigError, InvalidArgumentError
-from .http.aiohttp_compat import verifies_certificates
-from .http.connector import LazyTimeout
-from .redaction import Secret, ShownWhenHalfBuilt
+from .errors import InvalidArgumentError
+from .redaction import ShownWhenHalfBuilt
 from .type_guards import is_mapping
 
 Seconds: TypeAlias = float
@@ -23,7 +17,7 @@ Seconds: TypeAlias = float
 ERROR_TIMEOUT: Seconds = 30.0
 
 MAX_RESPONSE_SIZE = 64 * 1024 * 1024
-"""Bytes of an answer, decompressed, by default: lists come in one piece."""
+"""Default limit of a response's body, in bytes after decompression. Lists come in one response."""
 
 
 def _positive(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -33,20 +27,21 @@ def _positive(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         raise InvalidArgumentError(attribute.name, f"seconds (more than 0, less than 10**9) or None, not {value!r}")
 
 
-def _at_least_one(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+def at_least_one(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Validate a field that holds a count."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidArgumentError(attribute.name, f"a whole number of at least 1, not {value!r}")
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class Timeout(ShownWhenHalfBuilt):
-    """Time-outs in seconds; None waits for ever.
+    """Time-outs in seconds; None means no limit.
 
     Attributes:
-        total: the whole call with all its tries and pauses.
-        connect: name look-up, TCP and TLS of one try.
-        read: the longest silence while waiting for, or reading, an answer. Noticed up to a tenth, at most 1 s, later.
-        pool: waiting for a free connection when `pool_size` calls are under way.
+        total: the whole call with all its attempts and pauses. Default 60.
+        connect: name look-up, TCP and TLS of one attempt. Default 5.
+        read: between two pieces of a response, and before its first; up to a tenth, at most 1 s, longer. Default 30.
+        pool: waiting for a free connection when `pool_size` calls are in flight. Default 30.
     """
 
     total: Seconds | None = attrs.field(default=60.0, validator=_positive)
@@ -56,7 +51,14 @@ class Timeout(ShownWhenHalfBuilt):
 
 
 def as_timeout(value: float | Timeout) -> Timeout:
-    """A bare number is the total time-out."""
+    """A `Timeout` from what a caller gave.
+
+    Args:
+        value: the total time-out in seconds, or all time-outs.
+
+    Raises:
+        InvalidArgumentError: not a time-out.
+    """
     if isinstance(value, Timeout):
         return value
     try:
@@ -67,16 +69,17 @@ def as_timeout(value: float | Timeout) -> Timeout:
 
 @attrs.frozen(kw_only=True)
 class CallEvent:
-    """What a hook is told about one try of one call.
+    """What a hook is given: one attempt of one call.
 
     Attributes:
-        method, path: the call; the path carries ids but never a query or a key.
-        attempt: 1 for the first try.
-        elapsed: seconds since this try began; 0.0 in `on_request`.
-        status: HTTP status, None before an answer and when none came.
-        request_id: the answer's `x-request-id`, when present.
-        error: what went wrong instead of an answer.
-        pause: seconds until the next try, in `on_retry` only.
+        method: HTTP method.
+        path: path of the call, with ids but without a query or a key.
+        attempt: 1 for the first attempt.
+        elapsed: seconds since this attempt started; 0.0 in `on_request`.
+        status: HTTP status; None before a response and without one.
+        request_id: `x-request-id` of the response; None without one.
+        error: why there is no response; None with one.
+        pause: seconds until the next attempt, in `on_retry` only.
     """
 
     method: str
@@ -94,68 +97,24 @@ Hook: TypeAlias = Callable[[CallEvent], object]
 
 @attrs.frozen(kw_only=True)
 class Hooks:
-    """Plain functions, called on the event loop: be quick. One that raises is logged and ignored."""
+    """Functions that are called on the event loop, which they block. An exception of a hook is logged and ignored.
+
+    Attributes:
+        on_request: before each attempt.
+        on_response: after each attempt, with a response or an error.
+        on_retry: before the pause that precedes another attempt.
+    """
 
     on_request: Hook | None = None
     on_response: Hook | None = None
     on_retry: Hook | None = None
 
 
-@attrs.frozen(kw_only=True, repr=False)
-class Connection(ShownWhenHalfBuilt):
-    """How connections are made. `session` wins over everything else; `proxy` may hold a password."""
-
-    pool_size: int = attrs.field(default=100, validator=_at_least_one)
-    session: aiohttp.ClientSession | None = None
-    connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None
-    proxy: Proxy | None = attrs.field(default=None, converter=attrs.converters.optional(parse_proxy))
-    ssl: Any = True
-    trace_configs: tuple[aiohttp.TraceConfig, ...] = ()
-    allow_insecure_tls: bool = False
-
-    def __attrs_post_init__(self) -> None:
-        self._check_kinds()
-        rest = (self.connector, self.proxy, self.trace_configs or None, None if self.ssl is True else self.ssl)
-        if self.session is not None and any(part is not None for part in rest):
-            raise ConfigError("session= brings its own connector, proxy, ssl and trace_configs: give one or the other")
-        for name in ("ssl", "session", "connector"):
-            self.check_certificates(getattr(self, name), name)
-
-    def _check_kinds(self) -> None:
-        if self.session is not None and not isinstance(self.session, aiohttp.ClientSession):
-            raise ConfigError(f"session: an aiohttp.ClientSession, not {type(self.session).__name__}")
-        if self.connector is not None and not (
-            isinstance(self.connector, aiohttp.BaseConnector) or callable(self.connector)
-        ):
-            raise ConfigError(f"connector: an aiohttp connector or a function, not {type(self.connector).__name__}")
-        if not isinstance(self.ssl, (bool, ssl.SSLContext, aiohttp.Fingerprint)):
-            raise ConfigError(f"ssl: an ssl.SSLContext, not {type(self.ssl).__name__}")
-        if any(not isinstance(one, aiohttp.TraceConfig) for one in self.trace_configs):
-            raise ConfigError("trace_configs: aiohttp.TraceConfig objects")
-
-    def check_certificates(self, value: Any, name: str) -> None:
-        """Refuse to send a key to whoever answers, unless that was asked for by name.
-
-        Raises:
-            ConfigError: `value` accepts any certificate.
-        """
-        if verifies_certificates(value):
-            return
-        if not self.allow_insecure_tls:
-            raise ConfigError(
-                f"{name}: this accepts any certificate, so anybody on the way can read the key; give "
-                "ssl=ssl.create_default_context(cafile=...) to trust a certificate authority of your own, or "
-                "allow_insecure_tls=True if you know why"
-            )
-        warnings.warn(
-            "allow_insecure_tls=True: certificates are not checked, and anybody on the way can read the key",
-            InsecureTlsWarning,
-            stacklevel=2,
-        )
-
-
 def not_text(**settings: object) -> str | None:
-    """What is wrong when one of these is neither text nor None. The message holds no value: it may be a secret."""
+    """What is wrong with the first setting that is neither a string nor None; None when all are fine.
+
+    The message does not contain the value, which may be a secret.
+    """
     wrong = [
         f"{name}: a string, not {type(one).__name__}"
         for name, one in settings.items()
@@ -164,31 +123,27 @@ def not_text(**settings: object) -> str | None:
     return wrong[0] if wrong else None
 
 
-class InsecureTlsWarning(UserWarning):
-    """A client that sends its key to any certificate was asked for."""
-
-
 _RESERVED = frozenset(
     {"authorization", "idempotency-key", "content-type", "content-length", "transfer-encoding", "host"}
 )
 
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-"""What RFC 9110 allows as the name of a header."""
+"""Name of a header, by RFC 9110."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 
 def is_header_value(value: str) -> bool:
-    """Whether `value` fits into one header: no line break or other control character, no half of a surrogate pair."""
+    """Whether `value` fits into one header: no line break, other control character or lone surrogate."""
     return _CONTROL.search(value) is None
 
 
 def header_text(parameter: str, value: str | None) -> str | None:
-    """`value`, which is to be sent in a header.
+    """`value`, checked for use in a header.
 
     Raises:
-        InvalidArgumentError: it can't be.
+        InvalidArgumentError: it contains a control character.
     """
     if value is not None and not is_header_value(value):
         raise InvalidArgumentError(parameter, "line breaks and other control characters can't be sent in a header")
@@ -196,7 +151,11 @@ def header_text(parameter: str, value: str | None) -> str | None:
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Refuse headers that would break a call, or replace what the client is responsible for."""
+    """A copy of the headers that a caller gave.
+
+    Raises:
+        InvalidArgumentError: one is malformed, or is set by the client itself.
+    """
     if not is_mapping(headers):
         raise InvalidArgumentError("headers", f"a mapping of names to values, not {type(headers).__name__}")
     for name, value in headers.items():
@@ -209,32 +168,23 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
-def _eager_timeout(options: CallOptions) -> aiohttp.ClientTimeout:
-    timeout = options.timeout
-    return aiohttp.ClientTimeout(total=None, connect=timeout.connect, sock_read=timeout.read)
-
-
-def _lazy_timeout(options: CallOptions) -> LazyTimeout:
-    timeout = options.timeout
-    return LazyTimeout.of(connect=timeout.connect, silence=timeout.read)
-
-
 @attrs.frozen(kw_only=True, repr=False)
 class CallOptions(ShownWhenHalfBuilt):
-    """What `with_options` changes."""
+    """What `with_options` changes.
+
+    Attributes:
+        timeout: time-outs of the call.
+        max_attempts: attempts in all, at least 1. Default 3.
+        headers: sent with each request. Default none.
+        max_response_size: bytes of a response's body after decompression.
+        error_timeout: seconds for the body of an error that answers a call without a total time-out.
+    """
 
     timeout: Timeout = attrs.field(factory=Timeout)
-    max_attempts: int = attrs.field(default=3, validator=_at_least_one)
+    max_attempts: int = attrs.field(default=3, validator=at_least_one)
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=check_headers, repr=False)
-    eager_timeout: aiohttp.ClientTimeout = attrs.field(
-        init=False, repr=False, default=attrs.Factory(_eager_timeout, takes_self=True)
-    )
-    lazy_timeout: LazyTimeout = attrs.field(
-        init=False, repr=False, default=attrs.Factory(_lazy_timeout, takes_self=True)
-    )
-    max_response_size: int = attrs.field(default=MAX_RESPONSE_SIZE, validator=_at_least_one)
+    max_response_size: int = attrs.field(default=MAX_RESPONSE_SIZE, validator=at_least_one)
     error_timeout: Seconds = ERROR_TIMEOUT
-    """For the body of an error that answers a call without a total time-out."""
 
     def replace(
         self,
@@ -243,55 +193,17 @@ class CallOptions(ShownWhenHalfBuilt):
         headers: Mapping[str, str] | None,
         max_response_size: int | None = None,
     ) -> CallOptions:
-        """These options with some of them changed. Headers are added to the present ones."""
+        """These options with some of them changed.
+
+        Args:
+            timeout: total time-out in seconds, or all time-outs; None leaves them.
+            max_attempts: attempts in all; None leaves it.
+            headers: added to the present ones; None leaves them.
+            max_response_size: bytes; None leaves it.
+        """
         return CallOptions(
             timeout=self.timeout if timeout is None else as_timeout(timeout),
             max_attempts=self.max_attempts if max_attempts is None else max_attempts,
             headers={**self.headers, **(headers or {})},
             max_response_size=self.max_response_size if max_response_size is None else max_response_size,
         )
-
-
-@attrs.frozen(kw_only=True, repr=False)
-class ClientSettings(ShownWhenHalfBuilt):
-    """What the constructors of both services' clients take, as the user gave it. `Montra` documents each setting."""
-
-    timeout: float | Timeout | None = None
-    max_attempts: int = 3
-    pool_size: int = 100
-    max_response_size: int = MAX_RESPONSE_SIZE
-    headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
-    session: aiohttp.ClientSession | None = None
-    connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None
-    proxy: Secret | None = None
-    ssl: Any = True
-    trace_configs: Iterable[aiohttp.TraceConfig] = ()
-    on_request: Hook | None = None
-    on_response: Hook | None = None
-    on_retry: Hook | None = None
-    allow_insecure_tls: bool = False
-
-    def call_options(self) -> CallOptions:
-        """The options of calls."""
-        return CallOptions(
-            timeout=Timeout() if self.timeout is None else as_timeout(self.timeout),
-            max_attempts=self.max_attempts,
-            headers={} if self.headers is None else self.headers,
-            max_response_size=self.max_response_size,
-        )
-
-    def connection(self) -> Connection:
-        """How connections are made."""
-        return Connection(
-            pool_size=self.pool_size,
-            session=self.session,
-            connector=self.connector,
-            proxy=self.proxy,
-            ssl=self.ssl,
-            trace_configs=tuple(self.trace_configs),
-            allow_insecure_tls=self.allow_insecure_tls,
-        )
-
-    def hooks(self) -> Hooks:
-        """The functions that are told about attempts."""
-        return Hooks(on_request=self.on_request, on_response=self.on_response, on_retry=self.on_retry)

@@ -1,4 +1,4 @@
-"""Threads for work that may never return: they hold up neither a time-out nor the end of the process."""
+"""Threads for functions that may never return: they delay neither a time-out nor the end of the process."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ T = TypeVar("T")
 
 
 class DaemonThreads(ThreadPoolExecutor):
-    """An executor whose threads nobody ever joins.
+    """An executor whose threads are daemons that are never joined.
 
-    `ThreadPoolExecutor` has the interpreter wait at its end for whatever its threads are doing, e.g. for a name that
-    the resolver has been looking up for half a minute. It is the base class because asyncio accepts no other as the
-    default executor of a loop; nothing but its interface is used.
+    The interpreter joins the threads of a `ThreadPoolExecutor` at its end, for instance one that has been looking up a
+    host name for half a minute. It is the base class because asyncio accepts no other as the default executor of a
+    loop; only its interface is used.
 
     Args:
         most: threads at the same time; they are started when they are needed.
-        name: of the threads.
+        name: name of the threads.
     """
 
     def __init__(self, most: int, name: str) -> None:
@@ -41,13 +41,18 @@ class DaemonThreads(ThreadPoolExecutor):
             self._pending += 1
             another = self._pending > self._idle and self._count < self._most
             self._count += another
-        self._work.put(partial(_carry_out, future, partial(fn, *args, **kwargs)))
+        self._work.put(partial(_run_into, future, partial(fn, *args, **kwargs)))
         if another:
             self._start()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the threads that have nothing to do, and the others when they are done. Waits for none."""
+        """End idle threads now and the others when their work is done. Does not wait.
+
+        Args:
+            wait: ignored.
+            cancel_futures: ignored.
+        """
         with self._counting:
             for _ in range(self._count):
                 self._work.put(None)
@@ -61,25 +66,25 @@ class DaemonThreads(ThreadPoolExecutor):
                 alone = self._count == 0
             if alone:
                 self._work.put(None)
-                self._do_what_comes()
+                self._run_work()
 
     def _serve(self) -> None:
         with self._counting:
             self._idle += 1
-        self._do_what_comes()
+        self._run_work()
 
-    def _do_what_comes(self) -> None:
+    def _run_work(self) -> None:
         while (work := self._work.get()) is not None:
             with self._counting:
                 self._idle -= 1
                 self._pending -= 1
             work()
-            del work  # else it would be kept until the next
+            del work  # else it, and what it refers to, would live until the next
             with self._counting:
                 self._idle += 1
 
 
-def _carry_out(future: Future[Any], work: Callable[[], Any]) -> None:
+def _run_into(future: Future[Any], work: Callable[[], Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:

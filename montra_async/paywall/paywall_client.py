@@ -19,9 +19,10 @@ from ..core.base_url import parse_base_url
 from ..core.client import BaseClient, Decoder, check_key
 from ..core.decoding import too_large
 from ..core.errors import ConfigError, NetworkError
+from ..core.http.connection import ClientSettings
 from ..core.http.failover import Failover, edge_of
 from ..core.http.messages import RawResponse, Request
-from ..core.options import CallOptions, ClientSettings, header_text, not_text
+from ..core.options import CallOptions, header_text, not_text
 from ..core.redaction import Secret
 from .errors import PaywallConfigError, PaywallError, PaywallNetworkError, translate, translate_errors
 from .responses import PAYWALL, error_of, invalid_response

@@ -38,7 +38,11 @@ def run_blocking(steps: Generator[Step, Any, T], store: DeduplicationStore) -> T
         step = next(steps)
         while True:
             try:
-                result: Any = time.sleep(step.seconds) if isinstance(step, Pause) else step.run(store)
+                result: Any = None
+                if isinstance(step, Pause):
+                    time.sleep(step.seconds)
+                else:
+                    result = step.run(store)
             except BaseException as error:
                 step = steps.throw(error)
             else:

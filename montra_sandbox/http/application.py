@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hmac
 import logging
+from collections.abc import Sequence
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from ..controls import Controls
 from ..pages.checkout_pages import CheckoutPages
@@ -61,9 +62,14 @@ class SandboxApplication:
         self._control_token = control_token
         self._rules: AccessRules | None = None
 
-    def build(self) -> web.Application:
-        """The application. Until `open`, it refuses all requests with 503."""
-        app = web.Application(client_max_size=MAX_UPLOAD_SIZE, middlewares=[_handle_errors, self._check_access])
+    def build(self, outermost: Sequence[Middleware] = ()) -> web.Application:
+        """The application. Until `open`, it refuses all requests with 503.
+
+        Args:
+            outermost: middlewares around all others.
+        """
+        middlewares = [*outermost, _handle_errors, self._check_access]
+        app = web.Application(client_max_size=MAX_UPLOAD_SIZE, middlewares=middlewares)
         app.on_response_prepare.append(_add_security_headers)
         paywall = PaywallApi(self._world, _PAYWALL_PREFIX)
         for path in _PAYWALL_PATHS:

@@ -11,9 +11,8 @@ import pytest
 
 import montra_sync.paywall
 from montra_async import Montra, paywall
-from montra_sandbox import Sandbox
 
-from ..contract_watch import ContractWatch
+from ..contract_watch import ContractWatch, WatchedSandbox
 from .awaited import awaited, awaited_kind
 from .browser import Browser
 
@@ -42,21 +41,20 @@ def kinds(request: pytest.FixtureRequest) -> Kinds:
 
 @attrs.frozen
 class Service:
-    """A paywall of the sandbox and what connects to it. What is sent and answered must be as the contract says."""
+    """A paywall of the sandbox and what connects to it."""
 
-    sandbox: Sandbox
+    sandbox: WatchedSandbox
     kinds: Kinds
-    watch: ContractWatch
+
+    @property
+    def watch(self) -> ContractWatch:
+        return self.sandbox.watch
 
     def billing(self, **settings: Any) -> Any:
-        trace = {"trace_configs": [self.watch.trace()]}
-        return self.kinds.BillingClient(
-            self.sandbox.paywall_id, self.sandbox.url, self.sandbox.api_key, **{**trace, **settings}
-        )
+        return self.kinds.BillingClient(self.sandbox.paywall_id, self.sandbox.url, self.sandbox.api_key, **settings)
 
     def auth(self, **settings: Any) -> Any:
-        trace = {"trace_configs": [self.watch.trace()]}
-        return self.kinds.AuthClient(self.sandbox.paywall_id, self.sandbox.url, **{**trace, **settings})
+        return self.kinds.AuthClient(self.sandbox.paywall_id, self.sandbox.url, **settings)
 
     def gateway(self, **settings: Any) -> Any:
         if "billing" not in settings:
@@ -73,18 +71,15 @@ class Service:
 
 
 @pytest.fixture
-async def service(sandbox: Sandbox, kinds: Kinds) -> AsyncIterator[Service]:
-    watch = ContractWatch(f"{sandbox.url}/api", service="paywall")
-    yield Service(sandbox, kinds, watch)
-    assert watch.problems == []
+def service(sandbox: WatchedSandbox, kinds: Kinds) -> Service:
+    return Service(sandbox, kinds)
 
 
 @pytest.fixture
-async def bad_day(sandbox: Sandbox, kinds: Kinds) -> AsyncIterator[Service]:
-    """The same for tests that break answers on purpose: only what is sent is held against the contract."""
-    watch = ContractWatch(f"{sandbox.url}/api", service="paywall", answers=False)
-    yield Service(sandbox, kinds, watch)
-    assert watch.problems == []
+def bad_day(service: Service) -> Service:
+    """The same for tests that break responses on purpose: only requests are held against the contract."""
+    service.watch.answers = False
+    return service
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ import simplejson
 
 from montra_sandbox import Sandbox
 
-from ..contract_watch import ContractWatch
-
 CARD = {"card": "4242424242424242", "action": "pay"}
 DECLINED = {"card": "4000000000000002", "action": "pay"}
 
@@ -100,13 +98,10 @@ class Plain:
 
 
 @asynccontextmanager
-async def plain(sandbox: Sandbox, *, service: str = "paywall") -> AsyncIterator[Plain]:
-    base = f"{sandbox.url}/api" if service == "paywall" else sandbox.base_url
-    watch = ContractWatch(base, service=service)
+async def plain(sandbox: Sandbox) -> AsyncIterator[Plain]:
     said = {"X-SDK-Version": "test", "X-Paywall-Id": sandbox.paywall_id, "Accept": "*/*", "User-Agent": "test"}
     async with (
-        aiohttp.ClientSession(headers=said, trace_configs=[watch.trace()]) as api,
+        aiohttp.ClientSession(headers=said) as api,
         aiohttp.ClientSession() as pages,
     ):
         yield Plain(sandbox, api, pages)
-    assert watch.problems == []

@@ -17,7 +17,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from montra_async.core.http import failover
-from montra_async.core.http.failover import Failover, edge_of
+from montra_async.core.http.failover import Direct, Failover, edge_of
+from montra_async.core.http.messages import Request
 from montra_async.paywall import ApiGatewayClient, BillingClient, PaywallError
 
 HOST = "pay.example.test"
@@ -132,7 +133,9 @@ async def test_the_choice_sticks_for_all_clients_of_the_origin(world: World) -> 
         async with world.billing() as other:
             await other.debit_tokens("t", 1)
         assert (len(world.edge.asked), world.main.asked) == (2, [])
-        failover._chosen.update({key: until - failover.STICKS for key, until in failover._chosen.items()})
+        failover._mirror_until.update(
+            {key: until - failover.MIRROR_SECONDS for key, until in failover._mirror_until.items()}
+        )
         await billing.debit_tokens("t", 1)
     assert (len(world.edge.asked), len(world.main.asked)) == (2, 1)
 
@@ -212,8 +215,14 @@ def test_who_has_a_mirror(origin: str, edge: str | None) -> None:
     assert edge_of(URL(origin)) == (None if edge is None else URL(edge))
 
 
-def test_the_whole_address_is_kept() -> None:
-    routes = Failover(URL("https://a.example"), URL("https://edge.a.example"))
+def test_the_whole_address_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    origin, mirror = URL("https://a.example"), URL("https://edge.a.example")
+    routing = Failover(origin, mirror, clock=lambda: 1.0)
     url = URL("https://a.example/x%2Fy/%C3%BC?q=a%20b&r=%2B", encoded=True)
-    assert str(routes.route(url, on_mirror=True)) == "https://edge.a.example/x%2Fy/%C3%BC?q=a%20b&r=%2B"
-    assert routes.route(url, on_mirror=False) is url
+    call = Request(method="GET", url=url, path="/x")
+    for found, timeout in ((routing.route(call), failover.SECONDS_TO_HEADERS), (Direct().route(call), None)):
+        assert (found.url(url), found.response_timeout) == (url, timeout)
+    monkeypatch.setitem(failover._mirror_until, (origin, mirror), 2.0)
+    found = routing.route(call)
+    assert str(found.url(url)) == "https://edge.a.example/x%2Fy/%C3%BC?q=a%20b&r=%2B"
+    assert found.response_timeout is None

@@ -18,7 +18,7 @@ _KEYS = count()
 
 @pytest.fixture
 async def http(sandbox: Sandbox) -> AsyncIterator[Plain]:
-    async with plain(sandbox, service="montra") as client:
+    async with plain(sandbox) as client:
         yield client
 
 

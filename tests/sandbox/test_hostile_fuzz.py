@@ -161,12 +161,12 @@ async def cancelled_at_random(server: Scripted, calls: int) -> None:
 
         for _ in range(calls // 50):
             await asyncio.gather(*(one() for _ in range(50)))
-        home = await client._transport._sessions.here()
+        home = await client._transport._sessions.get_or_open()
         assert not home.deadlines.open
         # All places of the pool are free again, and as many calls as there are places find one at once.
         found = await asyncio.wait_for(asyncio.gather(*(client.list_customers() for _ in range(8))), 20)
         assert found == [[]] * 8
-        assert home.gate._free == 8
+        assert home.semaphore._value == 8
         assert not home.session.connector._acquired  # type: ignore[union-attr]
 
 

@@ -318,7 +318,7 @@ async def test_every_answer(server: Malicious, watch: Watch, way: str) -> None:
     server.way = way
     for client in clients(server, watch, timeout=5):
         transport = client._transport
-        transport._draw = lambda: 0.0
+        transport._jitter = lambda: 0.0
         for name in calls_of(type(client)):
             await signed_in(client)
             await ended(watch, made(client, name))

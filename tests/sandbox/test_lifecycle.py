@@ -301,7 +301,7 @@ async def test_a_call_cancelled_at_any_moment_leaves_the_client_usable(sandbox: 
             assert isinstance(await asyncio.wait_for(client.list_meters(), 5), list)
             steps += 1
         assert cancelled > 3
-        home = await client._transport._sessions.here()
+        home = await client._transport._sessions.get_or_open()
         assert not home.deadlines.open
 
 

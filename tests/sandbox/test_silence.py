@@ -61,7 +61,7 @@ async def test_a_server_that_falls_silent(server: Scripted, script: list[Step], 
     server.says(script, script, [HEAD + BODY])
     async with client_of(server, 0.2, **settings) as client:
         for _ in range(2):
-            with pytest.raises(RequestTimeoutError, match="silent") as caught:
+            with pytest.raises(RequestTimeoutError, match="sent nothing") as caught:
                 await client.list_customers()
             assert (caught.value.phase, caught.value.sent) == ("read", True)
         assert await client.list_customers() == []  # on another connection
@@ -135,14 +135,14 @@ async def test_connections_of_calls_that_are_over_are_soon_forgotten(server: Scr
     async with client_of(server, 600) as client:
         for _ in range(5):
             assert await client.list_customers() == []
-        connector = (await client._transport._sessions.here()).session.connector
+        connector = (await client._transport._sessions.get_or_open()).client_session.connector
         assert isinstance(connector, LazyConnector)
-        assert len(connector._unwatched) == server.connections == 5
+        assert len(connector.unwatched) == server.connections == 5
         for _ in range(500):
-            if not connector._unwatched:
+            if not connector.unwatched:
                 break
             await asyncio.sleep(0.01)
-        assert not connector._unwatched
+        assert not connector.unwatched
 
 
 async def test_watched_at_the_very_moment_of_the_answer(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,14 +150,14 @@ async def test_watched_at_the_very_moment_of_the_answer(server: Scripted, monkey
     server.says([HEAD + BODY])
     async with client_of(server, 0.2) as client:
         assert await client.list_customers() == []
-        home = await client._transport._sessions.here()
-        connector = home.session.connector
+        home = await client._transport._sessions.get_or_open()
+        connector = home.client_session.connector
         assert isinstance(connector, LazyConnector)
         received = ResponseHandler.data_received
 
         def receive_and_look(protocol: ResponseHandler, data: bytes) -> None:
             received(protocol, data)
-            connector._look()
+            connector._start_read_timeouts()
 
         monkeypatch.setattr(ResponseHandler, "data_received", receive_and_look)
         for _ in range(2):

@@ -28,7 +28,7 @@ from montra_async import (
     Timeout,
 )
 from montra_async.core.errors import error_class
-from montra_async.core.options import Connection
+from montra_async.core.http.connection import Connection
 from montra_async.core.redaction import Secret, scrub
 
 KEY = "sk_test_0123456789abcdef"

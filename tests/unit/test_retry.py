@@ -41,28 +41,28 @@ def test_retry_after_never_fails(value: str) -> None:
     assert seconds is None or seconds >= 0
 
 
-@given(attempt=st.integers(1, 10_000), draw=st.floats(0, 1), remaining=st.floats(0, 1e6), at_once=st.booleans())
-def test_pauses_are_jittered_and_bounded(attempt: int, draw: float, remaining: float, at_once: bool) -> None:
+@given(attempt=st.integers(1, 10_000), jitter=st.floats(0, 1), remaining=st.floats(0, 1e6), dropped=st.booleans())
+def test_pauses_are_jittered_and_bounded(attempt: int, jitter: float, remaining: float, dropped: bool) -> None:
     pause = next_pause(
-        attempt=attempt, max_attempts=attempt + 1, remaining=remaining, draw=lambda: draw, at_once=at_once
+        attempt=attempt, max_attempts=attempt + 1, remaining=remaining, jitter=lambda: jitter, dropped=dropped
     )
     ceiling = min(LONGEST_PAUSE, BASE_PAUSE * 2 ** min(attempt - 1, 100))
     if pause is None:
-        assert draw * ceiling >= remaining
+        assert jitter * ceiling >= remaining
     else:
         assert 0 <= pause <= ceiling
         assert pause < remaining
-        assert pause == (0 if at_once and attempt == 1 else draw * ceiling)
+        assert pause == (0 if dropped and attempt == 1 else jitter * ceiling)
 
 
 def test_the_ceiling_doubles_and_then_stays() -> None:
-    longest = [next_pause(attempt=n, max_attempts=99, remaining=1e9, draw=lambda: 1.0) for n in range(1, 8)]
+    longest = [next_pause(attempt=n, max_attempts=99, remaining=1e9, jitter=lambda: 1.0) for n in range(1, 8)]
     assert longest == [0.5, 1, 2, 4, 8, 8, 8]
 
 
 @given(attempt=st.integers(1, 20), most=st.integers(1, 20))
-def test_no_more_tries_than_allowed(attempt: int, most: int) -> None:
-    pause = next_pause(attempt=attempt, max_attempts=most, remaining=1e9, draw=lambda: 0.5)
+def test_no_more_attempts_than_allowed(attempt: int, most: int) -> None:
+    pause = next_pause(attempt=attempt, max_attempts=most, remaining=1e9, jitter=lambda: 0.5)
     assert (pause is None) == (attempt >= most)
 
 
@@ -72,8 +72,8 @@ def test_retry_after_is_never_shortened(retry_after: float, remaining: float, at
         attempt=attempt,
         max_attempts=9,
         remaining=remaining,
-        draw=lambda: 0.0,
+        jitter=lambda: 0.0,
         retry_after=retry_after,
-        at_once=True,
+        dropped=True,
     )
     assert pause == (retry_after if retry_after < remaining else None)

@@ -62,7 +62,7 @@ def wire() -> Iterator[Wire]:
 async def montra(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Montra]:
     """Pauses take no time: what is waited for is in `on_retry`."""
     async with Montra(KEY, BASE) as client:
-        client._transport._draw = lambda: 0.001
+        client._transport._jitter = lambda: 0.001
         yield client
 
 
@@ -163,7 +163,7 @@ async def test_the_first_dropped_connection_is_replaced_at_once(wire: Wire) -> N
     for _ in range(3):
         wire.will("GET", GET, exception=aiohttp.ServerDisconnectedError())
     async with Montra(KEY, BASE, on_retry=lambda event: pauses.append(event.pause)) as montra:
-        montra._transport._draw = lambda: 0.01
+        montra._transport._jitter = lambda: 0.01
         with pytest.raises(NetworkError):
             await montra.get_customer("cust_1")
     assert pauses == [0.0, 0.01]
@@ -300,7 +300,7 @@ async def test_hooks_and_the_log_tell_of_every_try(wire: Wire, caplog: pytest.Lo
         on_response=lambda event: told.append(("response", event)),
         on_retry=lambda event: told.append(("retry", event)),
     ) as montra:
-        montra._transport._draw = lambda: 0.001
+        montra._transport._jitter = lambda: 0.001
         await montra.get_customer("cust_1")
     assert [(name, event.attempt, event.status, event.request_id) for name, event in told] == [
         ("request", 1, None, None),

@@ -1,4 +1,4 @@
-"""Pure: from what aiohttp raises to what our users catch."""
+"""Translates what aiohttp raises into the errors that users catch. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from ..errors import CallInfo, MontraError, NetworkError, RequestTimeoutError, chain_of
 from ..redaction import scrub
-from .aiohttp_compat import unwrapped
+from .aiohttp_compat import original_error
 
 _BEFORE_SENDING = (
     aiohttp.ClientConnectorError,
@@ -29,13 +29,13 @@ _LONGEST_TEXT = 300  # characters of somebody else's message
 
 @attrs.frozen(kw_only=True)
 class Failure:
-    """An attempt that brought no answer.
+    """An attempt without a response.
 
     Attributes:
         error: what the user catches.
-        cause: what it came from, without anything of the request: aiohttp's own errors hold headers and proxy.
-        retryable: another attempt may go better.
-        dropped: the connection died before any byte of an answer.
+        cause: its `__cause__`, without anything of the request: aiohttp's own errors hold headers and the proxy.
+        retryable: whether another attempt may succeed.
+        dropped: whether the connection died before any byte of a response.
     """
 
     error: NetworkError
@@ -52,14 +52,14 @@ def failure_of(
     proxy: str | None = None,
     scrub: Callable[[str], str] = scrub,
 ) -> Failure:
-    """What an exception of an attempt means.
+    """The failure that an exception stands for.
 
     Args:
         error: what aiohttp raised, or what user code raised inside aiohttp.
         call: the call it belongs to.
         host: host and port of the service.
-        proxy: host and port of the proxy in between, if there is one.
-        scrub: takes known secrets out of a text.
+        proxy: host and port of the proxy; None without one.
+        scrub: removes known secrets from a text.
     """
     error = _root_of(error)
     expected = isinstance(error, (aiohttp.ClientError, asyncio.TimeoutError, OSError))
@@ -74,7 +74,7 @@ def failure_of(
 
 
 def raised_by_us(error: BaseException) -> MontraError | None:
-    """The error of ours behind one of aiohttp's, such as that of a file that can't be read while it is sent."""
+    """The SDK's error among the causes of an aiohttp error, e.g. of a file that can't be read; None without one."""
     for one in chain_of(error):
         if isinstance(one, MontraError):
             return one
@@ -84,13 +84,21 @@ def raised_by_us(error: BaseException) -> MontraError | None:
 def network_error(
     error: BaseException, call: CallInfo, host: str, proxy: str | None = None, scrub: Callable[[str], str] = scrub
 ) -> NetworkError:
-    """The error to raise for `error`, with words that name the host but no query, header or credential."""
+    """The error to raise for `error`. Its message names the host but no query, header or credential.
+
+    Args:
+        error: an expected error of aiohttp or of the system.
+        call: the call it belongs to.
+        host: host and port of the service.
+        proxy: host and port of the proxy; None without one.
+        scrub: removes known secrets from a text.
+    """
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return RequestTimeoutError(
             f"connecting to {host}{_through(proxy)} timed out", call, sent=False, phase="connect"
         )
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):  # two classes before Python 3.11
-        return RequestTimeoutError(f"{host} stayed silent for the whole read time-out", call, phase="read")
+        return RequestTimeoutError(f"{host} sent nothing for the whole read time-out", call, phase="read")
     if isinstance(error, aiohttp.ClientSSLError):
         problem = f"no trusted TLS connection to {host}{_through(proxy)}: {_reason(error, scrub)}"
         return NetworkError(problem, call, sent=False)
@@ -110,7 +118,7 @@ def network_error(
 
 
 def cause_of(error: BaseException, scrub: Callable[[str], str] = scrub) -> Exception:
-    """A likeness of `error` for `__cause__`: its kind and its words, none of what it refers to."""
+    """A copy of `error` for `__cause__`: its kind and its message, nothing that it refers to."""
     system = getattr(error, "os_error", error)
     if type(system).__module__ == "builtins" and isinstance(system, OSError) and system.errno is not None:
         return OSError(system.errno, _reason(error, scrub))
@@ -119,9 +127,9 @@ def cause_of(error: BaseException, scrub: Callable[[str], str] = scrub) -> Excep
 
 
 def emptied(error: BaseException) -> None:
-    """Leave nothing of the request, or of what was answered, in an error of aiohttp that nobody is meant to see.
+    """Remove request and response from an error of aiohttp and from its causes.
 
-    Python 3.10 attaches it, or the one it came from, as the context to whatever is raised next in the same task.
+    Python 3.10 attaches it as the context to whatever is raised next in the same task.
     """
     nothing: Any = None
     for one in list(chain_of(error)):
@@ -133,7 +141,7 @@ def emptied(error: BaseException) -> None:
 
 
 def _root_of(error: Exception) -> Exception:
-    root = unwrapped(error)
+    root = original_error(error)
     return root if isinstance(root, Exception) else error
 
 

@@ -1,6 +1,6 @@
-"""A mirror of a service that is used while the service itself can't be reached.
+"""Where a request goes: to the service, or to its mirror while the service can't be reached.
 
-The choice belongs to the origin, not to a client: all clients of this process profit from what one of them found out.
+The choice belongs to the origin, not to a client: all clients of this process use what one of them found out.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 from yarl import URL
@@ -16,16 +17,59 @@ from ..errors import RequestTimeoutError
 from .messages import AttemptResult, Request
 
 SECONDS_TO_HEADERS = 5.0
-"""How long a request that may be repeated waits for the service before the mirror is asked."""
+"""Response time-out of a request that may be repeated, after which the mirror is tried."""
 
-STICKS = 30 * 60.0
+MIRROR_SECONDS = 30 * 60.0
+"""How long the mirror is used before the service is tried again."""
 
-_chosen: dict[tuple[URL, URL], float] = {}
-"""Until when the mirror (second) of an origin (first) is used."""
+_mirror_until: dict[tuple[URL, URL], float] = {}
+"""Until when the mirror (second) of an origin (first) is used, by the clock of `Failover`."""
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """Where one attempt goes.
+
+    Attributes:
+        mirror: origin of the mirror; None for the service itself.
+        response_timeout: seconds until the response's headers; None when only the time-outs of the call apply.
+    """
+
+    mirror: URL | None = None
+    response_timeout: float | None = None
+
+    def url(self, url: URL) -> URL:
+        """A URL of the service, or the same on the mirror."""
+        return url if self.mirror is None else URL(str(self.mirror) + url.raw_path_qs, encoded=True)
+
+
+_DIRECT = Route()
+
+
+class Routing(Protocol):
+    """Chooses the route of each attempt."""
+
+    def route(self, call: Request) -> Route:
+        """The route of the next attempt."""
+        ...
+
+    def switches(self, call: Request, outcome: AttemptResult, route: Route) -> bool:
+        """Whether the call is repeated at once on another route, because of what this attempt showed."""
+        ...
+
+
+class Direct:
+    """The routing of a service without a mirror."""
+
+    def route(self, call: Request) -> Route:
+        return _DIRECT
+
+    def switches(self, call: Request, outcome: AttemptResult, route: Route) -> bool:
+        return False
 
 
 def edge_of(origin: URL) -> URL | None:
-    """`https://edge.<host>`; None for hosts that have no such mirror: addresses, one-label names, plain http."""
+    """The mirror `https://edge.<host>`; None for plain http, IP addresses and host names without a dot."""
     host = origin.host or ""
     if origin.scheme != "https" or "." not in host:
         return None
@@ -38,47 +82,47 @@ def edge_of(origin: URL) -> URL | None:
 
 @attrs.frozen
 class Failover:
-    """Where a call goes, and whether it goes elsewhere after a failure."""
+    """The routing of a service with a mirror.
+
+    Attributes:
+        primary: origin of the service.
+        mirror: origin of the mirror.
+        clock: seconds, monotonic.
+    """
 
     primary: URL
     mirror: URL
     clock: Callable[[], float] = time.monotonic
 
-    def on_mirror(self) -> bool:
-        return self.clock() < _chosen.get((self.primary, self.mirror), 0.0)
+    def route(self, call: Request) -> Route:
+        """The service, or the mirror for some time after the service could not be reached."""
+        if self.clock() < _mirror_until.get((self.primary, self.mirror), 0.0):
+            return Route(mirror=self.mirror.origin())
+        # Uploads take their time, and what can't be repeated must not be sent twice.
+        bounded = call.repeatable and not callable(call.body)
+        return Route(response_timeout=SECONDS_TO_HEADERS) if bounded else _DIRECT
 
-    def route(self, url: URL, *, on_mirror: bool) -> URL:
-        if not on_mirror:
-            return url
-        return URL(str(self.mirror.origin()) + url.raw_path_qs, encoded=True)
+    def switches(self, call: Request, outcome: AttemptResult, route: Route) -> bool:
+        """Note what an attempt has shown; whether the call goes to the mirror now.
 
-    def patience(self, call: Request, *, on_mirror: bool) -> float | None:
-        """Seconds to wait for an answer's headers before looking elsewhere; None for as long as the call may take.
-
-        Uploads take their time, and what can't be repeated must not be sent twice.
-        """
-        return SECONDS_TO_HEADERS if call.repeatable and not on_mirror and not callable(call.body) else None
-
-    def moves(self, call: Request, outcome: AttemptResult, *, on_mirror: bool) -> bool:
-        """Note what a try has shown; should this call be tried at the mirror now?
-
-        An answer, of whatever status, proves that its sender can be reached. A mirror that can't be reached is left.
+        A response of any status proves that its sender can be reached. A mirror that can't be reached is not used on.
         """
         if outcome.failure is None:
             return False
-        failure = outcome.failure.error
-        waited = outcome.elapsed > SECONDS_TO_HEADERS * 0.9  # a client may have less patience; all share the choice
-        silent = isinstance(failure, RequestTimeoutError) and failure.phase == "read" and waited
-        if on_mirror:
-            if not failure.sent:
-                _chosen.pop((self.primary, self.mirror), None)
+        error = outcome.failure.error
+        if route.mirror is not None:
+            if not error.sent:
+                _mirror_until.pop((self.primary, self.mirror), None)
             return False
-        if failure.sent and not (silent and self.patience(call, on_mirror=False) is not None):
+        # A client may have a shorter read time-out than the response time-out, which all clients share.
+        waited = outcome.elapsed > SECONDS_TO_HEADERS * 0.9
+        silent = isinstance(error, RequestTimeoutError) and error.phase == "read" and waited
+        if error.sent and not (silent and route.response_timeout is not None):
             return False
-        _chosen[self.primary, self.mirror] = self.clock() + STICKS
+        _mirror_until[self.primary, self.mirror] = self.clock() + MIRROR_SECONDS
         return True
 
 
 def forget_choices() -> None:
-    """As if the process had just begun; for tests."""
-    _chosen.clear()
+    """Use no mirror until a service can't be reached; for tests."""
+    _mirror_until.clear()

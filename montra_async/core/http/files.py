@@ -1,4 +1,4 @@
-"""Reading files of the caller's, any of which may block for ever: in a thread that can be left behind."""
+"""Reads a caller's files, any of which may block for ever, in threads that are abandoned when they block."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ T = TypeVar("T")
 
 _PIECE = 64 * 1024
 _LOOK_SECONDS = 0.1
-"""How often a thread that waits for a FIFO looks whether anybody still wants its content."""
+"""How often a thread that waits for a FIFO checks whether its content is still wanted."""
 
 
 def open_regular(parameter: str, path: str) -> BinaryIO:
-    """Open a path. Only regular files: opening a FIFO or a device may block, or do something.
+    """Open a regular file: opening a FIFO may block, and opening a device may have effects.
+
+    Args:
+        parameter: name of the argument, for errors.
+        path: of the file.
 
     Raises:
         InvalidArgumentError: no such file, or not a regular one.
@@ -53,7 +57,12 @@ def _expect_regular(parameter: str, path: str, mode: int) -> None:
 
 
 async def in_a_thread(parameter: str, work: Callable[[], T], seconds: float | None) -> T:
-    """What looks at a file, in a thread that is left behind when it takes too long.
+    """Run a function that uses a file in a thread, which is abandoned when it takes too long.
+
+    Args:
+        parameter: name of the argument, for errors.
+        work: the function.
+        seconds: time-out; None for no limit.
 
     Raises:
         InvalidArgumentError: it took longer than `seconds`.
@@ -71,18 +80,18 @@ async def in_a_thread(parameter: str, work: Callable[[], T], seconds: float | No
 async def pieces(
     parameter: str, opened: Callable[[], BinaryIO], *, size: int | None, close: bool
 ) -> AsyncGenerator[bytes, None]:
-    """The content of a file, a piece at a time, read in a thread.
+    """The content of a file in pieces, read in a thread.
 
-    A generator that is closed while the thread reads leaves the thread behind. The thread ends when it can.
+    When the generator is closed while the thread reads, the thread is abandoned; it ends when the file stops blocking.
 
     Args:
-        parameter: which argument it is, for errors.
-        opened: gives the file, at the place to begin at; called in the thread.
-        size: how many bytes there are to be; None for all there are.
-        close: whether to close the file in the end.
+        parameter: name of the argument, for errors.
+        opened: returns the file, positioned at its first byte; called in the thread.
+        size: number of bytes to read; None for all.
+        close: whether to close the file afterwards.
 
     Raises:
-        InvalidArgumentError: the file can't be read, gives something else than bytes, or ends before `size`.
+        InvalidArgumentError: the file can't be read, returns something else than bytes, or ends before `size`.
     """
     threads = DaemonThreads(1, "montra-file")
     reader = _Reader(parameter, opened, close=close)
@@ -106,7 +115,7 @@ async def pieces(
 
 
 class _Reader:
-    """What happens in the thread."""
+    """The part of `pieces` that runs in the thread. It stops waiting when `wanted` is unset."""
 
     def __init__(self, parameter: str, opened: Callable[[], BinaryIO], *, close: bool) -> None:
         self.wanted = True
@@ -124,7 +133,7 @@ class _Reader:
         except InvalidArgumentError:
             raise
         except BaseException as error:
-            # Whatever it is: it would go through aiohttp, which hides errors, and lets SystemExit end the event loop.
+            # Any exception: aiohttp would hide it, and let SystemExit end the event loop.
             raise self._problem(f"reading it failed with {type(error).__name__}: {error}") from error
         if not isinstance(piece, (bytes, bytearray, memoryview)):
             raise self._problem("its read() gave no bytes; open it in binary mode, and not as non-blocking")
@@ -138,7 +147,7 @@ class _Reader:
         self._file = file = self._opened()
         self._read = cast("Any", file).read
         if _may_wait(file):
-            self._read = getattr(file, "read1", file.read)  # which doesn't wait for more than there is
+            self._read = getattr(file, "read1", file.read)  # `read1` returns what there is
             poll = select.poll()
             poll.register(file, select.POLLIN)
             self._wait = poll.poll
@@ -146,7 +155,7 @@ class _Reader:
         return self._read(size) if self.wanted else b""
 
     def _wait_until_readable(self) -> None:
-        """While a thread is inside a file's read(), nobody can close the file: its owner would wait as well."""
+        """Poll, because nobody could close the file while this thread is inside its `read`."""
         if self._wait is not None:
             while self.wanted and not self._wait(int(_LOOK_SECONDS * 1000)):
                 pass
@@ -156,9 +165,9 @@ class _Reader:
 
 
 def _may_wait(file: Any) -> bool:
-    """A FIFO, pipe, socket or terminal that the system can be asked about.
+    """Whether a file is a FIFO, pipe, socket or terminal that can be polled.
 
-    Only Python's own file objects: another's `fileno` doesn't tell what it has read ahead.
+    Only Python's own file objects: others may have read ahead of their `fileno`.
     """
     raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
     if type(raw) is not io.FileIO or not hasattr(select, "poll"):

@@ -1,4 +1,4 @@
-"""Files to upload: streamed from disk, and sent again from their beginning when a try fails."""
+"""Multipart bodies: files are streamed from disk, and sent from their beginning in each attempt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import mimetypes
 import os
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
 from functools import partial
 from typing import IO, Any, BinaryIO, TypeAlias, cast
 
@@ -15,6 +14,7 @@ import attrs
 from aiohttp import payload
 
 from ..errors import InvalidArgumentError
+from .aiohttp_compat import StreamedPayload
 from .files import in_a_thread, open_regular, pieces
 
 FileSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]"
@@ -25,7 +25,13 @@ _FALLBACK_TYPE = "application/octet-stream"
 
 @attrs.frozen
 class Attachment:
-    """A file with what it is to be called. `name` and `content_type` are guessed when not given."""
+    """A file to upload, with its name and type.
+
+    Attributes:
+        file: a path, bytes, or an object open for binary reading.
+        name: file name; by default that of the path or the file.
+        content_type: MIME type; by default guessed from the name.
+    """
 
     file: FileSource = attrs.field(repr=False)
     name: str | None = attrs.field(default=None, kw_only=True)
@@ -34,7 +40,12 @@ class Attachment:
 
 @attrs.frozen(kw_only=True)
 class Upload:
-    """`payload` makes the body of one try; without `rewindable` there is only one."""
+    """A multipart body.
+
+    Attributes:
+        payload: makes the body of one attempt.
+        rewindable: whether it can be made more than once.
+    """
 
     payload: Callable[[], aiohttp.MultipartWriter]
     rewindable: bool
@@ -42,7 +53,7 @@ class Upload:
 
 @attrs.frozen(kw_only=True)
 class _Part:
-    """`make` gives the content; without `rewindable` it does so once."""
+    """A part with a file. `make` makes its content for a content type; without `rewindable`, only once."""
 
     make: Callable[[str], payload.Payload]
     rewindable: bool
@@ -59,17 +70,16 @@ async def multipart(
 ) -> Upload:
     """A multipart body: text fields, then files, each in a part called `part_name`.
 
-    The keys of `files` name them in errors. The boundary is random, so that no content can hold it by intent, and the
-    same for every try.
+    The boundary is random, so that no content can contain it on purpose, and the same for every attempt.
 
     Args:
-        part_name: of the parts with files.
-        files: what to send.
-        fields: text to send.
-        within: seconds that looking at a file may take.
+        part_name: name of the parts with files.
+        files: the files, by the name that errors give them.
+        fields: text fields.
+        within: seconds that opening a file may take; None for no limit.
 
     Raises:
-        InvalidArgumentError: no such file, or nothing that can be read.
+        InvalidArgumentError: a file does not exist or can't be read.
     """
     parts = [await _part(name, file, within) for name, file in files.items()]
     boundary = os.urandom(16).hex()
@@ -103,12 +113,12 @@ def _append(writer: aiohttp.MultipartWriter, part: payload.Payload, disposition:
 
 
 def _quoted(filename: str) -> str:
-    """As browsers do it: UTF-8 as it is, only a quote escaped. aiohttp would escape every letter that is not ASCII."""
+    """A file name as browsers send it: UTF-8, only quotes escaped. aiohttp escapes every letter that is not ASCII."""
     return filename.replace('"', "%22")
 
 
 Opener: TypeAlias = "tuple[Callable[[str], payload.Payload], str | None, bool]"
-"""How to make a part (given its content type), the file's own name, and whether that works more than once."""
+"""Makes a part's content for a content type; the file's own name; whether the content can be made more than once."""
 
 
 async def _opener(parameter: str, source: FileSource, within: float | None) -> Opener:
@@ -122,7 +132,7 @@ async def _opener(parameter: str, source: FileSource, within: float | None) -> O
         opened = partial(open_regular, parameter, path)
         size = await in_a_thread(parameter, lambda: _size_of(opened), within)
         return (
-            lambda kind: _File(parameter, opened, size=size, close=True, content_type=kind),
+            lambda kind: _streamed(parameter, opened, size=size, close=True, content_type=kind),
             os.path.basename(path),
             True,
         )
@@ -135,7 +145,15 @@ def _size_of(opened: Callable[[], BinaryIO]) -> int:
 
 
 def from_object(parameter: str, source: Any) -> Opener:
-    """As `_opener`, for a caller's open file. It is left open."""
+    """The opener of a caller's open file, which is left open.
+
+    Args:
+        parameter: name of the argument, for errors.
+        source: the file.
+
+    Raises:
+        InvalidArgumentError: not an open binary file.
+    """
     if not callable(getattr(source, "read", None)):
         raise InvalidArgumentError(parameter, f"a path, bytes or an open binary file, not {type(source).__name__}")
     if isinstance(source, io.TextIOBase):
@@ -145,7 +163,7 @@ def from_object(parameter: str, source: Any) -> Opener:
         start = source.tell()
         size = source.seek(0, os.SEEK_END) - start
         source.seek(start)
-    except Exception:  # an object of anybody's
+    except Exception:  # it can't seek, or is not a file of Python's own
         start = size = None
     name = getattr(source, "name", None)
 
@@ -155,27 +173,13 @@ def from_object(parameter: str, source: Any) -> Opener:
         return cast(BinaryIO, source)
 
     def make(kind: str) -> payload.Payload:
-        return _File(parameter, opened, size=size, close=False, content_type=kind)
+        return _streamed(parameter, opened, size=size, close=False, content_type=kind)
 
     return make, os.path.basename(name) if isinstance(name, str) else None, start is not None
 
 
-class _File(payload.Payload):
-    """A file, read in a thread, a piece at a time."""
-
-    _autoclose = True
-
-    def __init__(
-        self, parameter: str, opened: Callable[[], BinaryIO], *, size: int | None, close: bool, content_type: str
-    ) -> None:
-        super().__init__(opened, content_type=content_type)
-        self._size = size
-        self._pieces = partial(pieces, parameter, opened, size=size, close=close)
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        raise TypeError("a file is streamed, never read whole")
-
-    async def write(self, writer: Any) -> None:
-        async with aclosing(self._pieces()) as content:
-            async for piece in content:
-                await writer.write(piece)
+def _streamed(
+    parameter: str, opened: Callable[[], BinaryIO], *, size: int | None, close: bool, content_type: str
+) -> payload.Payload:
+    content = partial(pieces, parameter, opened, size=size, close=close)
+    return StreamedPayload(content, size=size, content_type=content_type)

@@ -1,17 +1,15 @@
-"""One aiohttp session per event loop, opened on first use, and never left behind.
+"""One aiohttp session per event loop, opened at the first call, and always closed.
 
-A session belongs to the loop it was made on. A client may outlive many loops (`asyncio.run` several times, a test
-suite, a forked worker), so the session is chosen per call by the running loop, and every way a loop can end has an
-answer here:
+A session belongs to the event loop it was made on. A client may outlive many loops (several `asyncio.run`, a test
+suite, a forked worker), so each call takes the session of the running loop. However a loop ends, its session is closed:
 
-- the loop ends properly (`asyncio.run`, `asyncio.Runner`, pytest-asyncio): an async generator parked on the loop is
-  closed by the loop's own shutdown, and closes the session with it;
+- the loop shuts down (`asyncio.run`, `asyncio.Runner`, pytest-asyncio): it closes its asynchronous generators, one of
+  which is held by the session and closes it;
 - the client is garbage collected while the loop lives: the loop is asked to close the session;
-- the loop was closed without a shutdown, the process ends, or it was forked: the sockets are freed without touching the
-  loop (`LoopSession.abandon`).
+- the loop was closed without a shutdown, the process ends, or it was forked: the sockets are closed without using the
+  loop (`LoopSession.discard_sockets`).
 """
 
-# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio
@@ -23,13 +21,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
+import attrs
 
 from ..errors import ConfigError
-from ..options import Connection
-from .aiohttp_compat import sending_once
+from ..options import CallOptions
+from .aiohttp_compat import belongs_to, discard_sockets, new_semaphore, request_once
+from .connection import Connection, eager_timeout_of, lazy_timeout_of
 from .connector import LazyConnector
-from .gate import Gate
-from .streaming import Stream
+from .streaming import Stream, read_body, read_traced_body
 from .timeouts import deadlines_of
 
 _NO_ASYNCIO = (
@@ -38,26 +37,72 @@ _NO_ASYNCIO = (
 )
 
 KEEP_ALIVE_SECONDS = 15.0
-"""Idle connections are dropped before common servers and load balancers (60 s and more) drop them."""
+"""Idle connections are closed before common servers and load balancers (60 s and more) close them."""
+
+
+@attrs.frozen
+class Strategy:
+    """How one aiohttp session sends requests and reads responses. Chosen once, when the session is opened.
+
+    Attributes:
+        request: `aiohttp.ClientSession.request` that sends once.
+        timeout: time-outs of a request whose body is small and whose response is read at once. Other requests have
+            `eager_timeout_of`: while a large body is sent, or a caller reads a stream, the server waits.
+        read_body: reads a response up to a limit in bytes; returns the body and whether it was cut.
+    """
+
+    request: Callable[..., Awaitable[aiohttp.ClientResponse]]
+    timeout: Callable[[CallOptions], aiohttp.ClientTimeout]
+    read_body: Callable[[aiohttp.ClientResponse, int], Awaitable[tuple[bytes, bool]]]
+
+
+def strategy_for(session: aiohttp.ClientSession, *, owned: bool) -> Strategy:
+    """The strategy of a session.
+
+    Args:
+        session: ours or the user's.
+        owned: whether it is ours.
+    """
+    lazy = isinstance(session.connector, LazyConnector)
+    return Strategy(
+        request=request_once(session, owned=owned),
+        timeout=lazy_timeout_of if lazy else eager_timeout_of,
+        read_body=read_traced_body if session.trace_configs else read_body,
+    )
 
 
 class LoopSession:
-    """What one event loop has: session, the gate that bounds its connections, its deadlines."""
+    """What a client has on one event loop.
+
+    Args:
+        loop: the event loop.
+        session: ours or the user's.
+        pool_size: requests in flight at most.
+        owned: whether the session is ours to close.
+        on_close: called once, when closing begins.
+
+    Attributes:
+        loop: the event loop.
+        client_session: aiohttp's session.
+        strategy: how it sends and reads.
+        semaphore: bounds the requests in flight.
+        deadlines: of the calls of this event loop.
+        streams: open responses.
+        closed: whether closing has begun.
+    """
 
     __slots__ = (
-        "_closed_wholly",
-        "_keeper",
+        "_close_hook",
+        "_fully_closed",
         "_on_close",
+        "_owned",
+        "client_session",
         "closed",
         "deadlines",
-        "gate",
-        "lazy",
         "loop",
-        "owned",
-        "request",
-        "session",
+        "semaphore",
+        "strategy",
         "streams",
-        "traced",
     )
 
     def __init__(
@@ -65,42 +110,39 @@ class LoopSession:
         loop: asyncio.AbstractEventLoop,
         session: aiohttp.ClientSession,
         *,
-        size: int,
+        pool_size: int,
         owned: bool,
-        request: Callable[..., Awaitable[aiohttp.ClientResponse]],
         on_close: Callable[[LoopSession], None],
     ) -> None:
         self.loop = loop
-        self.request = request
-        self.session = session
-        self.lazy = isinstance(session.connector, LazyConnector)
-        self.traced = bool(session.trace_configs)
-        self.owned = owned
-        self.gate = Gate(size)
+        self.client_session = session
+        self.strategy = strategy_for(session, owned=owned)
+        self.semaphore = new_semaphore(pool_size)
         self.deadlines = deadlines_of(loop)
         self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self.closed = False
+        self._owned = owned
         self._on_close = on_close
-        self._keeper: AsyncGenerator[None, None] | None = None
-        self._closed_wholly = asyncio.Event()
+        self._close_hook: AsyncGenerator[None, None] | None = None
+        self._fully_closed = asyncio.Event()
 
     async def open(self) -> None:
-        """Have the loop close us when it ends."""
+        """Register with the event loop, which closes this session when it shuts down."""
         _open.add(self)
-        self._keeper = self._keep()
-        await self._keeper.__anext__()
+        self._close_hook = self._close_when_finalized()
+        await self._close_hook.__anext__()
 
     async def close(self) -> None:
-        """Close, or wait for the close that is under way: several tasks may close one client at once."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is None:
-            await self._closed_wholly.wait()
+        """Close, or wait until another task has closed: several tasks may close one client at once."""
+        hook, self._close_hook = self._close_hook, None
+        if hook is None:
+            await self._fully_closed.wait()
             return
-        await keeper.aclose()
+        await hook.aclose()
 
     def close_soon(self) -> None:
-        """From any thread: have our own loop close us."""
-        with contextlib.suppress(RuntimeError):  # that loop may be closing right now, and closes us then
+        """From any thread: have the session's own event loop close it."""
+        with contextlib.suppress(RuntimeError):  # that loop is shutting down, which closes the session
             self.loop.call_soon_threadsafe(self._close_in_task)
 
     def _close_in_task(self) -> None:
@@ -108,42 +150,47 @@ class LoopSession:
         _closing.add(task)
         task.add_done_callback(_closing.discard)
 
-    async def _keep(self) -> AsyncGenerator[None, None]:
+    async def _close_when_finalized(self) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
-            self._leave()
+            self._unregister()
             self.deadlines.end_all_of(self)
             for stream in list(self.streams):
                 stream.close()
             try:
-                if self.owned:
-                    await self.session.close()
+                if self._owned:
+                    await self.client_session.close()
             finally:
-                self._closed_wholly.set()
+                self._fully_closed.set()
 
-    def _leave(self) -> None:
+    def _unregister(self) -> None:
         self.closed = True
         _open.discard(self)
         self._on_close(self)
 
-    def abandon(self) -> None:
-        """Free the sockets of a session whose loop will never run again here, silently.
+    def discard_sockets(self) -> None:
+        """Close the sockets of a session whose event loop will never run again in this process, without using it.
 
-        Closing properly would schedule callbacks on that loop: it raises when the loop is closed, and in a forked
-        child it would remove the parent's sockets from the selector that both share.
+        `close` would schedule callbacks on that loop: it raises when the loop is closed, and in a forked child it
+        would remove the parent's sockets from the selector that both processes share.
         """
-        self._leave()
+        self._unregister()
         if not self.loop.is_closed():
-            _abandoned.append(self._keeper)
+            _unfinalized.append(self._close_hook)
         for stream in list(self.streams):
-            stream.abandon()
-        if self.owned:
-            _drop_connections(self.session)
+            stream.discard()
+        if self._owned:
+            discard_sockets(self.client_session)
 
 
 class Sessions:
-    """The sessions of one client, by event loop."""
+    """The sessions of one client, one per event loop.
+
+    Args:
+        connection: how connections are made.
+        headers: headers of every request.
+    """
 
     def __init__(self, connection: Connection, headers: Callable[[], Mapping[str, str]]) -> None:
         self._by_loop: dict[asyncio.AbstractEventLoop, LoopSession] = {}
@@ -152,18 +199,19 @@ class Sessions:
 
     @property
     def pool_size(self) -> int:
+        """Requests in flight at most, per event loop."""
         return self._connection.pool_size
 
     @property
     def proxy(self) -> str | None:
-        """Host and port of the proxy."""
+        """Host and port of the proxy; None without one."""
         return None if self._connection.proxy is None else self._connection.proxy.host
 
-    def opened(self) -> LoopSession | None:
-        """The session of the running loop, when there is one already.
+    def current(self) -> LoopSession | None:
+        """The session of the running event loop; None before the first call.
 
         Raises:
-            ConfigError: no asyncio loop is running.
+            ConfigError: no asyncio event loop is running.
         """
         try:
             loop = asyncio.get_running_loop()
@@ -171,47 +219,49 @@ class Sessions:
             raise ConfigError(_NO_ASYNCIO) from None
         return self._by_loop.get(loop)
 
-    async def here(self) -> LoopSession:
-        """The session of the running loop."""
-        return self.opened() or await self._open(asyncio.get_running_loop())
+    async def get_or_open(self) -> LoopSession:
+        """The session of the running event loop.
+
+        Raises:
+            ConfigError: no asyncio event loop is running, or the given session or connector can't be used on it.
+        """
+        return self.current() or await self._open(asyncio.get_running_loop())
 
     async def aclose(self) -> None:
-        """Close the running loop's session, and have those of other loops closed by their own loop."""
-        here = asyncio.get_running_loop()
-        for loop, one in list(self._by_loop.items()):
-            if loop is here:
-                await one.close()
+        """Close the session of the running event loop, and have each other loop close its own."""
+        current = asyncio.get_running_loop()
+        for loop, session in list(self._by_loop.items()):
+            if loop is current:
+                await session.close()
             elif loop.is_closed():
-                one.abandon()
+                session.discard_sockets()
             else:
-                one.close_soon()
+                session.close_soon()
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> LoopSession:
-        _abandon_where(lambda one: one.loop.is_closed())
+        _discard_sockets_where(lambda session: session.loop.is_closed())
         given = self._connection.session
         if given is not None:
             _check_session(given, loop)
-        by_loop = weakref.ref(self)
+        owner = weakref.ref(self)
 
-        def forget(one: LoopSession) -> None:
-            owner = by_loop()
-            if owner is not None:
-                owner._by_loop.pop(one.loop, None)
+        def forget(closed: LoopSession) -> None:
+            sessions = owner()
+            if sessions is not None:
+                sessions._by_loop.pop(closed.loop, None)
 
-        session = given or self._new_session(loop)
-        one = LoopSession(
+        session = LoopSession(
             loop,
-            session,
-            size=self.pool_size,
+            given or self._new_client_session(loop),
+            pool_size=self.pool_size,
             owned=given is None,
-            request=sending_once(session, owned=given is None),
             on_close=forget,
         )
-        self._by_loop[loop] = one
-        await one.open()
-        return one
+        self._by_loop[loop] = session
+        await session.open()
+        return session
 
-    def _new_session(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
+    def _new_client_session(self, loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
         connection = self._connection
         given = connection.connector
         return aiohttp.ClientSession(
@@ -226,17 +276,17 @@ class Sessions:
     def _connector(self, loop: asyncio.AbstractEventLoop) -> aiohttp.BaseConnector:
         given = self._connection.connector
         if given is None:
-            # The gate bounds the connections, so the connector never has to make anybody wait.
+            # The semaphore bounds the connections: the connector itself needs no limit.
             return LazyConnector(keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=self._connection.ssl)
         if not isinstance(given, aiohttp.BaseConnector):
-            return self._made_by(given)
-        if given._loop is not loop:
+            return self._connector_from(given)
+        if not belongs_to(given, loop):
             raise ConfigError(
                 "the connector given to the client belongs to another event loop; give a function that makes one"
             )
         return given
 
-    def _made_by(self, make: Callable[[], aiohttp.BaseConnector]) -> aiohttp.BaseConnector:
+    def _connector_from(self, make: Callable[[], aiohttp.BaseConnector]) -> aiohttp.BaseConnector:
         try:
             connector = make()
         except Exception as error:
@@ -247,18 +297,18 @@ class Sessions:
         return connector
 
     def __del__(self) -> None:
-        by_loop: dict[Any, LoopSession] = getattr(self, "_by_loop", {})  # it may never have been made whole
-        for one in list(by_loop.values()):
-            if one.loop.is_closed():
-                one.abandon()
+        by_loop: dict[Any, LoopSession] = getattr(self, "_by_loop", {})  # __init__ may have failed
+        for session in list(by_loop.values()):
+            if session.loop.is_closed():
+                session.discard_sockets()
             else:
-                one.close_soon()
+                session.close_soon()
 
 
 def _check_session(given: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) -> None:
     if given.closed:
         raise ConfigError("the session given to the client is closed")
-    if given._loop is not loop:
+    if not belongs_to(given, loop):
         raise ConfigError(
             "the session given to the client belongs to another event loop; "
             "leave session= out, or give connector=<a function that makes one>, to work on several loops"
@@ -267,51 +317,20 @@ def _check_session(given: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop
         raise ConfigError("the session given to the client has auth= of its own, where the client puts its key")
 
 
-def _drop_connections(session: aiohttp.ClientSession) -> None:
-    """Close the sockets of a session and nothing else; neither session nor connector complain of it later."""
-    connector = session.connector
-    if connector is None:  # another thread was quicker
-        return
-    session.detach()
-    with contextlib.suppress(AttributeError):  # another aiohttp may keep its connections elsewhere
-        idle = [protocol for kept in connector._conns.values() for protocol, _ in kept]
-        for protocol in (*idle, *connector._acquired):
-            _drop_socket(protocol)
-        connector._conns.clear()
-        connector._acquired.clear()
-        connector._closed = True
-
-
-def _drop_socket(protocol: Any) -> None:
-    """`_call_connection_lost` is what asyncio itself calls last: it closes the socket and schedules nothing.
-
-    Where it is missing (another loop implementation), garbage collection closes the socket.
-    """
-    transport = protocol.transport
-    tls = getattr(transport, "_ssl_protocol", None)
-    if tls is not None:
-        transport._closed = True
-        transport = getattr(tls, "_transport", None)
-    lost = getattr(transport, "_call_connection_lost", None)
-    if lost is not None:
-        with contextlib.suppress(Exception):
-            lost(None)
-
-
 _open: set[LoopSession] = set()
-"""All open sessions of this process. Strong: a session must be closed, not collected."""
+"""All open sessions of this process. Strong references: a session must be closed, not garbage collected."""
 
 _closing: set[asyncio.Task[None]] = set()
 
-_abandoned: list[object] = []
-"""Keepers of open loops that will not run again here: finalising them would schedule work there."""
+_unfinalized: list[object] = []
+"""Close hooks of event loops that are open but will not run again here: finalizing them would use those loops."""
 
 
-def _abandon_where(hopeless: Callable[[LoopSession], bool]) -> None:
-    for one in [one for one in list(_open) if hopeless(one)]:
-        one.abandon()
+def _discard_sockets_where(matches: Callable[[LoopSession], bool]) -> None:
+    for session in [session for session in list(_open) if matches(session)]:
+        session.discard_sockets()
 
 
-atexit.register(_abandon_where, lambda one: not one.loop.is_running())
+atexit.register(_discard_sockets_where, lambda session: not session.loop.is_running())
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _abandon_where(lambda one: True))
+    os.register_at_fork(after_in_child=lambda: _discard_sockets_where(lambda session: True))

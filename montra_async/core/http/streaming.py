@@ -1,37 +1,47 @@
-"""The body of an answer: read whole within a limit, or taken as it comes."""
+"""The body of a response: read whole within a limit, or streamed."""
 
-# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
 
 import aiohttp
 
 from ..errors import CallInfo, NetworkError, without_frames
+from .aiohttp_compat import detach_connection, send_body_to_traces
 from .aiohttp_errors import emptied, failure_of
 
-_PIECE = 1024 * 1024
+_YIELD_AFTER = 1024 * 1024  # bytes
 
 
 async def read_body(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
-    """The body, decompressed, and whether there is more than `limit` bytes of it.
+    """Read a body, decompressed, up to a limit.
 
-    What is beyond the limit is neither read nor decompressed; the connection is given up then.
+    What is beyond the limit is neither read nor decompressed; the connection is closed then.
+
+    Args:
+        response: its body is unread.
+        limit: bytes, at most.
+
+    Returns:
+        The body, and whether it was cut at the limit.
     """
+    content = response.content
+    if content.is_eof():  # it came together with the headers, as most do: nothing has to be awaited
+        body = content.read_nowait()
+        return (body, False) if len(body) <= limit else (body[:limit], True)
     pieces: list[bytes] = []
-    size, next_rest = 0, _PIECE
+    size, next_yield = 0, _YIELD_AFTER
     try:
-        while piece := await response.content.readany():
+        while piece := await content.readany():
             pieces.append(piece)
             size += len(piece)
             if size > limit:
                 response.close()
                 return b"".join(pieces)[:limit], True
-            if size >= next_rest:  # what is decompressed faster than we read it never makes us wait
-                next_rest = size + _PIECE
+            if size >= next_yield:  # data that is decompressed faster than it is read never suspends this task
+                next_yield = size + _YIELD_AFTER
                 await asyncio.sleep(0)
     except BaseException:
         response.close()
@@ -39,10 +49,25 @@ async def read_body(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes
     return pieces[0] if len(pieces) == 1 else b"".join(pieces), False
 
 
-class Stream:
-    """An open answer. It holds its place in the pool until it was read to its end, or closed.
+async def read_traced_body(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+    """`read_body` for a session with `trace_configs`, which are told of the body."""
+    body, truncated = await read_body(response, limit)
+    await send_body_to_traces(response, body)
+    return body, truncated
 
-    Nothing is read ahead of the consumer beyond aiohttp's buffer: who reads slowly makes the server wait.
+
+class Stream:
+    """An open response. It keeps its place in the connection pool until it has been read to its end, or closed.
+
+    Nothing is read ahead of the consumer beyond aiohttp's buffer: a slow consumer makes the server wait.
+
+    Args:
+        response: its body is unread.
+        call: the call it belongs to, for errors.
+        on_end: called once, when the connection is released.
+        owner: kept alive until then: a client that is garbage collected closes its connections.
+        max_size: bytes that may be read into memory at once.
+        scrub: removes known secrets from a text.
     """
 
     def __init__(
@@ -55,15 +80,14 @@ class Stream:
         scrub: Callable[[str], str],
     ) -> None:
         self.max_size = max_size
-        """Bytes that may be read into memory at once."""
         self._response = response
         self._scrub = scrub
-        self._owner = owner  # a client that nobody holds any more closes its connections: not while we read from one
+        self._owner = owner
         self._call = call
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._ended = False
-        self._whole = False
+        self._complete = False
         self._reading = False
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -72,62 +96,59 @@ class Stream:
         Raises:
             NetworkError: the connection broke, or the stream was closed.
         """
-        if self._reading:  # not ours to end
+        if self._reading:  # by somebody else, whose stream is not ended by this
             raise NetworkError("the answer is being read already; it can be read once", self._call)
         self._reading = True
         try:
             while chunk := await self._next():
                 yield chunk
-                del chunk  # it may quote our token: it is in no variable when the next one does not come
-            self._whole = True
+                del chunk  # it may contain an access token, which no frame must show when the next one fails
+            self._complete = True
         finally:
-            self._end(drop=not self._whole)
+            self._end(close=not self._complete)
 
     async def _next(self) -> bytes:
         if self._ended:
-            raise self._closed()
+            raise self._closed_error()
         try:
             return await self._response.content.readany()
         except Exception as error:
-            if self._ended:  # while we were waiting
-                raise self._closed() from None
+            if self._ended:  # closed meanwhile
+                raise self._closed_error() from None
             failure = failure_of(error, self._call, self._response.url.authority, scrub=self._scrub)
             emptied(error)
         except BaseException as error:
-            # The frames below hold headers in their variables; whoever cancelled us may record them.
+            # The frames of aiohttp hold headers in their variables, and an error reporter may record them.
             raise without_frames(error)  # noqa: B904 - the same error
         raise failure.error from failure.cause
 
-    def _closed(self) -> NetworkError:
-        state = "read already; it can be read once" if self._whole else "closed before it was read"
+    def _closed_error(self) -> NetworkError:
+        state = "read already; it can be read once" if self._complete else "closed before it was read"
         return NetworkError(f"the answer was {state}", self._call)
 
     def close(self) -> None:
-        """Let go of the connection; what has not been read is lost. Safe to call twice."""
-        self._end(drop=True)
+        """Close the connection unless the response was read to its end. Safe to call twice."""
+        self._end(close=True)
 
-    def abandon(self) -> None:
-        """Forget the connection without a word: its loop will never run again here, its socket is taken care of."""
+    def discard(self) -> None:
+        """End without using the event loop, which will never run again. The socket is closed by the session."""
         self._ended = True
-        with contextlib.suppress(AttributeError):  # another aiohttp may keep it elsewhere
-            connection, self._response._connection = self._response._connection, None
-            if connection is not None:
-                connection._protocol = None
+        detach_connection(self._response)
 
-    def _end(self, *, drop: bool) -> None:
+    def _end(self, *, close: bool) -> None:
         if self._ended:
             return
         self._ended = True
-        _let_go(self._response, self._on_end, drop)
+        _release(self._response, self._on_end, close)
 
     def __del__(self) -> None:
         if not getattr(self, "_ended", True):
             with contextlib.suppress(RuntimeError):  # the loop is closed, and the connection with it
-                self._loop.call_soon_threadsafe(_let_go, self._response, self._on_end, True)
+                self._loop.call_soon_threadsafe(_release, self._response, self._on_end, True)
 
 
-def _let_go(response: Any, on_end: Callable[[], None], drop: bool) -> None:
-    if drop:
+def _release(response: aiohttp.ClientResponse, on_end: Callable[[], None], close: bool) -> None:
+    if close:
         response.close()
     else:
         response.release()

@@ -1,31 +1,36 @@
-"""A total timeout that costs a call almost nothing.
+"""Total time-outs with one timer per event loop.
 
-A timer per call is a heap operation, a handle and a context manager: several microseconds for something that nearly
-never fires. Here the calls of one event loop share a single timer, set to the earliest deadline; beginning and ending
-a call is a dictionary entry.
+A timer per call is a heap operation, a handle and a context manager: several microseconds for something that hardly
+ever fires. Here the calls of one event loop share a single timer, set to the earliest deadline; the beginning and the
+end of a call are one dictionary operation each.
 
-Deadlines belong to the event loop and to the call, never to a client or a session: closing either disarms none.
-Closing a session ends the calls that are under way on it, in whatever phase they are, the way a deadline does.
+Deadlines belong to the event loop and to the call, not to a client or a session: closing either leaves the others in
+force. Closing a session ends the calls that are in flight on it, in whatever phase they are, as a deadline does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import sys
 import weakref
 from types import TracebackType
 from typing import Any
 
 from ..errors import ConfigError
+from .aiohttp_compat import cancel_with_mark, take_mark
 
-_OURS = "montra: the deadline has passed"
-_SOON = 0.001  # seconds
+_COUNTS_CANCELLATIONS = sys.version_info >= (3, 11)
+_MARK = "montra: the deadline has passed"
+_RETRY_SECONDS = 0.001
 
 
 class Deadlines:
-    """The deadlines of the calls in flight on one event loop: `open`, with the loop time of each.
+    """The deadlines of the calls in flight on one event loop.
 
-    `fires_at` is the loop time at which the timer will look at them.
+    Attributes:
+        open: the deadlines, with the loop time of each.
+        fires_at: the loop time at which the timer fires; infinity when it is not set.
     """
 
     __slots__ = ("__weakref__", "_timer", "fires_at", "open")
@@ -36,7 +41,7 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def end_all_of(self, owner: object) -> None:
-        """End the calls of `owner` now, because it is being closed."""
+        """End the calls of `owner` now, because it is being closed. The current task is spared."""
         current = asyncio.current_task()
         for deadline in [one for one in self.open if one.owner is owner and one.task is not current]:
             deadline.owner_closed = True
@@ -45,11 +50,12 @@ class Deadlines:
     def _end(self, deadline: Deadline) -> None:
         del self.open[deadline]
         if not deadline.expire():
-            self.open[deadline] = at = asyncio.get_running_loop().time() + _SOON
+            self.open[deadline] = at = asyncio.get_running_loop().time() + _RETRY_SECONDS
             if at < self.fires_at:
-                self.arm(at)
+                self.set_timer(at)
 
-    def arm(self, at: float) -> None:
+    def set_timer(self, at: float) -> None:
+        """Have the timer fire at a loop time."""
         if self._timer is not None:
             self._timer.cancel()
         self.fires_at = at
@@ -62,7 +68,7 @@ class Deadlines:
         for deadline in [one for one, at in self.open.items() if at <= now]:
             self._end(deadline)
         if self.open:
-            self.arm(min(self.open.values()))
+            self.set_timer(min(self.open.values()))
 
 
 _by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Deadlines] = weakref.WeakKeyDictionary()
@@ -72,7 +78,7 @@ def deadlines_of(loop: asyncio.AbstractEventLoop) -> Deadlines:
     """The deadlines of an event loop, shared by all clients on it."""
     found = _by_loop.get(loop)
     if found is None:
-        for reference in _by_loop.keyrefs():  # a copy: loops of other threads come and go meanwhile
+        for reference in _by_loop.keyrefs():  # a copy: other threads add and remove their loops meanwhile
             ended = reference()
             if ended is not None and ended.is_closed():
                 _by_loop.pop(ended, None)  # a timer that never fired keeps its loop alive
@@ -81,15 +87,21 @@ def deadlines_of(loop: asyncio.AbstractEventLoop) -> Deadlines:
 
 
 class Deadline:
-    """`with Deadline(...)` around the awaits of one call: past `at` they end, with `expired` set.
+    """`with Deadline(...)` around the awaits of one call cancels them at a loop time, and sets `expired`.
 
-    The cancellation it causes becomes `TimeoutError`; one that came from outside passes through untouched. Deadlines
-    may stand inside each other; the earliest ends the innermost await, and only its own block sees the `TimeoutError`.
+    The cancellation becomes a `TimeoutError`; one that came from outside stays a cancellation. Deadlines may be nested:
+    the earliest cancels the innermost await, and only its own block raises the `TimeoutError`.
 
     Args:
         deadlines: of the running event loop.
         at: loop time (`loop.time() + seconds`).
-        owner: whose closing ends the block as well, with `owner_closed` set.
+        owner: when it is closed, the block ends as well, with `owner_closed` set.
+
+    Attributes:
+        expired: whether it has ended the block.
+        owner: as given.
+        owner_closed: whether the block ended because its owner was closed.
+        task: the task that runs the block.
     """
 
     __slots__ = ("_at", "_cancelling", "_deadlines", "expired", "owner", "owner_closed", "task")
@@ -110,23 +122,19 @@ class Deadline:
         if task is None:
             raise ConfigError("the call is made outside an asyncio task: use asyncio.run() or await it in a task")
         self.task = task
-        self._cancelling: int = task.cancelling() if hasattr(task, "cancelling") else 0
+        self._cancelling: int = task.cancelling() if _COUNTS_CANCELLATIONS else 0
         deadlines, at = self._deadlines, self._at
         deadlines.open[self] = at
         if at < deadlines.fires_at:
-            deadlines.arm(at)
+            deadlines.set_timer(at)
         return self
 
     def expire(self) -> bool:
-        """Cancel the call. False when it is being cancelled by somebody else, and another look is needed."""
-        task = self.task
-        if hasattr(task, "uncancel"):
-            task.cancel()
-        elif _is_being_cancelled(task):
+        """Cancel the block. False when somebody else is cancelling it, and it has to be tried again."""
+        if _COUNTS_CANCELLATIONS:
+            self.task.cancel()
+        elif not cancel_with_mark(self.task, _MARK):
             return False
-        else:
-            task._cancel_message = _OURS  # a later cancellation from outside replaces it
-            task.cancel(_OURS)
         self.expired = True
         return True
 
@@ -136,20 +144,6 @@ class Deadline:
         self._deadlines.open.pop(self, None)
         if not self.expired:
             return
-        task = self.task
-        if hasattr(task, "uncancel"):
-            ours = task.uncancel() <= self._cancelling
-        else:
-            ours = task._cancel_message == _OURS
-            task._cancel_message = None
+        ours = self.task.uncancel() <= self._cancelling if _COUNTS_CANCELLATIONS else take_mark(self.task, _MARK)
         if ours and kind is asyncio.CancelledError:
             raise TimeoutError from error
-
-
-def _is_being_cancelled(task: Any) -> bool:
-    """Python 3.10 doesn't count cancellations: the second one before the task wakes up vanishes without a trace."""
-    while task is not None:
-        if getattr(task, "_must_cancel", False) or task.cancelled():
-            return True
-        task = getattr(task, "_fut_waiter", None)
-    return False

@@ -1,4 +1,9 @@
-"""Send one call, with tries, time-outs and hooks. Knows HTTP; knows nothing of what is sent or of what errors mean."""
+"""Sends one call: attempts, time-outs, hooks. It knows HTTP, but no endpoint and no meaning of an error.
+
+The walk: `send` (total time-out) -> `_attempts` (retry policy, hooks) -> `_attempt` (place in the pool) -> `_request`
+(headers of the response), then its body is read, or left to a stream. What differs between sessions is chosen when a
+session is opened (`sessions.Strategy`), what differs between services when the client is made (`failover.Routing`).
+"""
 
 from __future__ import annotations
 
@@ -6,60 +11,49 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
-from yarl import URL
 
 from ..decoding import BODY_KEPT, LONGEST_SECRET
 from ..errors import MontraError, NetworkError, PoolTimeoutError, RequestTimeoutError, without_frames
-from ..options import CallOptions, Connection, Hooks
+from ..options import CallOptions, Hooks
 from ..redaction import Secret, scrub
-from .aiohttp_compat import tell_traces
+from .aiohttp_compat import is_closed_session
 from .aiohttp_errors import emptied, failure_of, raised_by_us
+from .connection import Connection, eager_timeout_of
+from .failover import Direct, Route, Routing
 from .hooks import HookRunner
 from .messages import AttemptResult, RawResponse, Request
 from .retry import LOST_STATUSES, RETRY_STATUSES, next_pause
 from .sessions import LoopSession, Sessions
-from .streaming import Stream, read_body
+from .streaming import Stream
 from .timeouts import Deadline
 
-if TYPE_CHECKING:
-    from .failover import Failover
-
 _FOREVER = 1e9  # seconds; for a call without a total time-out
-_QUICK_BODY = 64 * 1024  # what a socket takes at once
+_SMALL_BODY = 64 * 1024  # what a socket takes at once
 _LARGE_BODY = 512 * 1024
 ERROR_SIZE = BODY_KEPT + LONGEST_SECRET
-"""Bytes of an error's body that are read; what an error says fits into less."""
+"""Bytes of an error's body that are read; more than an error shows."""
 
-_LONGEST_RETRY_AFTER = 600.0  # seconds; a call without a total time-out is not held longer by what a server asks for
+_LONGEST_RETRY_AFTER = 600.0  # seconds; the most that a server can hold a call without a total time-out
 
 _CLOSED = "the client was closed during the call"
 
 
-def _payload(body: bytes | Callable[[], Any] | None) -> Any:
-    """What aiohttp is to send. It writes large bytes at one go, and warns of that; a stream goes in pieces."""
-    if callable(body):
-        return body()
-    return BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
-
-
-def _is_quick(call: Request) -> bool:
-    """Sent at one go, and read as fast as it comes: only the server can be slow."""
-    return not call.streams and (call.body is None or (not callable(call.body) and len(call.body) <= _QUICK_BODY))
-
-
-async def _patiently(
-    request: Awaitable[aiohttp.ClientResponse], home: LoopSession, seconds: float
-) -> aiohttp.ClientResponse:
-    with Deadline(home.deadlines, home.loop.time() + seconds):
-        return await request
-
-
 class Transport:
-    """The pooled connections of one client and everything that happens on the way. Shared by all its views."""
+    """The connections of one client, and how calls are sent over them. Shared by all views of the client.
+
+    Args:
+        headers: headers of every request, with the key.
+        secrets: removed from every text that is shown.
+        connection: how connections are made.
+        hooks: of the user.
+        failover: the routing of a service with a mirror; None for a service without.
+        jitter: uniform random numbers in 0..1, for the pauses between attempts.
+    """
 
     def __init__(
         self,
@@ -68,20 +62,22 @@ class Transport:
         secrets: tuple[Secret, ...] = (),
         connection: Connection | None = None,
         hooks: Hooks | None = None,
-        failover: Failover | None = None,
-        draw: Callable[[], float] = random.random,
+        failover: Routing | None = None,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._connection = connection or Connection()
         self._sessions = Sessions(self._connection, headers)
-        # A session of the user's doesn't carry our headers: they are sent with each call then.
-        self._base_headers = headers if self._connection.session is not None else dict
+        # A session of the user's doesn't have our headers: they are sent with each request then.
+        foreign = self._connection.session is not None
+        self._headers = partial(_merged_with, headers) if foreign else _merged
         proxy = self._connection.proxy
         self._secrets = (*secrets, *(() if proxy is None else proxy.secrets))
         self._observer = HookRunner(hooks or Hooks(), self.scrub)
-        self._failover = failover
-        self._draw = draw
+        self._routing: Routing = Direct() if failover is None else failover
+        self._jitter = jitter
 
     async def aclose(self) -> None:
+        """Close all connections and end the calls in flight. Safe to call twice."""
         await self._sessions.aclose()
 
     def scrub(self, text: str) -> str:
@@ -89,25 +85,33 @@ class Transport:
         return scrub(text, *self._secrets)
 
     async def deadline(self, seconds: float | None) -> Deadline:
-        """For what is waited for beside calls: over after some seconds, or when the client is closed."""
-        home = self._sessions.opened() or await self._sessions.here()
-        return Deadline(home.deadlines, home.loop.time() + (seconds or _FOREVER), home)
+        """A deadline for something else than a call: it ends when the client is closed, too.
+
+        Args:
+            seconds: from now; None for no limit.
+        """
+        session = self._sessions.current() or await self._sessions.get_or_open()
+        return Deadline(session.deadlines, session.loop.time() + (seconds or _FOREVER), session)
 
     async def send(self, call: Request, options: CallOptions) -> RawResponse:
-        """Try until there is a final answer, the tries are used up or the time is over.
+        """Attempt a call until there is a final response, no attempt is left or the total time-out is over.
 
-        An error status is an answer: it is returned, not raised.
+        A response with an error status is returned, not raised.
+
+        Args:
+            call: what is sent; its counters are updated.
+            options: time-outs, attempts and limits of the call.
 
         Raises:
-            NetworkError: no answer, after as many tries as allowed, or the client was closed meanwhile.
-            RequestTimeoutError, PoolTimeoutError: a time-out ran out.
+            NetworkError: no response after all attempts, or the client was closed meanwhile.
+            RequestTimeoutError, PoolTimeoutError: a time-out is over.
         """
-        home = self._sessions.opened() or await self._sessions.here()
-        end = home.loop.time() + (options.timeout.total or _FOREVER)
-        deadline = Deadline(home.deadlines, end, home)
+        session = self._sessions.current() or await self._sessions.get_or_open()
+        now = session.loop.time()
+        deadline = Deadline(session.deadlines, now + (options.timeout.total or _FOREVER), session)
         try:
             with deadline:
-                return await self._tries(home, call, options, end)
+                return await self._attempts(session, call, options, now)
         except NetworkError as error:
             error.sent = error.sent or call.sent
             raise error.with_traceback(None) from error.__cause__
@@ -115,85 +119,66 @@ class Transport:
             if not deadline.expired:
                 raise without_frames(error)  # noqa: B904 - the same error
         except BaseException as error:
-            # The frames below hold headers in their variables; whoever cancelled us may record them.
+            # The frames of aiohttp hold headers in their variables, and an error reporter may record them.
             raise without_frames(error)  # noqa: B904 - the same error
         if deadline.owner_closed:
             raise NetworkError(_CLOSED, call.info(), sent=call.sent)
-        seconds = options.timeout.total
-        problem = f"no answer within the total time-out of {seconds:g} s"
+        problem = f"no answer within the total time-out of {options.timeout.total:g} s"
         raise RequestTimeoutError(problem, call.info(), sent=call.sent)
 
-    async def _tries(self, home: LoopSession, call: Request, options: CallOptions, end: float) -> RawResponse:
+    async def _attempts(self, session: LoopSession, call: Request, options: CallOptions, now: float) -> RawResponse:
+        """Attempt until the retry policy ends it. `now` is loop time."""
+        end = now + (options.timeout.total or _FOREVER)
         while True:
             call.attempts += 1
             call.sent_earlier = call.sent
-            on_mirror = self._failover is not None and self._failover.on_mirror()
-            began = home.loop.time()
-            self._observer.begins(call)
+            route = self._routing.route(call)
+            self._observer.attempt_started(call)
             try:
-                answer = await self._try(home, call, options, on_mirror)
-                if answer.status < 400 and not self._observer.listens():
+                answer = await self._attempt(session, call, options, route)
+                if answer.status < 400 and not self._observer.wants_successes():
                     return answer
                 outcome = AttemptResult(answer=answer)
-            except MontraError:  # the pool is exhausted, a file can't be read: waiting again would not help
+            except MontraError:  # the pool is exhausted, a file can't be read: another attempt would not help
                 raise
             except Exception as error:
-                outcome = self._failed(error, call, on_mirror)
-            outcome.elapsed = home.loop.time() - began
-            self._observer.ended(call, outcome)
+                outcome = self._failure(error, call, route)
+            started, now = now, session.loop.time()
+            outcome.elapsed = now - started
+            self._observer.attempt_ended(call, outcome)
 
-            if outcome.answer is not None and outcome.answer.status < 400:
-                return outcome.answer
-            if self._failover is not None and self._failover.moves(call, outcome, on_mirror=on_mirror):
-                pause: float | None = 0.0
-            else:
-                pause = self._pause(call, options, self._remaining(call, end - home.loop.time()), outcome)
+            pause = self._pause(call, options, outcome, route, end - now)
             if pause is None:
                 return outcome.result()
             if outcome.answer is None or outcome.answer.status in LOST_STATUSES:
                 call.lost = call.sent
-            self._observer.tries_again(call, outcome, pause)
+            self._observer.retry_scheduled(call, outcome, pause)
             if pause:
                 await asyncio.sleep(pause)
+                now = session.loop.time()
 
-    def _failed(self, error: Exception, call: Request, on_mirror: bool) -> AttemptResult:
-        """
-        Raises:
-            MontraError: what went wrong is ours, or the user's, not the network's.
-        """
-        ours = raised_by_us(error)
-        if ours is not None:
-            without_frames(ours)
-            raise ours from ours.__cause__
-        host = self._url(call, on_mirror).authority
-        failure = failure_of(error, call.info(), host, proxy=self._sessions.proxy, scrub=self.scrub)
-        emptied(error)
-        if not failure.error.sent:
-            call.sent = call.sent_earlier
-        return AttemptResult(failure=failure)
-
-    async def _try(self, home: LoopSession, call: Request, options: CallOptions, on_mirror: bool) -> RawResponse:
-        if not home.gate.enter():
-            await self._wait_for_connection(home, call, options.timeout.pool)
-        quick = _is_quick(call)
+    async def _attempt(self, session: LoopSession, call: Request, options: CallOptions, route: Route) -> RawResponse:
+        """Send once, within the pool's limit. An open stream keeps its place in the pool until it ends."""
+        if session.semaphore.locked():
+            await self._wait_for_connection(session, call, options.timeout.pool)
+        else:
+            await session.semaphore.acquire()  # at once
         stream = None
         try:
-            if home.session.closed:
-                raise NetworkError("the client was closed before the call was sent", call.info(), sent=False)
             call.sent = True
-            response = await self._request(home, call, options, on_mirror, quick)
-            if call.streams and 200 <= response.status < 300:
-                stream = Stream(response, call.info(), home.gate.leave, self, options.max_response_size, self.scrub)
-                home.streams.add(stream)
+            response = await self._request(session, call, options, route)
+            limit = options.max_response_size if response.status < 300 else min(ERROR_SIZE, options.max_response_size)
+            if not call.streams:
+                body, truncated = await session.strategy.read_body(response, limit)
+            elif 200 <= response.status < 300:
+                stream = Stream(response, call.info(), session.semaphore.release, self, limit, self.scrub)
+                session.streams.add(stream)
                 body, truncated = b"", False
-            elif quick and response.status < 300 and response.content.is_eof() and not home.traced:
-                body = response.content.read_nowait()  # it came together with the headers, as most do
-                truncated = len(body) > options.max_response_size
             else:
-                body, truncated = await self._body(home, response, call, options)
+                body, truncated = await _read_error(session, response, limit, options.error_timeout)
         finally:
-            if stream is None:  # else it keeps its place until its end
-                home.gate.leave()
+            if stream is None:
+                session.semaphore.release()
         return RawResponse(
             status=response.status,
             headers=response.headers,
@@ -203,67 +188,113 @@ class Transport:
             limit=options.max_response_size if truncated else None,
         )
 
-    async def _body(
-        self, home: LoopSession, response: aiohttp.ClientResponse, call: Request, options: CallOptions
-    ) -> tuple[bytes, bool]:
-        """The body, and whether it is longer than it may be."""
-        limit = options.max_response_size if response.status < 300 else min(ERROR_SIZE, options.max_response_size)
-        if call.streams:  # such a call has no time-outs; its errors do
-            seconds = options.error_timeout
-            with contextlib.suppress(TimeoutError), Deadline(home.deadlines, home.loop.time() + seconds):
-                return await read_body(response, limit)
-            return b"", True
-        body, truncated = await read_body(response, limit)
-        if home.traced:
-            await tell_traces(response, body)
-        return body, truncated
-
     def _request(
-        self, home: LoopSession, call: Request, options: CallOptions, on_mirror: bool, quick: bool
+        self, session: LoopSession, call: Request, options: CallOptions, route: Route
     ) -> Awaitable[aiohttp.ClientResponse]:
-        """The answer's headers, from the service or its mirror."""
-        request = home.request(
+        """The response's headers."""
+        body, takes_time = _payload(call.body)
+        strategy = session.strategy
+        request = strategy.request(
             call.method,
-            self._url(call, on_mirror),
-            data=_payload(call.body),
-            headers={**self._base_headers(), **options.headers, **call.headers},
-            timeout=options.lazy_timeout if quick and home.lazy else options.eager_timeout,
+            route.url(call.url),
+            data=body,
+            headers=self._headers(options.headers, call.headers),
+            timeout=eager_timeout_of(options) if takes_time or call.streams else strategy.timeout(options),
             allow_redirects=False,
-            raise_for_status=False,  # whatever a session of the user's does by default
+            raise_for_status=False,  # whatever the default of a user's session is
         )
-        patience = None if self._failover is None else self._failover.patience(call, on_mirror=on_mirror)
-        return request if patience is None else _patiently(request, home, patience)
+        if route.response_timeout is None:
+            return request
+        return _within(Deadline(session.deadlines, session.loop.time() + route.response_timeout), request)
 
-    def _url(self, call: Request, on_mirror: bool) -> URL:
-        return call.url if self._failover is None else self._failover.route(call.url, on_mirror=on_mirror)
-
-    async def _wait_for_connection(self, home: LoopSession, call: Request, seconds: float | None) -> None:
-        deadline = Deadline(home.deadlines, home.loop.time() + (seconds or _FOREVER))
+    async def _wait_for_connection(self, session: LoopSession, call: Request, seconds: float | None) -> None:
         try:
-            with deadline:
-                await home.gate.wait()
+            with Deadline(session.deadlines, session.loop.time() + (seconds or _FOREVER)):
+                await session.semaphore.acquire()
         except TimeoutError:
             size = self._sessions.pool_size
             problem = f"no connection became free within {seconds:g} s: all {size} of the pool are in use"
             raise PoolTimeoutError(problem, call.info(), sent=call.sent, phase="pool") from None
 
-    @staticmethod
-    def _remaining(call: Request, seconds: float) -> float:
-        return seconds if call.remaining is None else min(seconds, call.remaining())
+    def _failure(self, error: Exception, call: Request, route: Route) -> AttemptResult:
+        """What an exception of an attempt means.
 
-    def _pause(self, call: Request, options: CallOptions, remaining: float, outcome: AttemptResult) -> float | None:
+        Raises:
+            MontraError: it was raised by the SDK inside aiohttp, such as for a file that can't be read.
+        """
+        ours = raised_by_us(error)
+        if ours is not None:
+            without_frames(ours)
+            raise ours from ours.__cause__
+        if is_closed_session(error):
+            call.sent = call.sent_earlier
+            raise NetworkError("the client was closed before the call was sent", call.info(), sent=False)
+        host = route.url(call.url).authority
+        failure = failure_of(error, call.info(), host, proxy=self._sessions.proxy, scrub=self.scrub)
+        emptied(error)
+        if not failure.error.sent:
+            call.sent = call.sent_earlier
+        return AttemptResult(failure=failure)
+
+    def _pause(
+        self, call: Request, options: CallOptions, outcome: AttemptResult, route: Route, remaining: float
+    ) -> float | None:
+        """Seconds until the next attempt; None when this outcome is final. `remaining` is in seconds."""
         answer, failure = outcome.answer, outcome.failure
-        if answer is not None:
-            again = call.repeatable and answer.status in RETRY_STATUSES
-        else:
-            again = failure is not None and failure.retryable and (call.repeatable or not call.sent)
-        if not again:
+        if answer is not None and answer.status < 400:
             return None
+        if self._routing.switches(call, outcome, route):
+            return 0.0
+        if answer is not None:
+            retryable = call.repeatable and answer.status in RETRY_STATUSES
+        else:
+            retryable = failure is not None and failure.retryable and (call.repeatable or not call.sent)
+        if not retryable:
+            return None
+        if call.remaining is not None:
+            remaining = min(remaining, call.remaining())
         return next_pause(
             attempt=call.attempts,
             max_attempts=options.max_attempts,
             remaining=min(remaining, _LONGEST_RETRY_AFTER),
-            draw=self._draw,
+            jitter=self._jitter,
             retry_after=None if answer is None else answer.retry_after,
-            at_once=failure is not None and failure.dropped,
+            dropped=failure is not None and failure.dropped,
         )
+
+
+def _payload(body: bytes | Callable[[], Any] | None) -> tuple[Any, bool]:
+    """What aiohttp is given to send, and whether sending it takes time, in which the server has nothing to answer yet.
+
+    aiohttp warns of large bytes, which it would write at once; a file object goes in pieces.
+    """
+    if body is None:
+        return None, False
+    if callable(body):
+        return body(), True
+    size = len(body)
+    return (body if size <= _LARGE_BODY else BytesIO(body)), size > _SMALL_BODY
+
+
+def _merged(first: Mapping[str, str], second: Mapping[str, str]) -> Mapping[str, str]:
+    return {**first, **second} if first else second
+
+
+def _merged_with(
+    base: Callable[[], Mapping[str, str]], first: Mapping[str, str], second: Mapping[str, str]
+) -> Mapping[str, str]:
+    return {**base(), **first, **second}
+
+
+async def _within(deadline: Deadline, request: Awaitable[aiohttp.ClientResponse]) -> aiohttp.ClientResponse:
+    with deadline:
+        return await request
+
+
+async def _read_error(
+    session: LoopSession, response: aiohttp.ClientResponse, limit: int, seconds: float
+) -> tuple[bytes, bool]:
+    """The body of an error that answers a call without time-outs, and whether it was cut."""
+    with contextlib.suppress(TimeoutError), Deadline(session.deadlines, session.loop.time() + seconds):
+        return await session.strategy.read_body(response, limit)
+    return b"", True

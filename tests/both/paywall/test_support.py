@@ -81,7 +81,7 @@ async def test_what_can_be_read_once_is_sent_once(ada: Any, sandbox: Sandbox, se
     with open(read, "rb") as source:
         await ada.create_support_ticket("Pipe", "x", files=[source], idempotency_key="t-1")
     assert sandbox.tickets()[0]["files"][0]["size"] == 11
-    service.watch.answers(False)
+    service.watch.answers = False
     read, write = os.pipe()
     os.close(write)
     sandbox.add_fault(kind="drop_before", times=3)

@@ -116,7 +116,7 @@ async def test_money_is_never_moved_twice(
     ada: Any, service: Service, sandbox: Sandbox, call: Call, fault: dict[str, Any], happened: int
 ) -> None:
     """After the bytes went out nothing is sent again, whatever became of them."""
-    service.watch.answers(False)
+    service.watch.answers = False
     sandbox.add_fault(**fault, times=5)
     with pytest.raises(PaywallError) as caught:
         await call(ada)
@@ -144,7 +144,7 @@ async def test_what_was_never_sent_is_tried_again(service: Service, call: Call) 
 async def test_with_a_key_of_ones_own_it_is_retried_and_still_happens_once(
     ada: Any, service: Service, sandbox: Sandbox, kind: str
 ) -> None:
-    service.watch.answers(False)
+    service.watch.answers = False
     sandbox.add_fault(kind=kind, times=2)
     assert (await ada.debit_tokens("gpt-4", 7, idempotency_key="job-1")).count == 93
     sandbox.add_fault(kind=kind, times=2)
@@ -156,7 +156,7 @@ async def test_with_a_key_of_ones_own_it_is_retried_and_still_happens_once(
 async def test_a_cancellation_is_sent_once_too(
     ada: Any, service: Service, sandbox: Sandbox, kind: str, happened: bool
 ) -> None:
-    service.watch.answers(False)
+    service.watch.answers = False
     [purchase] = await ada.list_purchases()
     sandbox.add_fault(kind=kind, times=5)
     with pytest.raises(PaywallError, match="network_error") as caught:
@@ -201,7 +201,7 @@ async def test_when_the_tokens_are_not_enough(ada: Any, service: Service) -> Non
 
 
 async def test_when_nobody_knows_whether_it_was_paid(ada: Any, service: Service, sandbox: Sandbox) -> None:
-    service.watch.answers(False)
+    service.watch.answers = False
     with pytest.raises(PaywallError) as caught:
         async with ada.metered(type="gpt-4", amount=5) as charge:
             sandbox.add_fault(kind="drop_after", times=3)
@@ -210,7 +210,7 @@ async def test_when_nobody_knows_whether_it_was_paid(ada: Any, service: Service,
 
 
 async def test_with_a_key_even_that_is_settled(ada: Any, service: Service, sandbox: Sandbox) -> None:
-    service.watch.answers(False)
+    service.watch.answers = False
     async with ada.metered(type="gpt-4", amount=5, idempotency_key="answer-1") as charge:
         sandbox.add_fault(kind="drop_after", times=2)
     assert charge.balance.count == 95
