@@ -112,10 +112,11 @@ def types(session: nox.Session) -> None:
     session.run("pyright", "--pythonpath", shutil.which("python", path=session.bin) or sys.executable)
 
 
-@nox.session(venv_backend="none")
+@nox.session
 def generate(session: nox.Session) -> None:
     """Write the synchronous facade anew; `-- --check` fails when it is stale."""
-    session.run(sys.executable, "tools/generate_sync", *session.posargs, external=True)
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    session.run("python", "tools/generate_sync", *session.posargs)
 
 
 @nox.session

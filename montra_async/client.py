@@ -15,7 +15,7 @@ from .core.client import check_key
 from .core.errors import ConfigError
 from .core.http.connection import ClientSettings
 from .core.options import MAX_RESPONSE_SIZE, Hook, Timeout, not_text
-from .core.redaction import Secret
+from .core.redaction import Secret, SecretText
 from .resources.analytics import AnalyticsApi
 from .resources.audit_logs import AuditLogsApi
 from .resources.checkout_links import CheckoutLinksApi
@@ -86,7 +86,7 @@ class Montra(
 
     def __init__(
         self,
-        api_key: str | None = None,
+        api_key: SecretText | None = None,
         base_url: str | None = None,
         *,
         timeout: float | Timeout | None = None,
@@ -96,7 +96,7 @@ class Montra(
         headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
         connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
-        proxy: str | None = None,
+        proxy: SecretText | None = None,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,

@@ -5,16 +5,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from copy import copy
 from datetime import date, datetime
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 
 from montra_async.client import Montra as AsyncMontra
 from montra_async.core.http.multipart import FileSource
 from montra_async.core.options import MAX_RESPONSE_SIZE, Hook, Timeout
+from montra_async.core.redaction import SecretText
 from montra_async.core.validation import UNSET, Number, Unset
 from montra_async.resources.analytics import AnalyticsSeries, Interval
 from montra_async.resources.audit_logs import PAGE, AuditLog, AuditLogPage
@@ -33,6 +35,7 @@ from montra_async.resources.subscriptions import (
     SubscriptionUpgrade,
 )
 from montra_async.resources.webhook_endpoints import WebhookEndpoint
+from montra_async.webhooks.helpers import WebhookHelpers
 
 from .portal import iterate, run
 
@@ -55,8 +58,7 @@ class Montra:
         max_response_size: bytes of a decompressed response. Default: 64 MiB. A larger one is an
             `InvalidResponseError`. Of an error's body at most 64 KiB are read.
         headers: headers of every request, in addition to the client's own.
-        session: an aiohttp session of yours. It is used on its own event loop, and you close it.
-        connector: an aiohttp connector of yours, or better a function that makes one for each event loop.
+        connector: a function that makes an aiohttp connector, called on the background event loop.
         proxy: URL of an HTTP proxy.
         ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
             certificates, and `False`, also need `allow_insecure_tls`.
@@ -73,11 +75,11 @@ class Montra:
         InvalidArgumentError: a setting is invalid.
     """
 
-    webhooks = AsyncMontra.webhooks
+    webhooks: ClassVar[WebhookHelpers] = AsyncMontra.webhooks
 
     def __init__(
         self,
-        api_key: str | None = None,
+        api_key: SecretText | None = None,
         base_url: str | None = None,
         *,
         timeout: float | Timeout | None = None,
@@ -85,9 +87,8 @@ class Montra:
         pool_size: int = 100,
         max_response_size: int = MAX_RESPONSE_SIZE,
         headers: Mapping[str, str] | None = None,
-        session: aiohttp.ClientSession | None = None,
-        connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
-        proxy: str | None = None,
+        connector: Callable[[], aiohttp.BaseConnector] | None = None,
+        proxy: SecretText | None = None,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -105,7 +106,6 @@ class Montra:
                 pool_size=pool_size,
                 max_response_size=max_response_size,
                 headers=headers,
-                session=session,
                 connector=connector,
                 proxy=proxy,
                 ssl=ssl,
@@ -138,10 +138,10 @@ class Montra:
         Raises:
             InvalidArgumentError: an option is invalid.
         """
-        return Montra._over(
+        return self._view(
             self._async.with_options(
                 timeout=timeout, max_attempts=max_attempts, headers=headers, max_response_size=max_response_size
-            ),
+            )
         )
 
     def close(self) -> None:
@@ -1007,11 +1007,21 @@ class Montra:
         return run(self._async.get_analytics_series, interval=interval, points=points, end=end, product=product)
 
     @classmethod
-    def _over(cls, behind: AsyncMontra) -> Montra:
+    def _wrap(cls, unwrapped: AsyncMontra) -> Montra:
         """The facade of an object that exists already."""
         facade = object.__new__(cls)
-        facade._async = behind
+        facade._async = unwrapped
         return facade
+
+    def _view(self, unwrapped: AsyncMontra) -> Montra:
+        """A copy of this facade, of another object."""
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__, _async=unwrapped)
+        return view
+
+    def __copy__(self) -> Montra:
+        """A view on the same connections."""
+        return self._view(copy(self._async))
 
     def __enter__(self) -> Montra:
         return self

@@ -1,8 +1,8 @@
-"""An event loop in a thread, and the calls that other threads have it carry out, each in a cancel scope of anyio's.
+"""An event loop in a thread, and the calls that other threads run on it, each in a cancel scope of anyio.
 
-Nothing here takes a lock that a caller could hold: a signal handler may interrupt a caller between any two instructions
-and make a call of its own, and a process may be forked at any moment. What several threads touch are sets, dicts and
-deques, whose single operations are atomic.
+No function here takes a lock that a caller could hold: a signal handler may interrupt a caller between any two
+instructions and make a call itself, and a process may be forked at any time. Threads share only sets, dicts and deques,
+and use operations of them that are atomic.
 """
 
 # pyright: reportPrivateUsage=false
@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any, Generic, TypeVar, cast
 
@@ -36,21 +36,25 @@ log = logging.getLogger("montra")
 
 THREAD_NAME = "montra-sync"
 LOOK_SECONDS = 1.0
-"""How often a waiting thread looks whether there is still something to wait for."""
+"""Seconds between two checks of a waiting thread that the loop still runs."""
 
-_HELPERS = 32  # threads for name look-ups and the like
-_HOPELESS = 5  # failures of the loop without a single step between them
+_HELPERS = 32  # threads of the default executor, for name look-ups
+_MAX_FAILURES = 5  # of the loop, without a completed step between them
 _CLOSE_SECONDS = 2.0
 _STDLIB = tuple(f"{os.path.dirname(module.__file__)}{os.sep}" for module in (threading, asyncio) if module.__file__)
 
 
 class Job(Generic[T]):
-    """One call: begun and awaited by a thread, carried out on a loop.
+    """One call: a thread starts it and waits for it, a loop runs it.
 
     Attributes:
-        call: what is called; its arguments are not kept beyond the beginning.
-        done: released when there is a result or an error.
-        error: what the call raised; it is never raised on the loop itself, where it could end it.
+        call: the coroutine function. Its arguments are released when it starts.
+        done: a lock that is released when there is a result or an error.
+        error: what the call raised. It is not raised on the loop, which some exceptions would end.
+        result: what the call returned.
+        owner: the thread that runs it; None when the caller runs it itself.
+        begun_at: when it was started, on the monotonic clock.
+        question, missed: state of `LoopThread.is_blocked_for`.
     """
 
     __slots__ = (
@@ -86,7 +90,7 @@ class Job(Generic[T]):
         self.missed = 0
 
     def begin(self) -> None:
-        """On the loop: start the call, in the caller's context."""
+        """Start the call in the caller's context. Runs on the loop."""
         if self._abandoned:
             self.end(asyncio.CancelledError())
             return
@@ -96,9 +100,11 @@ class Job(Generic[T]):
             self.end(error)
 
     def task_on(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+        """Create the task that runs the call."""
         return self._context.run(loop.create_task, self.carry_out())
 
     async def carry_out(self) -> None:
+        """Run the call and keep its result or error."""
         assert self._work is not None
         try:
             with anyio.CancelScope() as scope:
@@ -107,19 +113,19 @@ class Job(Generic[T]):
                 self._work = None
                 self.result = await call
         except BaseException as error:
-            # Also SystemExit: asyncio would let it out of the loop, which belongs to all threads. It is the caller's.
+            # Also SystemExit: asyncio would let it end the loop, which all threads share. The caller raises it.
             self.end(error)
         else:
             self.end(asyncio.CancelledError() if scope.cancelled_caught else None)
 
     def end(self, error: BaseException | None) -> None:
-        """On the loop: let the caller go on."""
+        """Release the caller. Runs on the loop."""
         if self.owner is None or self.owner.jobs.pop(self, False):
             self.error = error
             self.done.release()
 
     def abandon(self) -> None:
-        """From any thread: nobody waits any more."""
+        """Cancel the call, because its caller has stopped waiting. Any thread may call this."""
         self._abandoned = True
         if self.owner is not None:
             with contextlib.suppress(LoopEnded):
@@ -130,29 +136,29 @@ class Job(Generic[T]):
             self._scope.cancel()
             return
         if self._task is not None:
-            self._task.cancel()  # before its first step: nothing of it runs any more
-        if self._scope is None:  # its caller was interrupted before it was begun
+            self._task.cancel()  # before its first step, so nothing of it runs
+        if self._scope is None:  # the caller was interrupted before the call was started
             self.end(asyncio.CancelledError())
 
 
 class LoopEnded(Exception):
-    """The loop has ended, or was never started. The call has not begun."""
+    """The loop has ended or was never started. The call was not started."""
 
 
 class LoopThread:
     """An event loop, and the thread that runs it until it is stopped.
 
-    An exception that gets out of the loop (`SystemExit` in a callback, say) doesn't end it.
+    An exception that leaves the loop, such as a `SystemExit` in a callback, does not end it.
 
     Args:
-        on_end: called when no more calls can come.
+        on_end: called when the thread takes no more calls.
     """
 
     def __init__(self, on_end: Callable[[LoopThread], None]) -> None:
         self.jobs: dict[Job[Any], bool] = {}
         self.started = False
         self.stopping = False
-        self.left = False  # in a forked child: the thread is the parent's
+        self.left = False  # True in a forked child, where the thread is the parent's
         self.ident: int | None = None
         self._on_end = on_end
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -165,25 +171,25 @@ class LoopThread:
         self._asked = 0
         self._answered = 0
 
-    # What callers do
+    # Called by other threads
 
     def start(self) -> None:
-        """Start the thread. May be done by several callers at once: the first thread serves, the others end.
+        """Start the thread. Several callers may do so at once: the first thread runs the loop, the others end.
 
-        So a caller that was interrupted in the middle of it need not be waited for. The thread is started by another:
-        `Thread.start` holds a lock of `threading`, and waits.
+        So no caller has to wait for another one that was interrupted here. A helper thread starts the thread, because
+        `Thread.start` takes a lock of `threading` and waits.
 
         Raises:
-            RuntimeError: there can be no further thread; the interpreter is shutting down, most likely.
+            RuntimeError: no thread can be started, e.g. because the interpreter is shutting down.
         """
         _thread.start_new_thread(self._launch, ())
         self.started = True
 
     def begin(self, job: Job[Any]) -> None:
-        """Have a call carried out.
+        """Schedule a call.
 
         Raises:
-            LoopEnded: it will not be.
+            LoopEnded: it will not run.
         """
         job.owner = self
         job.begun_at = time.monotonic()
@@ -191,14 +197,14 @@ class LoopThread:
         try:
             self.post(job.begin)
         except LoopEnded:
-            if self.jobs.pop(job, False):  # else it has been told already
+            if self.jobs.pop(job, False):  # else the job has its error already
                 raise
 
     def post(self, callback: Callable[[], None]) -> None:
-        """Have something done on the loop.
+        """Schedule a function on the loop.
 
         Raises:
-            LoopEnded: it will not be.
+            LoopEnded: it will not run.
         """
         self._inbox.append(callback)
         loop = self._loop
@@ -211,7 +217,8 @@ class LoopThread:
                 raise LoopEnded from None
 
     def is_blocked_for(self, job: Job[Any]) -> bool:
-        """Asked every `LOOK_SECONDS` by a waiting thread: has the loop done nothing at all for several of them?"""
+        """Return whether the loop has run no callback for several times `LOOK_SECONDS`, at which a waiting thread calls
+        this."""
         if job.question > self._answered:
             job.missed += 1
             return job.missed >= 3
@@ -224,7 +231,7 @@ class LoopThread:
         return False
 
     def where(self) -> str:
-        """The line that the thread is at, of the innermost function that is not Python's own."""
+        """Return the line that the thread executes, of the innermost function outside of the standard library."""
         frames: list[FrameType] = []
         frame = sys._current_frames().get(self.ident or 0)
         while frame is not None:
@@ -234,7 +241,7 @@ class LoopThread:
         return "an unknown line" if found is None else f"{found.f_code.co_filename}:{found.f_lineno}"
 
     def stop(self, seconds: float) -> None:
-        """End what is under way and the thread; wait for it for some seconds."""
+        """End the calls in progress and the thread, and wait for it for at most some seconds."""
         self.stopping = True
         if self.started:
             with contextlib.suppress(LoopEnded):
@@ -242,22 +249,22 @@ class LoopThread:
             self._ended.acquire(timeout=seconds)
 
     def leave(self) -> None:
-        """In a forked child: never touch the loop again. Its selector is shared with the parent, who would lose by it.
+        """Never use the loop again. Called in a forked child, which shares the loop's selector with its parent.
 
-        Closing it when it is collected, as asyncio does, is such a touch.
+        asyncio closes a loop when it is garbage collected; that would change the parent's selector, too.
         """
         self.left = True
         with contextlib.suppress(AttributeError):  # the loop of another library
             if self._loop is not None:
                 self._loop.is_closed = lambda: True  # type: ignore[method-assign]
 
-    # What happens in the thread
+    # Called in the thread itself
 
     def _launch(self) -> None:
         try:
             self._tickets.pop()
         except IndexError:
-            return  # another serves
+            return  # another thread runs the loop
         try:
             threading.Thread(target=self._serve, name=THREAD_NAME, daemon=True).start()
         except BaseException as error:
@@ -278,18 +285,18 @@ class LoopThread:
         if problem is None:
             _cancel_all(loop)
         else:
-            _wrecks.append(asyncio.all_tasks(loop))
+            _pending_tasks.append(asyncio.all_tasks(loop))
         _close(loop)
         self._die(problem)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> BaseException | None:
-        """Run until stopped; None, or what makes it impossible."""
+        """Run the loop until it is stopped. Returns None, or the error after which it can't go on."""
         while not self.stopping:
             try:
                 loop.run_forever()
             except BaseException as error:
                 self._failures += 1
-                if self._failures >= _HOPELESS:
+                if self._failures >= _MAX_FAILURES:
                     log.exception("the event loop of synchronous calls can't go on; the next call starts another")
                     return error
                 log.exception("the event loop of synchronous calls was left by an exception; it goes on")
@@ -311,7 +318,7 @@ class LoopThread:
         asyncio.get_running_loop().stop()
 
     def _die(self, problem: BaseException | None) -> None:
-        """Nothing is carried out any more: let everybody go on who waits."""
+        """Take no more calls, and release everybody who waits."""
         self._dead = True
         self._on_end(self)
         for job in list(self.jobs):
@@ -328,7 +335,7 @@ def _died(problem: BaseException | None) -> MontraError:
 
 
 def run_here(job: Job[Any]) -> None:
-    """Carry a call out in the calling thread, on a loop of its own.
+    """Run a call in the calling thread, on a new event loop.
 
     Raises:
         RuntimeError: another loop is running in this thread.
@@ -343,7 +350,7 @@ def run_here(job: Job[Any]) -> None:
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what is left, and let the async generators close, and with them the connections."""
+    """Cancel the remaining tasks, and close the asynchronous generators and with them the connections."""
 
     async def cancel() -> None:
         tasks = asyncio.all_tasks() - {cast("Any", asyncio.current_task())}
@@ -360,19 +367,22 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:
-    """Its helpers are not waited for."""
+    """Close the loop without waiting for the threads of its executor."""
     try:
         loop.close()
     except BaseException:
         log.debug("the event loop of synchronous calls could not be closed", exc_info=True)
 
 
-_wrecks: list[object] = []
-"""Tasks of loops that broke: collecting them would complain that they are pending."""
+_pending_tasks: list[object] = []
+"""Tasks of loops that failed. Kept, because asyncio logs an error when a pending task is garbage collected."""
 
 
-def close_generator(items: AsyncGenerator[Any, None]) -> None:
-    """On the loop: close an async generator. One that is being read is being cancelled, and closes by itself."""
+def close_iterator(items: Any) -> None:
+    """Close an asynchronous iterator that has `aclose`. Runs on the loop.
+
+    An iterator that is being read is being cancelled, and closes by itself.
+    """
 
     async def close() -> None:
         with contextlib.suppress(Exception):

@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from copy import copy
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 
 from montra_async.core.options import MAX_RESPONSE_SIZE, Hook, Timeout
+from montra_async.core.redaction import SecretText
 from montra_async.paywall import (
     Attachment,
     AuthSession,
@@ -64,8 +66,9 @@ from montra_async.paywall.gateway import (
 from montra_async.paywall.sse import MAX_EVENT_SIZE
 from montra_async.paywall.support import Attachable
 from montra_async.paywall.tokens import Charge as AsyncCharge
+from montra_async.webhooks.helpers import WebhookHelpers
 
-from .portal import behind, iterate, run
+from .portal import iterate, run, unwrap
 
 __all__ = [
     "ApiGatewayClient",
@@ -135,8 +138,7 @@ class AuthClient:
         max_response_size: bytes of a decompressed response that is read into memory. Default: 64 MiB. A larger one
             is an `invalid_response`. Of an error's body at most 64 KiB are read.
         headers: headers of every request, in addition to the client's own.
-        session: an aiohttp session of yours. It is used on its own event loop, and you close it.
-        connector: an aiohttp connector of yours, or better a function that makes one for each event loop.
+        connector: a function that makes an aiohttp connector, called on the background event loop.
         proxy: URL of an HTTP proxy.
         ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
             certificates, and `False`, also need `allow_insecure_tls`.
@@ -169,9 +171,8 @@ class AuthClient:
         pool_size: int = 100,
         max_response_size: int = MAX_RESPONSE_SIZE,
         headers: Mapping[str, str] | None = None,
-        session: aiohttp.ClientSession | None = None,
-        connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
-        proxy: str | None = None,
+        connector: Callable[[], aiohttp.BaseConnector] | None = None,
+        proxy: SecretText | None = None,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -195,7 +196,6 @@ class AuthClient:
                 pool_size=pool_size,
                 max_response_size=max_response_size,
                 headers=headers,
-                session=session,
                 connector=connector,
                 proxy=proxy,
                 ssl=ssl,
@@ -231,10 +231,10 @@ class AuthClient:
         Raises:
             InvalidArgumentError: an option is invalid.
         """
-        return AuthClient._over(
+        return self._view(
             self._async.with_options(
                 timeout=timeout, max_attempts=max_attempts, headers=headers, max_response_size=max_response_size
-            ),
+            )
         )
 
     def close(self) -> None:
@@ -247,7 +247,7 @@ class AuthClient:
         Raises:
             PaywallError: `invalid_argument` for what is no storage.
         """
-        return AuthClient._over(self._async.with_storage(storage))
+        return self._view(self._async.with_storage(storage))
 
     def get_session(self) -> AuthSession | None:
         """Who is signed in; None when nobody is. Makes no request.
@@ -276,7 +276,7 @@ class AuthClient:
         """
         return run(self._async.refresh)
 
-    def sign_in_with_email(self, email: str, password: str) -> AuthSession:
+    def sign_in_with_email(self, email: str, password: SecretText) -> AuthSession:
         """Sign in (`POST .../auth/email/signin`).
 
         Raises:
@@ -287,7 +287,7 @@ class AuthClient:
         finally:  # error reporters print the local variables of frames
             del password
 
-    def sign_up(self, email: str, password: str) -> SignUpResult:
+    def sign_up(self, email: str, password: SecretText) -> SignUpResult:
         """Register (`POST .../auth/email/signup`).
 
         Returns:
@@ -307,7 +307,7 @@ class AuthClient:
         """Send a mail with a code for `verify_otp(type="recovery")` (`POST .../auth/password/request-reset`)."""
         run(self._async.request_password_reset, email)
 
-    def update_password(self, password: str) -> AuthUser | None:
+    def update_password(self, password: SecretText) -> AuthUser | None:
         """Set the signed-in user's password (`POST .../auth/password/update`).
 
         Raises:
@@ -327,7 +327,7 @@ class AuthClient:
         """
         run(self._async.send_otp, email, create_user=create_user)
 
-    def verify_otp(self, email: str, token: str, *, type: str = "email") -> AuthSession:
+    def verify_otp(self, email: str, token: SecretText, *, type: str = "email") -> AuthSession:
         """Sign in with a code from a mail (`POST .../auth/otp/verify`).
 
         Args:
@@ -343,14 +343,14 @@ class AuthClient:
         finally:  # error reporters print the local variables of frames
             del token
 
-    def sign_in_anonymously(self, *, captcha_token: str | None = None) -> AuthSession:
+    def sign_in_anonymously(self, *, captcha_token: SecretText | None = None) -> AuthSession:
         """Sign in somebody unknown (`POST .../auth/anonymous/signin`). Callers at the same time share one user."""
         try:
             return run(self._async.sign_in_anonymously, captcha_token=captcha_token)
         finally:  # error reporters print the local variables of frames
             del captcha_token
 
-    def upgrade_anonymous_to_email(self, email: str, password: str) -> UpgradeResult:
+    def upgrade_anonymous_to_email(self, email: str, password: SecretText) -> UpgradeResult:
         """Give the anonymous user an address and a password (`POST .../auth/anonymous/upgrade`).
 
         Raises:
@@ -369,7 +369,7 @@ class AuthClient:
         """
         return run(self._async.start_oauth, provider, scopes=scopes)
 
-    def complete_oauth(self, state: str, code: str, *, code_verifier: str | None = None) -> AuthSession:
+    def complete_oauth(self, state: str, code: SecretText, *, code_verifier: SecretText | None = None) -> AuthSession:
         """Finish a sign-in at a provider (`POST .../auth/oauth/exchange`).
 
         Args:
@@ -400,11 +400,21 @@ class AuthClient:
         run(self._async.revoke_all_sessions)
 
     @classmethod
-    def _over(cls, behind: AsyncAuthClient) -> AuthClient:
+    def _wrap(cls, unwrapped: AsyncAuthClient) -> AuthClient:
         """The facade of an object that exists already."""
         facade = object.__new__(cls)
-        facade._async = behind
+        facade._async = unwrapped
         return facade
+
+    def _view(self, unwrapped: AsyncAuthClient) -> AuthClient:
+        """A copy of this facade, of another object."""
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__, _async=unwrapped)
+        return view
+
+    def __copy__(self) -> AuthClient:
+        """A view on the same connections."""
+        return self._view(copy(self._async))
 
     def __enter__(self) -> AuthClient:
         return self
@@ -438,8 +448,7 @@ class BillingClient:
         max_response_size: bytes of a decompressed response that is read into memory. Default: 64 MiB. A larger one
             is an `invalid_response`. Of an error's body at most 64 KiB are read.
         headers: headers of every request, in addition to the client's own.
-        session: an aiohttp session of yours. It is used on its own event loop, and you close it.
-        connector: an aiohttp connector of yours, or better a function that makes one for each event loop.
+        connector: a function that makes an aiohttp connector, called on the background event loop.
         proxy: URL of an HTTP proxy.
         ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
             certificates, and `False`, also need `allow_insecure_tls`.
@@ -459,13 +468,13 @@ class BillingClient:
         PaywallError: `invalid_config`, `invalid_argument`, `apikey_in_browser`.
     """
 
-    webhooks = AsyncBillingClient.webhooks
+    webhooks: ClassVar[WebhookHelpers] = AsyncBillingClient.webhooks
 
     def __init__(
         self,
         paywall_id: str | None = None,
         api_origin: str | None = None,
-        api_key: str | None = None,
+        api_key: SecretText | None = None,
         *,
         identity: Identity | None = None,
         auth: AuthClient | None = None,
@@ -475,9 +484,8 @@ class BillingClient:
         pool_size: int = 100,
         max_response_size: int = MAX_RESPONSE_SIZE,
         headers: Mapping[str, str] | None = None,
-        session: aiohttp.ClientSession | None = None,
-        connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
-        proxy: str | None = None,
+        connector: Callable[[], aiohttp.BaseConnector] | None = None,
+        proxy: SecretText | None = None,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -495,14 +503,13 @@ class BillingClient:
                 api_origin,
                 api_key,
                 identity=identity,
-                auth=behind(auth),
+                auth=unwrap(auth),
                 accept_language=accept_language,
                 timeout=timeout,
                 max_attempts=max_attempts,
                 pool_size=pool_size,
                 max_response_size=max_response_size,
                 headers=headers,
-                session=session,
                 connector=connector,
                 proxy=proxy,
                 ssl=ssl,
@@ -538,10 +545,10 @@ class BillingClient:
         Raises:
             InvalidArgumentError: an option is invalid.
         """
-        return BillingClient._over(
+        return self._view(
             self._async.with_options(
                 timeout=timeout, max_attempts=max_attempts, headers=headers, max_response_size=max_response_size
-            ),
+            )
         )
 
     def close(self) -> None:
@@ -569,8 +576,8 @@ class BillingClient:
         Raises:
             PaywallError: `invalid_argument`.
         """
-        return BillingClient._over(
-            self._async.for_user(email=email, user_id=user_id, anonymous_id=anonymous_id, auth=behind(auth))
+        return self._view(
+            self._async.for_user(email=email, user_id=user_id, anonymous_id=anonymous_id, auth=unwrap(auth))
         )
 
     def set_identity(
@@ -798,7 +805,7 @@ class BillingClient:
             amount: how many, unless the block sets `charge.amount`.
             idempotency_key: makes the debit one that is retried, where the service honours such keys.
         """
-        return Charge._over(self._async.metered(type, amount, idempotency_key=idempotency_key))
+        return Charge._wrap(self._async.metered(type, amount, idempotency_key=idempotency_key))
 
     def create_support_ticket(
         self,
@@ -836,11 +843,21 @@ class BillingClient:
         )
 
     @classmethod
-    def _over(cls, behind: AsyncBillingClient) -> BillingClient:
+    def _wrap(cls, unwrapped: AsyncBillingClient) -> BillingClient:
         """The facade of an object that exists already."""
         facade = object.__new__(cls)
-        facade._async = behind
+        facade._async = unwrapped
         return facade
+
+    def _view(self, unwrapped: AsyncBillingClient) -> BillingClient:
+        """A copy of this facade, of another object."""
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__, _async=unwrapped)
+        return view
+
+    def __copy__(self) -> BillingClient:
+        """A view on the same connections."""
+        return self._view(copy(self._async))
 
     def __enter__(self) -> BillingClient:
         return self
@@ -873,8 +890,7 @@ class ApiGatewayClient:
         max_response_size: bytes of a decompressed response that is read into memory. Default: 64 MiB. A larger one
             is an `invalid_response`. Of an error's body at most 64 KiB are read.
         headers: headers of every request, in addition to the client's own.
-        session: an aiohttp session of yours. It is used on its own event loop, and you close it.
-        connector: an aiohttp connector of yours, or better a function that makes one for each event loop.
+        connector: a function that makes an aiohttp connector, called on the background event loop.
         proxy: URL of an HTTP proxy.
         ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
             certificates, and `False`, also need `allow_insecure_tls`.
@@ -907,9 +923,8 @@ class ApiGatewayClient:
         pool_size: int = 100,
         max_response_size: int = MAX_RESPONSE_SIZE,
         headers: Mapping[str, str] | None = None,
-        session: aiohttp.ClientSession | None = None,
-        connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
-        proxy: str | None = None,
+        connector: Callable[[], aiohttp.BaseConnector] | None = None,
+        proxy: SecretText | None = None,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -926,14 +941,13 @@ class ApiGatewayClient:
                 paywall_id,
                 api_origin,
                 user_id=user_id,
-                auth=behind(auth),
-                billing=behind(billing),
+                auth=unwrap(auth),
+                billing=unwrap(billing),
                 timeout=timeout,
                 max_attempts=max_attempts,
                 pool_size=pool_size,
                 max_response_size=max_response_size,
                 headers=headers,
-                session=session,
                 connector=connector,
                 proxy=proxy,
                 ssl=ssl,
@@ -969,10 +983,10 @@ class ApiGatewayClient:
         Raises:
             InvalidArgumentError: an option is invalid.
         """
-        return ApiGatewayClient._over(
+        return self._view(
             self._async.with_options(
                 timeout=timeout, max_attempts=max_attempts, headers=headers, max_response_size=max_response_size
-            ),
+            )
         )
 
     def close(self) -> None:
@@ -986,7 +1000,7 @@ class ApiGatewayClient:
             user_id: your own id of the user.
             auth: the user's session, used instead where there is one.
         """
-        return ApiGatewayClient._over(self._async.for_user(user_id=user_id, auth=behind(auth)))
+        return self._view(self._async.for_user(user_id=user_id, auth=unwrap(auth)))
 
     def call(
         self,
@@ -1018,16 +1032,26 @@ class ApiGatewayClient:
             QuotaExceededError: the user has no credit left.
             PaywallError: the service's code or the provider's, e.g. `provider-disabled`.
         """
-        return GatewayResponse._over(
+        return GatewayResponse._wrap(
             run(self._async.call, provider_id, path, method=method, body=body, headers=headers)
         )
 
     @classmethod
-    def _over(cls, behind: AsyncApiGatewayClient) -> ApiGatewayClient:
+    def _wrap(cls, unwrapped: AsyncApiGatewayClient) -> ApiGatewayClient:
         """The facade of an object that exists already."""
         facade = object.__new__(cls)
-        facade._async = behind
+        facade._async = unwrapped
         return facade
+
+    def _view(self, unwrapped: AsyncApiGatewayClient) -> ApiGatewayClient:
+        """A copy of this facade, of another object."""
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__, _async=unwrapped)
+        return view
+
+    def __copy__(self) -> ApiGatewayClient:
+        """A view on the same connections."""
+        return self._view(copy(self._async))
 
     def __enter__(self) -> ApiGatewayClient:
         return self
@@ -1083,10 +1107,10 @@ class Charge:
         return run(self._async.debit)
 
     @classmethod
-    def _over(cls, behind: AsyncCharge) -> Charge:
+    def _wrap(cls, unwrapped: AsyncCharge) -> Charge:
         """The facade of an object that exists already."""
         facade = object.__new__(cls)
-        facade._async = behind
+        facade._async = unwrapped
         return facade
 
     def __enter__(self) -> Charge:
@@ -1184,10 +1208,10 @@ class GatewayResponse:
         run(self._async.aclose)
 
     @classmethod
-    def _over(cls, behind: AsyncGatewayResponse) -> GatewayResponse:
+    def _wrap(cls, unwrapped: AsyncGatewayResponse) -> GatewayResponse:
         """The facade of an object that exists already."""
         facade = object.__new__(cls)
-        facade._async = behind
+        facade._async = unwrapped
         return facade
 
     def __enter__(self) -> GatewayResponse:

@@ -1,8 +1,8 @@
 """One event loop in one background thread, for every synchronous client of the process.
 
-The thread is started by the first call, is a daemon (it never keeps a process alive), and is ended by an exit handler,
-which lets the loop close its connections first. A forked child has no thread: it starts its own when it makes a call.
-Calls of later exit handlers, when there is no thread any more, are carried out in their own thread.
+The first call starts the thread. It is a daemon thread, so it never keeps a process alive. An exit handler closes the
+connections and ends the thread. A forked child starts a thread of its own with its first call. Calls that exit handlers
+make after that run on a new event loop in the thread that makes them.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from functools import partial
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
 from montra_async import CallInfo, ConfigError, MontraError, RequestTimeoutError
 
-from .loop_thread import LOOK_SECONDS, Job, LoopEnded, LoopThread, close_generator, run_here
+from .loop_thread import LOOK_SECONDS, Job, LoopEnded, LoopThread, close_iterator, run_here
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Made = TypeVar("Made")
 
 _SECONDS_TO_END = 5.0
 _GRACE = 2.0
-"""Seconds after a call's total time-out, in which the loop should have ended the call by itself."""
+"""Seconds after a call's total time-out in which the loop has to end the call."""
 _BLOCKED_AT_MOST = 60.0
-"""Seconds for which the loop may do nothing at all, when the call has no total time-out that we know."""
+"""Seconds for which the loop may be blocked when the call has no known total time-out."""
 _END = object()
 
 
 class _Background:
-    """The loop's thread. There is one of these per process, and a new one after a fork."""
+    """Owner of the loop's thread. Each process has one; a forked child creates a new one."""
 
     def __init__(self) -> None:
         self._slot: dict[str, LoopThread] = {}
@@ -44,10 +45,10 @@ class _Background:
         return self._slot.get("thread")
 
     def find(self) -> LoopThread | None:
-        """The thread, started when there is none; None at the interpreter's end.
+        """Return the thread, and start it if necessary. Returns None when the interpreter is shutting down.
 
         Raises:
-            MontraError: the system has no thread left.
+            MontraError: the thread can't be started.
         """
         thread = self._slot.get("thread")
         if thread is not None and thread.started:
@@ -55,7 +56,7 @@ class _Background:
         return None if self.ended else self._start()
 
     def _start(self) -> LoopThread | None:
-        """A signal handler may interrupt this anywhere and come here itself: no lock, no waiting for each other."""
+        """Start the thread. Takes no lock: a signal handler may interrupt this function and call it again."""
         thread = self._slot.setdefault("thread", LoopThread(self._forget))
         if not thread.started:
             try:
@@ -72,7 +73,7 @@ class _Background:
             self._slot.pop("thread", None)
 
     def end(self) -> None:
-        """Cancel what is under way, close the connections, end the thread."""
+        """Cancel the calls in progress, close the connections and end the thread."""
         self.ended = True
         thread = self._slot.pop("thread", None)
         if thread is not None:
@@ -81,15 +82,15 @@ class _Background:
 
 _background = _Background()
 _left_to_parent: list[_Background] = []
-"""Of a forked child: what belongs to the parent's thread. Kept, because collecting it would touch the parent's loop."""
+"""In a forked child: the parent's thread. Kept, because its garbage collection would close the parent's selector."""
 
 
-def run(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+def run(call: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a coroutine function on the background loop and wait for it.
 
-    Context variables flow into it. Ctrl-C while waiting cancels it. What it raises comes without the frames of the
-    machinery in between: the traceback goes from the caller's line to the SDK's method. `SystemExit` and the like, when
-    a hook raises them on the loop, are raised here: they are for the thread that made the call, not for the loop.
+    The function runs in a copy of the caller's context variables. Ctrl-C cancels it. The traceback of an error leads
+    from the caller's line to the SDK's method, without the frames of the event loop. A `SystemExit` that a hook raises
+    on the loop is raised here, in the thread that made the call.
     """
     job = Job(call, partial(call, *args, **kwargs))
     del args, kwargs  # error reporters print the local variables of a traceback's frames
@@ -108,47 +109,77 @@ def run(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T
         del job, error  # the error's traceback refers to this frame
 
 
-def behind(facade: Any) -> Any:
-    """The async object of a facade; anything else as it is."""
+def has_loop() -> bool:
+    """Return whether several calls can run on one loop. At the interpreter's end each call has a loop of its own."""
+    return _background.find() is not None
+
+
+def unwrap(facade: Any) -> Any:
+    """Return the async object of a facade; anything else as it is."""
     return getattr(facade, "_async", facade)
 
 
-def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
-    """An async generator as a lazy iterator: each item is fetched when it is asked for."""
-    if _background.find() is None:  # each call has a loop of its own, which closes its generators
+def iterate(items: AsyncIterable[T]) -> Generator[T, None, None]:
+    """Return an asynchronous iterable as a lazy generator: each item is fetched when the caller asks for it."""
+    if not has_loop():  # the loop of a single call closes its generators
         yield from run(_all, items)
         return
+    iterator = items if isinstance(items, AsyncIterator) else run(_begin_iteration, items)
     try:
-        while (item := run(_next, items)) is not _END:
+        while (item := run(_next, iterator)) is not _END:
             yield cast("T", item)
             if _background.ended:
                 _wait_for_the_end_in_daemons()
                 raise MontraError("the interpreter is shutting down: the rest can't be read any more")
     finally:
-        _forget(items)
+        _forget(iterator)
 
 
-async def _next(items: AsyncGenerator[T, None]) -> T | object:
+def iterate_as(make: Callable[[T], Made], items: AsyncIterable[T]) -> Generator[Made, None, None]:
+    """Do what `iterate` does, and pass each item through `make`."""
+    found = iterate(items)
+    try:
+        for item in found:
+            yield make(item)
+    finally:
+        found.close()
+
+
+def in_thread(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Return a user's plain function as a coroutine function. It runs in a thread, so it may make calls itself."""
+
+    @wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.to_thread(function, *args, **kwargs)
+
+    return call
+
+
+async def _begin_iteration(items: AsyncIterable[T]) -> AsyncIterator[T]:
+    return aiter(items)
+
+
+async def _next(items: AsyncIterator[T]) -> T | object:
     return await anext(items, _END)
 
 
-async def _all(items: AsyncGenerator[T, None]) -> list[T]:
+async def _all(items: AsyncIterable[T]) -> list[T]:
     return [item async for item in items]
 
 
-def _forget(items: AsyncGenerator[Any, None]) -> None:
-    """Close an async generator without waiting for it; its loop does so by itself when we can't."""
+def _forget(items: AsyncIterator[Any]) -> None:
+    """Close an asynchronous iterator without waiting for it; its loop does so by itself when we can't."""
     thread = _background.thread
-    if thread is not None:
+    if thread is not None and hasattr(items, "aclose"):
         with contextlib.suppress(LoopEnded):
-            thread.post(partial(close_generator, items))
+            thread.post(partial(close_iterator, items))
 
 
 def _carry_out(job: Job[Any]) -> None:
-    """Have the call carried out, and wait until it is.
+    """Run the call on the background loop and wait for its end.
 
     Raises:
-        MontraError: it can't be, or the loop is blocked.
+        MontraError: the call can't be run, or the loop is blocked.
     """
     try:
         thread = _begin(job)
@@ -178,7 +209,11 @@ def _begin(job: Job[Any]) -> LoopThread | None:
 
 
 def _look_after(job: Job[Any], thread: LoopThread) -> None:
-    """Nobody waits for what can't come."""
+    """Check that the call can still end.
+
+    Raises:
+        MontraError: the process was forked during the call, or the loop is blocked.
+    """
     if thread.left:
         raise MontraError("the process was forked during the call: its answer goes to the parent")
     if not thread.is_blocked_for(job):
@@ -190,7 +225,7 @@ def _look_after(job: Job[Any], thread: LoopThread) -> None:
 
 
 def _total_of(call: Any) -> float | None:
-    """The total time-out of a client's method, in seconds."""
+    """Return the total time-out of a client's method in seconds; None when it has none, or for other functions."""
     client = getattr(call, "__self__", None)
     options = getattr(client, "_call_options", None) or getattr(client, "_options", None)
     return None if options is None else cast("float | None", options.timeout.total)
@@ -220,7 +255,7 @@ def _cancelled(job: Job[Any]) -> MontraError:
 
 
 def _at_the_end(job: Job[Any]) -> None:
-    """There is no thread any more: an exit handler calls, or a daemon thread."""
+    """Run a call after the background thread has ended: in an exit handler, or in a daemon thread."""
     _wait_for_the_end_in_daemons()
     try:
         asyncio.get_running_loop()
@@ -233,7 +268,7 @@ def _at_the_end(job: Job[Any]) -> None:
 
 
 def _wait_for_the_end_in_daemons() -> None:
-    """Calls of daemon threads end with the process, without a word, as everything else in such a thread does."""
+    """In a daemon thread, wait until the process ends: daemon threads are stopped without an error."""
     if threading.current_thread().daemon:
         threading.Event().wait()
 

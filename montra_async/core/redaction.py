@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any, TypeAlias
+
+SecretText: TypeAlias = Annotated[str, "secret"]
+"""A string that is a secret: the type of a parameter that takes a key, password, token, one-time code or proxy.
+
+To type checkers it is `str`. The generator of the facade reads it: a generated method whose parameter has this type (or
+an alias or a union that names it) deletes the parameter from its frame, because error reporters print local variables.
+"""
 
 _SECRETS = re.compile(
     r"(?P<kind>\b(?:sk|rk|pk)_(?:test|live)_|\bsk_|\bwhsec_|\bBearer\s{1,8})(?P<secret>[A-Za-z0-9._~+/=-]{4,})",

@@ -18,7 +18,7 @@ from ..core import validation
 from ..core.decoding import json_of
 from ..core.http.messages import RawResponse, Request
 from ..core.options import MAX_RESPONSE_SIZE, Hook, Timeout, not_text
-from ..core.redaction import Secret
+from ..core.redaction import Secret, SecretText
 from ..core.type_guards import is_object
 from .errors import PaywallConfigError, PaywallError, translate_errors
 from .models import AuthSession, AuthUser, OAuthStart, SignUpResult, UpdatedUser, UpgradeResult
@@ -111,7 +111,7 @@ class AuthClient(SessionCalls):
         headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
         connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
-        proxy: str | None = None,
+        proxy: SecretText | None = None,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -163,7 +163,7 @@ class AuthClient(SessionCalls):
 
     # Passwords
 
-    async def sign_in_with_email(self, email: str, password: str) -> AuthSession:
+    async def sign_in_with_email(self, email: str, password: SecretText) -> AuthSession:
         """Sign in (`POST .../auth/email/signin`).
 
         Raises:
@@ -173,7 +173,7 @@ class AuthClient(SessionCalls):
         del password
         return await self._sign_in(self._credentials("email/signin", email, hidden))
 
-    async def sign_up(self, email: str, password: str) -> SignUpResult:
+    async def sign_up(self, email: str, password: SecretText) -> SignUpResult:
         """Register (`POST .../auth/email/signup`).
 
         Returns:
@@ -205,7 +205,7 @@ class AuthClient(SessionCalls):
         """Send a mail with a code for `verify_otp(type="recovery")` (`POST .../auth/password/request-reset`)."""
         await self._do("password/request-reset", {"email": _text("email", email)})
 
-    async def update_password(self, password: str) -> AuthUser | None:
+    async def update_password(self, password: SecretText) -> AuthUser | None:
         """Set the signed-in user's password (`POST .../auth/password/update`).
 
         Raises:
@@ -231,7 +231,7 @@ class AuthClient(SessionCalls):
         fields = {"email": _text("email", email), "create_user": create_user, "user_meta": self._user_meta}
         await self._do("otp/send", fields)
 
-    async def verify_otp(self, email: str, token: str, *, type: str = "email") -> AuthSession:
+    async def verify_otp(self, email: str, token: SecretText, *, type: str = "email") -> AuthSession:
         """Sign in with a code from a mail (`POST .../auth/otp/verify`).
 
         Args:
@@ -254,7 +254,7 @@ class AuthClient(SessionCalls):
 
     # Without an address
 
-    async def sign_in_anonymously(self, *, captcha_token: str | None = None) -> AuthSession:
+    async def sign_in_anonymously(self, *, captcha_token: SecretText | None = None) -> AuthSession:
         """Sign in somebody unknown (`POST .../auth/anonymous/signin`). Callers at the same time share one user."""
         hidden = None if captcha_token is None else Secret(captcha_token)
         del captcha_token
@@ -267,7 +267,7 @@ class AuthClient(SessionCalls):
 
         return await self._run_shared(self._state.flights, "anonymous", sign_in, cancel_when_abandoned=False)
 
-    async def upgrade_anonymous_to_email(self, email: str, password: str) -> UpgradeResult:
+    async def upgrade_anonymous_to_email(self, email: str, password: SecretText) -> UpgradeResult:
         """Give the anonymous user an address and a password (`POST .../auth/anonymous/upgrade`).
 
         Raises:
@@ -313,7 +313,9 @@ class AuthClient(SessionCalls):
         self._pending.keep(result.state, verifier)
         return result
 
-    async def complete_oauth(self, state: str, code: str, *, code_verifier: str | None = None) -> AuthSession:
+    async def complete_oauth(
+        self, state: str, code: SecretText, *, code_verifier: SecretText | None = None
+    ) -> AuthSession:
         """Finish a sign-in at a provider (`POST .../auth/oauth/exchange`).
 
         Args:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import aiohttp
 
 from ..core.options import MAX_RESPONSE_SIZE, Hook, Timeout, not_text
-from ..core.redaction import Secret
+from ..core.redaction import Secret, SecretText
 from ..webhooks.helpers import WebhookHelpers
 from .auth import AuthClient
 from .catalog import CatalogCalls
@@ -71,7 +71,7 @@ class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
         self,
         paywall_id: str | None = None,
         api_origin: str | None = None,
-        api_key: str | None = None,
+        api_key: SecretText | None = None,
         *,
         identity: Identity | None = None,
         auth: AuthClient | None = None,
@@ -83,7 +83,7 @@ class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
         headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
         connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
-        proxy: str | None = None,
+        proxy: SecretText | None = None,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,

@@ -33,7 +33,7 @@ from ..core.options import (
     header_text,
     not_text,
 )
-from ..core.redaction import Secret, scrub
+from ..core.redaction import Secret, SecretText, scrub
 from .auth import AuthClient
 from .billing import BillingClient
 from .errors import PaywallConfigError, PaywallInvalidResponseError, translate, translate_errors
@@ -115,7 +115,7 @@ class ApiGatewayClient(PaywallClient):
         headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
         connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
-        proxy: str | None = None,
+        proxy: SecretText | None = None,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,

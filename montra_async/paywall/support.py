@@ -15,7 +15,7 @@ from .models import Ticket
 from .responses import decode
 from .user_scope import UserScopedClient, address_of
 
-Attachable: TypeAlias = "FileSource | Attachment"
+Attachable: TypeAlias = FileSource | Attachment
 """A path, bytes, an object open for binary reading, or an `Attachment` that gives such a thing a name and a type."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from ..core.errors import ConfigError
-from ..core.redaction import Secret
+from ..core.redaction import Secret, SecretText
 from .durations import Duration, positive_seconds
 from .errors import WebhookStoreError
 from .stores import RETENTION, Claim, retention_seconds
@@ -62,7 +62,7 @@ class RedisStore:
 
     def __init__(
         self,
-        client: RedisClient | str,
+        client: RedisClient | SecretText,
         *,
         prefix: str = "montra:webhook:",
         retention: Duration | None = RETENTION,

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, TypeAlias, cast
 
 from ..core.errors import ConfigError
-from ..core.redaction import Secret
+from ..core.redaction import Secret, SecretText
 
 SIGNATURE_HEADER = "Montra-Signature"
 
@@ -69,7 +69,7 @@ class SigningSecrets:
         raise TypeError("webhook secrets can't be pickled: give the secret to the process that needs it")
 
 
-Secrets: TypeAlias = str | Secret | SigningSecrets | Iterable[str | Secret]
+Secrets: TypeAlias = SecretText | Secret | SigningSecrets | Iterable[SecretText | Secret]
 """The endpoint's secret, or several of them during a rotation."""
 
 SignatureOrHeaders: TypeAlias = str | Mapping[str, str] | None
@@ -175,7 +175,7 @@ def body_bytes(raw_body: Any) -> bytes | None:
         return None
 
 
-def sign(raw_body: bytes | bytearray | memoryview, secret: str) -> str:
+def sign(raw_body: bytes | bytearray | memoryview, secret: SecretText) -> str:
     """Return the signature that Montra would send for a body. For tests of your own receiver.
 
     Args:

@@ -1,1 +1,1 @@
-"""The synchronous facade: its surface, and the places where legacy code runs it."""
+"""Tests of the synchronous facade: its surface, and the environments in which it runs."""

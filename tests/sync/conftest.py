@@ -11,6 +11,6 @@ from ..processes import running_sandbox
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[str]:
-    """The base URL of a running `python -m montra_sandbox` in which nobody else makes anything."""
+    """The base URL of a running `python -m montra_sandbox` that no other test uses."""
     with running_sandbox() as base_url:
         yield base_url

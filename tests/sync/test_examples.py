@@ -1,4 +1,4 @@
-"""The examples for legacy code, each started as it is in production."""
+"""Runs the examples for synchronous code as they run in production."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _post(url: str, body: bytes, **headers: str) -> tuple[int, Any]:
 
 
 def _sqs(message_id: str, body: object) -> dict[str, Any]:
-    """A record as SQS gives it to Lambda: the body is text, always."""
+    """A record as SQS gives it to Lambda: the body is always text."""
     return {
         "messageId": message_id,
         "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a...",
@@ -73,7 +73,7 @@ def _sqs(message_id: str, body: object) -> dict[str, Any]:
 
 
 def _invoke(served: str, events: list[dict[str, Any]], context: str = "None", **more: str) -> list[Any]:
-    """What the function answers to events, one after the other in one process, as Lambda does."""
+    """Call the function with several events in one process, as Lambda does, and return its results."""
     code = (
         "import json, sys; sys.path.insert(0, '.'); import lambda_handler\n"
         "class Short:\n    get_remaining_time_in_millis = staticmethod(lambda: 3000)\n"

@@ -1,4 +1,4 @@
-"""Closing a client from several threads at once, while others use it, and iterators that are left half-way."""
+"""Closing a client in several threads at once and while others use it; iterators that are not read to their end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def _others_have_ended() -> None:
 
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No complaint of asyncio, no task that is left."""
+    """Check that asyncio logs nothing and that no task remains."""
     with caplog.at_level(logging.WARNING):
         yield
         portal.run(_others_have_ended)
@@ -41,7 +41,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 class SlowToClose(aiohttp.TCPConnector):
-    """As with TLS: closing takes a moment, in which others can come."""
+    """A connector that takes a moment to close, as with TLS."""
 
     async def close(self, **options: Any) -> None:
         await asyncio.sleep(0.01)
@@ -66,7 +66,7 @@ def test_many_threads_close_at_once(served: str) -> None:
 
 
 def test_closing_again_and_again_while_others_call(served: str) -> None:
-    """Each call succeeds, or says that the client was closed."""
+    """Each call succeeds or raises the error of a closed client."""
     client = Montra("sk_test_sandbox", served)
     over = threading.Event()
     said: set[str] = set()
@@ -159,7 +159,7 @@ def test_an_iterator_that_is_left(served: str, way: Callable[[Any], None]) -> No
 
 @pytest.fixture
 async def endless() -> AsyncIterator[str]:
-    """A provider that streams events until its client has gone."""
+    """A provider that streams events until the client disconnects."""
 
     async def stream(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -185,7 +185,7 @@ async def endless() -> AsyncIterator[str]:
 
 
 def _gateway(origin: str) -> ApiGatewayClient:
-    """With one connection, which who leaves a stream has to give back."""
+    """A client with one connection, which has to be released when a stream is left."""
     return ApiGatewayClient("p", origin, user_id="u", pool_size=1, timeout=Timeout(total=20, pool=15))
 
 
@@ -241,7 +241,7 @@ async def test_a_stream_that_is_read_while_its_client_closes(endless: str) -> No
 
 
 async def test_a_stream_that_two_threads_read(endless: str) -> None:
-    """Nonsense, but none that hangs: each piece goes to one of them, or one is told."""
+    """Unsupported, but it does not hang: each chunk goes to one of them, or one gets an error."""
 
     def work() -> None:
         gateway = _gateway(endless)
@@ -261,7 +261,7 @@ async def test_a_stream_that_two_threads_read(endless: str) -> None:
 
 
 def test_loops_of_many_threads_close_one_async_client_at_once(served: str) -> None:
-    """Each closes its own loop's session, and asks the other loops to close theirs."""
+    """Each thread closes its own loop's session, and schedules the close of the others."""
     problems: list[BaseException] = []
     complaints: list[dict[str, Any]] = []
 

@@ -1,4 +1,4 @@
-"""A signal handler may interrupt a call between any two instructions: to make a call of its own, or to raise."""
+"""Signal handlers that interrupt a call between two instructions, and make a call themselves or raise."""
 
 from __future__ import annotations
 
@@ -112,13 +112,13 @@ def test_a_call_from_a_signal_handler_at_every_instruction(program: str) -> None
 
 @pytest.mark.parametrize("first", [True, False], ids=["first call", "later call"])
 def test_ctrl_c_at_every_instruction(first: bool) -> None:
-    """It leaves no call behind, and the next one works."""
+    """No call remains, and the next one succeeds."""
     assert run_program(f"{HARNESS}\nFIRST = {first}\n{INTERRUPTED}", "http://127.0.0.1:9") == "True"
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer")
 def test_real_signals_during_first_calls(served: str) -> None:
-    """A timer that strikes again and again, while a process makes its first calls."""
+    """A timer sends signals while a process makes its first calls."""
     code = """
 import signal, threading, faulthandler
 from montra_sync import Montra, portal

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
+from copy import copy
 from datetime import datetime
 from decimal import Decimal
 
+import aiohttp
 from typing_extensions import assert_type
 
 import montra_async
@@ -40,6 +43,8 @@ def main() -> None:
             assert_type(entry, AuditLog)
         assert_type(montra.with_options(timeout=5), Montra)
         assert_type(montra.webhooks.verify_signature(b"", "", ""), bool)
+        assert_type(copy(montra), Montra)
+    Montra(api_key=os.environ["KEY"], proxy="http://proxy", connector=lambda: aiohttp.TCPConnector(limit=5))
 
 
 def sell(billing: BillingClient) -> None:
@@ -60,4 +65,7 @@ def wrong(montra: Montra) -> None:
     """Mistakes that a type checker must find; an unneeded ignore is an error of its own."""
     montra.create_customer(name="A")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     montra.get_customer(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Montra("sk_test_x", session=None)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Montra(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    AuthClient().sign_up("a@example.com", b"")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     montra.create_refund(transaction_id="t", amount="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -3,11 +3,21 @@
     python tools/generate_sync            rewrite the generated files
     python tools/generate_sync --check    fail when they are not what would be written
 
-Reads the source with `ast` and imports nothing of it, so that it works without anything installed. Every public method
-of a facaded class and of its bases becomes a method of the same name, parameters, defaults and docs: coroutines wait on
-the background loop, async generators become lazy iterators, `async with` becomes `with`, `aclose` becomes `close`.
-Where a parameter or result is an object of a facaded class, the facade takes or gives its own. Properties and
-attributes that a class declares become properties.
+Reads the source with `ast` and imports nothing of it; needs only ruff, which formats what is written. Every public
+method of a facaded class and of its bases becomes a method of the same name, parameters, defaults and docs:
+
+    coroutine, method that returns an awaitable     waits on the background loop
+    async generator, AsyncIterator, AsyncIterable   lazy iterator
+    asynccontextmanager, async with                 context manager, with
+    property, cached_property, declared attribute   property
+    staticmethod, classmethod, overload             the same
+    parameter that is a coroutine function          plain function, called in a thread
+    parameter of a type that belongs to a loop      left out (`session=`)
+    aclose                                          close
+
+Objects of facaded classes are exchanged for their facades, also in lists, dicts, tuples and unions. A parameter whose
+type mentions `SecretText` is deleted from the frame of the generated method. Whatever else is found is refused: the
+message is `file:line: what`, nothing is written, and the exit code is 2.
 """
 
 from __future__ import annotations
@@ -17,16 +27,21 @@ import difflib
 import sys
 from pathlib import Path
 
-from reading import ROOT, exported
-from writing import Facade, facade_file, lazy, public, same
+if __name__ == "__main__" and not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-TARGET = ROOT / "montra_sync"
+from generate_sync.formatting import FormattingError, formatted
+from generate_sync.source import Refusal, Source
+from generate_sync.writing import Facade, FacadeWriter, lazy, public, same
 
+ROOT = Path(__file__).resolve().parents[2]
+
+DESCRIPTIONS = {"connector": "a function that makes an aiohttp connector, called on the background event loop."}
 MONTRA = Facade(
     title="`Montra` for synchronous code: the same calls, run on one background event loop.",
     package="montra_async",
     made={"Montra": "montra_async.client"},
-    given={},
+    descriptions=DESCRIPTIONS,
 )
 PAYWALL = Facade(
     title="The paywall service for synchronous code. Start with `BillingClient`.",
@@ -37,37 +52,67 @@ PAYWALL = Facade(
         "ApiGatewayClient": "montra_async.paywall.gateway",
     },
     given={"Charge": "montra_async.paywall.tokens", "GatewayResponse": "montra_async.paywall.gateway"},
+    descriptions=DESCRIPTIONS,
+    unchecked=("settings",),
 )
 
 
-def generated() -> dict[Path, str]:
+class Refused(Exception):
+    """There are constructs that can't be translated."""
+
+    def __init__(self, refusals: list[Refusal]) -> None:
+        super().__init__("\n".join(dict.fromkeys(str(one) for one in refusals)))
+
+
+def generated(root: Path) -> dict[str, str]:
+    """The text of each generated file, by its path below the root.
+
+    Raises:
+        Refused: there are constructs that can't be translated.
+        FormattingError: ruff is missing.
+    """
+    source = Source(root)
+    montra, paywall = FacadeWriter(source, MONTRA, [PAYWALL]), FacadeWriter(source, PAYWALL, [MONTRA])
     package = "Synchronous Python SDK for Montra: the calls of `montra_async` without `await`. Start with `Montra`."
     webhooks = "Receiving webhooks in synchronous code: `parse`, and `WebhookReceiver.handle_blocking`."
-    return {
-        TARGET / "__init__.py": lazy("montra_async", package),
-        TARGET / "_public.py": public("montra_async", MONTRA),
-        TARGET / "client.py": facade_file(MONTRA),
-        TARGET / "paywall.py": facade_file(PAYWALL, exports=exported("montra_async.paywall")),
-        TARGET / "webhooks.py": same("montra_async.webhooks", webhooks),
-    }
+    try:
+        texts = {
+            "montra_sync/__init__.py": lazy(source, "montra_async", package),
+            "montra_sync/_public.py": public(source, "montra_async", MONTRA),
+            "montra_sync/client.py": montra.file(),
+            "montra_sync/paywall.py": paywall.file(source.exported("montra_async.paywall")),
+            "montra_sync/webhooks.py": same(source, "montra_async.webhooks", webhooks),
+        }
+    except Refusal as refusal:
+        raise Refused([*montra.refusals, *paywall.refusals, refusal]) from None
+    if refusals := [*montra.refusals, *paywall.refusals]:
+        raise Refused(refusals)
+    return {path: formatted(text, root / path, root) for path, text in texts.items()}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="generate_sync", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; fail when something would change")
     check: bool = parser.parse_args().check
+    try:
+        texts = generated(ROOT)
+    except (Refused, FormattingError) as error:
+        print(error, file=sys.stderr)
+        return 2
     stale = 0
-    for path, text in generated().items():
+    for name, text in texts.items():
+        path = ROOT / name
         current = path.read_text(encoding="utf-8") if path.exists() else ""
         if current == text:
             continue
         stale += 1
         if check:
-            name = str(path.relative_to(ROOT))
             sys.stdout.writelines(difflib.unified_diff(current.splitlines(True), text.splitlines(True), name, name))
         else:
             path.write_text(text, encoding="utf-8")
-            print(f"wrote {path.relative_to(ROOT)}")
+            print(f"wrote {name}")
     if check and stale:
         print("The synchronous facade is stale: run nox -s generate", file=sys.stderr)
     return 1 if check and stale else 0

@@ -17,7 +17,7 @@ from ..errors import InvalidArgumentError
 from .aiohttp_compat import StreamedPayload
 from .files import in_a_thread, open_regular, pieces
 
-FileSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]"
+FileSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 """A path, bytes, or an object open for binary reading."""
 
 _FALLBACK_TYPE = "application/octet-stream"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import cattrs
@@ -35,6 +35,10 @@ def wire(name: str) -> dict[str, str]:
 
 def _or_none(extra: dict[str, Any] | None) -> dict[str, Any] | None:
     return extra or None
+
+
+# attrs copies them into the `__init__` of every model, in whose module their names may be unknown.
+_or_none.__annotations__ = get_type_hints(_or_none)
 
 
 class HashedByValue:

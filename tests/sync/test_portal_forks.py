@@ -1,4 +1,4 @@
-"""In forked processes, whatever was under way at the fork; and below an event loop of another kind."""
+"""The facade in forked processes, whatever ran during the fork; and inside trio."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_fork(served: str, situation: str) -> None:
 
 @forks
 def test_a_call_that_was_in_progress_in_the_forking_thread_does_not_hang_in_the_child(served: str) -> None:
-    """A signal handler forks while its thread waits: the answer goes to the parent."""
+    """A signal handler forks while its thread waits: the response goes to the parent."""
     code = (
         FORKING
         + """
@@ -156,8 +156,8 @@ print(answer, os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]))
     assert run_program(code, served) == "answer 7"
 
 
-def test_below_trio(served: str) -> None:
-    """The facade brings its own loop; trio's is not asked."""
+def test_inside_trio(served: str) -> None:
+    """The facade uses its own event loop."""
     client = Montra("sk_test_sandbox", served)
 
     async def main() -> object:

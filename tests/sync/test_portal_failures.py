@@ -1,4 +1,4 @@
-"""The background thread outlives whatever other people's code does on its loop, and callers learn the truth."""
+"""The background thread survives errors of hooks and tasks on its loop, and callers get a correct error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from montra_sync.paywall import BillingClient, PaywallError
 
 
 class Whim(BaseException):
-    """What frameworks raise past `except Exception`: gevent's GreenletExit, pytest's Exit, trio's Cancelled."""
+    """A BaseException as frameworks raise it: gevent's GreenletExit, pytest's Exit, trio's Cancelled."""
 
 
 KINDS = [SystemExit, KeyboardInterrupt, Whim, GeneratorExit]
@@ -32,7 +32,7 @@ def _threads() -> list[threading.Thread]:
 
 @pytest.fixture
 def quiet() -> Iterator[list[dict[str, Any]]]:
-    """What the loop complains of."""
+    """The errors that the loop reports."""
     complaints: list[dict[str, Any]] = []
 
     async def listen(handler: Any) -> None:
@@ -84,7 +84,7 @@ def test_calls_of_other_threads_go_on(served: str, kind: type[BaseException]) ->
 def test_what_asyncio_lets_out_of_a_loop_does_not_end_it(
     served: str, kind: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In a callback and in a task of its own: both get out of `run_forever`."""
+    """In a callback and in a task: both leave `run_forever`."""
 
     async def poison() -> None:
         loop = asyncio.get_running_loop()
@@ -113,7 +113,7 @@ def test_what_asyncio_lets_out_of_a_loop_does_not_end_it(
 
 
 def test_a_loop_that_can_not_go_on_is_replaced(served: str, caplog: pytest.LogCaptureFixture) -> None:
-    """E.g. all files of the process were closed, the selector's among them."""
+    """E.g. because all files of the process were closed, the selector's among them."""
 
     async def break_it() -> None:
         loop: Any = asyncio.get_running_loop()
@@ -181,7 +181,7 @@ def test_a_call_inside_a_hook_is_an_error_of_ours(served: str) -> None:
 
 @pytest.fixture
 def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[object], None]]:
-    """A hook that doesn't return before the test does."""
+    """A hook that returns at the end of the test."""
     monkeypatch.setattr(portal, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(portal, "_GRACE", 0.1)
     over = threading.Event()
@@ -203,7 +203,7 @@ def test_the_total_holds_although_a_hook_blocks_the_loop(served: str, blocked: A
         Montra("sk_test_sandbox", served, timeout=Timeout(total=0.2)).list_meters()
 
 
-def test_in_the_paywalls_words(served: str, blocked: Any) -> None:
+def test_a_blocked_loop_is_a_paywall_error(served: str, blocked: Any) -> None:
     billing = BillingClient("p", served.removesuffix("/api/v1"), on_request=blocked, timeout=0.2)
     with pytest.raises(PaywallError, match="blocked at") as caught:
         billing.bootstrap()
@@ -218,7 +218,7 @@ def test_a_call_without_a_total_waits_longer(served: str, blocked: Any, monkeypa
 
 
 def test_a_slow_server_is_no_blocked_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop answers, so the call is waited for, however long it takes."""
+    """The loop runs, so the caller waits as long as the call takes."""
     monkeypatch.setattr(portal, "LOOK_SECONDS", 0.2)
     monkeypatch.setattr(portal, "_BLOCKED_AT_MOST", 0.0)
     monkeypatch.setattr(portal, "_GRACE", 0.0)
@@ -235,7 +235,7 @@ def test_a_slow_server_is_no_blocked_loop(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_call_ends_although_its_loop_is_released_late(served: str, blocked: Any) -> None:
-    """Many threads wait on one blocked loop: each goes on, and the loop serves again when it can."""
+    """Many threads wait for one blocked loop: each gets an error, and the loop runs calls again once it is released."""
     clients = [Montra("sk_test_sandbox", served, timeout=0.2) for _ in range(8)]
     stuck = Montra("sk_test_sandbox", served, on_request=blocked, timeout=0.2)
     with ThreadPoolExecutor(9) as threads:

@@ -1,4 +1,4 @@
-"""The end of a process: prompt, quiet, and open for calls as long as it can be."""
+"""The end of a process: it is prompt, logs nothing, and exit handlers can make calls."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ client.list_meters()""",
 
 @pytest.mark.parametrize("order", EXITS.values(), ids=EXITS)
 def test_a_call_from_an_exit_handler_works(served: str, order: str) -> None:
-    """Python 3.12 on starts no threads any more by then."""
+    """Python 3.12 and newer start no threads in exit handlers."""
     first = "atexit.register(handler)" if "atexit.register" not in order else ""
     host = served.replace("127.0.0.1", "localhost")  # a name, which a helper thread looks up
     code = f"""

@@ -1,4 +1,4 @@
-"""Everywhere legacy code runs: threads, notebooks, forks, freezers, Ctrl-C and the end of the process."""
+"""The facade in threads, notebooks and forks, after the process was suspended, with Ctrl-C and at the end."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_thirty_two_threads_on_one_client(served: str) -> None:
 
 
 async def test_inside_a_running_loop(served: str) -> None:
-    """A notebook: the call blocks this loop, and is answered all the same."""
+    """As in a notebook: the call blocks the running loop, and succeeds."""
     with Montra("sk_test_sandbox", served) as client:
         assert isinstance(client.list_meters(), list)
         assert isinstance(await asyncio.to_thread(client.list_meters), list)
 
 
-def test_context_variables_flow_into_the_call(served: str) -> None:
+def test_a_call_runs_with_the_callers_context_variables(served: str) -> None:
     request_id = contextvars.ContextVar("request_id", default="none")
     seen: list[str] = []
 
@@ -100,7 +100,7 @@ def test_a_call_inside_a_hook_is_refused_instead_of_waiting_for_itself(
 
 
 def test_a_generator_that_is_collected_on_the_background_thread(served: str) -> None:
-    """Garbage collection may run anywhere, also where a call would wait for itself."""
+    """Garbage collection may run on the background thread, where a call would wait for itself."""
     with Montra("sk_test_sandbox", served) as client:
         for n in range(2):
             client.create_pricing_model(name=f"P{n}")
@@ -206,7 +206,7 @@ print(results)
 
 
 def test_the_first_call_imports_nothing(served: str) -> None:
-    """The time is paid at import; and a child forked while another thread imports would wait for the import's lock."""
+    """A child that is forked while another thread imports would wait for the lock of the import."""
     code = (
         PRELUDE
         + """
@@ -263,7 +263,7 @@ async def impatient() -> AsyncIterator[str]:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
 async def test_a_process_that_is_frozen_between_two_calls(impatient: str) -> None:
-    """As on Lambda: the process sleeps, the server closes its idle connection meanwhile, the next call just works."""
+    """As on Lambda: the server closes the idle connection of a suspended process, and the next call succeeds."""
     code = (
         PRELUDE
         + """
@@ -352,7 +352,7 @@ def test_every_end_of_a_process_is_quiet(served: str, ending: str) -> None:
 
 
 def test_a_call_after_the_end_works(served: str) -> None:
-    """An exit handler that was registered before the SDK was imported runs after the SDK's own: there is no thread."""
+    """An exit handler that was registered before the import of the SDK runs after the end of the background thread."""
     code = """
 import atexit, threading
 def late():

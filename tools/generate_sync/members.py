@@ -1,0 +1,273 @@
+"""Lists the public members of a class, inherited ones included, and refuses those that can't be translated."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from .source import Definition, Module, Refusal, Source, dotted, statements
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+ClassId = tuple[str, str]
+
+RENAMED = {"aclose": "close"}
+CONTEXT = ("__aenter__", "__aexit__")
+"""The special methods that are translated, beside the constructor."""
+OWN = frozenset(
+    {"__init__", "__repr__", "__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__"}
+)
+"""Special methods for which the facade has its own, or whose default reaches the object behind the facade."""
+NEUTRAL = frozenset({"__slots__", "__init_subclass__", "__class_getitem__", "__del__", "__match_args__", "__doc__"})
+"""Names in a class body that a facade needs nothing of."""
+
+
+class Kind(Enum):
+    """What a member is."""
+
+    METHOD = "method"
+    STATIC = "staticmethod"
+    CLASS = "classmethod"
+    PROPERTY = "property"
+    ASYNC_MANAGER = "asynccontextmanager"
+    MANAGER = "contextmanager"
+    ATTRIBUTE = "attribute"
+    CLASS_ATTRIBUTE = "class attribute"
+
+
+DECORATORS = {
+    Definition("builtins", "staticmethod"): Kind.STATIC,
+    Definition("builtins", "classmethod"): Kind.CLASS,
+    Definition("builtins", "property"): Kind.PROPERTY,
+    Definition("functools", "cached_property"): Kind.PROPERTY,
+    Definition("contextlib", "asynccontextmanager"): Kind.ASYNC_MANAGER,
+    Definition("contextlib", "contextmanager"): Kind.MANAGER,
+}
+_TYPING = ("typing", "typing_extensions")
+WITHOUT_EFFECT = {Definition(module, name) for module in _TYPING for name in ("final", "override")}
+OVERLOADS = {Definition(module, "overload") for module in _TYPING}
+CLASS_DECORATORS = WITHOUT_EFFECT | {
+    Definition(module, name) for module in ("attrs", "attr") for name in ("define", "frozen", "mutable", "s")
+}
+BASES = {
+    Definition("builtins", "object"),
+    Definition("abc", "ABC"),
+    *(Definition(module, name) for module in _TYPING for name in ("Generic", "Protocol")),
+}
+"""Bases outside the source that have no public methods."""
+
+
+@dataclass
+class Member:
+    """A public member of a class.
+
+    Attributes:
+        name: in the source.
+        kind: what it is.
+        node: the function, or the declaration of an attribute.
+        module: whose names it uses.
+        overloads: the signatures declared with `@overload`, in order.
+        setter: the function that sets a property.
+        deleter: the function that deletes a property.
+    """
+
+    name: str
+    kind: Kind
+    node: Function | ast.AnnAssign
+    module: Module
+    overloads: list[Function] = field(default_factory=list[Function])
+    setter: Function | None = None
+    deleter: Function | None = None
+
+    @property
+    def new_name(self) -> str:
+        """Its name in the facade."""
+        return RENAMED.get(self.name, self.name)
+
+    @property
+    def function(self) -> Function:
+        """The function of a member that is one."""
+        assert isinstance(self.node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        return self.node
+
+
+def linearized(source: Source, node: ast.ClassDef, module: Module) -> list[tuple[ast.ClassDef, Module]]:
+    """A class and its bases below the root, in the order in which Python looks for attributes (C3)."""
+    found: dict[ClassId, tuple[ast.ClassDef, Module]] = {}
+    order = _order(source, node, module, found)
+    return [found[one] for one in order]
+
+
+def _order(
+    source: Source, node: ast.ClassDef, module: Module, found: dict[ClassId, tuple[ast.ClassDef, Module]]
+) -> list[ClassId]:
+    own = (module.name, node.name)
+    found[own] = (node, module)
+    bases = [base for base in (_base(source, one, module) for one in node.bases) if base is not None]
+    lists = [_order(source, base, where, found) for base, where in bases]
+    lists.append([(where.name, base.name) for base, where in bases])
+    merged = [own]
+    while lists := [one for one in lists if one]:
+        heads = [one[0] for one in lists]
+        fits = [head for head in heads if not any(head in one[1:] for one in lists)]
+        if not fits:
+            raise Refusal(module, node, f"class {node.name}: its bases have no consistent order")
+        merged.append(fits[0])
+        lists = [[name for name in one if name != fits[0]] for one in lists]
+    return merged
+
+
+def _base(source: Source, node: ast.expr, module: Module) -> tuple[ast.ClassDef, Module] | None:
+    """A base class below the root; None for one that has no public methods."""
+    name = dotted(node.value if isinstance(node, ast.Subscript) else node)
+    definition = None if name is None else source.resolve(name, module)
+    found = source.class_of(definition)
+    if found is None and definition not in BASES:
+        raise Refusal(module, node, f"base class `{ast.unparse(node)}`: its source is not read")
+    return found
+
+
+def members_of(source: Source, node: ast.ClassDef, module: Module) -> list[Member]:
+    """The public members of a class and its bases: each as Python would find it, those of bases first.
+
+    Raises:
+        Refusal: a member, a base or the class itself can't be translated.
+    """
+    found: dict[ClassId, tuple[ast.ClassDef, Module]] = {}
+    order = _order(source, node, module, found)
+    own: dict[ClassId, list[Member]] = {}
+    for key, (one, where) in found.items():
+        _check_class(source, one, where)
+        own[key] = list(_members(source, one, where))
+    effective = {member.name: member for key in reversed(order) for member in own[key]}
+    shown = dict.fromkeys(member.name for key in _bases_first(source, node, module) for member in own[key])
+    names: dict[str, str] = {}
+    for name in shown:
+        member = effective[name]
+        if member.new_name in names:
+            what = f"`{names[member.new_name]}` and `{name}` would both be called `{member.new_name}`"
+            raise Refusal(member.module, member.node, what)
+        names[member.new_name] = name
+    return [effective[name] for name in shown]
+
+
+def _bases_first(source: Source, node: ast.ClassDef, module: Module) -> list[ClassId]:
+    """A class and its bases as a reader meets them: bases first, in the order in which they are named."""
+    bases = [base for base in (_base(source, one, module) for one in node.bases) if base is not None]
+    return [*(key for base, where in bases for key in _bases_first(source, base, where)), (module.name, node.name)]
+
+
+def special_method(source: Source, node: ast.ClassDef, module: Module, name: str) -> Member | None:
+    """A method such as `__init__` or `__aexit__` of a class or its nearest base that has one."""
+    for one, where in linearized(source, node, module):
+        for statement in statements(one.body):
+            if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and statement.name == name:
+                if statement.decorator_list:
+                    raise Refusal(where, statement.decorator_list[0], f"decorator of {name}")
+                return Member(name, Kind.METHOD, statement, where)
+    return None
+
+
+def _check_class(source: Source, node: ast.ClassDef, module: Module) -> None:
+    if node.keywords:
+        raise Refusal(module, node, f"class {node.name}: `{ast.unparse(node.keywords[0])}`")
+    for one in node.decorator_list:
+        name = dotted(one.func if isinstance(one, ast.Call) else one)
+        if name is None or source.resolve(name, module) not in CLASS_DECORATORS:
+            raise Refusal(module, one, f"class {node.name}: unknown decorator `@{ast.unparse(one)}`")
+
+
+def is_private(name: str) -> bool:
+    """Whether a name in a class body is the class's own business."""
+    return name in NEUTRAL or name in OWN or (name.startswith("_") and not name.endswith("__"))
+
+
+def _members(source: Source, node: ast.ClassDef, module: Module) -> Iterator[Member]:
+    """The public members that a class body itself defines."""
+    found: dict[str, Member] = {}
+    overloads: dict[str, list[Function]] = {}
+    for one in statements(node.body):
+        if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            _add_function(source, one, module, found, overloads)
+        elif isinstance(one, (ast.AnnAssign, ast.Assign)):
+            for member in _attributes(one, module, found):
+                found[member.name] = member
+        elif isinstance(one, ast.ClassDef) and not is_private(one.name):
+            raise Refusal(module, one, f"class `{one.name}` inside of a class")
+        elif not isinstance(one, ast.ClassDef) and not _is_empty(one):
+            raise Refusal(module, one, f"`{type(one).__name__.lower()}` statement in a class body")
+    for name, signatures in overloads.items():
+        if name not in found:
+            raise Refusal(module, signatures[0], f"`{name}`: @overload without an implementation")
+        found[name].overloads = signatures
+    yield from found.values()
+
+
+def _is_empty(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+
+
+def _add_function(
+    source: Source, node: Function, module: Module, found: dict[str, Member], overloads: dict[str, list[Function]]
+) -> None:
+    if is_private(node.name) or node.name in CONTEXT:
+        return
+    if node.name.startswith("__"):
+        raise Refusal(module, node, f"special method `{node.name}`")
+    kinds: list[Kind] = []
+    for one in node.decorator_list:
+        name = dotted(one)
+        if name in (f"{node.name}.setter", f"{node.name}.deleter") and node.name in found:
+            part = "setter" if name.endswith("setter") else "deleter"
+            setattr(found[node.name], part, node)
+            return
+        definition = None if name is None else source.resolve(name, module)
+        if definition in OVERLOADS:
+            overloads.setdefault(node.name, []).append(node)
+            return
+        if definition in WITHOUT_EFFECT:
+            continue
+        if definition not in DECORATORS:
+            raise Refusal(module, one, f"`{node.name}`: unknown decorator `@{ast.unparse(one)}`")
+        kinds.append(DECORATORS[definition])
+    if len(kinds) > 1:
+        raise Refusal(module, node.decorator_list[0], f"`{node.name}`: several decorators")
+    kind = kinds[0] if kinds else Kind.METHOD
+    if kind is Kind.PROPERTY and isinstance(node, ast.AsyncFunctionDef):
+        raise Refusal(module, node, f"`{node.name}`: a property that is a coroutine")
+    found[node.name] = Member(node.name, kind, node, module)
+
+
+def _attributes(node: ast.AnnAssign | ast.Assign, module: Module, found: dict[str, Member]) -> Iterator[Member]:
+    for target in [node.target] if isinstance(node, ast.AnnAssign) else node.targets:
+        if not isinstance(target, ast.Name):
+            raise Refusal(module, node, f"assignment to `{ast.unparse(target)}` in a class body")
+        if is_private(target.id):
+            continue
+        if isinstance(node, ast.AnnAssign):
+            kind = Kind.CLASS_ATTRIBUTE if class_variable(node.annotation) is not None else Kind.ATTRIBUTE
+            yield Member(target.id, kind, node, module)
+        elif isinstance(node.value, ast.Name) and node.value.id in found:  # a second name of a method
+            yield replace(found[node.value.id], name=target.id)
+        else:
+            raise Refusal(module, node, f"class attribute `{target.id}` without an annotation")
+
+
+def class_variable(node: ast.expr) -> ast.expr | None:
+    """The `X` of `ClassVar[X]`; None for another annotation."""
+    if isinstance(node, ast.Subscript) and (dotted(node.value) or "").rpartition(".")[2] == "ClassVar":
+        return node.slice
+    return None
+
+
+def yields(node: Function) -> bool:
+    """Whether a function is a generator: it yields itself, not only a function inside of it."""
+    pending: list[ast.AST] = list(node.body)
+    while pending:
+        one = pending.pop()
+        if isinstance(one, (ast.Yield, ast.YieldFrom)):
+            return True
+        if not isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            pending += ast.iter_child_nodes(one)
+    return False
