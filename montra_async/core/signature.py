@@ -62,7 +62,7 @@ class SigningSecrets:
         raise TypeError("webhook secrets can't be pickled: give the secret to the process that needs it")
 
 
-Secrets: TypeAlias = "str | Secret | SigningSecrets | Iterable[str | Secret]"
+Secrets: TypeAlias = str | Secret | SigningSecrets | Iterable[str | Secret]
 """The endpoint's secret, or several of them while one is being replaced by another."""
 
 

@@ -32,7 +32,7 @@ from .errors import WebhookPayloadError, WebhookSignatureError
 from .events import EVENTS, WebhookEvent
 from .paywall_events import PAYWALL_EVENTS
 
-Signature: TypeAlias = "str | Mapping[str, str] | None"
+Signature: TypeAlias = str | Mapping[str, str] | None
 """The signature header's value, or all headers of the request."""
 
 CLOCK_SKEW = timedelta(minutes=5)

@@ -17,7 +17,7 @@ from aiohttp import payload
 from ..errors import InvalidArgumentError
 from .files import in_a_thread, open_regular, pieces
 
-FileSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]"
+FileSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 """A path, bytes, or an object open for binary reading."""
 
 _FALLBACK_TYPE = "application/octet-stream"
@@ -25,7 +25,13 @@ _FALLBACK_TYPE = "application/octet-stream"
 
 @attrs.frozen
 class Attachment:
-    """A file with what it is to be called. `name` and `content_type` are guessed when not given."""
+    """A file to upload, with its name and content type.
+
+    Attributes:
+        file: a path, bytes, or an object open for binary reading.
+        name: file name. Default: the name of the file, or else `file`.
+        content_type: media type, e.g. `image/png`. Default: guessed from the name, or else `application/octet-stream`.
+    """
 
     file: FileSource = attrs.field(repr=False)
     name: str | None = attrs.field(default=None, kw_only=True)
