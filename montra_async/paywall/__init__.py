@@ -21,7 +21,8 @@ from .errors import (
     PaywallTimeoutError,
     QuotaExceededError,
 )
-from .gateway import ApiGatewayClient, GatewayResponse
+from .gateway import ApiGatewayClient
+from .gateway_response import GatewayResponse
 from .identity import Identity
 from .models import (
     AuthSession,

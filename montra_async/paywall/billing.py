@@ -1,38 +1,34 @@
-"""`BillingClient`: what a server does for the users of a paywall."""
+"""`BillingClient`: checkout, access, tokens and tickets of a paywall."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from ssl import SSLContext
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import aiohttp
 
 from ..core.options import MAX_RESPONSE_SIZE, Hook, Timeout, not_text
 from ..core.redaction import Secret
-from ..core.signature import signing_secrets, verify_signature
+from ..core.signature import Secrets, signing_secrets, verify_signature
+from ..webhooks.events import WebhookEvent
+from ..webhooks.parsing import CLOCK_SKEW, Signature, parse_paywall
 from .auth import AuthClient
-from .catalog import CatalogCalls
+from .catalog import CatalogApi
 from .errors import PaywallConfigError, translate_errors
 from .identity import Identity
-from .locales import checked_language
+from .locales import validated_language
 from .paywall_client import PaywallClientSettings
-from .purchases import PurchaseCalls
-from .support import SupportCalls
-from .tokens import TokenCalls
-from .user_scope import ClientCaches, checked_auth, checked_identity
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from ..core.signature import Secrets
-    from ..webhooks import WebhookEvent
-    from ..webhooks.parsing import Signature
+from .purchases import PurchasesApi
+from .support import SupportApi
+from .tokens import TokensApi
+from .user_scope import ClientCaches, validated_auth, validated_identity
 
 
 class PaywallWebhooks:
-    """`billing.webhooks`: what a receiver of the paywall service's webhooks needs. Pure functions."""
+    """`billing.webhooks`: verifies and parses webhooks of the paywall service. Pure functions."""
 
     verify_signature = staticmethod(verify_signature)
 
@@ -46,12 +42,22 @@ class PaywallWebhooks:
         clock_skew: timedelta | None = None,
         require_created_at: bool = False,
     ) -> WebhookEvent:
-        """An event that the paywall service surely sent: see `montra_async.webhooks.parse_paywall`."""
-        from ..webhooks import parse_paywall  # its many classes are made when somebody wants them
-        from ..webhooks.parsing import CLOCK_SKEW
+        """Verify the signature of a webhook, and parse its event. See `montra_async.webhooks.parse_paywall`.
 
+        Args:
+            raw_body: the request body as it was received.
+            signature: the headers of the request, or the value of `X-Signature` or `X-Monetize-Signature`.
+            secret: signing secret, or several during a rotation.
+            max_age: maximum age of an event. Default: no limit.
+            clock_skew: how far in the future an event may be. Default: `montra_async.webhooks.CLOCK_SKEW`.
+            require_created_at: whether to refuse an event without `created_at`. Default: False.
+
+        Raises:
+            WebhookSignatureError: the signature is missing or wrong.
+            WebhookPayloadError: the body is not a valid event, or is too old.
+        """
         secrets = signing_secrets(secret)
-        del secret  # what is below may raise: a traceback with local variables must not show it
+        del secret  # error reporters record the local variables of a traceback's frames
         return parse_paywall(
             raw_body,
             signature,
@@ -62,19 +68,21 @@ class PaywallWebhooks:
         )
 
 
-class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
-    """Checkout, prices, access, tokens, tickets of one paywall.
+class BillingClient(CatalogApi, PurchasesApi, TokensApi, SupportApi):
+    """Checkout, prices, access, tokens and tickets of one paywall.
 
-    Make one client and keep it: it pools connections and works on every event loop. Act for a user through
-    `billing.for_user(email=..., user_id=...)`, a cheap view; one client serves any number of users at once.
+    Create one client and share it: it pools connections, and works on every event loop and in every thread. A view,
+    `billing.for_user(email=..., user_id=...)`, makes calls for one user. Views are cheap: create one for each request.
 
     Args:
-        paywall_id: the environment's `PAYWALL_ID` when not given.
-        api_origin: the paywall's own domain, e.g. `https://pay.example.com`; else the environment's `PAYWALL_ORIGIN`.
-        api_key: server key `sk_...`; else the environment's `MONETIZE_API_KEY`. Not every call needs one.
-        identity: whom to act for where no view says otherwise.
-        auth: the session of the user to act for.
-        accept_language: language of labels, where a call names none.
+        paywall_id: id of the paywall. Default: the environment variable `PAYWALL_ID`.
+        api_origin: the paywall's own domain, e.g. `https://pay.example.com`. Default: the environment variable
+            `PAYWALL_ORIGIN`.
+        api_key: server key `sk_...`. Default: the environment variable `MONETIZE_API_KEY`; some calls need no key.
+        identity: the user that calls are made for. Default: none; `for_user` sets one.
+        auth: the session of the user. Default: none.
+        accept_language: language tag or `Accept-Language` header for labels and descriptions. Default: the paywall's
+            default language.
         timeout: seconds for a whole call with all its attempts, or a `Timeout`. Default: 60.
         max_attempts: attempts per call. Default: 3; 1 for no retries.
         pool_size: maximum number of connections, and so of concurrent calls, per event loop. Default: 100. Further
@@ -100,7 +108,9 @@ class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
         allow_insecure_browser_usage: allow a server key in a browser's Python.
 
     Raises:
-        PaywallError: `invalid_config`, `invalid_argument`, `apikey_in_browser`.
+        PaywallConfigError: `invalid_config`: no paywall id or origin, or settings that contradict each other;
+            `apikey_in_browser`.
+        PaywallInvalidArgumentError: `invalid_argument`: a setting that is invalid by itself.
     """
 
     webhooks: ClassVar[PaywallWebhooks] = PaywallWebhooks()
@@ -167,7 +177,7 @@ class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
             key=self._key,
         )
         with translate_errors():
-            self._accept_language = checked_language("accept_language", accept_language)
-        self._identity = checked_identity(identity)
-        self._auth = checked_auth(auth)
+            self._accept_language = validated_language("accept_language", accept_language)
+        self._identity = validated_identity(identity)
+        self._auth = validated_auth(auth)
         self._caches = ClientCaches()

@@ -105,7 +105,7 @@ async def test_who_signs_in_anonymously_is_anonymous(canned: Canned, told: Any, 
 
 async def test_the_address_that_awaits_confirmation(canned: Canned) -> None:
     async with AuthClient("pw", canned.url) as auth:
-        await auth._keep(PaywallServer().session("ada"))
+        await auth._store_session(PaywallServer().session("ada"))
         canned.told = {"status": "confirmation_required", "email": "new@example.com"}
         result = await auth.upgrade_anonymous_to_email("new@example.com", "x")
         assert (result.status, result.email, result.user) == ("confirmation_required", "new@example.com", None)

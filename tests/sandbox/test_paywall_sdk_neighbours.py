@@ -68,7 +68,7 @@ async def test_a_call_that_waits_for_anothers_refresh_ends_with_its_own_client(
 ) -> None:
     server.seconds["refresh"] = 60
     auth = AuthClient("pw", server.url)
-    await auth._keep(server.session("ada", ends_in=1))
+    await auth._store_session(server.session("ada", ends_in=1))
     billing = BillingClient("pw", server.url)
     task = asyncio.ensure_future(getattr(billing.for_user(auth=auth), name)())
     while "POST refresh" not in server.asked:  # noqa: ASYNC110 - the server has no event for it
@@ -119,7 +119,7 @@ async def test_users_with_the_same_refresh_token_stay_two() -> None:
     until = datetime.now(timezone.utc)
     for name, view in views.items():
         session = AuthSession(access_token=name, refresh_token="none", expires_at=until, user=AuthUser(id=name))
-        await view._keep(session)
+        await view._store_session(session)
     await asyncio.gather(*(view.refresh() for view in views.values()))
     for name, view in views.items():
         kept = await view.get_session()
@@ -138,7 +138,7 @@ async def test_a_rotated_token_is_never_sent_again(server: PaywallServer) -> Non
         storage = MemorySessionStorage()
         storage.save(server.session("ada", ends_in=1).to_dict())
         first = asyncio.ensure_future(auth.with_storage(storage).get_access_token())
-        flights = auth._rotations.flights._in_progress
+        flights = auth._refreshes.flights._in_progress
         while not flights:  # noqa: ASYNC110 - each step of the loop counts
             await asyncio.sleep(0)
         [flight] = flights.values()
@@ -165,7 +165,7 @@ async def test_nobody_joins_a_call_that_has_taken_longer_than_he_has_time(server
 async def test_a_refresh_that_fails_shows_no_token(server: PaywallServer) -> None:
     auth = AuthClient("pw", "http://127.0.0.1:1", max_attempts=1)
     until = datetime.now(timezone.utc) + timedelta(seconds=1)
-    await auth._keep(AuthSession(access_token="canaryAccess", refresh_token="canaryRefresh", expires_at=until))
+    await auth._store_session(AuthSession(access_token="canaryAccess", refresh_token="canaryRefresh", expires_at=until))
     with pytest.raises(PaywallError) as caught:
         await auth.get_access_token()
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())

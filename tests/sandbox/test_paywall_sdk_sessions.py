@@ -21,7 +21,6 @@ from montra_async.paywall import (
     FileSessionStorage,
     MemorySessionStorage,
     PaywallError,
-    token_refresh as sessions,
 )
 
 from .paywall_server import PaywallServer, paywall_server
@@ -102,7 +101,7 @@ async def test_a_storage_that_works_again_is_written_at_the_next_use(server: Pay
     fresh = await user.refresh()
     assert await user.get_access_token() == fresh.access_token  # type: ignore[union-attr]
     assert storage.kept == fresh.to_dict()  # type: ignore[union-attr]
-    assert auth._rotations.unsaved.get(sessions.digest(f"rt:ada:{0}")) is None
+    assert len(auth._refreshes.unsaved) == 0
 
 
 FAILURES: list[tuple[str, Callable[[AuthClient], Awaitable[Any]]]] = [
@@ -309,7 +308,7 @@ async def test_odd_times_in_token_answers(lasts: Any, ends: Any) -> None:
         if isinstance(found, PaywallError):
             assert found.code == "invalid_response"
             assert "secret" not in str(found) + repr(vars(found)) + repr(pickle.dumps(found))
-            await auth._keep(PaywallServer().session("ada"))
+            await auth._store_session(PaywallServer().session("ada"))
             session = await auth.refresh()
         assert session.access_token == "at_secret"
         assert await auth.get_access_token() == "at_secret"
@@ -336,7 +335,7 @@ async def test_token_answers_that_can_not_be_read_show_no_token(body: bytes) -> 
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with AuthClient("pw", f"http://127.0.0.1:{runner.addresses[0][1]}") as auth:
-        await auth._keep(PaywallServer().session("ada"))
+        await auth._store_session(PaywallServer().session("ada"))
         for call in (auth.sign_in_with_email("a@example.com", "x"), auth.verify_otp("a@b.c", "x"), auth.refresh()):
             with pytest.raises(PaywallError) as caught:
                 await call
@@ -378,7 +377,9 @@ async def test_a_number_with_a_fraction_can_be_stored(server: PaywallServer, aut
     user = auth.with_storage(FileSessionStorage(tmp_path / "s"))
     odd = AuthUser.from_dict({"id": "ada", "score": Decimal("0.5"), "more": [{"x": Decimal("1.5")}]})
     now = datetime.now(timezone.utc)
-    await user._keep(AuthSession(access_token="a", refresh_token="r", expires_at=now + timedelta(hours=1), user=odd))
+    await user._store_session(
+        AuthSession(access_token="a", refresh_token="r", expires_at=now + timedelta(hours=1), user=odd)
+    )
     session = await auth.with_storage(FileSessionStorage(tmp_path / "s")).get_session()
     assert session is not None
     assert session.user is not None
@@ -388,13 +389,13 @@ async def test_a_number_with_a_fraction_can_be_stored(server: PaywallServer, aut
 async def test_nothing_of_a_session_shows_its_tokens(server: PaywallServer, auth: AuthClient) -> None:
     user = auth.with_storage(MemorySessionStorage())
     await user.sign_in_with_email("ada@example.com", "x")
-    signer = await user._token_provider()
+    tokens = await user._token_provider()
     async with BillingClient("pw", server.url) as billing:
         view = billing.for_user(auth=user)
         await view.get_balances()
         await view.get_user()
-        things = [user, view, signer, user._state, user._rotations, user._state.storage, view._caches, view._auth]
-        things += [await view._actor(), *map(vars, (user, view, signer, user._state.storage, view._caches.users))]
+        things = [user, view, tokens, user._state, user._refreshes, user._state.storage, view._caches, view._auth]
+        things += [await view._principal(), *map(vars, (user, view, tokens, user._state.storage, view._caches.users))]
         shown = repr(things) + str(things)
     assert "at:ada" not in shown
     assert "rt:ada" not in shown
@@ -425,7 +426,7 @@ async def test_processes_that_share_a_file_do_not_end_each_others_session(
     """Clients that know nothing of each other, as in several processes. One refresh of all wins, every time."""
     path = tmp_path / "session.json"
     clients = [AuthClient("pw", server.url, storage=FileSessionStorage(path)) for _ in range(6)]
-    await clients[0]._keep(server.session("ada"))
+    await clients[0]._store_session(server.session("ada"))
     server.seconds["refresh"] = 0.02
     for _ in range(5):
         found = await asyncio.gather(*(client.refresh() for client in clients))

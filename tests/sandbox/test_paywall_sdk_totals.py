@@ -35,7 +35,7 @@ async def test_refresh_call_refusal_refresh_and_replay_have_one_total(server: Pa
     """Each takes less than the total, all together take more."""
     server.seconds = {"refresh": 0.25, "user": 0.25}
     async with AuthClient("pw", server.url) as auth, BillingClient("pw", server.url, timeout=0.6) as billing:
-        await auth._keep(server.session("ada", ends_in=1))
+        await auth._store_session(server.session("ada", ends_in=1))
         server.lifetime = 1  # every token is as good as ended
         server.refuses = True
         error = await _timed_out(billing.for_user(auth=auth).list_purchases())
@@ -83,7 +83,7 @@ async def test_a_call_ends_when_nobody_waits_for_it(server: PaywallServer) -> No
 async def test_it_holds_for_everything_that_is_shared(server: PaywallServer, call: str) -> None:
     server.seconds = {"refresh": 0.6, "start-checkout": 0.6, "bootstrap": 0.6, "signin": 0.6}
     async with AuthClient("pw", server.url) as auth, BillingClient("pw", server.url) as billing:
-        await auth._keep(server.session("ada"))
+        await auth._store_session(server.session("ada"))
         ada = billing.for_user(email="ada@example.com")
         begin: dict[str, Any] = {
             "refresh": lambda total: auth.with_options(timeout=total).refresh(),
@@ -125,7 +125,7 @@ async def test_a_pause_longer_than_anybody_waits_is_not_made() -> None:
         BillingClient("pw", f"http://127.0.0.1:{runner.addresses[0][1]}", timeout=10) as billing,
         AuthClient("pw", f"http://127.0.0.1:{runner.addresses[0][1]}", timeout=10) as auth,
     ):
-        await auth._keep(PaywallServer().session("ada"))
+        await auth._store_session(PaywallServer().session("ada"))
         ada = billing.for_user(email="ada@example.com")
         for call in (ada.get_user(), ada.bootstrap(), billing.for_user(auth=auth).list_purchases()):
             with pytest.raises(PaywallError) as caught:

@@ -119,7 +119,7 @@ class Users:
             await auth.sign_in_with_email(f"u{i}@example.com", "password")
             await self.shared.sign_in_with_email(f"u{other}@example.com", "password")
         elif what == "charge":
-            self.billing._charged(f"u{i}", f"u{i}")
+            self.billing._record_charge(f"u{i}", f"u{i}")
         else:
             gc.collect()
 

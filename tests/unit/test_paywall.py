@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from montra_async.core.redaction import Secret
-from montra_async.paywall import Bootstrap, Offer, PaywallSettings, Price, ServerSentEvent, auth
-from montra_async.paywall.cache import MOST_ENTRIES, Cache
-from montra_async.paywall.single_flight import Flight, SingleFlight
+from montra_async.paywall import AuthClient, Bootstrap, Offer, PaywallSettings, Price, ServerSentEvent
+from montra_async.paywall.cache import MAX_ENTRIES, Cache
 from montra_async.paywall.locales import candidates, localized, preferred
+from montra_async.paywall.single_flight import Flight, SingleFlight
 from montra_async.paywall.sse import MAX_EVENT_SIZE, EventReader, LineReader
 
 # Lines and events
@@ -155,33 +155,33 @@ def test_no_locales_break_it(texts: Any) -> None:
     localized(_bootstrap({"de": texts}), "de")
 
 
-# Sign-ins that have begun
+# Started OAuth sign-ins
 
 
-def test_a_sign_in_is_remembered_for_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verifier_expires_after_ten_minutes() -> None:
     now = [0.0]
-    monkeypatch.setattr(auth.time, "monotonic", lambda: now[0])
-    pending = auth._Pending()
-    pending.keep("a", Secret("verifier"))
+    verifiers = AuthClient("pw", "https://pay.example.com")._verifiers
+    verifiers.clock = lambda: now[0]
+    verifiers.put("a", Secret("verifier"))
     now[0] = 599.0
-    found = pending.find("a")
+    found = verifiers.get("a")
     assert found is not None
     assert found.reveal() == "verifier"
     now[0] = 600.0
-    assert pending.find("a") is None
-    pending.keep("b", Secret("x"))
-    assert list(pending.verifiers) == ["b"]
-    pending.forget("b")
-    pending.forget("b")
+    assert verifiers.get("a") is None
+    verifiers.put("b", Secret("x"))
+    assert len(verifiers) == 1  # the expired one was removed
+    verifiers.remove("b")
+    verifiers.remove("b")
 
 
-def test_sign_ins_that_nobody_completes_do_not_pile_up() -> None:
-    pending = auth._Pending()
+def test_the_number_of_verifiers_is_limited() -> None:
+    verifiers = AuthClient("pw", "https://pay.example.com")._verifiers
     for i in range(10_100):
-        pending.keep(str(i), Secret("x"))
-    assert len(pending.verifiers) == 10_000
-    assert pending.find("0") is None
-    assert pending.find("10099") is not None
+        verifiers.put(str(i), Secret("x"))
+    assert len(verifiers) == 10_000
+    assert verifiers.get("0") is None
+    assert verifiers.get("10099") is not None
 
 
 # Caches
@@ -192,23 +192,23 @@ def test_a_cache_forgets() -> None:
     cache: Cache[str] = Cache(ttl=60, clock=lambda: now[0])
     cache.put("a", "1")
     now[0] = 4.9
-    assert cache.get("a", younger_than=5) == "1"
-    cache.change("a", lambda value: value + "!")
-    cache.change("b", lambda value: value + "!")
+    assert cache.get("a", max_age=5) == "1"
+    cache.update("a", lambda value: value + "!")
+    cache.update("b", lambda value: value + "!")
     now[0] = 5.0
-    assert (cache.get("a", younger_than=5), cache.get("a", younger_than=6)) == (None, "1!")
-    cache.drop("a")
-    cache.drop("a")
-    assert cache.get("a", younger_than=6) is None
+    assert (cache.get("a", max_age=5), cache.get("a", max_age=6)) == (None, "1!")
+    cache.remove("a")
+    cache.remove("a")
+    assert cache.get("a", max_age=6) is None
 
 
 def test_a_cache_is_bounded() -> None:
     now = [0.0]
     cache: Cache[int] = Cache(ttl=60, clock=lambda: now[0])
-    for i in range(MOST_ENTRIES):
+    for i in range(MAX_ENTRIES):
         cache.put(i, i)
     cache.put("one more", 1)
-    assert (len(cache), cache.get(0), cache.get(1), cache.get("one more")) == (MOST_ENTRIES, None, 1, 1)
+    assert (len(cache), cache.get(0), cache.get(1), cache.get("one more")) == (MAX_ENTRIES, None, 1, 1)
     now[0] = 59.9
     cache.put(2, 2)  # now the youngest
     now[0] = 60.0

@@ -12,10 +12,10 @@ from yarl import URL
 
 from montra_async.core.http.messages import RawResponse, Request
 from montra_async.paywall import AuthSession, PaywallError
-from montra_async.paywall.auth import _state_of
-from montra_async.paywall.locales import candidates, checked_language, preferred
+from montra_async.paywall.locales import candidates, preferred, validated_language
+from montra_async.paywall.oauth import _state_of
 from montra_async.paywall.responses import error_of, quota_error
-from montra_async.paywall.token_responses import moment, session_of, stored_session
+from montra_async.paywall.token_responses import session_of, stored_session, valid_datetime
 
 NUMBERS = (
     st.integers()
@@ -91,12 +91,16 @@ def test_whatever_a_storage_gives(found: Any) -> None:
 
 @given(TIMES | NUMBERS)
 def test_moments_are_in_the_calendar_or_none(value: Any) -> None:
-    found = moment(value)
+    found = valid_datetime(value)
     assert found is None or 1970 <= found.year <= 9000
 
 
 def test_moments_in_milliseconds() -> None:
-    assert moment(1_900_000_000) == moment(1_900_000_000_000) == datetime(2030, 3, 17, 17, 46, 40, tzinfo=timezone.utc)
+    assert (
+        valid_datetime(1_900_000_000)
+        == valid_datetime(1_900_000_000_000)
+        == datetime(2030, 3, 17, 17, 46, 40, tzinfo=timezone.utc)
+    )
 
 
 @given(JSON, st.sampled_from([200, 302, 400, 401, 402, 404, 409, 500]))
@@ -121,7 +125,7 @@ def test_languages(header: str) -> None:
     assert all(preferred(header))
     assert len(candidates(header, header)) <= 4 * (header.count(",") + 1)
     try:
-        wanted = checked_language("locale", header)
+        wanted = validated_language("locale", header)
     except ValueError as error:
         assert str(error).startswith("locale: ")  # noqa: PT017 - most of them are good
         return

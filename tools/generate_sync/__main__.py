@@ -36,7 +36,7 @@ PAYWALL = Facade(
         "BillingClient": "montra_async.paywall.billing",
         "ApiGatewayClient": "montra_async.paywall.gateway",
     },
-    given={"Charge": "montra_async.paywall.tokens", "GatewayResponse": "montra_async.paywall.gateway"},
+    given={"Charge": "montra_async.paywall.tokens", "GatewayResponse": "montra_async.paywall.gateway_response"},
 )
 
 

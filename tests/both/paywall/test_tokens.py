@@ -258,7 +258,7 @@ async def test_a_charge_is_paid_once(ada: Any) -> None:
         await charge.debit()
     assert charge.balance.count == 90
     assert (await charge.debit()).count == 90
-    with pytest.raises(PaywallError, match="has been paid"):
+    with pytest.raises(PaywallError, match="has been debited"):
         async with charge:
             raise AssertionError
     assert (await ada.debit_tokens("gpt-4", 1)).count == 89
