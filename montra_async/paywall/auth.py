@@ -14,9 +14,9 @@ from ..core.http.messages import RawResponse, Request
 from ..core.options import MAX_RESPONSE_SIZE, Hook, Timeout, not_text
 from ..core.redaction import Secret
 from ..core.type_guards import is_object
+from .auth_models import AuthSession, AuthUser, SignUpResult, UpdatedUser, UpgradeResult
 from .cache import Cache
 from .errors import PaywallConfigError, PaywallError, translate_errors
-from .models import AuthSession, AuthUser, SignUpResult, UpdatedUser, UpgradeResult
 from .oauth import OAUTH_TTL, OAuthApi
 from .paywall_client import PaywallClientSettings
 from .responses import PAYWALL, decode_as, read_as, read_json

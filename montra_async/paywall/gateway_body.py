@@ -66,7 +66,7 @@ async def _validated_chunks(body: AsyncIterable[bytes] | Iterator[bytes]) -> Asy
 
 def _validated_chunk(chunk: bytes) -> bytes:
     if not isinstance(chunk, (bytes, bytearray)):
-        raise InvalidArgumentError("body", f"an iterator of bytes, not of {type(chunk).__name__}")
+        raise InvalidArgumentError("body", f"its chunks are bytes, not {type(chunk).__name__}")
     return bytes(chunk)
 
 

@@ -11,9 +11,9 @@ from yarl import URL
 
 from ..core.http.messages import RawResponse, Request
 from ..core.redaction import Secret
+from .auth_models import AuthSession, OAuthStart
 from .cache import Cache
 from .errors import PaywallError
-from .models import AuthSession, OAuthStart
 from .responses import decode, invalid_response
 from .token_refresh import SessionApi, required_text
 

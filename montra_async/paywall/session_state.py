@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 
 from . import storage as storages
+from .auth_models import AuthSession
 from .cache import Cache
-from .models import AuthSession
 from .single_flight import Flight, SingleFlight
 from .storage import SessionStorage
 

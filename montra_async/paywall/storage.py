@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..core.type_guards import is_array, is_object
+from .auth_models import AuthSession
 from .errors import PaywallError
-from .models import AuthSession
 from .token_responses import stored_session
 
 log = logging.getLogger("montra")

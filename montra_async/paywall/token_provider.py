@@ -10,9 +10,9 @@ import attrs
 
 from ..core.http.messages import Request
 from ..core.redaction import Secret
+from .auth_models import AuthSession
 from .cache import digest
 from .errors import PaywallError
-from .models import AuthSession
 
 if TYPE_CHECKING:
     from .token_refresh import SessionApi

@@ -16,9 +16,9 @@ from ..core.http.messages import Request
 from ..core.models.json import dumps
 from ..core.redaction import Secret
 from . import storage as storages
+from .auth_models import AuthSession
 from .cache import digest
 from .errors import PaywallError, PaywallInvalidArgumentError, translate_errors
-from .models import AuthSession
 from .paywall_client import PaywallClient
 from .session_state import RefreshRegistry, SessionState
 from .single_flight import Flight

@@ -14,8 +14,8 @@ from ..core.http.messages import RawResponse, Request
 from ..core.models.datetimes import parse_datetime
 from ..core.models.model import structure
 from ..core.type_guards import is_mapping, is_object
+from .auth_models import AuthSession, AuthUser
 from .errors import PaywallError
-from .models import AuthSession, AuthUser
 from .responses import invalid_response, read_json
 
 _MAX_LIFETIME = 100 * 366 * 86_400

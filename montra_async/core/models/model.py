@@ -36,6 +36,10 @@ def _or_none(extra: dict[str, Any] | None) -> dict[str, Any] | None:
     return extra or None
 
 
+# attrs copies this annotation to the constructor of every model. As text it would need `Any` in the model's module.
+_or_none.__annotations__["extra"] = dict[str, Any] | None
+
+
 @attrs.frozen(kw_only=True)
 class Model:
     """Base of everything the services answer: immutable, with room for what this SDK does not know yet."""
