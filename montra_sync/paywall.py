@@ -59,10 +59,8 @@ from montra_async.paywall import (
 )
 from montra_async.paywall.auth import AuthClient as AsyncAuthClient
 from montra_async.paywall.billing import BillingClient as AsyncBillingClient
-from montra_async.paywall.gateway import (
-    ApiGatewayClient as AsyncApiGatewayClient,
-    GatewayResponse as AsyncGatewayResponse,
-)
+from montra_async.paywall.gateway import ApiGatewayClient as AsyncApiGatewayClient
+from montra_async.paywall.gateway_response import GatewayResponse as AsyncGatewayResponse
 from montra_async.paywall.sse import MAX_EVENT_SIZE
 from montra_async.paywall.support import Attachable
 from montra_async.paywall.tokens import Charge as AsyncCharge
@@ -121,16 +119,17 @@ __all__ = [
 
 
 class AuthClient:
-    """Sign-in of one user of a paywall, and the session that comes of it.
+    """Sign-in of one user of a paywall, and the user's session.
 
-    A server that serves many users makes one client and a view for each: `auth.with_storage(their_storage)`.
+    A server with many users creates one client, and a view for each user: `auth.with_storage(storage_of_the_user)`.
 
     Args:
-        paywall_id: the environment's `PAYWALL_ID` when not given.
-        api_origin: the paywall's own domain; else the environment's `PAYWALL_ORIGIN`.
-        storage: where the session lives; in memory by default.
-        visitor_id: your id of the visitor, told at every sign-in.
-        user_meta: what the service is to note of users who sign in.
+        paywall_id: id of the paywall. Default: the environment variable `PAYWALL_ID`.
+        api_origin: the paywall's own domain, e.g. `https://pay.example.com`. Default: the environment variable
+            `PAYWALL_ORIGIN`.
+        storage: where the session is stored. Default: in memory.
+        visitor_id: your id of the visitor, sent with every sign-in. Default: None.
+        user_meta: JSON object that the service stores with users that sign in. Default: None.
         timeout: seconds for a whole call with all its attempts, or a `Timeout`. Default: 60.
         max_attempts: attempts per call. Default: 3; 1 for no retries.
         pool_size: maximum number of connections, and so of concurrent calls, per event loop. Default: 100. Further
@@ -155,7 +154,8 @@ class AuthClient:
         allow_insecure_browser_usage: allow a server key in a browser's Python.
 
     Raises:
-        PaywallError: `invalid_config`, `invalid_argument`.
+        PaywallConfigError: `invalid_config`: no paywall id or origin, or settings that contradict each other.
+        PaywallInvalidArgumentError: `invalid_argument`: a setting that is invalid by itself.
     """
 
     def __init__(
@@ -242,57 +242,131 @@ class AuthClient:
         run(self._async.aclose)
 
     def with_storage(self, storage: SessionStorage) -> AuthClient:
-        """The same client for another user: a cheap view on the same connections with a session of its own.
+        """A view of this client for another user. It shares the connections, and has a session of its own.
+
+        Args:
+            storage: where the user's session is stored.
 
         Raises:
-            PaywallError: `invalid_argument` for what is no storage.
+            PaywallInvalidArgumentError: `invalid_argument`: a method of the storage is missing.
         """
         return self._view(self._async.with_storage(storage))
 
     def get_session(self) -> AuthSession | None:
-        """Who is signed in; None when nobody is. Makes no request.
+        """The session of the signed-in user. Sends no request; the first call loads the session from the storage.
+
+        Returns:
+            None when no user is signed in. The access token may have expired: see `get_access_token`.
 
         Raises:
-            PaywallError: `storage_failed` when the storage could not be read.
+            PaywallError: `storage_failed` when the storage can't be read.
         """
         return run(self._async.get_session)
 
     def get_access_token(self) -> str:
-        """A token that is good for another minute, refreshed when it has to be. Callers at once share one refresh.
+        """An access token that is valid for another 60 seconds. It is refreshed when necessary.
+
+        Concurrent callers share one refresh (`POST .../auth/refresh`).
 
         Raises:
-            PaywallError: `not_authenticated` when nobody is signed in, or the session can't be refreshed any more.
+            PaywallError: `not_authenticated` when no user is signed in, or the session can't be refreshed.
+            PaywallNetworkError: `network_error`, `timeout`: the refresh failed.
         """
         return run(self._async.get_access_token)
 
     def refresh(self) -> AuthSession | None:
-        """New tokens for old ones (`POST .../auth/refresh`). Callers at the same time share one request.
+        """Replace both tokens (`POST .../auth/refresh`). Concurrent callers share one request.
 
-        The request goes on when its callers leave: its answer replaces both tokens, and must not be lost. It is never
-        repeated once it was sent. When the storage fails, the new tokens are kept in memory and saved later.
+        The request continues when its callers are cancelled, because its response replaces both tokens. It is never
+        repeated after it was sent. When the storage fails, the new tokens stay in memory and are saved later.
 
         Returns:
-            The new session; None when the service refused the old one, which is forgotten then.
+            The new session. None when the service refused the refresh token: the session is then cleared.
+
+        Raises:
+            PaywallError: `storage_failed` when the session can't be loaded.
+            PaywallNetworkError: `network_error`, `timeout`.
+            PaywallApiError: any other error of the service than 401.
         """
         return run(self._async.refresh)
 
-    def sign_in_with_email(self, email: str, password: SecretText) -> AuthSession:
-        """Sign in (`POST .../auth/email/signin`).
+    def start_oauth(self, provider: str, *, scopes: Sequence[str] | str | None = None) -> OAuthStart:
+        """Start a sign-in at an OAuth provider, with PKCE (`POST .../auth/oauth/init`).
+
+        Redirect the user to the result's `authorize_url`. Pass the `state` and `code` of the provider's redirect to
+        `complete_oauth` within ten minutes.
+
+        Args:
+            provider: name of the provider, e.g. `google`.
+            scopes: scopes to request, as a list or as one string. Default: the provider's default.
 
         Raises:
-            PaywallError: the service's code, e.g. `invalid_credentials`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallInvalidResponseError: `invalid_response`: the URL has no `state`.
+            PaywallApiError: the service's code, e.g. for an unknown provider.
+        """
+        return run(self._async.start_oauth, provider, scopes=scopes)
+
+    def complete_oauth(self, state: str, code: str, *, code_verifier: str | None = None) -> AuthSession:
+        """Complete a sign-in at an OAuth provider (`POST .../auth/oauth/exchange`).
+
+        Args:
+            state: the `state` parameter of the provider's redirect. Compare it with the one that you stored in the
+                browser's own session when the sign-in was started. Otherwise an attacker can make a user complete the
+                attacker's sign-in (login CSRF).
+            code: the `code` parameter of the provider's redirect.
+            code_verifier: the verifier of the `OAuthStart`. Required when another process started the sign-in.
+                Default: the verifier that this client stored for `state`.
+
+        Returns:
+            The session. It is stored.
+
+        Raises:
+            PaywallError: `oauth_invalid_state`: this client started no sign-in with this state in the last ten minutes.
+                `storage_failed`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallApiError: the service's code.
+        """
+        try:
+            return run(self._async.complete_oauth, state, code, code_verifier=code_verifier)
+        finally:  # error reporters print the local variables of frames
+            del code, code_verifier
+
+    def sign_in_with_email(self, email: str, password: str) -> AuthSession:
+        """Sign in with a password (`POST .../auth/email/signin`).
+
+        Args:
+            email: the user's email address.
+            password: the user's password.
+
+        Returns:
+            The session. It is stored.
+
+        Raises:
+            PaywallApiError: the service's code, e.g. `invalid_credentials`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallError: `storage_failed`.
         """
         try:
             return run(self._async.sign_in_with_email, email, password)
         finally:  # error reporters print the local variables of frames
             del password
 
-    def sign_up(self, email: str, password: SecretText) -> SignUpResult:
-        """Register (`POST .../auth/email/signup`).
+    def sign_up(self, email: str, password: str) -> SignUpResult:
+        """Register a user (`POST .../auth/email/signup`).
+
+        Args:
+            email: the user's email address.
+            password: the user's password.
 
         Returns:
-            `status` is `signed_in` (with the session), `confirmation_required` (a mail was sent) or
+            `status` is `signed_in` (the session is stored), `confirmation_required` (an email was sent) or
             `already_registered`.
+
+        Raises:
+            PaywallApiError: the service's code, e.g. `weak_password`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallError: `storage_failed`.
         """
         try:
             return run(self._async.sign_up, email, password)
@@ -300,18 +374,42 @@ class AuthClient:
             del password
 
     def resend_confirmation(self, email: str) -> None:
-        """Send the confirmation mail again (`POST .../auth/email/resend`)."""
+        """Send the confirmation email again (`POST .../auth/email/resend`).
+
+        Args:
+            email: the address that was registered.
+
+        Raises:
+            PaywallApiError: the service's code.
+            PaywallInvalidArgumentError: `invalid_argument`.
+        """
         run(self._async.resend_confirmation, email)
 
     def request_password_reset(self, email: str) -> None:
-        """Send a mail with a code for `verify_otp(type="recovery")` (`POST .../auth/password/request-reset`)."""
+        """Send an email with a code for `verify_otp(type="recovery")` (`POST .../auth/password/request-reset`).
+
+        Args:
+            email: the user's email address.
+
+        Raises:
+            PaywallApiError: the service's code.
+            PaywallInvalidArgumentError: `invalid_argument`.
+        """
         run(self._async.request_password_reset, email)
 
-    def update_password(self, password: SecretText) -> AuthUser | None:
-        """Set the signed-in user's password (`POST .../auth/password/update`).
+    def update_password(self, password: str) -> AuthUser | None:
+        """Set the password of the signed-in user (`POST .../auth/password/update`).
+
+        Args:
+            password: the new password.
+
+        Returns:
+            The user; None when the response lacks it.
 
         Raises:
             PaywallError: `not_authenticated`.
+            PaywallApiError: the service's code, e.g. `weak_password`.
+            PaywallInvalidArgumentError: `invalid_argument`.
         """
         try:
             return run(self._async.update_password, password)
@@ -319,83 +417,93 @@ class AuthClient:
             del password
 
     def send_otp(self, email: str, *, create_user: bool = True) -> None:
-        """Mail a code to sign in with (`POST .../auth/otp/send`).
+        """Send an email with a one-time code (`POST .../auth/otp/send`).
 
         Args:
-            email: to whom.
-            create_user: also to somebody the paywall does not know yet.
+            email: the user's email address.
+            create_user: whether to create a user that the paywall does not know. Default: True.
+
+        Raises:
+            PaywallApiError: the service's code.
+            PaywallInvalidArgumentError: `invalid_argument`.
         """
         run(self._async.send_otp, email, create_user=create_user)
 
-    def verify_otp(self, email: str, token: SecretText, *, type: str = "email") -> AuthSession:
-        """Sign in with a code from a mail (`POST .../auth/otp/verify`).
+    def verify_otp(self, email: str, token: str, *, type: str = "email") -> AuthSession:
+        """Sign in with a one-time code (`POST .../auth/otp/verify`).
 
         Args:
-            email: to whom it was sent.
+            email: the address that the code was sent to.
             token: the code.
-            type: what the mail was for: `email`, `recovery`, `signup`, `magiclink` or `invite`.
+            type: purpose of the email: `email`, `recovery`, `signup`, `magiclink` or `invite`. Default: `email`.
+
+        Returns:
+            The session. It is stored.
 
         Raises:
-            PaywallError: the service's code when it is wrong, used or too old.
+            PaywallApiError: the service's code, e.g. `invalid_otp` for a code that is wrong, used or expired.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallError: `storage_failed`.
         """
         try:
             return run(self._async.verify_otp, email, token, type=type)
         finally:  # error reporters print the local variables of frames
             del token
 
-    def sign_in_anonymously(self, *, captcha_token: SecretText | None = None) -> AuthSession:
-        """Sign in somebody unknown (`POST .../auth/anonymous/signin`). Callers at the same time share one user."""
+    def sign_in_anonymously(self, *, captcha_token: str | None = None) -> AuthSession:
+        """Create an anonymous user, and sign in as that user (`POST .../auth/anonymous/signin`).
+
+        Concurrent callers share one request and one user.
+
+        Args:
+            captcha_token: result of a captcha, when the paywall requires one. Default: None.
+
+        Returns:
+            The session. It is stored.
+
+        Raises:
+            PaywallApiError: the service's code.
+            PaywallError: `storage_failed`.
+        """
         try:
             return run(self._async.sign_in_anonymously, captcha_token=captcha_token)
         finally:  # error reporters print the local variables of frames
             del captcha_token
 
-    def upgrade_anonymous_to_email(self, email: str, password: SecretText) -> UpgradeResult:
-        """Give the anonymous user an address and a password (`POST .../auth/anonymous/upgrade`).
+    def upgrade_anonymous_to_email(self, email: str, password: str) -> UpgradeResult:
+        """Set the email address and password of the anonymous user (`POST .../auth/anonymous/upgrade`).
+
+        Args:
+            email: the user's email address.
+            password: the user's password.
+
+        Returns:
+            `status` is `updated`, or `confirmation_required` (an email was sent to the result's `email`).
 
         Raises:
-            PaywallError: `not_authenticated`, or the service's code, e.g. for an address that is taken.
+            PaywallError: `not_authenticated`, `storage_failed`.
+            PaywallApiError: the service's code, e.g. `email_exists` or `weak_password`.
+            PaywallInvalidArgumentError: `invalid_argument`.
         """
         try:
             return run(self._async.upgrade_anonymous_to_email, email, password)
         finally:  # error reporters print the local variables of frames
             del password
 
-    def start_oauth(self, provider: str, *, scopes: Sequence[str] | str | None = None) -> OAuthStart:
-        """Begin a sign-in at a provider, with PKCE (`POST .../auth/oauth/init`).
-
-        Send the user to the result's `authorize_url`; what comes back to you as `state` and `code` goes to
-        `complete_oauth`, within ten minutes.
-        """
-        return run(self._async.start_oauth, provider, scopes=scopes)
-
-    def complete_oauth(self, state: str, code: SecretText, *, code_verifier: SecretText | None = None) -> AuthSession:
-        """Finish a sign-in at a provider (`POST .../auth/oauth/exchange`).
-
-        Args:
-            state: as it came back, from `start_oauth` of this client in the last ten minutes. Compare it first with the
-                one that you keep in the browser's own session: otherwise somebody can have your user finish a sign-in
-                that they began, and be signed in as them.
-            code: as it came back.
-            code_verifier: of the `OAuthStart`, when another process began the sign-in.
-
-        Raises:
-            PaywallError: `oauth_invalid_state`, or the service's code.
-        """
-        try:
-            return run(self._async.complete_oauth, state, code, code_verifier=code_verifier)
-        finally:  # error reporters print the local variables of frames
-            del code, code_verifier
-
     def sign_out(self) -> None:
-        """End this session (`POST .../auth/signout`). It is forgotten here in any case."""
+        """End this session (`POST .../auth/signout`).
+
+        The local session is cleared first. An error of the service is ignored: the tokens are no longer stored.
+        """
         run(self._async.sign_out)
 
     def revoke_all_sessions(self) -> None:
-        """End all sessions of this user, everywhere (`POST .../auth/revoke-all`).
+        """End all sessions of the signed-in user on all devices (`POST .../auth/revoke-all`).
 
         Raises:
-            PaywallError: `not_authenticated`, or they may still be good.
+            PaywallError: `not_authenticated`.
+            PaywallApiError: the service's code. The sessions may still be valid.
+            PaywallNetworkError: `network_error`, `timeout`. The sessions may still be valid.
         """
         run(self._async.revoke_all_sessions)
 
@@ -429,18 +537,20 @@ class AuthClient:
 
 
 class BillingClient:
-    """Checkout, prices, access, tokens, tickets of one paywall.
+    """Checkout, prices, access, tokens and tickets of one paywall.
 
-    Make one client and keep it: it pools connections and works on every event loop. Act for a user through
-    `billing.for_user(email=..., user_id=...)`, a cheap view; one client serves any number of users at once.
+    Create one client and share it: it pools connections, and works on every event loop and in every thread. A view,
+    `billing.for_user(email=..., user_id=...)`, makes calls for one user. Views are cheap: create one for each request.
 
     Args:
-        paywall_id: the environment's `PAYWALL_ID` when not given.
-        api_origin: the paywall's own domain, e.g. `https://pay.example.com`; else the environment's `PAYWALL_ORIGIN`.
-        api_key: server key `sk_...`; else the environment's `MONETIZE_API_KEY`. Not every call needs one.
-        identity: whom to act for where no view says otherwise.
-        auth: the session of the user to act for.
-        accept_language: language of labels, where a call names none.
+        paywall_id: id of the paywall. Default: the environment variable `PAYWALL_ID`.
+        api_origin: the paywall's own domain, e.g. `https://pay.example.com`. Default: the environment variable
+            `PAYWALL_ORIGIN`.
+        api_key: server key `sk_...`. Default: the environment variable `MONETIZE_API_KEY`; some calls need no key.
+        identity: the user that calls are made for. Default: none; `for_user` sets one.
+        auth: the session of the user. Default: none.
+        accept_language: language tag or `Accept-Language` header for labels and descriptions. Default: the paywall's
+            default language.
         timeout: seconds for a whole call with all its attempts, or a `Timeout`. Default: 60.
         max_attempts: attempts per call. Default: 3; 1 for no retries.
         pool_size: maximum number of connections, and so of concurrent calls, per event loop. Default: 100. Further
@@ -465,7 +575,9 @@ class BillingClient:
         allow_insecure_browser_usage: allow a server key in a browser's Python.
 
     Raises:
-        PaywallError: `invalid_config`, `invalid_argument`, `apikey_in_browser`.
+        PaywallConfigError: `invalid_config`: no paywall id or origin, or settings that contradict each other;
+            `apikey_in_browser`.
+        PaywallInvalidArgumentError: `invalid_argument`: a setting that is invalid by itself.
     """
 
     webhooks: ClassVar[WebhookHelpers] = AsyncBillingClient.webhooks
@@ -563,18 +675,18 @@ class BillingClient:
         anonymous_id: str | None = None,
         auth: AuthClient | None = None,
     ) -> BillingClient:
-        """The same client acting for this user: a cheap view on the same connections and caches.
+        """A view of this client for one user. It shares the connections and caches.
 
-        Nothing of the identity of the client it was made from comes along, nor its `auth`: two views never mix.
+        The view does not inherit the identity and the `auth` of this client.
 
         Args:
-            email: the user's address; checkout needs it.
-            user_id: your own id of the user.
-            anonymous_id: your id of a visitor.
-            auth: the user's own session, used instead of the server key wherever the service allows both.
+            email: the user's email address. Checkout requires it. Default: None.
+            user_id: your own id of the user. Default: None.
+            anonymous_id: your id of an anonymous visitor. Default: None.
+            auth: the user's session, used instead of the server key where the service accepts both. Default: None.
 
         Raises:
-            PaywallError: `invalid_argument`.
+            PaywallInvalidArgumentError: `invalid_argument`.
         """
         return self._view(
             self._async.for_user(email=email, user_id=user_id, anonymous_id=anonymous_id, auth=unwrap(auth))
@@ -583,26 +695,33 @@ class BillingClient:
     def set_identity(
         self, *, email: str | None = None, user_id: str | None = None, anonymous_id: str | None = None
     ) -> None:
-        """Act for this user from now on: this object only. `for_user` is safer where several users are served.
+        """Change the identity of this object, for all later calls. Prefer `for_user` where several users are served.
+
+        Args:
+            email: the user's email address. Default: None.
+            user_id: your own id of the user. Default: None.
+            anonymous_id: your id of an anonymous visitor. Default: None.
 
         Raises:
-            PaywallError: `invalid_argument`.
+            PaywallInvalidArgumentError: `invalid_argument`.
         """
         self._async.set_identity(email=email, user_id=user_id, anonymous_id=anonymous_id)
 
     def bootstrap(self, locale: str | None = None, *, force: bool = False) -> Bootstrap:
-        """Everything the paywall shows: settings, prices, offers (`GET /api/v1/paywall/{id}/bootstrap`).
+        """Get settings, prices and offers of the paywall (`GET /api/v1/paywall/{id}/bootstrap`).
 
-        Kept for five minutes, then served once more from memory while a newer version is asked for, for at most an
-        hour.
+        Cached for five minutes, then returned from the cache while it is revalidated, for at most an hour. Concurrent
+        callers share one request.
 
         Args:
-            locale: language tag or `Accept-Language` header, e.g. `de-AT`; the client's `accept_language` by default.
-                Labels and descriptions come in it where the paywall has them.
-            force: ask the service, whatever is kept.
+            locale: language tag or `Accept-Language` header, e.g. `de-AT`, for labels and descriptions. Default: the
+                client's `accept_language`.
+            force: whether to send a request even if the cache has the result. Default: False.
 
         Raises:
-            PaywallError: `invalid_config` when the paywall's own domain is not the origin of this client.
+            PaywallConfigError: `invalid_config`: the paywall's own domain differs from `api_origin`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallNotFoundError: no such paywall.
         """
         return run(self._async.bootstrap, locale, force=force)
 
@@ -617,25 +736,32 @@ class BillingClient:
         return run(self._async.list_prices, locale, force=force)
 
     def get_prices(self, locale: str | None = None, *, force: bool = False) -> list[Price]:
-        """List the paywall's prices: the contract's name of `list_prices`.
+        """List the prices of the paywall (`GET /api/v1/paywall/{id}/bootstrap`). Cached like `bootstrap`.
 
         Args:
-            locale: see `list_prices`.
-            force: see `list_prices`.
+            locale: language tag or `Accept-Language` header, e.g. `de-AT`, for labels and descriptions. Default: the
+                client's `accept_language`.
+            force: whether to send a request even if the cache has the result. Default: False.
+
+        Raises:
+            PaywallConfigError: `invalid_config`: the paywall's own domain differs from `api_origin`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallNotFoundError: no such paywall.
         """
         return run(self._async.get_prices, locale, force=force)
 
     def get_user(self, *, force: bool = False) -> PaywallUser:
-        """What the user has: purchases, trial, access (`GET /api/v1/paywall/{id}/user-state`).
+        """Get access, purchases and trial of the user (`GET /api/v1/paywall/{id}/user-state`).
 
-        Kept for five seconds; callers at the same time share one request. The service knows users by email address or
-        session: a visitor, or somebody of whom only your own id is given, has nothing, and no request is made.
+        Cached for five seconds. Concurrent callers share one request. The service identifies users by email address
+        or session: without both no request is sent, and the result is empty.
 
         Args:
-            force: ask the service, whatever is kept.
+            force: whether to send a request even if the cache has the result. Default: False.
 
         Raises:
-            PaywallError: `identity_required` when nobody is named at all.
+            PaywallError: `identity_required`: the client has neither an identity nor `auth`.
+            PaywallApiError: the service's code.
         """
         return run(self._async.get_user, force=force)
 
@@ -655,28 +781,32 @@ class BillingClient:
         ignore_active_purchase: bool = False,
         idempotency_key: str | None = None,
     ) -> CheckoutResult:
-        """Begin a checkout for the user (`POST /api/v1/paywall/{id}/start-checkout`). Needs the user's email address.
+        """Create a checkout for the user (`POST /api/v1/paywall/{id}/start-checkout`).
 
-        Where somebody is signed in, the checkout is theirs, whatever the address.
-
-        Send the payer to the result's `url`. Callers that ask for the same at the same time share one checkout; the
-        request is retried under its idempotency key.
+        Redirect the payer to the result's `url`. The user's email address is required. A checkout with a session
+        belongs to the session's user, whatever the email address. Concurrent equal calls for one user share one
+        checkout. The request is retried under its idempotency key.
 
         Args:
-            price_id: one of `get_prices()`.
-            success_url: where the payer goes after paying.
-            error_url: where the payer goes when it failed.
-            shop_url: where "back to the shop" leads.
-            product_name: shown to the payer instead of the price's label.
-            trial_days: days without payment, instead of the price's.
-            offer_id: one of the paywall's offers.
-            local_currency: currency to charge in, where the acquirer can.
-            experiment_id, variant_key: which variant of an experiment the payer saw.
-            ignore_active_purchase: sell again to someone who has an active purchase.
-            idempotency_key: your own key; one is made when you give none. The same key gives the same checkout.
+            price_id: id of a price of `get_prices()`.
+            success_url: URL that the payer is redirected to after the payment. Default: the paywall's setting.
+            error_url: URL that the payer is redirected to after a failed payment. Default: the paywall's setting.
+            shop_url: URL of the "back to the shop" link. Default: the paywall's setting.
+            product_name: name that the payer sees. Default: the label of the price.
+            trial_days: days without payment, at least 0. Default: those of the price.
+            offer_id: id of an offer of the paywall. Default: None.
+            local_currency: ISO code of the currency to charge in, if the acquirer supports it. Default: the currency of
+                the price.
+            experiment_id: id of the experiment that the payer takes part in. Default: None.
+            variant_key: variant of the experiment that the payer saw. Default: None.
+            ignore_active_purchase: whether to sell to a user who has an active purchase. Default: False.
+            idempotency_key: your own key; the same key returns the same checkout. Default: a new key.
 
         Raises:
-            PaywallError: `identity_required`, `already_purchased`, or the service's code for an unknown price.
+            PaywallError: `identity_required`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallConflictError: `already_purchased`: the user has an active purchase.
+            PaywallApiError: the service's code, e.g. for an unknown price.
         """
         return run(
             self._async.create_checkout,
@@ -695,115 +825,155 @@ class BillingClient:
         )
 
     def get_customer_portal_url(self, *, return_url: str | None = None, idempotency_key: str | None = None) -> str:
-        """Where the user manages purchases and cards (`POST /api/v1/paywall/{id}/get-customer-portal`).
+        """Create a URL of the customer portal, where the user manages purchases and cards.
+
+        `POST /api/v1/paywall/{id}/get-customer-portal`. Retried only if the request certainly did not reach the
+        service, or with an idempotency key.
 
         Args:
-            return_url: where the portal's "back" leads.
-            idempotency_key: makes the call one that is retried.
+            return_url: URL of the portal's "back" link. Default: the paywall's setting.
+            idempotency_key: your own key. With a key the call is retried. Default: None.
 
         Raises:
-            PaywallError: `identity_required`; `forbidden` when there is nothing to manage, or no portal (Freemius).
+            PaywallError: `identity_required`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallPermissionDeniedError: `forbidden`: the user has nothing to manage, or the acquirer has no portal
+                (Freemius).
         """
         return run(self._async.get_customer_portal_url, return_url=return_url, idempotency_key=idempotency_key)
 
     def list_purchases(self) -> list[Purchase]:
-        """Everything the user has bought (`GET /api/v1/paywall/{id}/user`), by session, or with key and identity.
+        """List all purchases of the user (`GET /api/v1/paywall/{id}/user`).
+
+        Requires a session, or the server key and an identity.
 
         Raises:
-            PaywallError: `apikey_required`, `identity_required`; `identity_not_on_paywall` for somebody the paywall has
-                never seen.
+            PaywallError: `apikey_required`, `identity_required`.
+            PaywallNotFoundError: `identity_not_on_paywall`: the paywall does not know the user.
         """
         return run(self._async.list_purchases)
 
     def cancel_subscription(
         self, subscription_id: str, reason: str, *, idempotency_key: str | None = None
     ) -> CanceledSubscription:
-        """End a subscription at the end of its period (`POST /api/paywall/cancel-subscription`).
+        """Cancel a subscription at the end of its period (`POST /api/paywall/cancel-subscription`).
 
-        Sent once: it is tried again only when it surely did not reach the service, unless you give a key.
+        Requires a session, or the server key and an identity. Retried only if the request certainly did not reach the
+        service, or with an idempotency key.
 
         Args:
             subscription_id: id of a `Purchase`.
-            reason: why; the service insists.
-            idempotency_key: makes the call one that is retried.
+            reason: reason of the cancellation, not empty.
+            idempotency_key: your own key. With a key the call is retried. Default: None.
 
         Raises:
-            PaywallError: `apikey_required`, `identity_required`, `identity_not_on_paywall`.
+            PaywallError: `apikey_required`, `identity_required`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallNotFoundError: `identity_not_on_paywall`: the paywall does not know the user.
         """
         return run(self._async.cancel_subscription, subscription_id, reason, idempotency_key=idempotency_key)
 
     def credit_tokens(self, type: str, amount: int, *, idempotency_key: str | None = None) -> TokenBalance:
-        """Give the user tokens (`POST /api/v1/paywall/{id}/balances`). Needs the server key and an identity.
+        """Add tokens to the user's balance (`POST /api/v1/paywall/{id}/balances`).
 
-        Sent once: it is tried again only when it surely did not reach the service. Whether a call that ended in
-        `network_error` or `timeout` with `error.sent` took effect is unknown: look at the balance before repeating it.
+        Requires the server key and an identity. Retried only if the request certainly did not reach the service, or
+        with an idempotency key. After a `network_error` or `timeout` with `error.sent` the tokens may have been added:
+        read the balance before you repeat the call.
 
         Args:
-            type: token type, e.g. `gpt-4`; a new one is created.
-            amount: how many, at least 1.
-            idempotency_key: makes the call one that is retried, where the service honours such keys.
+            type: token type, e.g. `gpt-4`. A new type is created.
+            amount: number of tokens, at least 1.
+            idempotency_key: your own key. With a key the call is retried, which is safe if the service honours it.
+                Default: None.
 
         Raises:
-            PaywallError: `apikey_required`, `identity_required`, `invalid_argument`, `identity_not_found`.
+            PaywallError: `apikey_required`, `identity_required`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallNotFoundError: `identity_not_found`: the paywall does not know the user.
         """
         return run(self._async.credit_tokens, type, amount, idempotency_key=idempotency_key)
 
     def debit_tokens(self, type: str, amount: int, *, idempotency_key: str | None = None) -> TokenBalance:
-        """Take tokens from the user (`POST /api/v1/paywall/{id}/balances`): all of them, or none and `insufficient`.
+        """Take tokens from the user's balance (`POST /api/v1/paywall/{id}/balances`).
 
-        Sent once, as `credit_tokens` is.
+        Requires the server key and an identity. A balance that is too low is not changed. Retried like
+        `credit_tokens`.
 
         Args:
-            type: token type.
-            amount: how many, at least 1.
-            idempotency_key: makes the call one that is retried, where the service honours such keys.
+            type: token type, e.g. `gpt-4`.
+            amount: number of tokens, at least 1.
+            idempotency_key: your own key. With a key the call is retried, which is safe if the service honours it.
+                Default: None.
 
         Raises:
-            PaywallError: `apikey_required`, `identity_required`, `invalid_argument`, `identity_not_found`,
-                `insufficient`.
+            PaywallError: `apikey_required`, `identity_required`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallNotFoundError: `identity_not_found`: the paywall does not know the user.
+            PaywallApiError: `insufficient`: the balance is too low. The status is 400, 402 or 409.
         """
         return run(self._async.debit_tokens, type, amount, idempotency_key=idempotency_key)
 
     def withdraw_tokens(
         self, type: str, amount: int, *, user_id: str | None = None, idempotency_key: str | None = None
     ) -> dict[str, Any]:
-        """Take tokens by the legacy call (`POST /api/v1/withdraw-tokens`); `debit_tokens` does the same and more.
+        """Take tokens with the legacy endpoint (`POST /api/v1/withdraw-tokens`). Prefer `debit_tokens`.
+
+        Requires the server key. Retried like `credit_tokens`.
 
         Args:
-            type: token type.
-            amount: how many, at least 1.
-            user_id: whose; the identity's `user_id` by default.
-            idempotency_key: makes the call one that is retried, where the service honours such keys.
+            type: token type, e.g. `gpt-4`.
+            amount: number of tokens, at least 1.
+            user_id: your own id of the user. Default: the identity's `user_id`.
+            idempotency_key: your own key. With a key the call is retried, which is safe if the service honours it.
+                Default: None.
+
+        Returns:
+            The body of the response.
 
         Raises:
-            PaywallError: `apikey_required`, `identity_required`, `invalid_argument`, `insufficient`.
+            PaywallError: `apikey_required`, `identity_required`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallNotFoundError: `identity_not_found`: the paywall does not know the user.
+            PaywallApiError: `insufficient`: the balance is too low.
         """
         return run(self._async.withdraw_tokens, type, amount, user_id=user_id, idempotency_key=idempotency_key)
 
     def get_balances(self, *, force: bool = False) -> list[Balance]:
-        """What the signed-in user has, by type (`GET /api/v1/paywall/{id}/balances`).
+        """List the balances of the signed-in user (`GET /api/v1/paywall/{id}/balances`).
 
-        Kept for thirty seconds. Without a session there is nothing: no request is made.
+        Cached for 30 seconds. Concurrent callers share one request.
 
         Args:
-            force: ask the service, whatever is kept.
+            force: whether to send a request even if the cache has the result. Default: False.
+
+        Returns:
+            One balance for each token type. Empty without a session; no request is sent then.
+
+        Raises:
+            PaywallAuthenticationError: the session is no longer valid.
+            PaywallApiError: the service's code.
         """
         return run(self._async.get_balances, force=force)
 
     def metered(self, type: str, amount: int = 1, *, idempotency_key: str | None = None) -> Charge:
-        """Debit tokens when the work inside succeeded:
+        """A context manager that debits tokens after the block has succeeded.
 
             with billing.for_user(email=...).metered(type="gpt-4", amount=5) as charge:
                 answer = ask_the_model(...)
                 charge.amount = answer.tokens_used
 
-        A block that raises costs nothing. The debit happens at the block's end; see `Charge` for what its failure
-        means.
+        A block that raises is not charged. `Charge` describes the errors of the debit.
 
         Args:
-            type: token type.
-            amount: how many, unless the block sets `charge.amount`.
-            idempotency_key: makes the debit one that is retried, where the service honours such keys.
+            type: token type, e.g. `gpt-4`.
+            amount: number of tokens, at least 0, unless the block sets `charge.amount`. Default: 1.
+            idempotency_key: your own key. With a key the call is retried, which is safe if the service honours it.
+                Default: None.
+
+        Raises:
+            PaywallError: at the beginning of the block `apikey_required`, `identity_required`; at its end the errors of
+                `debit_tokens`.
+            PaywallInvalidArgumentError: `invalid_argument`, at the beginning of the block.
         """
         return Charge._wrap(self._async.metered(type, amount, idempotency_key=idempotency_key))
 
@@ -816,22 +986,23 @@ class BillingClient:
         files: Sequence[Attachable] = (),
         idempotency_key: str | None = None,
     ) -> Ticket:
-        """Open a ticket for the user (`POST /api/v1/paywall/{id}/support/ticket`).
+        """Create a support ticket for the user (`POST /api/v1/paywall/{id}/support/ticket`).
 
-        Where somebody is signed in, the ticket is theirs, whatever the address.
-
-        Sent once: it is tried again only when it surely did not reach the service, unless you give a key.
+        A ticket with a session belongs to the session's user, whatever the email address. Retried only if the request
+        certainly did not reach the service, or with an idempotency key.
 
         Args:
-            subject: in a line.
-            content: in full.
-            email: who is to be answered; the identity's by default, else that of the user who is signed in.
-            files: paths, bytes, open files, or `Attachment`s. Streamed from disk, never read into memory whole; open
-                objects are left open. Names and types are guessed unless an `Attachment` says them.
-            idempotency_key: makes the call one that is retried.
+            subject: subject of the ticket, not empty.
+            content: text of the ticket, not empty.
+            email: address for the reply. Default: that of the identity, or else of the signed-in user.
+            files: at most 20 paths, bytes, files open for binary reading, or `Attachment`s. They are streamed. Open
+                files stay open. Names and content types are guessed unless an `Attachment` has them. Default: none.
+            idempotency_key: your own key. With a key the call is retried. Default: None.
 
         Raises:
-            PaywallError: `identity_required` without any address; `invalid_argument`, e.g. no such file.
+            PaywallError: `identity_required`: there is no email address.
+            PaywallInvalidArgumentError: `invalid_argument`, e.g. a file that does not exist.
+            PaywallApiError: the service's code.
         """
         return run(
             self._async.create_support_ticket,
@@ -872,17 +1043,19 @@ class BillingClient:
 
 
 class ApiGatewayClient:
-    """Calls providers through the paywall's gateway, which charges the user one credit per call.
+    """Calls AI providers through the paywall's gateway, which charges the user one token per call.
 
-    A server that holds the provider's own key does better to call the provider itself and charge afterwards, by
-    `billing.for_user(...).metered(...)`: then a failed answer costs nothing.
+    A server that has the provider's key should call the provider itself, and charge with
+    `billing.for_user(...).metered(...)`: then a failed response costs nothing.
 
     Args:
-        paywall_id: the environment's `PAYWALL_ID` when not given.
-        api_origin: the paywall's own domain; else the environment's `PAYWALL_ORIGIN`.
-        user_id: whom to charge, where there is no session.
-        auth: the session of the user to charge.
-        billing: share this client's connections, and keep the balances it remembers right.
+        paywall_id: id of the paywall. Default: the environment variable `PAYWALL_ID`.
+        api_origin: the paywall's own domain, e.g. `https://pay.example.com`. Default: the environment variable
+            `PAYWALL_ORIGIN`.
+        user_id: your own id of the user to charge, used without a session. Default: that of `billing`'s identity.
+        auth: the session of the user to charge. Default: that of `billing`.
+        billing: a client whose paywall, connections and settings are shared, and whose cached balances are updated.
+            Give no other setting with it. Default: None.
         timeout: seconds for a whole call with all its attempts, or a `Timeout`. Default: 60.
         max_attempts: attempts per call. Default: 3; 1 for no retries.
         pool_size: maximum number of connections, and so of concurrent calls, per event loop. Default: 100. Further
@@ -907,7 +1080,8 @@ class ApiGatewayClient:
         allow_insecure_browser_usage: allow a server key in a browser's Python.
 
     Raises:
-        PaywallError: `invalid_config`, `invalid_argument`.
+        PaywallConfigError: `invalid_config`: no paywall id or origin, or settings that contradict each other.
+        PaywallInvalidArgumentError: `invalid_argument`: a setting that is invalid by itself.
     """
 
     def __init__(
@@ -994,11 +1168,14 @@ class ApiGatewayClient:
         run(self._async.aclose)
 
     def for_user(self, *, user_id: str | None = None, auth: AuthClient | None = None) -> ApiGatewayClient:
-        """The same client charging this user: a cheap view on the same connections.
+        """A view of this client that charges one user. It shares the connections.
 
         Args:
-            user_id: your own id of the user.
-            auth: the user's session, used instead where there is one.
+            user_id: your own id of the user, used without a session. Default: None.
+            auth: the user's session. Default: None.
+
+        Raises:
+            PaywallInvalidArgumentError: `invalid_argument`.
         """
         return self._view(self._async.for_user(user_id=user_id, auth=unwrap(auth)))
 
@@ -1011,26 +1188,29 @@ class ApiGatewayClient:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> GatewayResponse:
-        """Call a provider (`/api/v1/api-gateway/{provider_id}/{path}`); its answer, as soon as it begins.
+        """Call a provider, and return its response when the headers have arrived.
 
-            with gateway.call("openai", "v1/chat/completions", body={...}) as answer:
-                for event in answer.iter_sse():
+            with gateway.call("openai", "v1/chat/completions", body={...}) as response:
+                for event in response.iter_sse():
                     ...
 
-        Waits for the answer as long as it takes. Sent once: it may have been charged. Only a call that surely did not
-        reach the service is tried again, and one whose token was refused.
+        `POST /api/v1/api-gateway/{provider_id}/{path}`. There is no time-out for the response. A call is sent once,
+        because it may have been charged: it is retried only if it certainly did not reach the service, and once after
+        its access token was refused.
 
         Args:
-            provider_id: a provider of the paywall.
-            path: what follows it, with its query if it has one.
-            method: GET, POST, PUT, PATCH or DELETE.
-            body: bytes, str, an open binary file, an iterator or async iterable of bytes, an aiohttp form, or anything
-                that JSON can hold.
-            headers: added to the client's own, which they can't replace.
+            provider_id: id of a provider of the paywall.
+            path: path and query of the provider's endpoint. Default: none.
+            method: `GET`, `POST`, `PUT`, `PATCH` or `DELETE`. Default: `POST`.
+            body: bytes, str, a file open for binary reading, an iterator or async iterable of bytes, an aiohttp form,
+                or JSON. Default: no body.
+            headers: headers in addition to the client's own, which they can't replace. Default: none.
 
         Raises:
-            QuotaExceededError: the user has no credit left.
-            PaywallError: the service's code or the provider's, e.g. `provider-disabled`.
+            QuotaExceededError: `not_enough_queries`: the user has no tokens left.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallApiError: the code of the service or the provider, e.g. `provider-disabled`.
+            PaywallNetworkError: `network_error`, `timeout`: the call may have been charged if `error.sent`.
         """
         return GatewayResponse._wrap(
             run(self._async.call, provider_id, path, method=method, body=body, headers=headers)
@@ -1066,19 +1246,18 @@ class ApiGatewayClient:
 
 
 class Charge:
-    """Tokens that are debited when the `with` block ends well.
+    """A debit that is made when the `with` block has succeeded. Created by `metered`.
 
-    What the debit's failure means: the block's work is done, and the error comes out of the `with`.
+    The debit's error is raised at the end of the block, when the work is done:
 
-    - `insufficient`: nothing was taken; `balance` is None. Decide whether to hand the result over.
-    - `network_error`, `timeout` with `error.sent` false: nothing was taken; `debit` again if you want to.
-    - with `error.sent` true: nobody knows. It is not repeated, because it could be taken twice.
+    - `insufficient`: nothing was taken. Decide whether to deliver the result.
+    - `network_error`, `timeout` with `error.sent` False: nothing was taken. Call `debit` to try again.
+    - The same with `error.sent` True: the tokens may have been taken. Read the balance before you debit again.
 
-    A task that is cancelled while the debit is under way is cancelled after the debit has ended: the work was done, so
-    it is paid for.
+    A task that is cancelled during the debit is cancelled after the debit has ended, because the work was done.
 
     Attributes:
-        balance: what is left, after the debit.
+        balance: the balance after the debit; None before it.
     """
 
     _async: AsyncCharge
@@ -1089,7 +1268,7 @@ class Charge:
 
     @property
     def amount(self) -> int:
-        """How many tokens the end of the block takes; may be set inside, once the real cost is known. 0 takes none."""
+        """Number of tokens that the end of the block takes. Set it in the block when the cost is known. 0: no debit."""
         return self._async.amount
 
     @amount.setter
@@ -1097,12 +1276,17 @@ class Charge:
         self._async.amount = amount
 
     def debit(self) -> TokenBalance | None:
-        """Take the tokens now. The end of the block does this; by hand it is for a second try after a failure.
+        """Take the tokens now (`POST /api/v1/paywall/{id}/balances`).
 
-        Taken once: a debit that has succeeded, or is under way, is not made again.
+        The end of the block calls this. Call it yourself to try again after a failure. A debit that has succeeded is
+        not made again.
+
+        Returns:
+            The balance after the debit; None when `amount` is 0.
 
         Raises:
-            PaywallError: `invalid_argument` while another debit of this charge is under way.
+            PaywallInvalidArgumentError: `invalid_argument`: another debit of this charge is in progress.
+            PaywallError: the errors of `debit_tokens`.
         """
         return run(self._async.debit)
 
@@ -1127,15 +1311,15 @@ class Charge:
 
 
 class GatewayResponse:
-    """A provider's answer, read as it comes. Nothing is read ahead: a slow reader makes the provider wait.
+    """A streamed response of a provider. Nothing is read ahead: a slow reader slows the provider down (backpressure).
 
-    Leave it by `with`, read it to its end, or `close()` it; until then it holds a connection of the pool. Its
-    body can be read once.
+    It holds a connection of the pool until it is read to its end, left with `with`, or closed with `close()`.
+    The body can be read once.
 
     Attributes:
         status: HTTP status, 2xx.
-        headers: of the answer.
-        query_type: what was charged.
+        headers: headers of the response.
+        query_type: token type that was charged; None when the response lacks it.
     """
 
     _async: AsyncGatewayResponse
@@ -1153,58 +1337,67 @@ class GatewayResponse:
         return self._async.query_type
 
     def iter_chunks(self) -> Generator[bytes, None, None]:
-        """The body as it arrives.
+        """Iterate over the body in chunks of bytes, as they arrive.
 
         Raises:
-            PaywallError: `network_error` when the connection breaks.
+            PaywallNetworkError: `network_error`: the connection broke.
         """
         return iterate(self._async.iter_chunks())
 
     def iter_lines(self, *, max_line_size: int = MAX_EVENT_SIZE) -> Generator[str, None, None]:
-        """The body as lines of text, without their ends.
+        """Iterate over the lines of the body, without line breaks. The encoding is the response's, or else UTF-8.
 
         Args:
-            max_line_size: characters of one line; 16 Mi by default.
+            max_line_size: maximum length of a line, in characters. Default: 16 Mi.
 
         Raises:
-            PaywallError: `invalid_response` when a line is longer; `network_error` when the connection breaks.
+            PaywallInvalidResponseError: `invalid_response`: a line is longer.
+            PaywallNetworkError: `network_error`: the connection broke.
         """
         return iterate(self._async.iter_lines(max_line_size=max_line_size))
 
     def iter_sse(self, *, max_event_size: int = MAX_EVENT_SIZE) -> Generator[ServerSentEvent, None, None]:
-        """The body as server-sent events. A half event at the end of the stream is none.
+        """Iterate over the server-sent events of the body. An incomplete event at the end of the stream is discarded.
 
         Args:
-            max_event_size: characters of one event; 16 Mi by default.
+            max_event_size: maximum length of an event, in characters. Default: 16 Mi.
 
         Raises:
-            PaywallError: `invalid_response` when an event is longer; `network_error` when the connection breaks.
+            PaywallInvalidResponseError: `invalid_response`: an event is longer.
+            PaywallNetworkError: `network_error`: the connection broke.
         """
         return iterate(self._async.iter_sse(max_event_size=max_event_size))
 
     def read(self) -> bytes:
-        """The whole body.
+        """Read the whole body as bytes.
 
         Raises:
-            PaywallError: `invalid_response` when it is longer than the client's `max_response_size`; `network_error`
-                when the connection breaks.
+            PaywallInvalidResponseError: `invalid_response`: the body exceeds the client's `max_response_size`.
+            PaywallNetworkError: `network_error`: the connection broke.
         """
         return run(self._async.read)
 
     def text(self) -> str:
-        """The whole body as text."""
+        """Read the whole body as text. The encoding is the response's, or else UTF-8; invalid bytes are replaced.
+
+        Raises:
+            PaywallInvalidResponseError: `invalid_response`: the body exceeds the client's `max_response_size`.
+            PaywallNetworkError: `network_error`: the connection broke.
+        """
         return run(self._async.text)
 
     def json(self) -> Any:
-        """The whole body as JSON; numbers with a fraction are `Decimal`.
+        """Read the whole body as JSON. Numbers with a fraction are `Decimal`.
 
         Raises:
-            PaywallError: `invalid_response` when it is none.
+            PaywallInvalidResponseError: `invalid_response`: the body exceeds the client's `max_response_size`,
+                or is not JSON.
+            PaywallNetworkError: `network_error`: the connection broke.
         """
         return run(self._async.json)
 
     def close(self) -> None:
-        """Let go of the connection; what has not been read is lost."""
+        """Release the connection. The rest of the body is discarded."""
         run(self._async.aclose)
 
     @classmethod

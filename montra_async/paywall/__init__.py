@@ -2,6 +2,7 @@
 
 from ..core.http.multipart import Attachment
 from .auth import AuthClient
+from .auth_models import AuthSession, AuthUser, OAuthStart, SignUpResult, UpgradeResult
 from .billing import BillingClient
 from .errors import (
     PaywallApiError,
@@ -21,27 +22,23 @@ from .errors import (
     PaywallTimeoutError,
     QuotaExceededError,
 )
-from .gateway import ApiGatewayClient, GatewayResponse
+from .gateway import ApiGatewayClient
+from .gateway_response import GatewayResponse
 from .identity import Identity
 from .models import (
-    AuthSession,
-    AuthUser,
     Balance,
     Bootstrap,
     CanceledSubscription,
     CheckoutResult,
     LocalPrice,
-    OAuthStart,
     Offer,
     PaywallSettings,
     PaywallUser,
     Price,
     Purchase,
-    SignUpResult,
     Ticket,
     TokenBalance,
     Trial,
-    UpgradeResult,
     UserPurchase,
 )
 from .sse import ServerSentEvent

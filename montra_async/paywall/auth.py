@@ -1,73 +1,47 @@
-"""`AuthClient`: sign users in without a browser, and keep their sessions good."""
+"""`AuthClient`: signs users in without a browser, and refreshes their sessions."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import os
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from ssl import SSLContext
 from typing import Any
 
 import aiohttp
 import attrs
-from yarl import URL
 
 from ..core import validation
-from ..core.decoding import json_of
 from ..core.http.messages import RawResponse, Request
 from ..core.options import MAX_RESPONSE_SIZE, Hook, Timeout, not_text
 from ..core.redaction import Secret, SecretText
 from ..core.type_guards import is_object
+from .auth_models import AuthSession, AuthUser, SignUpResult, UpdatedUser, UpgradeResult
+from .cache import Cache
 from .errors import PaywallConfigError, PaywallError, translate_errors
-from .models import AuthSession, AuthUser, OAuthStart, SignUpResult, UpdatedUser, UpgradeResult
+from .oauth import OAUTH_TTL, OAuthApi
 from .paywall_client import PaywallClientSettings
-from .responses import decode, invalid_response
+from .responses import PAYWALL, decode_as, read_as, read_json
+from .session_state import RefreshRegistry
 from .single_flight import Flight
 from .storage import SessionStorage
-from .token_refresh import FixedToken, Rotations, SessionCalls
+from .token_provider import FixedTokenProvider
+from .token_refresh import required_text
 from .token_responses import session_of
 
-OAUTH_GOOD_FOR = 10 * 60.0
-_MOST_OAUTH = 10_000
-_OF_SESSION = frozenset({"access_token", "refresh_token", "expires_in", "expires_at", "token_type"})
+_TOKEN_FIELDS = frozenset({"access_token", "refresh_token", "expires_in", "expires_at", "token_type"})
 
 
-@attrs.define
-class _Pending:
-    """Sign-ins at providers that have begun: verifier by state, which the service draws at random for each. Shared by
-    all views, because the request that completes a sign-in is another than the one that begins it."""
+class AuthClient(OAuthApi):
+    """Sign-in of one user of a paywall, and the user's session.
 
-    verifiers: dict[str, tuple[float, Secret]] = attrs.field(factory=dict[str, "tuple[float, Secret]"], repr=False)
-
-    def keep(self, state: str, verifier: Secret) -> None:
-        now = time.monotonic()
-        for old in [one for one, (until, _) in self.verifiers.items() if until <= now]:
-            del self.verifiers[old]
-        if len(self.verifiers) >= _MOST_OAUTH:
-            del self.verifiers[next(iter(self.verifiers))]
-        self.verifiers[state] = (now + OAUTH_GOOD_FOR, verifier)
-
-    def find(self, state: str) -> Secret | None:
-        until, verifier = self.verifiers.get(state, (0.0, Secret("")))
-        return verifier if time.monotonic() < until else None
-
-    def forget(self, state: str) -> None:
-        self.verifiers.pop(state, None)
-
-
-class AuthClient(SessionCalls):
-    """Sign-in of one user of a paywall, and the session that comes of it.
-
-    A server that serves many users makes one client and a view for each: `auth.with_storage(their_storage)`.
+    A server with many users creates one client, and a view for each user: `auth.with_storage(storage_of_the_user)`.
 
     Args:
-        paywall_id: the environment's `PAYWALL_ID` when not given.
-        api_origin: the paywall's own domain; else the environment's `PAYWALL_ORIGIN`.
-        storage: where the session lives; in memory by default.
-        visitor_id: your id of the visitor, told at every sign-in.
-        user_meta: what the service is to note of users who sign in.
+        paywall_id: id of the paywall. Default: the environment variable `PAYWALL_ID`.
+        api_origin: the paywall's own domain, e.g. `https://pay.example.com`. Default: the environment variable
+            `PAYWALL_ORIGIN`.
+        storage: where the session is stored. Default: in memory.
+        visitor_id: your id of the visitor, sent with every sign-in. Default: None.
+        user_meta: JSON object that the service stores with users that sign in. Default: None.
         timeout: seconds for a whole call with all its attempts, or a `Timeout`. Default: 60.
         max_attempts: attempts per call. Default: 3; 1 for no retries.
         pool_size: maximum number of connections, and so of concurrent calls, per event loop. Default: 100. Further
@@ -93,7 +67,8 @@ class AuthClient(SessionCalls):
         allow_insecure_browser_usage: allow a server key in a browser's Python.
 
     Raises:
-        PaywallError: `invalid_config`, `invalid_argument`.
+        PaywallConfigError: `invalid_config`: no paywall id or origin, or settings that contradict each other.
+        PaywallInvalidArgumentError: `invalid_argument`: a setting that is invalid by itself.
     """
 
     def __init__(
@@ -157,252 +132,242 @@ class AuthClient(SessionCalls):
             self._visitor_id = validation.optional_text("visitor_id", visitor_id)
             meta = validation.json_object("user_meta", user_meta)
             self._user_meta = None if meta is None else dict(meta)
-        self._pending = _Pending()
-        self._rotations = Rotations()
-        self._start(storage)
+        self._verifiers = Cache[Secret](ttl=OAUTH_TTL)
+        self._refreshes = RefreshRegistry()
+        self._use_storage(storage)
 
     # Passwords
 
     async def sign_in_with_email(self, email: str, password: SecretText) -> AuthSession:
-        """Sign in (`POST .../auth/email/signin`).
+        """Sign in with a password (`POST .../auth/email/signin`).
 
-        Raises:
-            PaywallError: the service's code, e.g. `invalid_credentials`.
-        """
-        hidden = Secret(password)
-        del password
-        return await self._sign_in(self._credentials("email/signin", email, hidden))
-
-    async def sign_up(self, email: str, password: SecretText) -> SignUpResult:
-        """Register (`POST .../auth/email/signup`).
+        Args:
+            email: the user's email address.
+            password: the user's password.
 
         Returns:
-            `status` is `signed_in` (with the session), `confirmation_required` (a mail was sent) or
-            `already_registered`.
+            The session. It is stored.
+
+        Raises:
+            PaywallApiError: the service's code, e.g. `invalid_credentials`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallError: `storage_failed`.
         """
         hidden = Secret(password)
         del password
-        request = self._credentials("email/signup", email, hidden)
+        return await self._sign_in(self._credentials_request("email/signin", email, hidden))
 
-        def result(response: RawResponse, request: Request) -> SignUpResult:
-            payload = json_of(response)
-            signed_in = is_object(payload) and "access_token" in payload
-            session = session_of(response, request) if signed_in else None
-            found = decode(response, request, SignUpResult)
-            told = {name: value for name, value in found.extra.items() if name not in _OF_SESSION}
-            return attrs.evolve(found, session=session, extra=told)
+    async def sign_up(self, email: str, password: SecretText) -> SignUpResult:
+        """Register a user (`POST .../auth/email/signup`).
 
-        found = await self._send(request, result)
-        if found.session is not None:
-            await self._keep(found.session)
-        return found
+        Args:
+            email: the user's email address.
+            password: the user's password.
+
+        Returns:
+            `status` is `signed_in` (the session is stored), `confirmation_required` (an email was sent) or
+            `already_registered`.
+
+        Raises:
+            PaywallApiError: the service's code, e.g. `weak_password`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallError: `storage_failed`.
+        """
+        hidden = Secret(password)
+        del password
+        result = await self._send(self._credentials_request("email/signup", email, hidden), _decode_sign_up)
+        if result.session is not None:
+            await self._store_session(result.session)
+        return result
 
     async def resend_confirmation(self, email: str) -> None:
-        """Send the confirmation mail again (`POST .../auth/email/resend`)."""
-        await self._do("email/resend", {"email": _text("email", email)})
+        """Send the confirmation email again (`POST .../auth/email/resend`).
+
+        Args:
+            email: the address that was registered.
+
+        Raises:
+            PaywallApiError: the service's code.
+            PaywallInvalidArgumentError: `invalid_argument`.
+        """
+        await self._post_to_auth("email/resend", {"email": required_text("email", email)})
 
     async def request_password_reset(self, email: str) -> None:
-        """Send a mail with a code for `verify_otp(type="recovery")` (`POST .../auth/password/request-reset`)."""
-        await self._do("password/request-reset", {"email": _text("email", email)})
+        """Send an email with a code for `verify_otp(type="recovery")` (`POST .../auth/password/request-reset`).
+
+        Args:
+            email: the user's email address.
+
+        Raises:
+            PaywallApiError: the service's code.
+            PaywallInvalidArgumentError: `invalid_argument`.
+        """
+        await self._post_to_auth("password/request-reset", {"email": required_text("email", email)})
 
     async def update_password(self, password: SecretText) -> AuthUser | None:
-        """Set the signed-in user's password (`POST .../auth/password/update`).
+        """Set the password of the signed-in user (`POST .../auth/password/update`).
+
+        Args:
+            password: the new password.
+
+        Returns:
+            The user; None when the response lacks it.
 
         Raises:
             PaywallError: `not_authenticated`.
+            PaywallApiError: the service's code, e.g. `weak_password`.
+            PaywallInvalidArgumentError: `invalid_argument`.
         """
         hidden = Secret(password)
         del password
-        request = self._auth_call("password/update", {}, password=hidden)
+        request = self._auth_request("password/update", {}, password=hidden)
         tokens = await self._required_token_provider()
-        return (
-            await self._send(request, lambda response, request: decode(response, request, UpdatedUser), tokens=tokens)
-        ).user
+        return (await self._send(request, decode_as(UpdatedUser), tokens=tokens)).user
 
     # One-time codes
 
     async def send_otp(self, email: str, *, create_user: bool = True) -> None:
-        """Mail a code to sign in with (`POST .../auth/otp/send`).
+        """Send an email with a one-time code (`POST .../auth/otp/send`).
 
         Args:
-            email: to whom.
-            create_user: also to somebody the paywall does not know yet.
-        """
-        fields = {"email": _text("email", email), "create_user": create_user, "user_meta": self._user_meta}
-        await self._do("otp/send", fields)
-
-    async def verify_otp(self, email: str, token: SecretText, *, type: str = "email") -> AuthSession:
-        """Sign in with a code from a mail (`POST .../auth/otp/verify`).
-
-        Args:
-            email: to whom it was sent.
-            token: the code.
-            type: what the mail was for: `email`, `recovery`, `signup`, `magiclink` or `invite`.
+            email: the user's email address.
+            create_user: whether to create a user that the paywall does not know. Default: True.
 
         Raises:
-            PaywallError: the service's code when it is wrong, used or too old.
+            PaywallApiError: the service's code.
+            PaywallInvalidArgumentError: `invalid_argument`.
+        """
+        fields = {"email": required_text("email", email), "create_user": create_user, "user_meta": self._user_meta}
+        await self._post_to_auth("otp/send", fields)
+
+    async def verify_otp(self, email: str, token: SecretText, *, type: str = "email") -> AuthSession:
+        """Sign in with a one-time code (`POST .../auth/otp/verify`).
+
+        Args:
+            email: the address that the code was sent to.
+            token: the code.
+            type: purpose of the email: `email`, `recovery`, `signup`, `magiclink` or `invite`. Default: `email`.
+
+        Returns:
+            The session. It is stored.
+
+        Raises:
+            PaywallApiError: the service's code, e.g. `invalid_otp` for a code that is wrong, used or expired.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallError: `storage_failed`.
         """
         hidden = Secret(token)
         del token
-        fields = {
-            "email": _text("email", email),
-            "type": _text("type", type),
-            "visitor_id": self._visitor_id,
-            "user_meta": self._user_meta,
-        }
-        return await self._sign_in(self._auth_call("otp/verify", fields, token=hidden))
+        fields = self._sign_in_fields(email=required_text("email", email), type=required_text("type", type))
+        return await self._sign_in(self._auth_request("otp/verify", fields, token=hidden))
 
-    # Without an address
+    # Anonymous users
 
     async def sign_in_anonymously(self, *, captcha_token: SecretText | None = None) -> AuthSession:
-        """Sign in somebody unknown (`POST .../auth/anonymous/signin`). Callers at the same time share one user."""
+        """Create an anonymous user, and sign in as that user (`POST .../auth/anonymous/signin`).
+
+        Concurrent callers share one request and one user.
+
+        Args:
+            captcha_token: result of a captcha, when the paywall requires one. Default: None.
+
+        Returns:
+            The session. It is stored.
+
+        Raises:
+            PaywallApiError: the service's code.
+            PaywallError: `storage_failed`.
+        """
         hidden = None if captcha_token is None else Secret(captcha_token)
         del captcha_token
-        fields = {"visitor_id": self._visitor_id, "user_meta": self._user_meta}
-        request = self._auth_call("anonymous/signin", fields, captcha_token=hidden)
+        request = self._auth_request("anonymous/signin", self._sign_in_fields(), captcha_token=hidden)
 
         async def sign_in(flight: Flight) -> AuthSession:
             flight.set_request(request)
-            return await self._keep(await self._send(request, _anonymous))
+            return await self._sign_in(request, _decode_anonymous)
 
         return await self._run_shared(self._state.flights, "anonymous", sign_in, cancel_when_abandoned=False)
 
     async def upgrade_anonymous_to_email(self, email: str, password: SecretText) -> UpgradeResult:
-        """Give the anonymous user an address and a password (`POST .../auth/anonymous/upgrade`).
+        """Set the email address and password of the anonymous user (`POST .../auth/anonymous/upgrade`).
+
+        Args:
+            email: the user's email address.
+            password: the user's password.
+
+        Returns:
+            `status` is `updated`, or `confirmation_required` (an email was sent to the result's `email`).
 
         Raises:
-            PaywallError: `not_authenticated`, or the service's code, e.g. for an address that is taken.
+            PaywallError: `not_authenticated`, `storage_failed`.
+            PaywallApiError: the service's code, e.g. `email_exists` or `weak_password`.
+            PaywallInvalidArgumentError: `invalid_argument`.
         """
         hidden = Secret(password)
         del password
-        request = self._credentials("anonymous/upgrade", email, hidden)
+        request = self._credentials_request("anonymous/upgrade", email, hidden)
         tokens = await self._required_token_provider()
-        result = await self._send(
-            request, lambda response, request: decode(response, request, UpgradeResult), tokens=tokens
-        )
+        result = await self._send(request, decode_as(UpgradeResult), tokens=tokens)
         session = await self.get_session()
-        same = session is not None and session.user is not None and session.user.id == tokens.user_id
-        if session is not None and same and result.user is not None and result.status == "updated":
-            await self._keep(attrs.evolve(session, user=result.user), same_user=True)
+        same_user = session is not None and session.user is not None and session.user.id == tokens.user_id
+        if session is not None and same_user and result.user is not None and result.status == "updated":
+            await self._store_session(attrs.evolve(session, user=result.user), same_user=True)
         return result
 
-    # OAuth
-
-    async def start_oauth(self, provider: str, *, scopes: Sequence[str] | str | None = None) -> OAuthStart:
-        """Begin a sign-in at a provider, with PKCE (`POST .../auth/oauth/init`).
-
-        Send the user to the result's `authorize_url`; what comes back to you as `state` and `code` goes to
-        `complete_oauth`, within ten minutes.
-        """
-        verifier = Secret(_base64(os.urandom(48)))
-        fields = {
-            "provider": _text("provider", provider),
-            "code_challenge": _base64(hashlib.sha256(verifier.reveal().encode()).digest()),
-            "code_challenge_method": "s256",
-            "scopes": scopes,
-        }
-
-        def started(response: RawResponse, request: Request) -> OAuthStart:
-            url = decode(response, request, str, within="authorize_url")
-            state = _state_of(url)
-            if state is None:
-                raise invalid_response(response, request, "`authorize_url` carries no state")
-            return OAuthStart(authorize_url=url, state=state, code_verifier=verifier.reveal())
-
-        result = await self._send(self._auth_call("oauth/init", fields), started)
-        self._pending.keep(result.state, verifier)
-        return result
-
-    async def complete_oauth(
-        self, state: str, code: SecretText, *, code_verifier: SecretText | None = None
-    ) -> AuthSession:
-        """Finish a sign-in at a provider (`POST .../auth/oauth/exchange`).
-
-        Args:
-            state: as it came back, from `start_oauth` of this client in the last ten minutes. Compare it first with the
-                one that you keep in the browser's own session: otherwise somebody can have your user finish a sign-in
-                that they began, and be signed in as them.
-            code: as it came back.
-            code_verifier: of the `OAuthStart`, when another process began the sign-in.
-
-        Raises:
-            PaywallError: `oauth_invalid_state`, or the service's code.
-        """
-        hidden, given = Secret(code), None if code_verifier is None else Secret(code_verifier)
-        del code, code_verifier
-        verifier = self._pending.find(_text("state", state)) if given is None else given
-        if verifier is None:
-            raise PaywallError(
-                "oauth_invalid_state", "no sign-in with this state was begun here in the last ten minutes"
-            )
-        fields = {"visitor_id": self._visitor_id, "user_meta": self._user_meta}
-        request = self._auth_call("oauth/exchange", fields, auth_code=hidden, code_verifier=verifier)
-        session = await self._sign_in(request)
-        self._pending.forget(state)
-        return session
-
-    # The end
+    # Sign-out
 
     async def sign_out(self) -> None:
-        """End this session (`POST .../auth/signout`). It is forgotten here in any case."""
+        """End this session (`POST .../auth/signout`).
+
+        The local session is cleared first. An error of the service is ignored: the tokens are no longer stored.
+        """
         try:
             session = await self.get_session()
         except PaywallError:
             session = None
-        await self._forget()
+        await self._clear_session()
         if session is not None:
             try:
-                await self._send(self._auth_call("signout", None), _done, tokens=FixedToken(session))
+                request = self._auth_request("signout", None)
+                await self._send(request, PAYWALL.decode_empty, tokens=FixedTokenProvider(session))
             except PaywallError:
-                return  # nobody can use it from here any more
+                return  # the tokens are no longer stored
 
     async def revoke_all_sessions(self) -> None:
-        """End all sessions of this user, everywhere (`POST .../auth/revoke-all`).
+        """End all sessions of the signed-in user on all devices (`POST .../auth/revoke-all`).
 
         Raises:
-            PaywallError: `not_authenticated`, or they may still be good.
+            PaywallError: `not_authenticated`.
+            PaywallApiError: the service's code. The sessions may still be valid.
+            PaywallNetworkError: `network_error`, `timeout`. The sessions may still be valid.
         """
         tokens = await self._required_token_provider()
-        await self._send(self._auth_call("revoke-all", None), _done, tokens=tokens)
-        if (await self._token_provider() or tokens).lineage is tokens.lineage:
-            await self._forget()
+        await self._send(self._auth_request("revoke-all", None), PAYWALL.decode_empty, tokens=tokens)
+        if (await self._token_provider() or tokens).token_family is tokens.token_family:
+            await self._clear_session()
 
-    # Below
+    # Requests
 
-    def _credentials(self, path: str, email: str, password: Secret) -> Request:
-        who = {"email": _text("email", email), "visitor_id": self._visitor_id, "user_meta": self._user_meta}
-        return self._auth_call(path, who, password=password)
+    def _credentials_request(self, path: str, email: str, password: Secret) -> Request:
+        fields = self._sign_in_fields(email=required_text("email", email))
+        return self._auth_request(path, fields, password=password)
 
-    async def _do(self, path: str, fields: Mapping[str, Any]) -> None:
-        await self._send(self._auth_call(path, fields), _done)
-
-    async def _sign_in(self, request: Request) -> AuthSession:
-        return await self._keep(await self._send(request, lambda response, request: session_of(response, request)))
+    async def _post_to_auth(self, path: str, fields: Mapping[str, Any]) -> None:
+        await self._send(self._auth_request(path, fields), PAYWALL.decode_empty)
 
 
-def _text(parameter: str, value: str) -> str:
-    with translate_errors():
-        return validation.text(parameter, value)
+def _decode_sign_up(response: RawResponse, request: Request) -> SignUpResult:
+    """A sign-up, with its session when the response has tokens. The tokens are in the session only."""
+    payload = read_json(response, request)
+    session = session_of(response, request) if is_object(payload) and "access_token" in payload else None
+    result = read_as(payload, response, request, SignUpResult)
+    extra = {name: value for name, value in result.extra.items() if name not in _TOKEN_FIELDS}
+    return attrs.evolve(result, session=session, extra=extra)
 
 
-def _anonymous(response: RawResponse, request: Request) -> AuthSession:
-    """The service need not say of whom it has just made that he is anonymous."""
+def _decode_anonymous(response: RawResponse, request: Request) -> AuthSession:
+    """The session of an anonymous user. The response may leave out `is_anonymous`."""
     session = session_of(response, request)
     if session.user is None or session.user.is_anonymous is not None:
         return session
     return attrs.evolve(session, user=attrs.evolve(session.user, is_anonymous=True))
-
-
-def _done(response: RawResponse, request: Request) -> None:
-    """A success answer whose body says nothing that matters."""
-
-
-def _state_of(url: str) -> str | None:
-    try:
-        return URL(url).query.get("state")
-    except (ValueError, TypeError):
-        return None
-
-
-def _base64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

@@ -1,4 +1,4 @@
-"""`BillingClient`: what a server does for the users of a paywall."""
+"""`BillingClient`: checkout, access, tokens and tickets of a paywall."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from ..core.options import MAX_RESPONSE_SIZE, Hook, Timeout, not_text
 from ..core.redaction import Secret, SecretText
 from ..webhooks.helpers import WebhookHelpers
 from .auth import AuthClient
-from .catalog import CatalogCalls
+from .catalog import CatalogApi
 from .errors import PaywallConfigError, translate_errors
 from .identity import Identity
-from .locales import checked_language
+from .locales import validated_language
 from .paywall_client import PaywallClientSettings
-from .purchases import PurchaseCalls
-from .support import SupportCalls
-from .tokens import TokenCalls
-from .user_scope import ClientCaches, checked_auth, checked_identity
+from .purchases import PurchasesApi
+from .support import SupportApi
+from .tokens import TokensApi
+from .user_scope import ClientCaches, validated_auth, validated_identity
 
 
-class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
-    """Checkout, prices, access, tokens, tickets of one paywall.
+class BillingClient(CatalogApi, PurchasesApi, TokensApi, SupportApi):
+    """Checkout, prices, access, tokens and tickets of one paywall.
 
-    Make one client and keep it: it pools connections and works on every event loop. Act for a user through
-    `billing.for_user(email=..., user_id=...)`, a cheap view; one client serves any number of users at once.
+    Create one client and share it: it pools connections, and works on every event loop and in every thread. A view,
+    `billing.for_user(email=..., user_id=...)`, makes calls for one user. Views are cheap: create one for each request.
 
     Args:
-        paywall_id: the environment's `PAYWALL_ID` when not given.
-        api_origin: the paywall's own domain, e.g. `https://pay.example.com`; else the environment's `PAYWALL_ORIGIN`.
-        api_key: server key `sk_...`; else the environment's `MONETIZE_API_KEY`. Not every call needs one.
-        identity: whom to act for where no view says otherwise.
-        auth: the session of the user to act for.
-        accept_language: language of labels, where a call names none.
+        paywall_id: id of the paywall. Default: the environment variable `PAYWALL_ID`.
+        api_origin: the paywall's own domain, e.g. `https://pay.example.com`. Default: the environment variable
+            `PAYWALL_ORIGIN`.
+        api_key: server key `sk_...`. Default: the environment variable `MONETIZE_API_KEY`; some calls need no key.
+        identity: the user that calls are made for. Default: none; `for_user` sets one.
+        auth: the session of the user. Default: none.
+        accept_language: language tag or `Accept-Language` header for labels and descriptions. Default: the paywall's
+            default language.
         timeout: seconds for a whole call with all its attempts, or a `Timeout`. Default: 60.
         max_attempts: attempts per call. Default: 3; 1 for no retries.
         pool_size: maximum number of connections, and so of concurrent calls, per event loop. Default: 100. Further
@@ -62,7 +64,9 @@ class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
         allow_insecure_browser_usage: allow a server key in a browser's Python.
 
     Raises:
-        PaywallError: `invalid_config`, `invalid_argument`, `apikey_in_browser`.
+        PaywallConfigError: `invalid_config`: no paywall id or origin, or settings that contradict each other;
+            `apikey_in_browser`.
+        PaywallInvalidArgumentError: `invalid_argument`: a setting that is invalid by itself.
     """
 
     webhooks: ClassVar[WebhookHelpers] = WebhookHelpers("paywall")
@@ -129,7 +133,7 @@ class BillingClient(CatalogCalls, PurchaseCalls, TokenCalls, SupportCalls):
             key=self._key,
         )
         with translate_errors():
-            self._accept_language = checked_language("accept_language", accept_language)
-        self._identity = checked_identity(identity)
-        self._auth = checked_auth(auth)
+            self._accept_language = validated_language("accept_language", accept_language)
+        self._identity = validated_identity(identity)
+        self._auth = validated_auth(auth)
         self._caches = ClientCaches()

@@ -1,4 +1,4 @@
-"""What a paywall sells and what a user has of it."""
+"""`CatalogApi`: bootstrap, prices, and the state of a user."""
 
 from __future__ import annotations
 
@@ -8,59 +8,65 @@ from collections.abc import Awaitable, Callable, Hashable
 import attrs
 
 from ..core import validation
-from ..core.decoding import json_of
 from ..core.http.messages import RawResponse, Request
-from ..core.models.model import SerdeError, structure
 from ..core.type_guards import is_object
 from .errors import PaywallConfigError, PaywallError, translate_errors
-from .identity import NOBODY
-from .locales import checked_language, localized
+from .identity import NO_IDENTITY
+from .locales import localized, validated_language
 from .models import Bootstrap, PaywallUser, Price
 from .paywall_client import headers_key
-from .responses import decode, invalid_response
+from .responses import decode, decode_as, invalid_response, read_as, read_json
 from .single_flight import Flight
-from .user_scope import BOOTSTRAP_FRESH, Actor, UserScopedClient
+from .user_scope import BOOTSTRAP_FRESH, Principal, UserScopedClient
 
 log = logging.getLogger("montra")
 
 
-class CatalogCalls(UserScopedClient):
+class CatalogApi(UserScopedClient):
+    """Bootstrap, prices, and the state of a user."""
+
     _accept_language: str | None
 
     async def bootstrap(self, locale: str | None = None, *, force: bool = False) -> Bootstrap:
-        """Everything the paywall shows: settings, prices, offers (`GET /api/v1/paywall/{id}/bootstrap`).
+        """Get settings, prices and offers of the paywall (`GET /api/v1/paywall/{id}/bootstrap`).
 
-        Kept for five minutes, then served once more from memory while a newer version is asked for, for at most an
-        hour.
+        Cached for five minutes, then returned from the cache while it is revalidated, for at most an hour. Concurrent
+        callers share one request.
 
         Args:
-            locale: language tag or `Accept-Language` header, e.g. `de-AT`; the client's `accept_language` by default.
-                Labels and descriptions come in it where the paywall has them.
-            force: ask the service, whatever is kept.
+            locale: language tag or `Accept-Language` header, e.g. `de-AT`, for labels and descriptions. Default: the
+                client's `accept_language`.
+            force: whether to send a request even if the cache has the result. Default: False.
 
         Raises:
-            PaywallError: `invalid_config` when the paywall's own domain is not the origin of this client.
+            PaywallConfigError: `invalid_config`: the paywall's own domain differs from `api_origin`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallNotFoundError: no such paywall.
         """
         with translate_errors():
-            wanted = checked_language("locale", locale) or self._accept_language
-        actor = Actor(identity=self._identity, tokens=None, headers=headers_key(self._options))
-        key = (actor.cache_key, wanted)
-        kept = None if force else self._caches.bootstraps.get(key)
-        if kept is None:
-            request = self._bootstrap_call(actor, wanted, None)
-            fetch = self._fetch(key, request, wanted, None)
+            language = validated_language("locale", locale) or self._accept_language
+        principal = Principal(identity=self._identity, tokens=None, headers=headers_key(self._options))
+        key = (principal.cache_key, language)
+        cached = None if force else self._caches.bootstraps.get(key)
+        if cached is None:
+            fetch = self._bootstrap_fetcher(key, principal, language)
             return await self._run_shared(self._caches.flights, ("bootstrap", key, force), fetch)
-        if self._caches.bootstraps.get(key, younger_than=BOOTSTRAP_FRESH) is None:
-            self._revalidate(key, actor, wanted, kept)
-        return kept
+        if self._caches.bootstraps.get(key, max_age=BOOTSTRAP_FRESH) is None:
+            self._revalidate(key, principal, language, cached)
+        return cached
 
     async def list_prices(self, locale: str | None = None, *, force: bool = False) -> list[Price]:
-        """List the paywall's prices (`GET /api/v1/paywall/{id}/bootstrap`), from the cache of `bootstrap`.
+        """List the prices of the paywall (`GET /api/v1/paywall/{id}/bootstrap`). Cached like `bootstrap`.
 
         Args:
-            locale: language tag or `Accept-Language` header, e.g. `de-AT`, of labels and descriptions; the client's
-                `accept_language` by default.
-            force: whether to ignore the cache; False by default.
+            locale: language tag or `Accept-Language` header, e.g. `de-AT`, for labels and descriptions. Default: the
+                client's `accept_language`.
+            force: whether to send a request even if the cache has the result. Default: False.
+
+        Raises:
+            PaywallConfigError: `invalid_config`: the paywall's own domain differs from `api_origin`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallNotFoundError: no such paywall.
         """
         return list((await self.bootstrap(locale=locale, force=force)).prices)
 
@@ -74,66 +80,74 @@ class CatalogCalls(UserScopedClient):
         return await self.list_prices(locale, force=force)
 
     async def get_user(self, *, force: bool = False) -> PaywallUser:
-        """What the user has: purchases, trial, access (`GET /api/v1/paywall/{id}/user-state`).
+        """Get access, purchases and trial of the user (`GET /api/v1/paywall/{id}/user-state`).
 
-        Kept for five seconds; callers at the same time share one request. The service knows users by email address or
-        session: a visitor, or somebody of whom only your own id is given, has nothing, and no request is made.
+        Cached for five seconds. Concurrent callers share one request. The service identifies users by email address
+        or session: without both no request is sent, and the result is empty.
 
         Args:
-            force: ask the service, whatever is kept.
+            force: whether to send a request even if the cache has the result. Default: False.
 
         Raises:
-            PaywallError: `identity_required` when nobody is named at all.
+            PaywallError: `identity_required`: the client has neither an identity nor `auth`.
+            PaywallApiError: the service's code.
         """
-        actor = await self._actor()
-        if actor.identity.email is None and actor.tokens is None:
-            if actor.identity == NOBODY and self._auth is None:
-                raise PaywallError("identity_required", "say whose state: billing.for_user(email=...)")
+        principal = await self._principal()
+        if principal.identity.email is None and principal.tokens is None:
+            if principal.identity == NO_IDENTITY and self._auth is None:
+                raise PaywallError("identity_required", "this call needs the user: billing.for_user(email=...)")
             return PaywallUser()
-        kept = None if force else self._caches.users.get(actor.cache_key)
-        if kept is not None:
-            return kept
-        request = self._named(self._request("GET", f"{self._endpoint.path}/user-state"), actor.identity)
+        cached = None if force else self._caches.users.get(principal.cache_key)
+        if cached is not None:
+            return cached
+        request = self._request("GET", f"{self._endpoint.path}/user-state")
+        self._with_user_headers(request, principal.identity)
 
         async def fetch(flight: Flight) -> PaywallUser:
             flight.set_request(request)
-            user = await self._send(
-                request, lambda response, request: decode(response, request, PaywallUser), tokens=actor.tokens
-            )
-            self._caches.users.put(actor.cache_key_of(request), user)
+            user = await self._send(request, decode_as(PaywallUser), tokens=principal.tokens)
+            self._caches.users.put(principal.cache_key_of(request), user)
             return user
 
-        return await self._run_shared(self._caches.flights, ("user", actor.cache_key, force), fetch)
+        return await self._run_shared(self._caches.flights, ("user", principal.cache_key, force), fetch)
 
-    def _revalidate(self, key: Hashable, actor: Actor, wanted: str | None, kept: Bootstrap) -> None:
-        fetch = self._fetch(key, self._bootstrap_call(actor, wanted, kept), wanted, kept)
+    def _revalidate(self, key: Hashable, principal: Principal, language: str | None, cached: Bootstrap) -> None:
+        """Fetch a newer version in the background. A failure is logged."""
+        fetch = self._bootstrap_fetcher(key, principal, language, cached)
 
-        async def ask(flight: Flight) -> None:
+        async def revalidate(flight: Flight) -> None:
             try:
                 await fetch(flight)
             except PaywallError as error:
-                log.info("the kept bootstrap of %s stays in use: %s", self._endpoint.paywall_id, error)
+                log.info("the cached bootstrap of %s stays in use: %s", self._endpoint.paywall_id, error)
 
-        self._caches.flights.start(("revalidate", key), ask)
+        self._caches.flights.start(("revalidate", key), revalidate)
 
-    def _bootstrap_call(self, actor: Actor, wanted: str | None, kept: Bootstrap | None) -> Request:
-        query = "" if kept is None or kept.version is None else validation.query(if_version=kept.version)
-        return self._named(self._request("GET", f"{self._endpoint.path}/bootstrap", query), actor.identity, wanted)
-
-    def _fetch(
-        self, key: Hashable, request: Request, wanted: str | None, kept: Bootstrap | None
+    def _bootstrap_fetcher(
+        self, key: Hashable, principal: Principal, language: str | None, cached: Bootstrap | None = None
     ) -> Callable[[Flight], Awaitable[Bootstrap]]:
+        """A function that fetches the bootstrap, and stores it in the cache."""
+        query = "" if cached is None or cached.version is None else validation.query(if_version=cached.version)
+        request = self._request("GET", f"{self._endpoint.path}/bootstrap", query)
+        self._with_user_headers(request, principal.identity, language)
+
         async def fetch(flight: Flight) -> Bootstrap:
             flight.set_request(request)
-            response = await self._send(request, lambda response, request: _bootstrap(response, request, kept))
-            self._check_domain(response)
-            result = localized(response, wanted)
-            self._caches.bootstraps.put(key, result)
-            return result
+            bootstrap = await self._send(
+                request, lambda response, request: _decode_bootstrap(response, request, cached)
+            )
+            self._check_domain(bootstrap)
+            bootstrap = localized(bootstrap, language)
+            self._caches.bootstraps.put(key, bootstrap)
+            return bootstrap
 
         return fetch
 
     def _check_domain(self, bootstrap: Bootstrap) -> None:
+        """
+        Raises:
+            PaywallConfigError: the paywall's own domain differs from `api_origin`.
+        """
         domain = (bootstrap.settings.custom_domain or "").strip().lower()
         host = domain.partition("://")[2] or domain
         host = host.partition("/")[0].partition(":")[0]
@@ -142,15 +156,13 @@ class CatalogCalls(UserScopedClient):
             raise PaywallConfigError("invalid_config", problem)
 
 
-def _bootstrap(response: RawResponse, request: Request, kept: Bootstrap | None) -> Bootstrap:
-    """The bootstrap of an answer; the kept one, with the user's state renewed, when it has not changed."""
-    payload = json_of(response)
+def _decode_bootstrap(response: RawResponse, request: Request, cached: Bootstrap | None) -> Bootstrap:
+    """The bootstrap of a response. If it has not changed: the cached one, with the user of the response."""
+    payload = read_json(response, request)
     if not is_object(payload) or payload.get("unchanged") is not True:
         return decode(response, request, Bootstrap)
-    if kept is None:
-        raise invalid_response(response, request, "`unchanged`, though no version was named")
-    try:
-        user = structure(payload["user"], PaywallUser) if payload.get("user") is not None else kept.user
-    except SerdeError as error:
-        raise invalid_response(response, request, str(error)) from None
-    return attrs.evolve(kept, user=user)
+    if cached is None:
+        raise invalid_response(response, request, "`unchanged`, although no version was requested")
+    if payload.get("user") is None:
+        return cached
+    return attrs.evolve(cached, user=read_as(payload["user"], response, request, PaywallUser))

@@ -1,4 +1,4 @@
-"""For whom a call is made."""
+"""`Identity`: the user that a call is made for."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..core.errors import InvalidArgumentError
 from ..core.redaction import ShownWhenHalfBuilt
 
 
-def _sendable(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """Identities travel in headers, too."""
+def _validate_text(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Accept text that can be sent in a header."""
     if value is None:
         return
     validation.text(attribute.name, value)
@@ -20,8 +20,8 @@ def _sendable(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         raise InvalidArgumentError(attribute.name, "without line breaks, control characters and space around it")
 
 
-def _address(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    _sendable(instance, attribute, value)
+def _validate_email(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _validate_text(instance, attribute, value)
     if value is not None and ("@" not in value or any(c.isspace() for c in value)):
         raise InvalidArgumentError(attribute.name, "not an email address")
 
@@ -31,19 +31,22 @@ class Identity(ShownWhenHalfBuilt):
     """A user of the paywall.
 
     Attributes:
-        email: address; checkout needs it.
-        user_id: your own id of the user.
-        anonymous_id: your id of a visitor that you know nothing else of.
+        email: the user's email address. Checkout requires it. Default: None.
+        user_id: your own id of the user. Default: None.
+        anonymous_id: your id of an anonymous visitor. Default: None.
+
+    Raises:
+        InvalidArgumentError: a value is not a string, is empty, or can't be sent in a header.
     """
 
-    email: str | None = attrs.field(default=None, validator=_address)
-    user_id: str | None = attrs.field(default=None, validator=_sendable)
-    anonymous_id: str | None = attrs.field(default=None, validator=_sendable)
+    email: str | None = attrs.field(default=None, validator=_validate_email)
+    user_id: str | None = attrs.field(default=None, validator=_validate_text)
+    anonymous_id: str | None = attrs.field(default=None, validator=_validate_text)
 
     @property
     def known(self) -> bool:
-        """Can the service tell who this is?"""
+        """Whether the service can identify the user: `email` or `user_id` is set."""
         return self.email is not None or self.user_id is not None
 
 
-NOBODY = Identity()
+NO_IDENTITY = Identity()

@@ -1,4 +1,4 @@
-"""Pure: labels and descriptions in the language that was asked for."""
+"""Labels and descriptions in the requested language. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,52 +15,64 @@ from .models import Bootstrap, Offer, Price
 
 Item = TypeVar("Item", Price, Offer)
 
+_MAX_LENGTH = 1_000
+"""Characters of an `Accept-Language` header. It is sent, and is a part of cache keys."""
 
-_LONGEST = 1_000  # characters of what a browser may want
 
+def validated_language(parameter: str, value: Any) -> str | None:
+    """A language tag, or a whole `Accept-Language` header.
 
-def checked_language(parameter: str, value: Any) -> str | None:
-    """A language tag, or a whole `Accept-Language` header: it is sent in one, and kept in the keys of what is kept."""
-    wanted = header_text(parameter, validation.optional_text(parameter, value))
-    if wanted is not None and not (wanted.isascii() and len(wanted) <= _LONGEST):
-        raise InvalidArgumentError(parameter, f"languages are written in ASCII, in at most {_LONGEST} characters")
-    return wanted
+    Raises:
+        InvalidArgumentError: it can't be sent in a header, or is longer than 1,000 characters.
+    """
+    language = header_text(parameter, validation.optional_text(parameter, value))
+    if language is not None and not (language.isascii() and len(language) <= _MAX_LENGTH):
+        raise InvalidArgumentError(parameter, f"languages are written in ASCII, in at most {_MAX_LENGTH} characters")
+    return language
 
 
 def localized(bootstrap: Bootstrap, locale: str | None) -> Bootstrap:
-    """The overrides of the first language that there are any for: the exact tag, its base, the paywall's default.
+    """The bootstrap with the labels and descriptions of the first language that the paywall has texts for.
 
-    `locales` has the shape `{"de": {"prices": {"<id>": {"label", "description"}}, "offers": {"<id>": {"label"}}}}`.
+    The order is: the exact tag, its base language, the paywall's default language.
+
+    `bootstrap.locales` has the shape
+    `{"de": {"prices": {"<id>": {"label", "description"}}, "offers": {"<id>": {"label"}}}}`.
     """
-    chosen = _chosen(bootstrap.locales or {}, locale, bootstrap.settings.locale_default)
-    if chosen is None:
+    texts = _texts(bootstrap.locales or {}, locale, bootstrap.settings.locale_default)
+    if texts is None:
         return bootstrap
     return attrs.evolve(
         bootstrap,
-        prices=[_translated(one, chosen, "prices") for one in bootstrap.prices],
-        offers=[_translated(one, chosen, "offers") for one in bootstrap.offers],
+        prices=[_translated(price, texts, "prices") for price in bootstrap.prices],
+        offers=[_translated(offer, texts, "offers") for offer in bootstrap.offers],
     )
 
 
-def _chosen(locales: Mapping[str, Any], locale: str | None, default: str | None) -> Mapping[str, Any] | None:
+def _texts(locales: Mapping[str, Any], locale: str | None, default: str | None) -> Mapping[str, Any] | None:
     by_tag = {tag.lower().replace("_", "-"): texts for tag, texts in locales.items()}
     for tag in candidates(locale, default):
-        if is_object(found := by_tag.get(tag)):
-            return found
+        if is_object(texts := by_tag.get(tag)):
+            return texts
     return None
 
 
 def candidates(locale: str | None, default: str | None) -> list[str]:
-    """`pt-BR` and a default of `en` give pt-br, pt, en. Of a whole `Accept-Language`, its languages in their order."""
-    found: list[str] = []
-    for wanted in [*preferred(locale or ""), *([default] if default else [])]:
-        tag = wanted.lower().replace("_", "-")
-        found += [tag, tag.partition("-")[0]]
-    return list(dict.fromkeys(found))
+    """The language tags to look up, in order: `pt-BR` with the default `en` gives pt-br, pt, en.
+
+    Args:
+        locale: a language tag or an `Accept-Language` header.
+        default: the paywall's default language.
+    """
+    tags: list[str] = []
+    for language in [*preferred(locale or ""), *([default] if default else [])]:
+        tag = language.lower().replace("_", "-")
+        tags += [tag, tag.partition("-")[0]]
+    return list(dict.fromkeys(tags))
 
 
 def preferred(accept_language: str) -> list[str]:
-    """The languages of an `Accept-Language` header, the most wanted first. Never fails."""
+    """The languages of an `Accept-Language` header by descending quality value. Malformed values count as 1."""
     weighted: list[tuple[float, str]] = []
     for part in accept_language.split(","):
         tag, _, parameters = part.partition(";")
@@ -71,10 +83,11 @@ def preferred(accept_language: str) -> list[str]:
             quality = 1.0
         if tag.strip() not in ("", "*") and quality > 0:
             weighted.append((-quality, tag.strip()))
-    return [tag for _, tag in sorted(weighted, key=lambda one: one[0])]
+    return [tag for _, tag in sorted(weighted, key=lambda pair: pair[0])]
 
 
 def _translated(item: Item, texts: Mapping[str, Any], kind: str) -> Item:
+    """A price or an offer with its label and description from `texts`."""
     group: Any = texts.get(kind)
     texts_of_item = group.get(item.id) if is_object(group) else None
     if not is_object(texts_of_item):

@@ -1,4 +1,7 @@
-"""What the paywall service answers. `Price.amount` is in major units, `Purchase.unit_amount` in minor ones (cents)."""
+"""Models of prices, users, purchases, tickets and tokens.
+
+`Price.amount` is in major units, `Purchase.unit_amount` in minor units (cents).
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,24 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from ..core.models.model import Model, wire
-from ..core.redaction import mask
 
 Acquiring: TypeAlias = Literal["stripe", "paddle", "chargebee", "overpay", "freemius"] | str
 Interval: TypeAlias = Literal["month", "year", "week", "day", "lifetime"] | str
 CheckoutMode: TypeAlias = Literal["guest", "preauth"] | str
 PurchaseStatus: TypeAlias = Literal["active", "trialing", "canceled", "completed"] | str
-SignUpStatus: TypeAlias = Literal["signed_in", "confirmation_required", "already_registered"] | str
-UpgradeStatus: TypeAlias = Literal["updated", "confirmation_required"] | str
 
 
-# What is sold
+# Prices and users
 
 
 @attrs.frozen(kw_only=True)
 class LocalPrice(Model):
-    """A price in the currency of the visitor's country, major units."""
+    """A price in the currency of the visitor's country.
+
+    Attributes:
+        currency: ISO code of the currency.
+        amount: amount in major units of `currency`.
+    """
 
     currency: str
     amount: Decimal
@@ -32,7 +37,19 @@ class LocalPrice(Model):
 
 @attrs.frozen(kw_only=True)
 class Price(Model):
-    """Something to buy. `amount` is in major units of `currency`; `interval` is None for a single payment."""
+    """A price of the paywall.
+
+    Attributes:
+        id: id of the price, for `create_checkout`.
+        currency: ISO code of the currency.
+        amount: amount in major units of `currency`, e.g. 9.99.
+        interval: `day`, `week`, `month` or `year` for a subscription, `lifetime` or None for a single payment.
+        interval_count: number of intervals between two payments.
+        trial_days: days without payment at the beginning.
+        label: name of the price, in the requested language.
+        description: description of the price, in the requested language.
+        local: the price in the currency of the visitor's country.
+    """
 
     id: str
     currency: str
@@ -47,7 +64,16 @@ class Price(Model):
 
 @attrs.frozen(kw_only=True)
 class Offer(Model):
-    """A discount on one price, in percent, until a moment or for some minutes."""
+    """A discount.
+
+    Attributes:
+        id: id of the offer, for `create_checkout`.
+        discount_percent: discount in percent, 0 to 100.
+        expires_at: end of the offer.
+        duration_minutes: minutes that the offer is valid after it was shown.
+        price_id: id of the price that it is for; None for every price.
+        label: name of the offer, in the requested language.
+    """
 
     id: str
     discount_percent: Decimal | None = None
@@ -59,7 +85,21 @@ class Offer(Model):
 
 @attrs.frozen(kw_only=True)
 class PaywallSettings(Model):
-    """How a paywall is set up. `visibility` and `trial` are objects; the latter has `mode`, `payload` and `storage`."""
+    """The settings of a paywall.
+
+    Attributes:
+        id: id of the paywall.
+        name: name of the paywall.
+        custom_domain: the paywall's own domain.
+        locale_default: language tag of labels and descriptions without a translation.
+        is_test_mode: whether payments are test payments.
+        checkout_mode: `guest`, or `preauth` when users sign in before the checkout.
+        success_redirect_url: default URL after a payment.
+        checkout_shop_url: default URL of the "back to the shop" link.
+        checkout_product_name: default name of the product in the checkout.
+        trial: settings of trials without payment: an object with `mode`, `payload` and `storage`.
+        visibility: settings of the paywall's visibility: an object.
+    """
 
     id: str | None = None
     name: str | None = None
@@ -76,7 +116,12 @@ class PaywallSettings(Model):
 
 @attrs.frozen(kw_only=True)
 class Trial(Model):
-    """A trial without payment that is running."""
+    """A trial without payment that has not ended.
+
+    Attributes:
+        started_at: start of the trial.
+        expires_at: end of the trial.
+    """
 
     started_at: datetime | None = None
     expires_at: datetime | None = None
@@ -84,7 +129,14 @@ class Trial(Model):
 
 @attrs.frozen(kw_only=True)
 class UserPurchase(Model):
-    """A purchase in short; `Purchase` has the rest."""
+    """A purchase in the state of a user. `Purchase` has all fields.
+
+    Attributes:
+        id: id of the purchase.
+        status: status of the purchase.
+        current_period_end: end of the period that is paid for.
+        cancel_at_period_end: whether the subscription ends with this period.
+    """
 
     id: str
     status: PurchaseStatus | None = None
@@ -94,7 +146,14 @@ class UserPurchase(Model):
 
 @attrs.frozen(kw_only=True)
 class PaywallUser(Model):
-    """What a user has. Someone the paywall has never seen has nothing."""
+    """Access, purchases and trial of a user. Empty for a user that the paywall does not know.
+
+    Attributes:
+        has_active_subscription: whether the user has access, by a subscription or a trial. Default: False.
+        purchases: the user's purchases. Default: empty.
+        trial: the current trial; None when there is none.
+        had_previous_trial: whether the user has had a trial. Default: False.
+    """
 
     has_active_subscription: bool = False
     purchases: list[UserPurchase] = attrs.field(factory=list[UserPurchase])
@@ -104,7 +163,18 @@ class PaywallUser(Model):
 
 @attrs.frozen(kw_only=True)
 class Bootstrap(Model):
-    """Everything a paywall shows; labels and descriptions are in the language that was asked for."""
+    """Settings, prices and offers of a paywall.
+
+    Attributes:
+        settings: settings of the paywall.
+        prices: prices, with labels in the requested language.
+        offers: offers, with labels in the requested language.
+        layout: layout of the paywall's widget.
+        experiment: experiment (A/B test) that the visitor takes part in.
+        user: state of the user that the request was made for.
+        locales: translations of labels and descriptions, by language tag.
+        version: version of this bootstrap, for revalidation.
+    """
 
     settings: PaywallSettings
     prices: list[Price] = attrs.field(factory=list[Price])
@@ -116,12 +186,18 @@ class Bootstrap(Model):
     version: str | None = None
 
 
-# What was bought
+# Purchases
 
 
 @attrs.frozen(kw_only=True)
 class CheckoutResult(Model):
-    """Where to send the payer. `user_id` is the service's id of the user."""
+    """A checkout.
+
+    Attributes:
+        url: URL of the payment page. Redirect the payer to it.
+        user_id: the service's id of the user.
+        acquiring: the payment provider.
+    """
 
     url: str = attrs.field(metadata=wire("checkoutUrl"))
     user_id: str | None = attrs.field(default=None, metadata=wire("userId"))
@@ -130,10 +206,22 @@ class CheckoutResult(Model):
 
 @attrs.frozen(kw_only=True)
 class Purchase(Model):
-    """A purchase with everything known of it. `unit_amount` is in minor units of `currency`: 999 is 9.99 USD.
+    """A purchase with all its fields.
 
-    `discount` is a number of per cent (`int` or `Decimal`) when it was bought with an offer, and None otherwise. A
-    service that says more of it answers an object.
+    Attributes:
+        id: id of the purchase, for `cancel_subscription`.
+        status: status of the purchase.
+        cancel_at: when the subscription ends.
+        cancel_at_period_end: whether the subscription ends with this period.
+        canceled_at: when it was cancelled.
+        created: when it was bought.
+        ended_at: when the subscription ended.
+        current_period_start: start of the period that is paid for.
+        current_period_end: end of the period that is paid for.
+        unit_amount: amount in minor units of `currency`: 999 is 9.99 USD.
+        currency: ISO code of the currency.
+        interval: interval of the price.
+        discount: discount of an offer in percent (`int` or `Decimal`), or an object of the service; None without one.
     """
 
     id: str
@@ -153,7 +241,14 @@ class Purchase(Model):
 
 @attrs.frozen(kw_only=True)
 class CanceledSubscription(Model):
-    """A subscription after it was cancelled: by default it runs until `cancel_at`."""
+    """A subscription that was cancelled.
+
+    Attributes:
+        status: status of the subscription.
+        canceled_at: when it was cancelled.
+        cancel_at: when it ends.
+        cancel_at_period_end: whether it ends with the period that is paid for.
+    """
 
     status: PurchaseStatus | None = None
     canceled_at: datetime | None = None
@@ -163,7 +258,12 @@ class CanceledSubscription(Model):
 
 @attrs.frozen(kw_only=True)
 class Ticket(Model):
-    """A support ticket."""
+    """A support ticket.
+
+    Attributes:
+        id: id of the ticket.
+        status: status of the ticket.
+    """
 
     id: int
     status: str | None = None
@@ -174,7 +274,12 @@ class Ticket(Model):
 
 @attrs.frozen(kw_only=True)
 class Balance(Model):
-    """How much a user has of one token type."""
+    """A token balance.
+
+    Attributes:
+        type: token type, e.g. `gpt-4`.
+        count: number of tokens.
+    """
 
     type: str
     count: int
@@ -182,73 +287,16 @@ class Balance(Model):
 
 @attrs.frozen(kw_only=True)
 class TokenBalance(Model):
-    """A balance after it was changed."""
+    """A token balance after a change.
+
+    Attributes:
+        type: token type, e.g. `gpt-4`.
+        count: number of tokens after the change.
+        user_id: the service's id of the user.
+        balances: all balances of the user.
+    """
 
     type: str
     count: int
     user_id: str | None = None
     balances: list[Balance] | None = None
-
-
-# Sign-in
-
-
-@attrs.frozen(kw_only=True)
-class AuthUser(Model):
-    """A user of the paywall. `email` is None for anonymous ones."""
-
-    id: str
-    email: str | None = None
-    name: str | None = None
-    avatar: str | None = None
-    country: str | None = None
-    is_anonymous: bool | None = None
-
-
-@attrs.frozen(kw_only=True)
-class AuthSession(Model):
-    """Someone who is signed in. The tokens show in no repr; `to_dict` has them, for storage."""
-
-    access_token: str = attrs.field(repr=mask)
-    refresh_token: str = attrs.field(repr=mask)
-    expires_at: datetime
-    user: AuthUser | None = None
-
-
-@attrs.frozen(kw_only=True)
-class SignUpResult(Model):
-    """`session` is there when `status` is `signed_in`."""
-
-    status: SignUpStatus
-    session: AuthSession | None = None
-    user: AuthUser | None = None
-    email: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class UpgradeResult(Model):
-    """What became of an anonymous user's email address. `email` is the address that awaits confirmation."""
-
-    status: UpgradeStatus
-    user: AuthUser | None = None
-    email: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class UpdatedUser(Model):
-    """An answer that may name the user it changed."""
-
-    user: AuthUser | None = None
-
-
-@attrs.frozen(kw_only=True)
-class OAuthStart:
-    """A sign-in at a provider that has begun: send the user to `authorize_url`.
-
-    `code_verifier` is needed to complete it. This client keeps it for ten minutes; keep it yourself, by `state`, when
-    another process may complete the sign-in.
-    """
-
-    authorize_url: str
-    state: str
-    code_verifier: str = attrs.field(repr=mask)

@@ -1,4 +1,4 @@
-"""`PaywallClient`: what the three clients of the paywall service share: one paywall, its connections, its tokens."""
+"""`PaywallClient`: the base of the three clients of the paywall service. Authorizes requests and shares responses."""
 
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import attrs
@@ -17,7 +17,6 @@ from .._version import __version__
 from ..core import validation
 from ..core.base_url import parse_base_url
 from ..core.client import BaseClient, Decoder, check_key
-from ..core.decoding import too_large
 from ..core.errors import ConfigError, NetworkError
 from ..core.http.connection import ClientSettings
 from ..core.http.failover import Failover, edge_of
@@ -25,19 +24,25 @@ from ..core.http.messages import RawResponse, Request
 from ..core.options import CallOptions, header_text, not_text
 from ..core.redaction import Secret
 from .errors import PaywallConfigError, PaywallError, PaywallNetworkError, translate, translate_errors
-from .responses import PAYWALL, error_of, invalid_response
+from .responses import PAYWALL
 from .single_flight import Flight, SingleFlight, timeout_error
+from .token_provider import TokenProvider
 
 T = TypeVar("T")
 
 SDK_VERSION = f"python-{__version__}"
-_NO_CODES: Mapping[int, str] = {}
-_SECRET_HEADERS = ("Authorization", "X-Api-Key")
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class PaywallClientSettings(ClientSettings):
-    """What the constructors of the paywall service's clients take beside the settings of every client."""
+    """The settings that the constructors of the paywall service's clients add to those of every client.
+
+    Attributes:
+        capabilities: optional features that the application supports. Default: none.
+        edge_fallback: True for the mirror `https://edge.<host>`, False for none, or the origin of another mirror.
+        allow_insecure_http: allow a plain `http://` origin of another host.
+        allow_insecure_browser_usage: allow a server key in a browser's Python.
+    """
 
     capabilities: Iterable[str] = ()
     edge_fallback: bool | str = True
@@ -63,20 +68,8 @@ class PaywallEndpoint:
         return f"/api/v1/paywall/{quote(self.paywall_id, safe='')}"
 
 
-class TokenProvider(Protocol):
-    """Gives access tokens of one session."""
-
-    async def token(self) -> Secret:
-        """A token that is valid for another minute. It is refreshed when necessary."""
-        ...
-
-    async def token_after(self, refused: Secret) -> Secret | None:
-        """A token other than the refused one; None when there is none."""
-        ...
-
-
 class PaywallClient(BaseClient):
-    """Base of the paywall service's clients: calls of one paywall. A view shares its connections and caches."""
+    """Base of the paywall service's clients: calls of one paywall. A view shares the connections and caches."""
 
     _service = PAYWALL
     _endpoint: PaywallEndpoint
@@ -123,7 +116,7 @@ class PaywallClient(BaseClient):
     # Requests
 
     def _request(self, method: str, path: str, query: str = "") -> Request:
-        """A request. Only a GET is repeated freely."""
+        """A request. Only a GET may be executed more than once."""
         request = super()._request(method, path, query)
         request.repeatable = method == "GET"
         return request
@@ -131,65 +124,59 @@ class PaywallClient(BaseClient):
     def _json_post(self, path: str, body: Mapping[str, Any], *, key: str | None = None) -> Request:
         """A POST with a JSON body, without the fields that are None. An idempotency key makes it repeatable."""
         with translate_errors():
-            request = self._json_request("POST", path, body)
-            return self._keyed(request, key)
+            return self._with_optional_key(self._json_request("POST", path, body), key)
 
-    def _keyed(self, request: Request, key: str | None) -> Request:
+    def _with_optional_key(self, request: Request, key: str | None) -> Request:
         if key is not None:
             self._with_idempotency_key(request, key)
             request.repeatable = True
         return request
 
-    async def _send(
-        self,
-        request: Request,
-        decode: Decoder[T],
-        codes: Mapping[int, str] = _NO_CODES,
-        *,
-        tokens: TokenProvider | None = None,
-    ) -> T:
+    # Sending
+
+    async def _send(self, request: Request, decode: Decoder[T], *, tokens: TokenProvider | None = None) -> T:
         """Send a request and decode its response.
 
         Args:
             request: the request.
-            decode: makes the result from a success.
-            codes: error codes by status that this endpoint defines, whatever the body says.
-            tokens: gives the access token that the request is sent with.
+            decode: returns the result of a success, and raises the error of any other response.
+            tokens: gives the access token that the request is sent with. Default: no token.
 
         Raises:
             PaywallError: what went wrong, without secrets.
         """
-
-        def decode_success(response: RawResponse, request: Request) -> T:
-            if not 200 <= response.status < 300:
-                raise error_of(response, request, codes)
-            problem = too_large(response)
-            if problem is not None:
-                raise invalid_response(response, request, problem)
-            return decode(response, request)
-
         response = await self._respond(request, tokens)
-        return self._decode(response, request, decode_success)
+        return self._decode(response, request, decode)
 
     async def _respond(self, request: Request, tokens: TokenProvider | None = None) -> RawResponse:
-        """Whatever came back. A token that is refused is renewed once, and the call made again: it was not executed."""
+        """Return the response, whatever its status.
+
+        After a 401 the token is refreshed and the request is sent again, once: it was not executed.
+        """
         if tokens is None:
             return await self._send_once(request)
         total = self._call_options.timeout.total
-        if total is None or request.remaining is not None:  # those who wait for a flight watch their own clocks
-            return await self._within(
-                self._send_with_token(request, tokens), lambda: timeout_error(total, request), None
-            )
-        loop = asyncio.get_running_loop()
-        end = loop.time() + total
-        request.remaining = lambda: end - loop.time()
-        return await self._within(self._send_with_token(request, tokens), lambda: timeout_error(total, request), total)
+        limit = None if request.remaining is not None else total  # waiters of a shared call have their own deadlines
+        if limit is not None:
+            loop = asyncio.get_running_loop()
+            end = loop.time() + limit
+            request.remaining = lambda: end - loop.time()
+        return await self._with_deadline(
+            self._send_with_token(request, tokens), lambda: timeout_error(total, request), limit
+        )
 
-    async def _within(self, work: Awaitable[T], late: Callable[[], PaywallError], total: float | None) -> T:
-        """The result of `work`, within so many seconds, and until this client is closed.
+    async def _with_deadline(
+        self, work: Awaitable[T], make_timeout_error: Callable[[], PaywallError], total: float | None
+    ) -> T:
+        """Await `work` for at most `total` seconds, and until this client is closed.
+
+        Args:
+            work: what is awaited.
+            make_timeout_error: makes the error that is raised when the time has expired.
+            total: seconds; None for no limit.
 
         Raises:
-            PaywallError: what `late` makes when the time is over; `network_error` when the client was closed.
+            PaywallNetworkError: the client was closed.
         """
         deadline = await self._transport.deadline(total)
         try:
@@ -200,17 +187,17 @@ class PaywallClient(BaseClient):
                 raise
         if deadline.owner_closed:
             raise PaywallNetworkError("network_error", "the client was closed during the call", sent=True)
-        raise late()
+        raise make_timeout_error()
 
     async def _send_with_token(self, request: Request, tokens: TokenProvider) -> RawResponse:
         token = await tokens.token()
-        response = await self._send_once(with_header(request, "Authorization", f"Bearer {token.reveal()}"))
+        response = await self._send_once(with_secret(request, "Authorization", token, scheme="Bearer "))
         if response.status != 401 or request.single_use:
             return response
-        another = await tokens.token_after(token)
-        if another is None:
+        other = await tokens.token_after(token)
+        if other is None:
             return response
-        return await self._send_once(with_header(request, "Authorization", f"Bearer {another.reveal()}"))
+        return await self._send_once(with_secret(request, "Authorization", other, scheme="Bearer "))
 
     async def _send_once(self, request: Request) -> RawResponse:
         try:
@@ -220,13 +207,13 @@ class PaywallClient(BaseClient):
             raise translate(error) from error
 
     def _options_for(self, request: Request) -> CallOptions:
-        """Without a total time-out where somebody else watches the clock: `request.remaining`."""
+        """The options of a request, without a total time-out where `request.remaining` limits the time."""
         options = self._call_options
         if request.remaining is None or options.timeout.total is None:
             return options
         if self._untimed_options is None or self._untimed_options[0] is not options:
-            patient = attrs.evolve(options, timeout=attrs.evolve(options.timeout, total=None))
-            self._untimed_options = (options, patient)
+            untimed = attrs.evolve(options, timeout=attrs.evolve(options.timeout, total=None))
+            self._untimed_options = (options, untimed)
         return self._untimed_options[1]
 
     async def _run_shared(
@@ -237,10 +224,17 @@ class PaywallClient(BaseClient):
         *,
         cancel_when_abandoned: bool = True,
     ) -> T:
-        """Join the call of this key, within this caller's own total time-out.
+        """Run or join the call of `key`, within this caller's own total time-out.
 
-        Only callers with the same settings share one, so that nobody gets another's time-outs and headers; the total
-        time-out may differ. A call that `lands` changes something, and is shared whatever the settings.
+        Only callers with the same settings share a call, so that each gets its own time-outs and headers; the total
+        time-out may differ. A call that is not cancelled when abandoned changes something, and is shared whatever the
+        settings.
+
+        Args:
+            flights: the calls in progress.
+            key: facts that identify the call, and the callers that may see its result.
+            make: sends the request.
+            cancel_when_abandoned: whether to cancel the call when its last caller has left. Default: True.
         """
         total = self._call_options.timeout.total
         settings = None if not cancel_when_abandoned else _settings_key(self._call_options)
@@ -251,15 +245,18 @@ class PaywallClient(BaseClient):
         return self._options
 
 
-def with_header(request: Request, name: str, value: str) -> Request:
-    if name in _SECRET_HEADERS:  # also one that is replaced later: the service may quote it
-        request.secrets = (*request.secrets, Secret(value.removeprefix("Bearer ")))
-    request.headers[name] = value
+def with_secret(request: Request, name: str, secret: Secret, *, scheme: str = "") -> Request:
+    """Set a header that holds a secret.
+
+    The request remembers the secret, also when the header is replaced later: the service may quote it in an error.
+    """
+    request.secrets = (*request.secrets, secret)
+    request.headers[name] = f"{scheme}{secret.reveal()}"
     return request
 
 
 def headers_key(options: CallOptions) -> Hashable:
-    """What the caller's own headers add to a key: an answer may depend on them."""
+    """The caller's own headers as a part of a cache key: a response may depend on them."""
     if not options.headers:
         return ()
     return tuple(sorted((name.lower(), value) for name, value in options.headers.items()))
@@ -275,7 +272,7 @@ def _endpoint_of(paywall_id: str | None, api_origin: str | None, settings: Paywa
     """The paywall's address, from arguments or the environment.
 
     Raises:
-        ConfigError: none, or one that a key must not be sent to.
+        ConfigError: no address, or one that a key must not be sent to.
     """
     paywall_id = paywall_id or os.environ.get("PAYWALL_ID", "").strip()
     origin = (api_origin or os.environ.get("PAYWALL_ORIGIN", "")).strip()
@@ -291,16 +288,19 @@ def _endpoint_of(paywall_id: str | None, api_origin: str | None, settings: Paywa
 
 
 def _check_key(key: Secret | None, settings: PaywallClientSettings) -> None:
+    """
+    Raises:
+        ConfigError: the key is malformed, or would be exposed in a browser.
+    """
     if key is None:
         return
     check_key(key)
     if sys.platform == "emscripten" and not settings.allow_insecure_browser_usage:
-        raise PaywallConfigError(
-            "apikey_in_browser", "a server key in a browser can be read by everybody who visits the page"
-        )
+        raise PaywallConfigError("apikey_in_browser", "every visitor of the page can read a server key in a browser")
 
 
 def _base_headers(endpoint: PaywallEndpoint, settings: PaywallClientSettings) -> dict[str, str]:
+    """The headers that every request carries."""
     headers = {
         "Accept": "application/json",
         "User-Agent": f"montra-python/{__version__}",
@@ -314,9 +314,10 @@ def _base_headers(endpoint: PaywallEndpoint, settings: PaywallClientSettings) ->
 
 
 def _failover(origin: URL, settings: PaywallClientSettings) -> Failover | None:
-    wanted = settings.edge_fallback
-    if isinstance(wanted, str):
+    """The mirror of the service; None when it has none, or it is switched off."""
+    mirror = settings.edge_fallback
+    if isinstance(mirror, str):
         allowed = settings.allow_insecure_http
-        return Failover(origin, parse_base_url("edge_fallback", wanted, allow_insecure_http=allowed).origin())
-    edge = edge_of(origin) if wanted else None
+        return Failover(origin, parse_base_url("edge_fallback", mirror, allow_insecure_http=allowed).origin())
+    edge = edge_of(origin) if mirror else None
     return None if edge is None else Failover(origin, edge)

@@ -1,4 +1,4 @@
-"""The paywall service's strategy: from a response to a model, or to the right error. Pure functions."""
+"""The paywall service's strategy: decodes a response as a model, or raises the right error. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ..core.decoding import BODY_KEPT, default_message, json_of, text_of
+from ..core.client import Decoder
+from ..core.decoding import BODY_KEPT, default_message, json_of, text_of, too_large
 from ..core.errors import MontraError
 from ..core.http.messages import RawResponse, Request
 from ..core.models.model import SerdeError, structure
@@ -17,10 +18,12 @@ from .models import Balance
 
 T = TypeVar("T")
 
-_DEEPEST = 32
-_TOKEN_NAME = re.compile(r"(?i)token$|password|secret|verifier|api_?key|authorization")
+_MAX_DEPTH = 32
+_SECRET_NAME = re.compile(r"(?i)token$|password|secret|verifier|api_?key|authorization")
 _SLUG = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
+# Error codes by status that an endpoint defines, whatever the body says.
+DEFAULT_CODES: Mapping[int, str] = {}
 NOT_ON_PAYWALL: Mapping[int, str] = {404: "identity_not_on_paywall"}
 NOT_FOUND: Mapping[int, str] = {404: "identity_not_found"}
 NO_PORTAL: Mapping[int, str] = {403: "forbidden"}
@@ -35,6 +38,7 @@ class PaywallService:
 
     def decode_empty(self, response: RawResponse, request: Request) -> None:
         """Accept any success."""
+        read_json(response, request)
 
     def translate(self, error: MontraError) -> MontraError:
         """The core's error as a `PaywallError`."""
@@ -44,21 +48,64 @@ class PaywallService:
 PAYWALL = PaywallService()
 
 
-def decode(response: RawResponse, request: Request, kind: type[T], *, within: str | None = None) -> T:
+def read_json(response: RawResponse, request: Request, codes: Mapping[int, str] = DEFAULT_CODES) -> Any:
+    """The JSON of a success; None when the body is not JSON.
+
+    Args:
+        response: the response.
+        request: its request.
+        codes: error codes by status that the endpoint defines. Default: none.
+
+    Raises:
+        PaywallApiError: an error status.
+        PaywallInvalidResponseError: the body exceeds `max_response_size`.
+    """
+    if not 200 <= response.status < 300:
+        raise error_of(response, request, codes)
+    problem = too_large(response)
+    if problem is not None:
+        raise invalid_response(response, request, problem)
+    return json_of(response)
+
+
+def decode(
+    response: RawResponse,
+    request: Request,
+    kind: type[T],
+    *,
+    field: str | None = None,
+    codes: Mapping[int, str] = DEFAULT_CODES,
+) -> T:
     """The body of a success as a model.
 
     Args:
         response: the response.
         request: its request.
         kind: the model.
-        within: the field of the body that holds the model. Default: the whole body.
+        field: the field of the body that holds the model. Default: the whole body.
+        codes: error codes by status that the endpoint defines. Default: none.
 
     Raises:
-        PaywallError: `invalid_response`.
+        PaywallApiError: an error status.
+        PaywallInvalidResponseError: the body does not fit the model.
     """
-    payload = json_of(response)
-    if within is not None:
-        payload = payload.get(within) if is_object(payload) else None
+    payload = read_json(response, request, codes)
+    if field is not None:
+        payload = payload.get(field) if is_object(payload) else None
+    return read_as(payload, response, request, kind)
+
+
+def decode_as(kind: type[T], *, field: str | None = None, codes: Mapping[int, str] = DEFAULT_CODES) -> Decoder[T]:
+    """`decode` with its arguments, as the decoder of a call."""
+    return lambda response, request: decode(response, request, kind, field=field, codes=codes)
+
+
+def read_as(payload: Any, response: RawResponse, request: Request, kind: type[T]) -> T:
+    """JSON as a model.
+
+    Raises:
+        PaywallInvalidResponseError: the JSON does not fit the model.
+    """
     try:
         return structure(payload, kind)
     except SerdeError as error:
@@ -71,13 +118,13 @@ def invalid_response(response: RawResponse, request: Request, problem: str) -> P
     return PaywallInvalidResponseError("invalid_response", message, **_facts(response, request))
 
 
-def error_of(response: RawResponse, request: Request, codes: Mapping[int, str]) -> PaywallApiError:
+def error_of(response: RawResponse, request: Request, codes: Mapping[int, str] = DEFAULT_CODES) -> PaywallApiError:
     """The error of a response. Never fails: whatever the body is, the status decides the class.
 
     Args:
         response: the response.
         request: its request.
-        codes: error codes by status that the endpoint defines, whatever the body says.
+        codes: error codes by status that the endpoint defines. Default: none.
     """
     payload = json_of(response)
     fields: dict[str, Any] = payload if is_object(payload) else {}
@@ -90,33 +137,33 @@ def error_of(response: RawResponse, request: Request, codes: Mapping[int, str]) 
 
 
 def quota_error(response: RawResponse, request: Request) -> QuotaExceededError:
-    """The error of the gateway's 402. What its details lack stays empty."""
+    """The error of the gateway's 402. Details that are missing or malformed stay empty."""
     payload = json_of(response)
     fields: dict[str, Any] = payload if is_object(payload) else {}
     details = fields.get("details")
-    told: dict[str, Any] = details if is_object(details) else {}
-    code, kind, left = _code(fields), told.get("queryType"), told.get("currentBalance")
-    if is_object(left):
-        left = left.get("count")
+    values: dict[str, Any] = details if is_object(details) else {}
+    code, query_type, balance = _code(fields), values.get("queryType"), values.get("currentBalance")
+    if is_object(balance):
+        balance = balance.get("count")
     return QuotaExceededError(
         "not_enough_queries" if code is None or code.startswith("http_") else code,
         _message(fields) or "the user has no queries left",
-        balances=_balances(told.get("balances")),
-        query_type=kind if isinstance(kind, str) else None,
-        current_balance=left if isinstance(left, int) and not isinstance(left, bool) else None,
+        balances=_balances(values.get("balances")),
+        query_type=query_type if isinstance(query_type, str) else None,
+        current_balance=balance if isinstance(balance, int) and not isinstance(balance, bool) else None,
         **_facts(response, request),
     )
 
 
 def _balances(value: Any) -> list[Balance]:
-    """`[{"balances": [...]}]`, `[[...]]` or `[...]`; what is none is left out."""
-    found: list[Balance] = []
-    for one in value if is_array(value) else []:
-        inner = one.get("balances") if is_object(one) else one
-        for balance in inner if is_array(inner) else [one]:
+    """The balances in `[{"balances": [...]}]`, `[[...]]` or `[...]`. Malformed entries are skipped."""
+    balances: list[Balance] = []
+    for item in value if is_array(value) else []:
+        inner = item.get("balances") if is_object(item) else item
+        for balance in inner if is_array(inner) else [item]:
             with contextlib.suppress(SerdeError):
-                found.append(structure(balance, Balance))
-    return found
+                balances.append(structure(balance, Balance))
+    return balances
 
 
 def _code(fields: Mapping[str, Any]) -> str | None:
@@ -148,9 +195,10 @@ def _facts(response: RawResponse, request: Request) -> dict[str, Any]:
 
 
 def _body(response: RawResponse, request: Request) -> Any:
-    """What an error shows of the body: no token that is in it.
+    """The body for an error, without tokens.
 
-    Half of a JSON object has no names to go by, so nothing is shown of what an endpoint that gives tokens has answered.
+    Tokens are found by the names of JSON fields. A body that is not complete JSON has no such names, so the text of an
+    endpoint that returns tokens is left out.
     """
     payload = json_of(response) if len(response.body) <= BODY_KEPT else None
     if payload is not None:
@@ -162,14 +210,14 @@ def _body(response: RawResponse, request: Request) -> Any:
 
 
 def without_tokens(value: Any, depth: int = 0) -> Any:
-    """JSON without the values of fields that are named like secrets."""
-    if depth > _DEEPEST:
+    """JSON with `***` for the values of fields that are named like secrets."""
+    if depth > _MAX_DEPTH:
         return "..."
     if is_object(value):
         return {
-            name: "***" if _TOKEN_NAME.search(name) and one is not None else without_tokens(one, depth + 1)
-            for name, one in value.items()
+            name: "***" if _SECRET_NAME.search(name) and item is not None else without_tokens(item, depth + 1)
+            for name, item in value.items()
         }
     if is_array(value):
-        return [without_tokens(one, depth + 1) for one in value]
+        return [without_tokens(item, depth + 1) for item in value]
     return value

@@ -1,4 +1,4 @@
-"""`SingleFlight`: callers that want the same result at the same time share one call."""
+"""`SingleFlight`: concurrent callers with the same key share one call."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ log = logging.getLogger("montra")
 T = TypeVar("T")
 
 ABANDONED_GRACE = 60.0
-"""Seconds that a call which must not be cancelled goes on after its last caller left."""
+"""Seconds that a call that must not be cancelled continues after its last caller has left."""
 
 
 class Flight:
-    """A call in progress in a task of its own, and the deadlines of the callers that wait for it."""
+    """A call in progress in a task of its own, and the deadlines of its waiters."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, cancel_when_abandoned: bool) -> None:
         self.cancel_when_abandoned = cancel_when_abandoned
@@ -35,7 +35,7 @@ class Flight:
 
     @property
     def waiters(self) -> int:
-        """The number of callers that wait."""
+        """The number of waiters."""
         return len(self._deadlines)
 
     def age(self) -> float:
@@ -43,28 +43,28 @@ class Flight:
         return self._loop.time() - self._began
 
     def remaining(self) -> float:
-        """Seconds until the latest deadline of the callers that wait."""
+        """Seconds until the latest deadline of the waiters."""
         return max(self._deadlines, default=0.0) - self._loop.time()
 
     def set_request(self, request: Request) -> None:
-        """Name the request that the callers wait for. It is retried as long as one of them has time left."""
+        """Set the request of the call. It is retried as long as a waiter has time left."""
         self.request = request
         request.remaining = self.remaining
 
     def add_waiter(self, deadline: float) -> None:
-        """Add a caller."""
+        """Add a waiter, with its deadline on the clock of the event loop."""
         self._deadlines.append(deadline)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def run_in_background(self) -> None:
-        """Keep the call running without a caller, for a limited time."""
+        """Keep the call running without waiters, for `ABANDONED_GRACE` seconds."""
         self._deadlines.append(self._loop.time() + ABANDONED_GRACE)
         self._timer = self._loop.call_later(ABANDONED_GRACE, self.task.cancel)
 
     def remove_waiter(self, deadline: float) -> None:
-        """Remove a caller. Without callers the call is cancelled, at once or after `ABANDONED_GRACE`."""
+        """Remove a waiter. A call without waiters is cancelled, at once or after `ABANDONED_GRACE` seconds."""
         self._deadlines.remove(deadline)
         if self._deadlines or self.task.done():
             return
@@ -74,11 +74,11 @@ class Flight:
             self._timer = self._loop.call_later(ABANDONED_GRACE, self.task.cancel)
 
     def finish(self) -> None:
-        """Clean up after the task has ended. Logs an error that no caller receives."""
+        """Clean up after the task has ended. Logs an error that no waiter receives."""
         if self._timer is not None:
             self._timer.cancel()
         if not self.task.cancelled() and (error := self.task.exception()) is not None and not self._deadlines:
-            log.info("a call that no caller waited for any more failed: %s", _describe(error))
+            log.info("a shared call failed after its last waiter had left: %s", _describe(error))
 
     def result(self) -> Any:
         """The result of the finished task, or its error."""
@@ -96,7 +96,7 @@ class Flight:
 
 
 class SingleFlight:
-    """Calls in progress, by event loop and key. A caller with the key of one of them waits for it."""
+    """Calls in progress, by event loop and key. A caller with the key of a call in progress waits for it."""
 
     def __init__(self) -> None:
         self._in_progress: dict[tuple[asyncio.AbstractEventLoop, Hashable], Flight] = {}
@@ -110,22 +110,23 @@ class SingleFlight:
         total: float | None = None,
         cancel_when_abandoned: bool = True,
     ) -> T:
-        """Return the result of `make`, which runs in a task of its own: a cancelled caller cancels nobody else.
+        """Return the result of `make`. It runs in a task of its own, so a cancelled caller does not affect the others.
 
         Args:
             key: facts that identify this call, and the callers that may see its result.
-            make: begins the call. It gets the flight, which knows how long its callers still wait.
+            make: makes the call. Its argument is the flight, which knows the deadlines of the waiters.
             total: seconds that this caller waits. Default: no limit.
-            cancel_when_abandoned: cancel the call when its last caller has left. False: its result must not be lost;
-                it goes on for `ABANDONED_GRACE` seconds.
+            cancel_when_abandoned: whether to cancel the call when its last caller has left. False: the result must not
+                be lost, and the call continues for `ABANDONED_GRACE` seconds. Default: True.
 
         Raises:
-            PaywallError: `timeout` when this caller's time is over; the error of the call.
+            PaywallTimeoutError: this caller's time has expired.
+            PaywallError: the error of the call.
         """
         loop = asyncio.get_running_loop()
         flight = self._in_progress.get((loop, key))
         if flight is None or (cancel_when_abandoned and total is not None and flight.age() > total):
-            # A call that has taken longer than this caller has time is not joined: a new one may be faster.
+            # A call that is older than this caller's time-out is not joined: a new one may be faster.
             flight = self._begin(loop, key, make, cancel_when_abandoned=cancel_when_abandoned)
         deadline = math.inf if total is None else loop.time() + total
         flight.add_waiter(deadline)
@@ -142,7 +143,7 @@ class SingleFlight:
         finally:
             flight.remove_waiter(deadline)
             if flight.cancel_when_abandoned and not flight.waiters:
-                self._forget((loop, key), flight)
+                self._discard((loop, key), flight)
         if not in_time:
             raise timeout_error(total, flight.request)
         result: T = flight.result()
@@ -162,21 +163,21 @@ class SingleFlight:
         *,
         cancel_when_abandoned: bool,
     ) -> Flight:
-        for of_closed_loop in [one for one in list(self._in_progress) if one[0].is_closed()]:
-            self._in_progress.pop(of_closed_loop, None)
+        for stale in [loop_and_key for loop_and_key in list(self._in_progress) if loop_and_key[0].is_closed()]:
+            self._in_progress.pop(stale, None)
         flight = self._in_progress[loop, key] = Flight(loop, cancel_when_abandoned=cancel_when_abandoned)
         flight.task = task = loop.create_task(_run(make, flight))
         self._tasks.add(task)
 
         def ended(task: asyncio.Task[Any]) -> None:
             self._tasks.discard(task)
-            self._forget((loop, key), flight)
+            self._discard((loop, key), flight)
             flight.finish()
 
         task.add_done_callback(ended)
         return flight
 
-    def _forget(self, key: tuple[asyncio.AbstractEventLoop, Hashable], flight: Flight) -> None:
+    def _discard(self, key: tuple[asyncio.AbstractEventLoop, Hashable], flight: Flight) -> None:
         if self._in_progress.get(key) is flight:
             del self._in_progress[key]
 
@@ -184,7 +185,7 @@ class SingleFlight:
 def timeout_error(total: float | None, request: Request | None) -> PaywallTimeoutError:
     """The error of an expired total time-out. Without a known request it may have been executed."""
     call, sent = (None, True) if request is None else (request.info(), request.sent)
-    problem = f"no answer within the total time-out of {total or 0:g} s"
+    problem = f"no response within the total time-out of {total or 0:g} s"
     return PaywallTimeoutError("timeout", problem, call=call, sent=sent)
 
 

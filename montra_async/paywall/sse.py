@@ -1,4 +1,4 @@
-"""Pure: server-sent events from bytes, as they come."""
+"""An incremental parser of server-sent events, without I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 from ..core.models.json import loads
 
 MAX_EVENT_SIZE = 16 * 1024 * 1024
-"""Characters of one event, or of one line: an image in base64 fits, a stream without line breaks does not."""
+"""Default limit of an event and of a line, in characters. An image in base64 fits."""
 
 _RETRY_DIGITS = 9
 
@@ -20,10 +20,10 @@ class ServerSentEvent:
     """One event of a `text/event-stream`.
 
     Attributes:
-        data: the text of its `data` lines, joined by line breaks.
-        event: its type, `message` when the stream names none.
-        id: the last id the stream gave, for this event or an earlier one.
-        retry: milliseconds after which a lost connection may be opened again, when the stream says so.
+        data: the text of the `data` lines, joined by line breaks.
+        event: the type of the event. Default: `message`.
+        id: the last event id of the stream, from this event or an earlier one; None when there was none.
+        retry: reconnection time in milliseconds; None when the event has none.
     """
 
     data: str
@@ -35,13 +35,18 @@ class ServerSentEvent:
         """`data` as JSON; numbers with a fraction are `Decimal`.
 
         Raises:
-            ValueError: it is none, e.g. the `[DONE]` that some streams end with.
+            ValueError: `data` is not JSON, e.g. the `[DONE]` that some streams end with.
         """
         return loads(self.data.encode())
 
 
 class LineReader:
-    """Text lines from bytes: ended by `\n`, `\r\n` or `\r`, whole characters only."""
+    """Splits bytes into lines of text that end with `\\n`, `\\r\\n` or `\\r`.
+
+    Args:
+        encoding: encoding of the bytes. Default: UTF-8. Invalid bytes are replaced.
+        max_size: maximum length of a line, in characters. Default: 16 Mi.
+    """
 
     def __init__(self, encoding: str = "utf-8", max_size: int = MAX_EVENT_SIZE) -> None:
         self._max_size = max_size
@@ -51,10 +56,14 @@ class LineReader:
         self._after_return = False
 
     def feed(self, chunk: bytes, *, end: bool = False) -> list[str]:
-        """The lines that are whole now, without their ends; at the `end` also one that never ended.
+        """Return the lines that are complete, without their line breaks.
+
+        Args:
+            chunk: the next bytes.
+            end: whether these are the last bytes: then the last line needs no line break. Default: False.
 
         Raises:
-            ValueError: a line longer than `max_size` characters.
+            ValueError: a line is longer than `max_size`.
         """
         text = self._decoder.decode(chunk, end)
         if self._after_return and text:
@@ -78,7 +87,13 @@ class LineReader:
 
 
 class EventReader:
-    """Events from lines, as the HTML standard has it: an event is over at an empty line; a half one is none."""
+    """Builds events from lines, as the HTML standard defines it: an empty line ends an event.
+
+    An event that is not ended is discarded.
+
+    Args:
+        max_size: maximum length of the data of an event, in characters. Default: 16 Mi.
+    """
 
     def __init__(self, max_size: int = MAX_EVENT_SIZE) -> None:
         self._max_size = max_size
@@ -90,16 +105,19 @@ class EventReader:
         self._retry: int | None = None
 
     def feed(self, line: str) -> ServerSentEvent | None:
-        """The event that this line completes, if any.
+        """Return the event that this line completes; None when it completes none.
+
+        Args:
+            line: the next line, without its line break.
 
         Raises:
-            ValueError: an event longer than `max_size` characters.
+            ValueError: the event is longer than `max_size`.
         """
         if self._first:
             line, self._first = line.removeprefix("\ufeff"), False
         if line:
             name, _, value = line.partition(":")
-            self._note(name, value.removeprefix(" "))
+            self._set_field(name, value.removeprefix(" "))
             return None
         event = None
         if self._data:
@@ -109,7 +127,7 @@ class EventReader:
         self._data, self._event, self._retry, self._size = [], "", None, 0
         return event
 
-    def _note(self, name: str, value: str) -> None:
+    def _set_field(self, name: str, value: str) -> None:
         if name == "data":
             self._size += len(value) + 1
             if self._size > self._max_size:

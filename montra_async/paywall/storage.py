@@ -1,4 +1,4 @@
-"""Where sessions of signed-in users live: in memory, in a file, or where you say."""
+"""Session storages: in memory, in a file, or your own."""
 
 from __future__ import annotations
 
@@ -16,32 +16,44 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..core.type_guards import is_array, is_object
+from .auth_models import AuthSession
 from .errors import PaywallError
-from .models import AuthSession
 from .token_responses import stored_session
 
 log = logging.getLogger("montra")
 
-_LARGEST_FILE = 1024 * 1024
+_MAX_FILE_SIZE = 1024 * 1024
 
 
 class SessionStorage(Protocol):
-    """Keeps the session of one user. The methods may be coroutines or plain functions (which should be quick).
+    """Stores the session of one user. Each method may be a coroutine, or a plain function that does not block.
 
-    What is kept is `AuthSession.to_dict()`: a dict of strings that JSON can hold. It carries secrets.
+    A session is `AuthSession.to_dict()`: a dict that can be written as JSON. It holds the user's tokens.
     """
 
     def load(self) -> dict[str, Any] | Awaitable[dict[str, Any] | None] | None:
-        """What was saved last; None when there is nothing."""
+        """Load the session.
+
+        Returns:
+            What was saved last; None when there is nothing.
+        """
         ...
 
-    def save(self, session: dict[str, Any]) -> Awaitable[None] | None: ...
+    def save(self, session: dict[str, Any]) -> Awaitable[None] | None:
+        """Store the session. Replaces the one that was saved before.
 
-    def clear(self) -> Awaitable[None] | None: ...
+        Args:
+            session: the session as a dict that can be written as JSON.
+        """
+        ...
+
+    def clear(self) -> Awaitable[None] | None:
+        """Remove the session, if there is one."""
+        ...
 
 
-class _Hidden:
-    """A session that error reporters do not show."""
+class _HiddenSession:
+    """A session without a `repr`: error reporters record the local variables of frames."""
 
     __slots__ = ("session",)
 
@@ -50,63 +62,96 @@ class _Hidden:
 
 
 class MemorySessionStorage:
-    """Keeps the session as long as this object lives."""
+    """Stores the session in memory, as long as this object exists."""
 
     def __init__(self) -> None:
-        self._kept: _Hidden | None = None
+        self._hidden: _HiddenSession | None = None
 
     def load(self) -> dict[str, Any] | None:
-        return None if self._kept is None else copy.deepcopy(self._kept.session)
+        """A copy of the session; None when there is none."""
+        return None if self._hidden is None else copy.deepcopy(self._hidden.session)
 
     def save(self, session: dict[str, Any]) -> None:
-        self._kept = _Hidden(copy.deepcopy(session))
+        """Store a copy of the session.
+
+        Args:
+            session: the session as a dict.
+        """
+        self._hidden = _HiddenSession(copy.deepcopy(session))
 
     def clear(self) -> None:
-        self._kept = None
+        """Remove the session, if there is one."""
+        self._hidden = None
 
 
 class FileSessionStorage:
-    """Keeps the session in a file that only its owner can read (0600). It is replaced as a whole: a reader finds the
-    old session or the new one, never a part."""
+    """Stores the session as JSON in a file that only its owner can read (mode 0600).
+
+    The file is replaced atomically: a reader sees the old session or the new one.
+
+    Args:
+        path: path of the file. Its directory must exist.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
 
     async def load(self) -> dict[str, Any] | None:
+        """Read the file, in a thread.
+
+        Returns:
+            None when there is no file, or it holds no JSON object of at most 1 MiB.
+
+        Raises:
+            OSError: the file can't be read.
+        """
         return await asyncio.to_thread(self._read)
 
     async def save(self, session: dict[str, Any]) -> None:
+        """Write the file, in a thread.
+
+        Args:
+            session: the session as a dict that can be written as JSON.
+
+        Raises:
+            OSError: the file can't be written.
+        """
         await asyncio.to_thread(self._write, session)
 
     async def clear(self) -> None:
+        """Delete the file, if there is one, in a thread.
+
+        Raises:
+            OSError: the file can't be deleted.
+        """
         await asyncio.to_thread(self._path.unlink, missing_ok=True)
 
     def _read(self) -> dict[str, Any] | None:
         try:
             with open(self._path, "rb") as file:
-                content = file.read(_LARGEST_FILE + 1)
-            kept = json.loads(content) if len(content) <= _LARGEST_FILE else None
+                content = file.read(_MAX_FILE_SIZE + 1)
+            session = json.loads(content) if len(content) <= _MAX_FILE_SIZE else None
         except FileNotFoundError:
             return None
         except (ValueError, RecursionError):
-            kept = None
-        if not is_object(kept):
-            log.warning("%s holds no session, which is as good as no file", self._path)
+            session = None
+        if not is_object(session):
+            log.warning("%s holds no valid session; it is ignored", self._path)
             return None
-        return kept
+        return session
 
     def _write(self, session: dict[str, Any]) -> None:
-        new = self._path.with_name(f"{self._path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        temporary = self._path.with_name(f"{self._path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with open(descriptor, "w", encoding="utf-8") as file:
                 file.write(json.dumps(session))
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(new, self._path)
+            os.replace(temporary, self._path)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(new)
+                os.unlink(temporary)
             raise
 
     def __repr__(self) -> str:
@@ -114,17 +159,17 @@ class FileSessionStorage:
 
 
 async def load(storage: SessionStorage) -> AuthSession | None:
-    """What a storage keeps; what is no session is as good as none.
+    """The session in a storage; None when there is none, or it is not valid.
 
     Raises:
         PaywallError: `storage_failed`.
     """
-    found = await _asked("load", storage.load)
-    if found is None:
+    value = await _call_storage("load", storage.load)
+    if value is None:
         return None
-    session = stored_session(found)
+    session = stored_session(value)
     if session is None:
-        log.warning("what %s keeps is no session, which is as good as none", type(storage).__name__)
+        log.warning("%s holds no valid session; it is ignored", type(storage).__name__)
     return session
 
 
@@ -133,7 +178,7 @@ async def save(storage: SessionStorage, session: AuthSession) -> None:
     Raises:
         PaywallError: `storage_failed`.
     """
-    await _asked("save", lambda: storage.save(_plain(session.to_dict())))
+    await _call_storage("save", lambda: storage.save(_as_json(session.to_dict())))
 
 
 async def clear(storage: SessionStorage) -> None:
@@ -141,31 +186,35 @@ async def clear(storage: SessionStorage) -> None:
     Raises:
         PaywallError: `storage_failed`.
     """
-    await _asked("clear", storage.clear)
+    await _call_storage("clear", storage.clear)
 
 
 def is_shared(storage: SessionStorage) -> bool:
-    """May another process use the same storage?"""
+    """Whether another process may use the same storage."""
     return not isinstance(storage, MemorySessionStorage)
 
 
-async def _asked(what: str, ask: Callable[[], Any]) -> Any:
-    """The result of a storage's method. Its errors may quote what they failed to keep, so only their kind is told."""
+async def _call_storage(name: str, method: Callable[[], Any]) -> Any:
+    """The result of a storage's method. Its errors may quote tokens, so only their type is reported.
+
+    Raises:
+        PaywallError: `storage_failed`.
+    """
     try:
-        given = ask()
-        return await given if isawaitable(given) else given
+        result = method()
+        return await result if isawaitable(result) else result
     except Exception as error:
-        said = f": {os.strerror(error.errno)}" if isinstance(error, OSError) and error.errno is not None else ""
-        problem = f"the session's storage could not {what} ({type(error).__name__}{said})"
+        reason = f": {os.strerror(error.errno)}" if isinstance(error, OSError) and error.errno is not None else ""
+        problem = f"the session's storage could not {name} ({type(error).__name__}{reason})"
     raise PaywallError("storage_failed", problem)
 
 
-def _plain(value: Any) -> Any:
-    """JSON that any storage can keep: a number with a fraction is a float."""
+def _as_json(value: Any) -> Any:
+    """JSON that any storage can write: a number with a fraction is a float."""
     if isinstance(value, Decimal):
         return float(value)
     if is_object(value):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _as_json(item) for name, item in value.items()}
     if is_array(value):
-        return [_plain(one) for one in value]
+        return [_as_json(item) for item in value]
     return value

@@ -1,4 +1,4 @@
-"""Support tickets, with files."""
+"""`SupportApi`: support tickets with files."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from ..core.type_guards import is_sequence
 from .errors import translate_errors
 from .identity import Identity
 from .models import Ticket
-from .responses import decode
-from .user_scope import UserScopedClient, address_of
+from .responses import decode_as
+from .user_scope import UserScopedClient
 
 Attachable: TypeAlias = FileSource | Attachment
-"""A path, bytes, an object open for binary reading, or an `Attachment` that gives such a thing a name and a type."""
+"""A path, bytes, a file that is open for binary reading, or an `Attachment`, which adds a name and a content type."""
+
+_MAX_FILES = 20
 
 
-_MOST_FILES = 20
+class SupportApi(UserScopedClient):
+    """Support tickets."""
 
-
-class SupportCalls(UserScopedClient):
     async def create_support_ticket(
         self,
         subject: str,
@@ -32,26 +33,27 @@ class SupportCalls(UserScopedClient):
         files: Sequence[Attachable] = (),
         idempotency_key: str | None = None,
     ) -> Ticket:
-        """Open a ticket for the user (`POST /api/v1/paywall/{id}/support/ticket`).
+        """Create a support ticket for the user (`POST /api/v1/paywall/{id}/support/ticket`).
 
-        Where somebody is signed in, the ticket is theirs, whatever the address.
-
-        Sent once: it is tried again only when it surely did not reach the service, unless you give a key.
+        A ticket with a session belongs to the session's user, whatever the email address. Retried only if the request
+        certainly did not reach the service, or with an idempotency key.
 
         Args:
-            subject: in a line.
-            content: in full.
-            email: who is to be answered; the identity's by default, else that of the user who is signed in.
-            files: paths, bytes, open files, or `Attachment`s. Streamed from disk, never read into memory whole; open
-                objects are left open. Names and types are guessed unless an `Attachment` says them.
-            idempotency_key: makes the call one that is retried.
+            subject: subject of the ticket, not empty.
+            content: text of the ticket, not empty.
+            email: address for the reply. Default: that of the identity, or else of the signed-in user.
+            files: at most 20 paths, bytes, files open for binary reading, or `Attachment`s. They are streamed. Open
+                files stay open. Names and content types are guessed unless an `Attachment` has them. Default: none.
+            idempotency_key: your own key. With a key the call is retried. Default: None.
 
         Raises:
-            PaywallError: `identity_required` without any address; `invalid_argument`, e.g. no such file.
+            PaywallError: `identity_required`: there is no email address.
+            PaywallInvalidArgumentError: `invalid_argument`, e.g. a file that does not exist.
+            PaywallApiError: the service's code.
         """
-        actor = await self._actor()
+        principal = await self._principal()
         with translate_errors():
-            address = Identity(email=email).email or address_of(actor)
+            address = Identity(email=email).email or principal.require_email()
             fields = {
                 "subject": validation.text("subject", subject),
                 "content": validation.text("content", content),
@@ -59,20 +61,18 @@ class SupportCalls(UserScopedClient):
             }
             if not is_sequence(files):
                 raise InvalidArgumentError("files", f"a list of files, not {type(files).__name__}")
-            if len(files) > _MOST_FILES:
-                raise InvalidArgumentError("files", f"at most {_MOST_FILES}")
+            if len(files) > _MAX_FILES:
+                raise InvalidArgumentError("files", f"at most {_MAX_FILES}")
         path = f"{self._endpoint.path}/support/ticket"
         if not files:
             request = self._json_post(path, fields, key=idempotency_key)
         else:
             request = self._request("POST", path)
             with translate_errors():
-                self._keyed(request, idempotency_key)
-                named = {f"files[{i}]": one for i, one in enumerate(files)}
-                upload = await multipart("files", named, fields, within=self._options.timeout.total)
+                self._with_optional_key(request, idempotency_key)
+                files_by_name = {f"files[{i}]": file for i, file in enumerate(files)}
+                upload = await multipart("files", files_by_name, fields, within=self._options.timeout.total)
             request.body, request.single_use = upload.payload, not upload.rewindable
             request.repeatable = request.repeatable and upload.rewindable
         self._with_key(request)
-        return await self._send(
-            request, lambda response, request: decode(response, request, Ticket, within="ticket"), tokens=actor.tokens
-        )
+        return await self._send(request, decode_as(Ticket, field="ticket"), tokens=principal.tokens)

@@ -1,4 +1,4 @@
-"""Pure: sessions from what the service or a storage gives. Nothing in it is trusted to be what it should be."""
+"""Parses sessions from responses and storages. Every field is validated. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,51 +14,57 @@ from ..core.http.messages import RawResponse, Request
 from ..core.models.datetimes import parse_datetime
 from ..core.models.model import structure
 from ..core.type_guards import is_mapping, is_object
+from .auth_models import AuthSession, AuthUser
 from .errors import PaywallError
-from .models import AuthSession, AuthUser
-from .responses import invalid_response
+from .responses import invalid_response, read_json
 
-_LONGEST_LIFE = 100 * 366 * 86_400
+_MAX_LIFETIME = 100 * 366 * 86_400
 _LATEST = datetime(9000, 1, 1, tzinfo=timezone.utc)
 _EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _FIELDS = ("access_token", "refresh_token", "expires_in", "expires_at", "token_type", "user", "status")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
-_ASSUMED_LIFE = timedelta(minutes=5)
+_DEFAULT_LIFETIME = timedelta(minutes=5)
 
 
 def session_of(response: RawResponse, request: Request, previous: AuthSession | None = None) -> AuthSession:
-    """The session of a token answer.
+    """The session of a token response.
 
-    Its end is reckoned from `expires_in` by our own clock, which need not be the service's; else it is `expires_at`.
-    Of a refreshed session (`previous`) nothing may be lost for want of an optional field: the user, and a refresh token
-    that was not replaced, are those of before; without a usable end it is refreshed again soon.
+    The expiry is computed from `expires_in` with our own clock, which may differ from the service's; without
+    `expires_in` it is `expires_at`.
+
+    Args:
+        response: the response.
+        request: its request.
+        previous: the session that is refreshed. Its user and its refresh token stay when the response lacks them.
+            Without a usable expiry the new session expires after five minutes.
 
     Raises:
-        PaywallError: `invalid_response`. Neither its message nor its body holds a token.
+        PaywallApiError: an error status.
+        PaywallInvalidResponseError: no usable tokens. Neither the message nor the body holds a token.
     """
-    payload = json_of(response)
+    payload = read_json(response, request)
     if not is_object(payload):
         raise _unreadable(response, request, "the body is not the JSON object that was expected")
-    access, refresh = token(payload.get("access_token")), token(payload.get("refresh_token"))
+    access, refresh = valid_token(payload.get("access_token")), valid_token(payload.get("refresh_token"))
     if refresh is None and previous is not None and payload.get("refresh_token") is None:
         refresh = previous.refresh_token
     if access is None or refresh is None:
         missing = "access_token" if access is None else "refresh_token"
         raise _unreadable(response, request, f"no usable {missing}: a string of printable ASCII was expected")
-    end = _end_of(payload, datetime.now(timezone.utc))
-    if end is None and previous is not None:
-        end = datetime.now(timezone.utc) + _ASSUMED_LIFE
-    if end is None:
-        problem = "no usable end: expires_in is not a number of seconds, and expires_at no moment of the calendar"
+    expiry = _expiry_of(payload, datetime.now(timezone.utc))
+    if expiry is None and previous is not None:
+        expiry = datetime.now(timezone.utc) + _DEFAULT_LIFETIME
+    if expiry is None:
+        problem = "no usable expiry: expires_in is not a number of seconds, and expires_at is not a datetime"
         raise _unreadable(response, request, problem)
     user = user_of(payload.get("user"))
     if user is None and previous is not None:
         user = previous.user
-    return AuthSession(access_token=access, refresh_token=refresh, expires_at=end, user=user)
+    return AuthSession(access_token=access, refresh_token=refresh, expires_at=expiry, user=user)
 
 
 def _unreadable(response: RawResponse, request: Request, problem: str) -> PaywallError:
-    """Tokens may stand anywhere in such an answer: the error says which of the fields were there, and of what type."""
+    """An error whose body has the names and types of the response's fields only: any value may be a token."""
     error = invalid_response(response, request, problem)
     payload = json_of(response)
     error.body = (
@@ -67,18 +73,19 @@ def _unreadable(response: RawResponse, request: Request, problem: str) -> Paywal
     return error
 
 
-def stored_session(found: Any) -> AuthSession | None:
-    """What a storage gave, where it is a session; None for anything else."""
-    if not is_mapping(found):
+def stored_session(value: Any) -> AuthSession | None:
+    """The session that a storage returned; None when it is not a valid session."""
+    if not is_mapping(value):
         return None
-    access, refresh = token(found.get("access_token")), token(found.get("refresh_token"))
-    end = moment(found.get("expires_at"))
-    if access is None or refresh is None or end is None:
+    access, refresh = valid_token(value.get("access_token")), valid_token(value.get("refresh_token"))
+    expiry = valid_datetime(value.get("expires_at"))
+    if access is None or refresh is None or expiry is None:
         return None
-    return AuthSession(access_token=access, refresh_token=refresh, expires_at=end, user=user_of(found.get("user")))
+    return AuthSession(access_token=access, refresh_token=refresh, expires_at=expiry, user=user_of(value.get("user")))
 
 
 def user_of(value: Any) -> AuthUser | None:
+    """A user with an id; None when the value is not one."""
     if isinstance(value, AuthUser) or value is None:
         return value
     try:
@@ -88,13 +95,17 @@ def user_of(value: Any) -> AuthUser | None:
     return user if user is not None and user.id.strip() else None
 
 
-def token(value: Any) -> str | None:
-    """A token that a header can hold."""
+def valid_token(value: Any) -> str | None:
+    """A token that can be sent in a header; None for any other value."""
     return value if isinstance(value, str) and _TOKEN.fullmatch(value) else None
 
 
-def moment(value: Any) -> datetime | None:
-    """A moment between 1970 and 9000: there all arithmetic with it works."""
+def valid_datetime(value: Any) -> datetime | None:
+    """A datetime between 1970 and 9000, so that arithmetic with it can't overflow; None for any other value.
+
+    Args:
+        value: an aware datetime, ISO 8601, or a number of seconds or milliseconds since 1970.
+    """
     try:
         if isinstance(value, str):
             value = parse_datetime(value) if len(value) <= 64 else None
@@ -108,17 +119,17 @@ def moment(value: Any) -> datetime | None:
     return value if _EARLIEST <= value <= _LATEST else None
 
 
-def _end_of(payload: Mapping[str, Any], now: datetime) -> datetime | None:
-    lasts = _seconds(payload.get("expires_in"), _LONGEST_LIFE)
-    return moment(payload.get("expires_at")) if lasts is None else now + timedelta(seconds=lasts)
+def _expiry_of(payload: Mapping[str, Any], now: datetime) -> datetime | None:
+    lifetime = _seconds(payload.get("expires_in"), _MAX_LIFETIME)
+    return valid_datetime(payload.get("expires_at")) if lifetime is None else now + timedelta(seconds=lifetime)
 
 
-def _seconds(value: Any, most: float) -> float | None:
-    """A JSON number from 0 to `most`. Compared before it is converted: a number may have a million digits."""
+def _seconds(value: Any, maximum: float) -> float | None:
+    """A JSON number from 0 to `maximum`. It is compared before its conversion: it may have a million digits."""
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return None
     if isinstance(value, Decimal) and not value.is_finite():
         return None
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return float(value) if 0 <= value <= most else None
+    return float(value) if 0 <= value <= maximum else None

@@ -1,4 +1,4 @@
-"""Token balances: read, credited, debited, and debited after work that succeeded."""
+"""`TokensApi`: token balances. `Charge`: a debit after successful work."""
 
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
@@ -9,179 +9,220 @@ from types import TracebackType
 from typing import Any
 
 from ..core import validation
-from ..core.decoding import json_of
 from ..core.http.messages import RawResponse, Request
 from ..core.type_guards import is_object
 from .errors import PaywallError, PaywallInvalidArgumentError, translate_errors
 from .models import Balance, TokenBalance
-from .responses import NOT_FOUND, decode, invalid_response
+from .responses import NOT_FOUND, decode, decode_as, invalid_response, read_json
 from .single_flight import Flight
-from .user_scope import KnownBalances, UserScopedClient
+from .user_scope import CachedBalances, UserScopedClient
 
 log = logging.getLogger("montra")
 
 
-class TokenCalls(UserScopedClient):
-    async def credit_tokens(self, type: str, amount: int, *, idempotency_key: str | None = None) -> TokenBalance:
-        """Give the user tokens (`POST /api/v1/paywall/{id}/balances`). Needs the server key and an identity.
+class TokensApi(UserScopedClient):
+    """Token balances of a user."""
 
-        Sent once: it is tried again only when it surely did not reach the service. Whether a call that ended in
-        `network_error` or `timeout` with `error.sent` took effect is unknown: look at the balance before repeating it.
+    async def credit_tokens(self, type: str, amount: int, *, idempotency_key: str | None = None) -> TokenBalance:
+        """Add tokens to the user's balance (`POST /api/v1/paywall/{id}/balances`).
+
+        Requires the server key and an identity. Retried only if the request certainly did not reach the service, or
+        with an idempotency key. After a `network_error` or `timeout` with `error.sent` the tokens may have been added:
+        read the balance before you repeat the call.
 
         Args:
-            type: token type, e.g. `gpt-4`; a new one is created.
-            amount: how many, at least 1.
-            idempotency_key: makes the call one that is retried, where the service honours such keys.
+            type: token type, e.g. `gpt-4`. A new type is created.
+            amount: number of tokens, at least 1.
+            idempotency_key: your own key. With a key the call is retried, which is safe if the service honours it.
+                Default: None.
 
         Raises:
-            PaywallError: `apikey_required`, `identity_required`, `invalid_argument`, `identity_not_found`.
+            PaywallError: `apikey_required`, `identity_required`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallNotFoundError: `identity_not_found`: the paywall does not know the user.
         """
-        return await self._change("credit", type, amount, idempotency_key)
+        return await self._change_balance("credit", type, amount, idempotency_key)
 
     async def debit_tokens(self, type: str, amount: int, *, idempotency_key: str | None = None) -> TokenBalance:
-        """Take tokens from the user (`POST /api/v1/paywall/{id}/balances`): all of them, or none and `insufficient`.
+        """Take tokens from the user's balance (`POST /api/v1/paywall/{id}/balances`).
 
-        Sent once, as `credit_tokens` is.
+        Requires the server key and an identity. A balance that is too low is not changed. Retried like
+        `credit_tokens`.
 
         Args:
-            type: token type.
-            amount: how many, at least 1.
-            idempotency_key: makes the call one that is retried, where the service honours such keys.
+            type: token type, e.g. `gpt-4`.
+            amount: number of tokens, at least 1.
+            idempotency_key: your own key. With a key the call is retried, which is safe if the service honours it.
+                Default: None.
 
         Raises:
-            PaywallError: `apikey_required`, `identity_required`, `invalid_argument`, `identity_not_found`,
-                `insufficient`.
+            PaywallError: `apikey_required`, `identity_required`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallNotFoundError: `identity_not_found`: the paywall does not know the user.
+            PaywallApiError: `insufficient`: the balance is too low. The status is 400, 402 or 409.
         """
-        return await self._change("debit", type, amount, idempotency_key)
+        return await self._change_balance("debit", type, amount, idempotency_key)
 
     async def withdraw_tokens(
         self, type: str, amount: int, *, user_id: str | None = None, idempotency_key: str | None = None
     ) -> dict[str, Any]:
-        """Take tokens by the legacy call (`POST /api/v1/withdraw-tokens`); `debit_tokens` does the same and more.
+        """Take tokens with the legacy endpoint (`POST /api/v1/withdraw-tokens`). Prefer `debit_tokens`.
+
+        Requires the server key. Retried like `credit_tokens`.
 
         Args:
-            type: token type.
-            amount: how many, at least 1.
-            user_id: whose; the identity's `user_id` by default.
-            idempotency_key: makes the call one that is retried, where the service honours such keys.
+            type: token type, e.g. `gpt-4`.
+            amount: number of tokens, at least 1.
+            user_id: your own id of the user. Default: the identity's `user_id`.
+            idempotency_key: your own key. With a key the call is retried, which is safe if the service honours it.
+                Default: None.
+
+        Returns:
+            The body of the response.
 
         Raises:
-            PaywallError: `apikey_required`, `identity_required`, `invalid_argument`, `insufficient`.
+            PaywallError: `apikey_required`, `identity_required`.
+            PaywallInvalidArgumentError: `invalid_argument`.
+            PaywallNotFoundError: `identity_not_found`: the paywall does not know the user.
+            PaywallApiError: `insufficient`: the balance is too low.
         """
         self._require_key()
         with translate_errors():
-            whose = validation.optional_text("user_id", user_id) or self._identity.user_id
-        if whose is None:
+            user_id = validation.optional_text("user_id", user_id) or self._identity.user_id
+        if user_id is None:
             raise PaywallError("identity_required", "this call needs the user's id: billing.for_user(user_id=...)")
-        body = {"paywall_id": self._endpoint.paywall_id, "user_id": whose, **self._tokens(type, amount)}
+        body = {"paywall_id": self._endpoint.paywall_id, "user_id": user_id, **self._token_fields(type, amount)}
         request = self._with_key(self._json_post("/api/v1/withdraw-tokens", body, key=idempotency_key))
-        return await self._send(request, lambda response, request: decode(response, request, dict[str, Any]), NOT_FOUND)
+        return await self._send(request, decode_as(dict[str, Any], codes=NOT_FOUND))
 
     async def get_balances(self, *, force: bool = False) -> list[Balance]:
-        """What the signed-in user has, by type (`GET /api/v1/paywall/{id}/balances`).
+        """List the balances of the signed-in user (`GET /api/v1/paywall/{id}/balances`).
 
-        Kept for thirty seconds. Without a session there is nothing: no request is made.
+        Cached for 30 seconds. Concurrent callers share one request.
 
         Args:
-            force: ask the service, whatever is kept.
+            force: whether to send a request even if the cache has the result. Default: False.
+
+        Returns:
+            One balance for each token type. Empty without a session; no request is sent then.
+
+        Raises:
+            PaywallAuthenticationError: the session is no longer valid.
+            PaywallApiError: the service's code.
         """
-        actor = await self._actor()
-        tokens = actor.tokens
+        principal = await self._principal()
+        tokens = principal.tokens
         if tokens is None:
             return []
         user_id = tokens.user_id
-        known = None if force or user_id is None else self._caches.balances.get(user_id)
-        if known is not None and known.shown_to == actor.cache_key:
-            return list(known.balances)
+        cached = None if force or user_id is None else self._caches.balances.get(user_id)
+        if cached is not None and cached.cache_key == principal.cache_key:
+            return list(cached.balances)
         request = self._request("GET", f"{self._endpoint.path}/balances")
 
         async def fetch(flight: Flight) -> list[Balance]:
             flight.set_request(request)
-            found = await self._send(
-                request,
-                lambda response, request: decode(response, request, list[Balance], within="balances"),
-                tokens=tokens,
-            )
+            balances = await self._send(request, decode_as(list[Balance], field="balances"), tokens=tokens)
             if user_id is not None:
-                self._caches.balances.put(user_id, KnownBalances(actor.cache_key_of(request), found))
-            return found
+                self._caches.balances.put(user_id, CachedBalances(principal.cache_key_of(request), balances))
+            return balances
 
-        return list(await self._run_shared(self._caches.flights, ("balances", actor.cache_key, force), fetch))
+        return list(await self._run_shared(self._caches.flights, ("balances", principal.cache_key, force), fetch))
 
     def metered(self, type: str, amount: int = 1, *, idempotency_key: str | None = None) -> Charge:
-        """Debit tokens when the work inside succeeded:
+        """A context manager that debits tokens after the block has succeeded.
 
             async with billing.for_user(email=...).metered(type="gpt-4", amount=5) as charge:
                 answer = await ask_the_model(...)
                 charge.amount = answer.tokens_used
 
-        A block that raises costs nothing. The debit happens at the block's end; see `Charge` for what its failure
-        means.
+        A block that raises is not charged. `Charge` describes the errors of the debit.
 
         Args:
-            type: token type.
-            amount: how many, unless the block sets `charge.amount`.
-            idempotency_key: makes the debit one that is retried, where the service honours such keys.
+            type: token type, e.g. `gpt-4`.
+            amount: number of tokens, at least 0, unless the block sets `charge.amount`. Default: 1.
+            idempotency_key: your own key. With a key the call is retried, which is safe if the service honours it.
+                Default: None.
+
+        Raises:
+            PaywallError: at the beginning of the block `apikey_required`, `identity_required`; at its end the errors of
+                `debit_tokens`.
+            PaywallInvalidArgumentError: `invalid_argument`, at the beginning of the block.
         """
         return Charge(self, type, amount, idempotency_key)
 
-    def _tokens(self, kind: str, amount: int) -> dict[str, Any]:
+    def _token_fields(self, type: str, amount: int) -> dict[str, Any]:
         with translate_errors():
-            return {"type": validation.text("type", kind), "amount": validation.whole("amount", amount, minimum=1)}
+            return {"type": validation.text("type", type), "amount": validation.whole("amount", amount, minimum=1)}
 
-    async def _change(self, op: str, kind: str, amount: int, key: str | None) -> TokenBalance:
+    async def _change_balance(
+        self, operation: str, type: str, amount: int, idempotency_key: str | None
+    ) -> TokenBalance:
         self._require_key()
         identity = self._require_identity()
-        body = {"email": identity.email, "user_id": identity.user_id, **self._tokens(kind, amount), "op": op}
-        request = self._with_key(self._json_post(f"{self._endpoint.path}/balances", body, key=key))
+        tokens = self._token_fields(type, amount)
+        body = {"email": identity.email, "user_id": identity.user_id, **tokens, "op": operation}
+        request = self._with_key(self._json_post(f"{self._endpoint.path}/balances", body, key=idempotency_key))
+        balance = await self._send(request, _decode_change)
+        self._caches.balances.remove(balance.user_id)
+        return balance
 
-        def changed(response: RawResponse, request: Request) -> TokenBalance:
-            payload = json_of(response)
-            if is_object(payload) and payload.get("success", True) is not True:
-                raise invalid_response(response, request, "`success` is not true in a success answer")
-            return decode(response, request, TokenBalance)
+    def _record_charge(self, user_id: str, query_type: str | None) -> None:
+        """Update the cached balances after the gateway has charged a user.
 
-        result = await self._send(request, changed, NOT_FOUND)
-        self._caches.balances.drop(result.user_id)
-        return result
-
-    def _charged(self, who: str, query_type: str | None) -> None:
-        """The gateway took one of this type from the user with this id; without a type, balances are read anew."""
+        Args:
+            user_id: the service's id of the user.
+            query_type: the token type that was charged. None when it is not known: the balances are then removed from
+                the cache.
+        """
         if query_type is None:
-            self._caches.balances.drop(who)
+            self._caches.balances.remove(user_id)
             return
-        self._caches.balances.change(who, lambda known: known.charged(query_type))
+        self._caches.balances.update(user_id, lambda cached: cached.after_charge(query_type))
+
+
+def _decode_change(response: RawResponse, request: Request) -> TokenBalance:
+    payload = read_json(response, request, NOT_FOUND)
+    if is_object(payload) and payload.get("success", True) is not True:
+        raise invalid_response(response, request, "`success` is not true in a success response")
+    return decode(response, request, TokenBalance)
 
 
 class Charge:
-    """Tokens that are debited when the `async with` block ends well.
+    """A debit that is made when the `async with` block has succeeded. Created by `metered`.
 
-    What the debit's failure means: the block's work is done, and the error comes out of the `async with`.
+    The debit's error is raised at the end of the block, when the work is done:
 
-    - `insufficient`: nothing was taken; `balance` is None. Decide whether to hand the result over.
-    - `network_error`, `timeout` with `error.sent` false: nothing was taken; `debit` again if you want to.
-    - with `error.sent` true: nobody knows. It is not repeated, because it could be taken twice.
+    - `insufficient`: nothing was taken. Decide whether to deliver the result.
+    - `network_error`, `timeout` with `error.sent` False: nothing was taken. Call `debit` to try again.
+    - The same with `error.sent` True: the tokens may have been taken. Read the balance before you debit again.
 
-    A task that is cancelled while the debit is under way is cancelled after the debit has ended: the work was done, so
-    it is paid for.
+    A task that is cancelled during the debit is cancelled after the debit has ended, because the work was done.
 
     Attributes:
-        balance: what is left, after the debit.
+        balance: the balance after the debit; None before it.
     """
 
     balance: TokenBalance | None
 
-    def __init__(self, tokens: TokenCalls, type: str, amount: int, idempotency_key: str | None) -> None:
-        self._tokens = tokens
+    def __init__(self, client: TokensApi, type: str, amount: int, idempotency_key: str | None) -> None:
+        """
+        Args:
+            client: the client or view that debits.
+            type: token type, e.g. `gpt-4`.
+            amount: number of tokens, at least 0.
+            idempotency_key: key of the debit; None for none.
+        """
+        self._client = client
         self._type = type
         self._amount = amount
         self._key = idempotency_key
-        self._under_way = False
+        self._in_progress = False
         self.balance = None
 
     @property
     def amount(self) -> int:
-        """How many tokens the end of the block takes; may be set inside, once the real cost is known. 0 takes none."""
+        """Number of tokens that the end of the block takes. Set it in the block when the cost is known. 0: no debit."""
         return self._amount
 
     @amount.setter
@@ -190,35 +231,42 @@ class Charge:
             self._amount = validation.whole("amount", amount)
 
     async def debit(self) -> TokenBalance | None:
-        """Take the tokens now. The end of the block does this; by hand it is for a second try after a failure.
+        """Take the tokens now (`POST /api/v1/paywall/{id}/balances`).
 
-        Taken once: a debit that has succeeded, or is under way, is not made again.
+        The end of the block calls this. Call it yourself to try again after a failure. A debit that has succeeded is
+        not made again.
+
+        Returns:
+            The balance after the debit; None when `amount` is 0.
 
         Raises:
-            PaywallError: `invalid_argument` while another debit of this charge is under way.
+            PaywallInvalidArgumentError: `invalid_argument`: another debit of this charge is in progress.
+            PaywallError: the errors of `debit_tokens`.
         """
-        if self._under_way:
+        if self._in_progress:
             raise PaywallInvalidArgumentError("invalid_argument", "this charge is being debited already")
         if self._amount and self.balance is None:
-            self._under_way = True
+            self._in_progress = True
             try:
-                self.balance = await self._tokens.debit_tokens(self._type, self._amount, idempotency_key=self._key)
+                self.balance = await self._client.debit_tokens(self._type, self._amount, idempotency_key=self._key)
             finally:
-                self._under_way = False
+                self._in_progress = False
         return self.balance
 
     async def __aenter__(self) -> Charge:
-        """Everything that can be checked is checked before the work begins.
+        """Validate key, identity and arguments before the work begins.
 
         Raises:
-            PaywallError: `invalid_argument` when this charge has been paid: each block needs its own.
+            PaywallError: `apikey_required`, `identity_required`.
+            PaywallInvalidArgumentError: `invalid_argument`, also for a charge that has been debited: each block needs
+                a charge of its own.
         """
         if self.balance is not None:
             raise PaywallInvalidArgumentError(
-                "invalid_argument", "this charge has been paid; make another with metered(...)"
+                "invalid_argument", "this charge has been debited; create another with metered(...)"
             )
-        self._tokens._require_key()
-        self._tokens._require_identity()
+        self._client._require_key()
+        self._client._require_identity()
         with translate_errors():
             validation.text("type", self._type)
             validation.whole("amount", self._amount)
@@ -237,7 +285,7 @@ class Charge:
             debit.result()
             return
         if not debit.cancelled() and (failure := debit.exception()) is not None:
-            log.warning("a task was cancelled while it paid, and the debit failed: %s", failure)
+            log.warning("a task was cancelled during its debit, and the debit failed: %s", failure)
         raise cancelled
 
     def __repr__(self) -> str:
@@ -245,15 +293,18 @@ class Charge:
 
 
 async def _until_done(task: asyncio.Future[Any]) -> asyncio.CancelledError | None:
-    """Wait for a task to its end, however often we are cancelled meanwhile; the last cancellation is still to be
-    raised."""
+    """Wait until a task has ended, even if the waiting task is cancelled.
+
+    Returns:
+        The last cancellation, which the caller must raise; None when there was none.
+    """
     cancelled = None
     while not task.done():
         try:
             if cancelled is None:
                 await asyncio.wait([task])
             else:
-                # anyio cancels again at every step of the event loop: inside its shield it keeps still.
+                # anyio repeats a cancellation at every step of the event loop, except inside a shield.
                 from anyio import CancelScope
 
                 with CancelScope(shield=True):

@@ -1,4 +1,4 @@
-"""Calls made for a user: by the user's own session, or with the owner's key and the user's identity."""
+"""`UserScopedClient`: calls for a user, with the user's session, or with the server key and the user's identity."""
 
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
@@ -15,67 +15,72 @@ from ..core.redaction import Secret
 from .auth import AuthClient
 from .cache import Cache
 from .errors import PaywallError, PaywallInvalidArgumentError, translate_errors
-from .identity import NOBODY, Identity
+from .identity import NO_IDENTITY, Identity
 from .models import Balance, Bootstrap, PaywallUser
-from .paywall_client import PaywallClient, headers_key, with_header
+from .paywall_client import PaywallClient, headers_key, with_secret
 from .single_flight import SingleFlight
-from .token_refresh import SessionTokenProvider
+from .token_provider import SessionTokenProvider
 
-USER_FRESH = 5.0
-BALANCES_FRESH = 30.0
+USER_TTL = 5.0
+BALANCES_TTL = 30.0
 BOOTSTRAP_FRESH = 5 * 60.0
-BOOTSTRAP_USABLE = 60 * 60.0
-"""Seconds. A bootstrap between fresh and usable is served while it is asked for again."""
+BOOTSTRAP_TTL = 60 * 60.0
+"""Seconds. A bootstrap older than `BOOTSTRAP_FRESH` is returned from the cache while it is revalidated."""
 
-_MOST_BOOTSTRAPS = 1_000  # they are large
+_MAX_BOOTSTRAPS = 1_000  # they are large
 
 
 @attrs.frozen
-class KnownBalances:
-    """Balances, and the facts of the call that they were the answer of: with another token nobody gets them."""
+class CachedBalances:
+    """Balances, and the cache key of the call that they are the response of.
 
-    shown_to: Hashable
+    Attributes:
+        cache_key: `Principal.cache_key` of the call. Only a call with the same key may use the balances.
+        balances: balance of each token type.
+    """
+
+    cache_key: Hashable
     balances: list[Balance]
 
-    def charged(self, query_type: str) -> KnownBalances:
-        """After one of this type was taken."""
-        left = [
-            Balance(type=one.type, count=max(0, one.count - 1)) if one.type == query_type else one
-            for one in self.balances
+    def after_charge(self, query_type: str) -> CachedBalances:
+        """These balances with one token of `query_type` less."""
+        balances = [
+            Balance(type=balance.type, count=max(0, balance.count - 1)) if balance.type == query_type else balance
+            for balance in self.balances
         ]
-        return KnownBalances(self.shown_to, left)
+        return CachedBalances(self.cache_key, balances)
 
 
 @attrs.frozen
 class ClientCaches:
-    """What all views of a client remember. One client has one paywall, origin and key, so no key names those.
+    """The caches of a client and its views. A client has one paywall, origin and server key, so no key names those.
 
     Attributes:
-        users: by `Actor.cache_key` of the request: identity, digest of the token it was sent with, and the caller's
+        users: by `Principal.cache_key_of` the request: identity, digest of the token it was sent with, and the caller's
             own headers. A response depends on nothing else.
-        bootstraps: by identity, own headers and language; no token is sent for them.
-        balances: by the service's id of the user, so that the gateway's charges find them; given out only to a session
-            with the very facts that they were the answer to, because what a session says of its user proves nothing.
-        flights: by kind of call, the same facts, `force`, and the caller's settings; a checkout by identity,
-            idempotency key and body.
+        bootstraps: by identity, the caller's own headers, and language. No token is sent for them.
+        balances: by the service's id of the user, which the gateway's charges name. An entry is used only by a call
+            with the same `cache_key`, because the user id in a session is not verified.
+        flights: calls in progress, by kind of call, `Principal.cache_key`, `force` and the caller's settings; a
+            checkout also by idempotency key and body.
     """
 
-    users: Cache[PaywallUser] = attrs.field(factory=lambda: Cache[PaywallUser](ttl=USER_FRESH))
+    users: Cache[PaywallUser] = attrs.field(factory=lambda: Cache[PaywallUser](ttl=USER_TTL))
     bootstraps: Cache[Bootstrap] = attrs.field(
-        factory=lambda: Cache[Bootstrap](ttl=BOOTSTRAP_USABLE, max_entries=_MOST_BOOTSTRAPS)
+        factory=lambda: Cache[Bootstrap](ttl=BOOTSTRAP_TTL, max_entries=_MAX_BOOTSTRAPS)
     )
-    balances: Cache[KnownBalances] = attrs.field(factory=lambda: Cache[KnownBalances](ttl=BALANCES_FRESH))
+    balances: Cache[CachedBalances] = attrs.field(factory=lambda: Cache[CachedBalances](ttl=BALANCES_TTL))
     flights: SingleFlight = attrs.field(factory=SingleFlight)
 
 
 @attrs.define
-class Actor:
-    """For whom one call is made. Read once, at its beginning: whatever changes meanwhile, two users never mix.
+class Principal:
+    """The user that one call is made for. It is determined when the call begins, and does not change during the call.
 
     Attributes:
-        identity: of the view.
-        tokens: gives out tokens of the session that there was at the beginning, and of no other.
-        headers: what the caller's own headers add to a key.
+        identity: identity of the view.
+        tokens: gives tokens of the session that was current when the call began; None when no user is signed in.
+        headers: the caller's own headers, as a part of a cache key.
     """
 
     identity: Identity
@@ -84,16 +89,28 @@ class Actor:
 
     @property
     def cache_key(self) -> Hashable:
-        """What tells this user's answers from everybody else's: all that is sent and that they may depend on."""
+        """Everything that is sent and that a response may depend on."""
         return (self.identity, None if self.tokens is None else self.tokens.digest, self.headers)
 
     def cache_key_of(self, request: Request) -> Hashable:
-        """The same for a call that has been made: its token may be newer than the one of the beginning."""
+        """The cache key after `request` was sent: its token may be newer than that of the beginning."""
         return (self.identity, None if self.tokens is None else self.tokens.digest_of(request), self.headers)
+
+    def require_email(self) -> str:
+        """The email address of the identity, or else of the signed-in user.
+
+        Raises:
+            PaywallError: `identity_required`.
+        """
+        email = self.identity.email or (None if self.tokens is None else self.tokens.email)
+        if email is None:
+            problem = "this call needs the user's email address: billing.for_user(email=...)"
+            raise PaywallError("identity_required", problem)
+        return email
 
 
 class UserScopedClient(PaywallClient):
-    """A client, or a view of one, that acts for somebody."""
+    """A client, or a view of one, that makes calls for one user."""
 
     _key: Secret | None
     _identity: Identity
@@ -108,47 +125,55 @@ class UserScopedClient(PaywallClient):
         anonymous_id: str | None = None,
         auth: AuthClient | None = None,
     ) -> Self:
-        """The same client acting for this user: a cheap view on the same connections and caches.
+        """A view of this client for one user. It shares the connections and caches.
 
-        Nothing of the identity of the client it was made from comes along, nor its `auth`: two views never mix.
+        The view does not inherit the identity and the `auth` of this client.
 
         Args:
-            email: the user's address; checkout needs it.
-            user_id: your own id of the user.
-            anonymous_id: your id of a visitor.
-            auth: the user's own session, used instead of the server key wherever the service allows both.
+            email: the user's email address. Checkout requires it. Default: None.
+            user_id: your own id of the user. Default: None.
+            anonymous_id: your id of an anonymous visitor. Default: None.
+            auth: the user's session, used instead of the server key where the service accepts both. Default: None.
 
         Raises:
-            PaywallError: `invalid_argument`.
+            PaywallInvalidArgumentError: `invalid_argument`.
         """
         view = copy.copy(self)
         with translate_errors():
             view._identity = Identity(email=email, user_id=user_id, anonymous_id=anonymous_id)
-        view._auth = checked_auth(auth)
+        view._auth = validated_auth(auth)
         return view
 
     def set_identity(
         self, *, email: str | None = None, user_id: str | None = None, anonymous_id: str | None = None
     ) -> None:
-        """Act for this user from now on: this object only. `for_user` is safer where several users are served.
+        """Change the identity of this object, for all later calls. Prefer `for_user` where several users are served.
+
+        Args:
+            email: the user's email address. Default: None.
+            user_id: your own id of the user. Default: None.
+            anonymous_id: your id of an anonymous visitor. Default: None.
 
         Raises:
-            PaywallError: `invalid_argument`.
+            PaywallInvalidArgumentError: `invalid_argument`.
         """
         with translate_errors():
             self._identity = Identity(email=email, user_id=user_id, anonymous_id=anonymous_id)
 
-    async def _actor(self) -> Actor:
-        """For whom a call that begins now is made."""
+    async def _principal(self) -> Principal:
+        """The user of a call that begins now."""
         identity, headers = self._identity, headers_key(self._options)
-        tokens = None if self._auth is None else await self._auth._token_provider()
-        return Actor(identity=identity, tokens=tokens, headers=headers)
+        return Principal(identity=identity, tokens=await self._token_provider(), headers=headers)
 
-    async def _session(self) -> SessionTokenProvider | None:
-        """The user's session, when somebody is signed in."""
+    async def _token_provider(self) -> SessionTokenProvider | None:
+        """Gives the tokens of the current session; None when no user is signed in."""
         return None if self._auth is None else await self._auth._token_provider()
 
     def _require_key(self) -> Secret:
+        """
+        Raises:
+            PaywallError: `apikey_required`.
+        """
         if self._key is None:
             raise PaywallError(
                 "apikey_required", "this call needs a server key: pass api_key=..., or set MONETIZE_API_KEY"
@@ -156,43 +181,51 @@ class UserScopedClient(PaywallClient):
         return self._key
 
     def _require_identity(self) -> Identity:
+        """
+        Raises:
+            PaywallError: `identity_required`.
+        """
         if not self._identity.known:
-            raise PaywallError("identity_required", "say for whom: billing.for_user(email=..., user_id=...)")
+            problem = "this call needs the user's identity: billing.for_user(email=..., user_id=...)"
+            raise PaywallError("identity_required", problem)
         return self._identity
 
     def _with_key(self, request: Request) -> Request:
-        """With the server key, when there is one."""
-        return request if self._key is None else with_header(request, "X-Api-Key", self._key.reveal())
+        """Set the header of the server key, if there is one."""
+        return request if self._key is None else with_secret(request, "X-Api-Key", self._key)
 
     @staticmethod
-    def _named(request: Request, identity: Identity, locale: str | None = None) -> Request:
-        """With the user's address and language as headers."""
+    def _with_user_headers(request: Request, identity: Identity, locale: str | None = None) -> Request:
+        """Set the headers of the user's email address and language."""
         if identity.email is not None:
-            with_header(request, "X-User-Email", identity.email)
-        return request if locale is None else with_header(request, "Accept-Language", locale)
+            request.headers["X-User-Email"] = identity.email
+        if locale is not None:
+            request.headers["Accept-Language"] = locale
+        return request
 
 
 def user_meta(identity: Identity) -> dict[str, Any] | None:
+    """The field `userMeta` of a request body."""
     return None if identity.user_id is None else {"userId": identity.user_id}
 
 
-def address_of(actor: Actor) -> str:
-    """The identity's address; else that of the user who is signed in."""
-    address = actor.identity.email or (None if actor.tokens is None else actor.tokens.email)
-    if address is None:
-        raise PaywallError("identity_required", "this call needs the user's address: billing.for_user(email=...)")
-    return address
-
-
-def checked_auth(auth: AuthClient | None) -> AuthClient | None:
+def validated_auth(auth: AuthClient | None) -> AuthClient | None:
+    """
+    Raises:
+        PaywallInvalidArgumentError: it is not an `AuthClient`.
+    """
     if auth is not None and not isinstance(auth, AuthClient):
         raise PaywallInvalidArgumentError("invalid_argument", f"auth: an AuthClient, not {type(auth).__name__}")
     return auth
 
 
-def checked_identity(identity: Identity | None) -> Identity:
+def validated_identity(identity: Identity | None) -> Identity:
+    """
+    Raises:
+        PaywallInvalidArgumentError: it is not an `Identity`.
+    """
     if identity is not None and not isinstance(identity, Identity):
         raise PaywallInvalidArgumentError(
             "invalid_argument", f"identity: an Identity(...), not {type(identity).__name__}"
         )
-    return NOBODY if identity is None else identity
+    return NO_IDENTITY if identity is None else identity

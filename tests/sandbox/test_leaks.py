@@ -259,7 +259,7 @@ async def signed_in(client: Any) -> None:
         until = datetime.now(timezone.utc) + timedelta(hours=1)
         user = AuthUser(id="user_1", email="a@example.com")
         session = AuthSession(access_token=ACCESS, refresh_token=REFRESH, expires_at=until, user=user)
-        await auth._keep(session)
+        await auth._store_session(session)
 
 
 async def made(client: Any, name: str) -> Any:

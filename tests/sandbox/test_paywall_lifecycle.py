@@ -181,7 +181,7 @@ async def test_an_unchanged_bootstrap_is_not_sent_again(billing: BillingClient, 
     now[0] += 301
     await billing.bootstrap()
     for _ in range(100):
-        if billing._caches.bootstraps.get(((await billing._actor()).cache_key, None), younger_than=1) is not None:
+        if billing._caches.bootstraps.get(((await billing._principal()).cache_key, None), max_age=1) is not None:
             break
         await asyncio.sleep(0.01)
     later = await billing.bootstrap()

@@ -1,4 +1,4 @@
-"""What the service's own clients expect on the wire and in answers; and debits that are finished whatever happens."""
+"""Requests and responses as the service's own clients expect them; debits that are completed after a cancellation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .paywall_server import PaywallServer
 
 
 class Canned:
-    """Says what it is told to, after a while, and notes what it was asked."""
+    """Sends a given response after a delay, and records the requests."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -68,7 +68,7 @@ async def test_a_purchase_with_an_offer(canned: Canned, ada: BillingClient, told
 
 
 @pytest.mark.parametrize("told", [{}, {"purchases": None}, {"purchases": []}])
-async def test_somebody_without_purchases(canned: Canned, ada: BillingClient, told: Any) -> None:
+async def test_a_user_without_purchases(canned: Canned, ada: BillingClient, told: Any) -> None:
     canned.told = told
     assert await ada.list_purchases() == []
     canned.told = []
@@ -76,7 +76,7 @@ async def test_somebody_without_purchases(canned: Canned, ada: BillingClient, to
         await ada.list_purchases()
 
 
-async def test_a_bootstrap_as_it_is(canned: Canned, ada: BillingClient) -> None:
+async def test_bootstrap_fields(canned: Canned, ada: BillingClient) -> None:
     trial = {"mode": "time", "payload": {"minutes": 5}, "storage": "account"}
     canned.told = {
         "settings": {"visibility": {"countries": ["DE"]}, "trial": trial, "checkout_mode": "preauth"},
@@ -94,7 +94,7 @@ TOKENS = {"access_token": "a", "refresh_token": "r", "expires_in": 3600}
 
 
 @pytest.mark.parametrize(("told", "anonymous"), [(None, True), (True, True), (False, False)])
-async def test_who_signs_in_anonymously_is_anonymous(canned: Canned, told: Any, anonymous: bool) -> None:
+async def test_an_anonymous_sign_in_sets_is_anonymous(canned: Canned, told: Any, anonymous: bool) -> None:
     canned.told = {**TOKENS, "user": {"id": "u", "email": None, "is_anonymous": told}}
     async with AuthClient("pw", canned.url) as auth:
         session = await auth.sign_in_anonymously()
@@ -103,15 +103,15 @@ async def test_who_signs_in_anonymously_is_anonymous(canned: Canned, told: Any, 
         assert await auth.get_session() == session
 
 
-async def test_the_address_that_awaits_confirmation(canned: Canned) -> None:
+async def test_the_address_that_must_be_confirmed(canned: Canned) -> None:
     async with AuthClient("pw", canned.url) as auth:
-        await auth._keep(PaywallServer().session("ada"))
+        await auth._store_session(PaywallServer().session("ada"))
         canned.told = {"status": "confirmation_required", "email": "new@example.com"}
         result = await auth.upgrade_anonymous_to_email("new@example.com", "x")
         assert (result.status, result.email, result.user) == ("confirmation_required", "new@example.com", None)
 
 
-async def test_what_is_noted_of_users_goes_along_with_every_sign_in(canned: Canned) -> None:
+async def test_user_meta_is_sent_with_every_sign_in(canned: Canned) -> None:
     canned.told = {**TOKENS, "user": {"id": "u"}, "status": "signed_in"}
     async with AuthClient("pw", canned.url, user_meta={"plan": "x"}) as auth:
         await auth.verify_otp("a@example.com", "1")
@@ -126,7 +126,7 @@ async def test_what_is_noted_of_users_goes_along_with_every_sign_in(canned: Cann
 
 
 @pytest.mark.parametrize("value", ["de\r\nX-A: b", "de\n", "d\0e", "dé", "d" * 1_001, "\u2028", "d\ud800"])
-async def test_languages_that_no_header_can_hold(canned: Canned, ada: BillingClient, value: str) -> None:
+async def test_languages_that_a_header_can_not_hold(canned: Canned, ada: BillingClient, value: str) -> None:
     for parameter, call in (
         ("locale", lambda: ada.bootstrap(locale=value)),
         ("locale", lambda: ada.get_prices(value)),
@@ -140,13 +140,13 @@ async def test_languages_that_no_header_can_hold(canned: Canned, ada: BillingCli
 
 
 @pytest.mark.parametrize("value", ["a@b.c\r\nX-A: b", "a@b.c\n", "a@b.\0c", "a@b.c\u2028", "a@b.c\ud800", "a@b.c\x7f"])
-def test_addresses_and_ids_that_no_header_can_hold(value: str) -> None:
+def test_addresses_and_ids_that_a_header_can_not_hold(value: str) -> None:
     for field in ("email", "user_id", "anonymous_id"):
         with pytest.raises(ValueError, match=f"{field}: "):
             Identity(**{field: value})
 
 
-async def test_clients_and_storages_of_another_kind(canned: Canned, ada: BillingClient) -> None:
+async def test_clients_and_storages_of_the_wrong_type(canned: Canned, ada: BillingClient) -> None:
     odd: Any = "ada"
     async with AuthClient("pw", canned.url) as auth:
         for call in (
@@ -165,9 +165,7 @@ async def test_clients_and_storages_of_another_kind(canned: Canned, ada: Billing
 
 
 @pytest.mark.parametrize("times", [1, 2, 5])
-async def test_a_debit_is_finished_however_often_its_task_is_cancelled(
-    canned: Canned, ada: BillingClient, times: int
-) -> None:
+async def test_a_debit_is_completed_when_its_task_is_cancelled(canned: Canned, ada: BillingClient, times: int) -> None:
     canned.told, canned.seconds = {"type": "gpt-4", "count": 5}, 0.2
 
     async def work() -> None:
@@ -186,8 +184,8 @@ async def test_a_debit_is_finished_however_often_its_task_is_cancelled(
     assert (canned.finished, len(canned.asked)) == (1, 1)
 
 
-async def test_a_debit_is_finished_in_a_cancelled_scope_of_anyio(canned: Canned, ada: BillingClient) -> None:
-    """anyio cancels at every step of the loop until the scope was left; that must not spin."""
+async def test_a_debit_is_completed_in_a_cancelled_anyio_scope(canned: Canned, ada: BillingClient) -> None:
+    """anyio cancels at every step of the event loop until the scope was left; waiting must not spin."""
     canned.told, canned.seconds = {"type": "gpt-4", "count": 5}, 0.2
     loop, steps = asyncio.get_running_loop(), 0
 
@@ -207,7 +205,7 @@ async def test_a_debit_is_finished_in_a_cancelled_scope_of_anyio(canned: Canned,
     assert steps < 1_000
 
 
-async def test_a_debit_that_fails_after_a_cancellation_is_told(
+async def test_a_debit_that_fails_after_a_cancellation_is_logged(
     canned: Canned, ada: BillingClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     canned.told, canned.seconds = {"success": False}, 0.1

@@ -1,4 +1,4 @@
-"""Storages that hang, tokens that go round, services that give the same token twice, calls that drip."""
+"""Hanging storages, repeated tokens, equal tokens of two users, and slow calls."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CALLS = ["get_session", "get_access_token", "update_password", "revoke_all_sessi
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("closing", [False, True], ids=["total", "closing"])
-async def test_no_call_waits_for_a_storage_that_hangs(server: PaywallServer, name: str, closing: bool) -> None:
+async def test_a_hanging_storage_is_a_time_out(server: PaywallServer, name: str, closing: bool) -> None:
     auth = AuthClient("pw", server.url, storage=Hangs(), timeout=30 if closing else 0.2)
     arguments = ["long enough"] if name == "update_password" else []
     task = asyncio.ensure_future(getattr(auth, name)(*arguments))
@@ -55,7 +55,7 @@ async def test_no_call_waits_for_a_storage_that_hangs(server: PaywallServer, nam
 
 
 @pytest.mark.parametrize("name", ["get_user", "list_purchases", "get_balances"])
-async def test_calls_that_are_signed_do_not_either(server: PaywallServer, name: str) -> None:
+async def test_a_hanging_storage_is_a_time_out_of_other_calls(server: PaywallServer, name: str) -> None:
     auth = AuthClient("pw", server.url, storage=Hangs(), timeout=0.2)
     billing = BillingClient("pw", server.url, timeout=0.2).for_user(auth=auth)
     with pytest.raises(PaywallError, match="storage"):
@@ -63,12 +63,12 @@ async def test_calls_that_are_signed_do_not_either(server: PaywallServer, name: 
 
 
 @pytest.mark.parametrize("name", ["get_user", "list_purchases"])
-async def test_a_call_that_waits_for_anothers_refresh_ends_with_its_own_client(
+async def test_a_call_that_waits_for_a_shared_refresh_ends_when_its_client_closes(
     server: PaywallServer, name: str
 ) -> None:
     server.seconds["refresh"] = 60
     auth = AuthClient("pw", server.url)
-    await auth._keep(server.session("ada", ends_in=1))
+    await auth._store_session(server.session("ada", ends_in=1))
     billing = BillingClient("pw", server.url)
     task = asyncio.ensure_future(getattr(billing.for_user(auth=auth), name)())
     while "POST refresh" not in server.asked:  # noqa: ASYNC110 - the server has no event for it
@@ -79,7 +79,7 @@ async def test_a_call_that_waits_for_anothers_refresh_ends_with_its_own_client(
     await auth.aclose()
 
 
-async def test_tokens_that_go_round_do_not_turn_the_client_in_a_circle() -> None:
+async def test_repeated_tokens_do_not_cause_an_endless_loop() -> None:
     following = {"rA": "rB", "rB": "rA"}
 
     class Full(MemorySessionStorage):
@@ -105,7 +105,7 @@ async def test_tokens_that_go_round_do_not_turn_the_client_in_a_circle() -> None
     await runner.cleanup()
 
 
-async def test_users_with_the_same_refresh_token_stay_two() -> None:
+async def test_users_with_the_same_refresh_token_are_distinct() -> None:
     async def answer(request: web.BaseRequest) -> web.Response:
         await request.read()
         await asyncio.sleep(0.05)
@@ -119,7 +119,7 @@ async def test_users_with_the_same_refresh_token_stay_two() -> None:
     until = datetime.now(timezone.utc)
     for name, view in views.items():
         session = AuthSession(access_token=name, refresh_token="none", expires_at=until, user=AuthUser(id=name))
-        await view._keep(session)
+        await view._store_session(session)
     await asyncio.gather(*(view.refresh() for view in views.values()))
     for name, view in views.items():
         kept = await view.get_session()
@@ -129,8 +129,8 @@ async def test_users_with_the_same_refresh_token_stay_two() -> None:
     await runner.cleanup()
 
 
-async def test_a_rotated_token_is_never_sent_again(server: PaywallServer) -> None:
-    """Whoever comes in the very moment in which the shared refresh ends."""
+async def test_a_replaced_refresh_token_is_never_sent_again(server: PaywallServer) -> None:
+    """A caller that arrives when the shared refresh ends uses its result."""
     server.seconds["refresh"] = 0.02
     auth = AuthClient("pw", server.url)
     for lag in range(8):
@@ -138,7 +138,7 @@ async def test_a_rotated_token_is_never_sent_again(server: PaywallServer) -> Non
         storage = MemorySessionStorage()
         storage.save(server.session("ada", ends_in=1).to_dict())
         first = asyncio.ensure_future(auth.with_storage(storage).get_access_token())
-        flights = auth._rotations.flights._in_progress
+        flights = auth._refreshes.flights._in_progress
         while not flights:  # noqa: ASYNC110 - each step of the loop counts
             await asyncio.sleep(0)
         [flight] = flights.values()
@@ -151,7 +151,7 @@ async def test_a_rotated_token_is_never_sent_again(server: PaywallServer) -> Non
     await auth.aclose()
 
 
-async def test_nobody_joins_a_call_that_has_taken_longer_than_he_has_time(server: PaywallServer) -> None:
+async def test_a_caller_does_not_join_a_call_older_than_its_time_out(server: PaywallServer) -> None:
     server.seconds["user-state"] = 60
     async with BillingClient("pw", server.url, timeout=0.3) as billing:
         ada = billing.for_user(email="ada@example.com")
@@ -162,10 +162,10 @@ async def test_nobody_joins_a_call_that_has_taken_longer_than_he_has_time(server
         patient.cancel()
 
 
-async def test_a_refresh_that_fails_shows_no_token(server: PaywallServer) -> None:
+async def test_a_failed_refresh_shows_no_token(server: PaywallServer) -> None:
     auth = AuthClient("pw", "http://127.0.0.1:1", max_attempts=1)
     until = datetime.now(timezone.utc) + timedelta(seconds=1)
-    await auth._keep(AuthSession(access_token="canaryAccess", refresh_token="canaryRefresh", expires_at=until))
+    await auth._store_session(AuthSession(access_token="canaryAccess", refresh_token="canaryRefresh", expires_at=until))
     with pytest.raises(PaywallError) as caught:
         await auth.get_access_token()
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())

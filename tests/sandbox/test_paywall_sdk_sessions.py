@@ -1,4 +1,4 @@
-"""Sessions survive storages that fail, processes that share one, odd token answers, and cancellations."""
+"""Sessions survive failing storages, shared storages, invalid token responses and cancellations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from montra_async.paywall import (
     FileSessionStorage,
     MemorySessionStorage,
     PaywallError,
-    token_refresh as sessions,
 )
 
 from .paywall_server import PaywallServer, paywall_server
@@ -39,8 +38,8 @@ async def auth(server: PaywallServer) -> AsyncIterator[AuthClient]:
         yield client
 
 
-class Moody:
-    """A storage that fails as often as it is told, like a database behind a bad line."""
+class FailingStorage:
+    """A storage that fails a given number of times, like a database behind an unreliable network."""
 
     def __init__(self, session: AuthSession | None = None) -> None:
         self.kept: dict[str, Any] | None = None if session is None else session.to_dict()
@@ -48,18 +47,18 @@ class Moody:
         self.done: list[str] = []
 
     async def load(self) -> dict[str, Any] | None:
-        await self.asked("load")
+        await self._record("load")
         return self.kept
 
     async def save(self, session: dict[str, Any]) -> None:
-        await self.asked("save")
+        await self._record("save")
         self.kept = json.loads(json.dumps(session))
 
     async def clear(self) -> None:
-        await self.asked("clear")
+        await self._record("clear")
         self.kept = None
 
-    async def asked(self, what: str) -> None:
+    async def _record(self, what: str) -> None:
         await asyncio.sleep(0)
         self.done.append(what)
         if self.fails.get(what, 0) > 0:
@@ -68,7 +67,7 @@ class Moody:
 
 
 async def test_new_tokens_survive_a_storage_that_fails(server: PaywallServer, auth: AuthClient) -> None:
-    storage = Moody(server.session("ada"))
+    storage = FailingStorage(server.session("ada"))
     user = auth.with_storage(storage)
     storage.fails["save"] = 2
     fresh = await user.refresh()
@@ -81,9 +80,9 @@ async def test_new_tokens_survive_a_storage_that_fails(server: PaywallServer, au
     assert server.count("refresh") == 2
 
 
-async def test_they_survive_the_view_that_could_not_save_them(server: PaywallServer, auth: AuthClient) -> None:
-    """Each request of a server has a view of its own. The next one finds the old token in the storage."""
-    storage = Moody(server.session("ada"))
+async def test_new_tokens_survive_the_view_that_could_not_save_them(server: PaywallServer, auth: AuthClient) -> None:
+    """Each request of a server has its own view. The next view loads the old token from the storage."""
+    storage = FailingStorage(server.session("ada"))
     storage.fails["save"] = 1
     fresh = await auth.with_storage(storage).refresh()
     assert fresh is not None
@@ -91,18 +90,18 @@ async def test_they_survive_the_view_that_could_not_save_them(server: PaywallSer
     assert session == fresh
     assert await auth.with_storage(storage).refresh() is not None
     assert storage.kept is not None
-    assert await auth.with_storage(Moody()).get_session() is None
+    assert await auth.with_storage(FailingStorage()).get_session() is None
     assert server.count("refresh") == 2
 
 
-async def test_a_storage_that_works_again_is_written_at_the_next_use(server: PaywallServer, auth: AuthClient) -> None:
-    storage = Moody(server.session("ada"))
+async def test_an_unsaved_session_is_saved_at_the_next_use(server: PaywallServer, auth: AuthClient) -> None:
+    storage = FailingStorage(server.session("ada"))
     user = auth.with_storage(storage)
     storage.fails["save"] = 1
     fresh = await user.refresh()
     assert await user.get_access_token() == fresh.access_token  # type: ignore[union-attr]
     assert storage.kept == fresh.to_dict()  # type: ignore[union-attr]
-    assert auth._rotations.unsaved.get(sessions.digest(f"rt:ada:{0}")) is None
+    assert len(auth._refreshes.unsaved) == 0
 
 
 FAILURES: list[tuple[str, Callable[[AuthClient], Awaitable[Any]]]] = [
@@ -116,10 +115,10 @@ FAILURES: list[tuple[str, Callable[[AuthClient], Awaitable[Any]]]] = [
 
 
 @pytest.mark.parametrize(("what", "call"), FAILURES)
-async def test_a_storage_that_fails_is_an_error_of_ours(
+async def test_a_failing_storage_is_a_paywall_error(
     server: PaywallServer, auth: AuthClient, what: str, call: Callable[[AuthClient], Awaitable[Any]]
 ) -> None:
-    storage = Moody(server.session("ada"))
+    storage = FailingStorage(server.session("ada"))
     storage.fails[what] = 9
     with pytest.raises(PaywallError) as caught:
         await call(auth.with_storage(storage))
@@ -129,10 +128,10 @@ async def test_a_storage_that_fails_is_an_error_of_ours(
     assert "rt:ada" not in repr(vars(error)) + str(error)
 
 
-async def test_signing_out_works_without_the_storage(
+async def test_sign_out_succeeds_when_the_storage_fails(
     server: PaywallServer, auth: AuthClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    storage = Moody(server.session("ada"))
+    storage = FailingStorage(server.session("ada"))
     user = auth.with_storage(storage)
     await user.get_session()
     storage.fails["clear"] = 1
@@ -144,15 +143,15 @@ async def test_signing_out_works_without_the_storage(
     await auth.with_storage(_broken()).sign_out()
 
 
-def _broken() -> Moody:
-    storage = Moody()
+def _broken() -> FailingStorage:
+    storage = FailingStorage()
     storage.fails = {"load": 9, "clear": 9}
     return storage
 
 
-async def test_a_refused_old_token_does_not_end_a_newer_session(server: PaywallServer, auth: AuthClient) -> None:
-    """Somebody signs in while the refresh of the session before is on its way, and is refused."""
-    user = auth.with_storage(Moody(server.session("ada")))
+async def test_a_refused_old_token_does_not_clear_a_newer_session(server: PaywallServer, auth: AuthClient) -> None:
+    """Another user signs in while the refresh of the previous session is in progress and then refused."""
+    user = auth.with_storage(FailingStorage(server.session("ada")))
     server.tokens("ada")  # the one in the storage is worth nothing
     server.seconds["refresh"] = 0.1
     refreshing = asyncio.create_task(user.refresh())
@@ -163,10 +162,8 @@ async def test_a_refused_old_token_does_not_end_a_newer_session(server: PaywallS
     assert user._state.storage.kept == newer.to_dict()  # type: ignore[attr-defined]
 
 
-async def test_a_refresh_that_comes_back_after_the_sign_out_brings_nobody_back(
-    server: PaywallServer, auth: AuthClient
-) -> None:
-    user = auth.with_storage(Moody(server.session("ada")))
+async def test_a_refresh_that_completes_after_sign_out_is_discarded(server: PaywallServer, auth: AuthClient) -> None:
+    user = auth.with_storage(FailingStorage(server.session("ada")))
     server.seconds["refresh"] = 0.1
     refreshing = asyncio.create_task(user.refresh())
     await asyncio.sleep(0.03)
@@ -176,8 +173,8 @@ async def test_a_refresh_that_comes_back_after_the_sign_out_brings_nobody_back(
     assert user._state.storage.kept is None  # type: ignore[attr-defined]
 
 
-async def test_the_other_process_saves_a_moment_after_we_were_refused(server: PaywallServer, auth: AuthClient) -> None:
-    storage = Moody(server.session("ada"))
+async def test_another_process_saves_shortly_after_our_refusal(server: PaywallServer, auth: AuthClient) -> None:
+    storage = FailingStorage(server.session("ada"))
     user = auth.with_storage(storage)
     await user.get_session()
     newer = server.session("ada")  # the other process was quicker, and is about to save
@@ -194,15 +191,15 @@ async def test_the_other_process_saves_a_moment_after_we_were_refused(server: Pa
     assert "clear" not in storage.done
 
 
-async def test_a_session_that_is_really_over_is_forgotten(server: PaywallServer, auth: AuthClient) -> None:
-    storage = Moody(server.session("ada"))
+async def test_a_refused_session_is_cleared(server: PaywallServer, auth: AuthClient) -> None:
+    storage = FailingStorage(server.session("ada"))
     server.tokens("ada")
     assert await auth.with_storage(storage).refresh() is None
     assert storage.kept is None
 
 
 async def test_a_refused_session_whose_storage_can_not_be_read(server: PaywallServer, auth: AuthClient) -> None:
-    storage = Moody(server.session("ada"))
+    storage = FailingStorage(server.session("ada"))
     user = auth.with_storage(storage)
     await user.get_session()
     newer = server.session("ada")
@@ -212,9 +209,9 @@ async def test_a_refused_session_whose_storage_can_not_be_read(server: PaywallSe
     assert await user.get_session() == newer
 
 
-async def test_an_older_session_that_was_written_over_ours(server: PaywallServer, auth: AuthClient) -> None:
+async def test_an_older_session_in_the_storage_is_replaced(server: PaywallServer, auth: AuthClient) -> None:
     old = server.session("ada", ends_in=100)
-    storage = Moody(server.session("ada"))
+    storage = FailingStorage(server.session("ada"))
     user = auth.with_storage(storage)
     await user.get_session()
     storage.kept = old.to_dict()
@@ -223,16 +220,16 @@ async def test_an_older_session_that_was_written_over_ours(server: PaywallServer
 
 
 async def test_requests_of_one_browser_share_one_refresh(server: PaywallServer, auth: AuthClient) -> None:
-    """Each has a view and a storage of its own with the same old tokens in it, which can be used once."""
+    """Each request has its own view and storage with the same old tokens, which can be used once."""
     old = server.session("ada", ends_in=1)
-    storages = [Moody(old) for _ in range(5)]
+    storages = [FailingStorage(old) for _ in range(5)]
     server.seconds["refresh"] = 0.05
     found = await asyncio.gather(*(auth.with_storage(one).get_access_token() for one in storages))
     assert (set(found), server.count("refresh")) == ({"at:ada:1"}, 1)
     assert all(one.kept is not None and one.kept["refresh_token"] == "rt:ada:1" for one in storages)
 
 
-async def test_views_with_other_options_have_the_same_session(server: PaywallServer, auth: AuthClient) -> None:
+async def test_views_with_other_options_share_the_session(server: PaywallServer, auth: AuthClient) -> None:
     view = auth.with_options(timeout=5)
     session = await view.sign_in_with_email("ada@example.com", "x")
     assert await auth.get_session() == session
@@ -241,7 +238,7 @@ async def test_views_with_other_options_have_the_same_session(server: PaywallSer
 
 
 class Empty(dict[str, Any]):
-    """A storage that is false while it is empty."""
+    """A storage that is falsy while it is empty."""
 
     def load(self) -> dict[str, Any] | None:
         return dict(self) or None
@@ -257,8 +254,10 @@ async def test_an_empty_storage_is_a_storage(server: PaywallServer, auth: AuthCl
 
 
 @pytest.mark.parametrize("steps", range(0, 60, 4))
-async def test_a_cancelled_refresh_loses_no_session(server: PaywallServer, auth: AuthClient, steps: int) -> None:
-    storage = Moody(server.session("ada"))
+async def test_a_cancelled_refresh_does_not_lose_the_session(
+    server: PaywallServer, auth: AuthClient, steps: int
+) -> None:
+    storage = FailingStorage(server.session("ada"))
     user = auth.with_storage(storage)
     refreshing = asyncio.create_task(user.refresh())
     for _ in range(steps):
@@ -272,7 +271,7 @@ async def test_a_cancelled_refresh_loses_no_session(server: PaywallServer, auth:
         assert await billing.for_user(auth=user).get_balances()
 
 
-# Odd answers
+# Invalid responses
 
 TIMES: list[Any] = [
     10**17,
@@ -293,8 +292,8 @@ TIMES: list[Any] = [
 @pytest.mark.parametrize(
     "ends", [None, 10**300, "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "x" * 99, {}]
 )
-async def test_odd_times_in_token_answers(lasts: Any, ends: Any) -> None:
-    """A session that can be used, or an error of ours: for a sign-in. What was refreshed is never lost."""
+async def test_invalid_expiry_in_token_responses(lasts: Any, ends: Any) -> None:
+    """A sign-in gives a usable session or a `PaywallError`. Refreshed tokens are never lost."""
     told = {"access_token": "at_secret", "refresh_token": "rt_secret", "expires_in": lasts, "expires_at": ends}
 
     async def answer(_: web.BaseRequest) -> web.Response:
@@ -309,7 +308,7 @@ async def test_odd_times_in_token_answers(lasts: Any, ends: Any) -> None:
         if isinstance(found, PaywallError):
             assert found.code == "invalid_response"
             assert "secret" not in str(found) + repr(vars(found)) + repr(pickle.dumps(found))
-            await auth._keep(PaywallServer().session("ada"))
+            await auth._store_session(PaywallServer().session("ada"))
             session = await auth.refresh()
         assert session.access_token == "at_secret"
         assert await auth.get_access_token() == "at_secret"
@@ -328,7 +327,7 @@ async def test_odd_times_in_token_answers(lasts: Any, ends: Any) -> None:
         b"at_secret",
     ],
 )
-async def test_token_answers_that_can_not_be_read_show_no_token(body: bytes) -> None:
+async def test_unreadable_token_responses_show_no_token(body: bytes) -> None:
     async def answer(_: web.BaseRequest) -> web.Response:
         return web.Response(body=body, content_type="application/json")
 
@@ -336,7 +335,7 @@ async def test_token_answers_that_can_not_be_read_show_no_token(body: bytes) -> 
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with AuthClient("pw", f"http://127.0.0.1:{runner.addresses[0][1]}") as auth:
-        await auth._keep(PaywallServer().session("ada"))
+        await auth._store_session(PaywallServer().session("ada"))
         for call in (auth.sign_in_with_email("a@example.com", "x"), auth.verify_otp("a@b.c", "x"), auth.refresh()):
             with pytest.raises(PaywallError) as caught:
                 await call
@@ -364,7 +363,7 @@ async def test_token_answers_that_can_not_be_read_show_no_token(body: bytes) -> 
     ],
     ids=lambda content: repr(content[-20:]),
 )
-async def test_whatever_is_in_the_file(auth: AuthClient, tmp_path: Path, content: bytes) -> None:
+async def test_any_content_of_the_file(auth: AuthClient, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "session.json"
     path.write_bytes(content)
     assert await auth.with_storage(FileSessionStorage(path)).get_session() is None
@@ -378,30 +377,32 @@ async def test_a_number_with_a_fraction_can_be_stored(server: PaywallServer, aut
     user = auth.with_storage(FileSessionStorage(tmp_path / "s"))
     odd = AuthUser.from_dict({"id": "ada", "score": Decimal("0.5"), "more": [{"x": Decimal("1.5")}]})
     now = datetime.now(timezone.utc)
-    await user._keep(AuthSession(access_token="a", refresh_token="r", expires_at=now + timedelta(hours=1), user=odd))
+    await user._store_session(
+        AuthSession(access_token="a", refresh_token="r", expires_at=now + timedelta(hours=1), user=odd)
+    )
     session = await auth.with_storage(FileSessionStorage(tmp_path / "s")).get_session()
     assert session is not None
     assert session.user is not None
     assert session.user.extra == {"score": 0.5, "more": [{"x": 1.5}]}
 
 
-async def test_nothing_of_a_session_shows_its_tokens(server: PaywallServer, auth: AuthClient) -> None:
+async def test_representations_show_no_token(server: PaywallServer, auth: AuthClient) -> None:
     user = auth.with_storage(MemorySessionStorage())
     await user.sign_in_with_email("ada@example.com", "x")
-    signer = await user._token_provider()
+    tokens = await user._token_provider()
     async with BillingClient("pw", server.url) as billing:
         view = billing.for_user(auth=user)
         await view.get_balances()
         await view.get_user()
-        things = [user, view, signer, user._state, user._rotations, user._state.storage, view._caches, view._auth]
-        things += [await view._actor(), *map(vars, (user, view, signer, user._state.storage, view._caches.users))]
+        things = [user, view, tokens, user._state, user._refreshes, user._state.storage, view._caches, view._auth]
+        things += [await view._principal(), *map(vars, (user, view, tokens, user._state.storage, view._caches.users))]
         shown = repr(things) + str(things)
     assert "at:ada" not in shown
     assert "rt:ada" not in shown
 
 
-async def test_what_can_not_be_written_shows_no_password(server: PaywallServer) -> None:
-    """`user_meta` holds what JSON can't: the frames of the writer hold the password, too."""
+async def test_an_invalid_body_shows_no_password(server: PaywallServer) -> None:
+    """`user_meta` can't be written as JSON. No frame of the error holds the password."""
     import traceback
 
     async with AuthClient("pw", server.url, user_meta={"a": {1, 2}}) as auth:
@@ -419,13 +420,11 @@ async def test_what_can_not_be_written_shows_no_password(server: PaywallServer) 
     assert server.asked == []
 
 
-async def test_processes_that_share_a_file_do_not_end_each_others_session(
-    server: PaywallServer, tmp_path: Path
-) -> None:
-    """Clients that know nothing of each other, as in several processes. One refresh of all wins, every time."""
+async def test_processes_that_share_a_file_keep_the_session(server: PaywallServer, tmp_path: Path) -> None:
+    """Separate clients, as in several processes. All end with the session of one refresh."""
     path = tmp_path / "session.json"
     clients = [AuthClient("pw", server.url, storage=FileSessionStorage(path)) for _ in range(6)]
-    await clients[0]._keep(server.session("ada"))
+    await clients[0]._store_session(server.session("ada"))
     server.seconds["refresh"] = 0.02
     for _ in range(5):
         found = await asyncio.gather(*(client.refresh() for client in clients))

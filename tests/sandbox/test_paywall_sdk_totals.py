@@ -1,5 +1,4 @@
-"""Every caller's own total time-out holds, whatever call of somebody else it joins; a shared call lives as long as
-anybody waits for it."""
+"""Each caller's total time-out applies to shared calls, too. A shared call runs as long as it has waiters."""
 
 from __future__ import annotations
 
@@ -24,18 +23,18 @@ async def server() -> AsyncIterator[PaywallServer]:
 
 
 async def _timed_out(call: Any) -> PaywallError:
-    """The caller's own error: without their own total, each would have got the answer."""
+    """A time-out of this caller: without it, the call would have succeeded."""
     with pytest.raises(PaywallError) as caught:
         await call
     assert caught.value.code == "timeout"
     return caught.value
 
 
-async def test_refresh_call_refusal_refresh_and_replay_have_one_total(server: PaywallServer) -> None:
-    """Each takes less than the total, all together take more."""
+async def test_refresh_and_replay_share_one_total_time_out(server: PaywallServer) -> None:
+    """Each request takes less than the total time-out, all together take more."""
     server.seconds = {"refresh": 0.25, "user": 0.25}
     async with AuthClient("pw", server.url) as auth, BillingClient("pw", server.url, timeout=0.6) as billing:
-        await auth._keep(server.session("ada", ends_in=1))
+        await auth._store_session(server.session("ada", ends_in=1))
         server.lifetime = 1  # every token is as good as ended
         server.refuses = True
         error = await _timed_out(billing.for_user(auth=auth).list_purchases())
@@ -44,7 +43,7 @@ async def test_refresh_call_refusal_refresh_and_replay_have_one_total(server: Pa
     assert server.asked == ["POST refresh", "GET user", "POST refresh"]
 
 
-async def test_who_joins_a_slow_call_waits_no_longer_than_his_own_total(server: PaywallServer) -> None:
+async def test_a_caller_that_joins_a_slow_call_keeps_its_own_time_out(server: PaywallServer) -> None:
     server.seconds["user-state"] = 0.8
     async with BillingClient("pw", server.url, timeout=20) as billing:
         ada = billing.for_user(email="ada@example.com")
@@ -56,8 +55,8 @@ async def test_who_joins_a_slow_call_waits_no_longer_than_his_own_total(server: 
     assert server.count("user-state") == 1
 
 
-async def test_a_short_total_cuts_nobody_elses_call(server: PaywallServer) -> None:
-    """Who began it has left; who joined it still gets its answer, from the same request."""
+async def test_a_short_time_out_does_not_affect_other_callers(server: PaywallServer) -> None:
+    """The first caller has timed out. The second caller gets the response of the same request."""
     server.seconds["user-state"] = 0.5
     async with BillingClient("pw", server.url, timeout=20) as billing:
         ada = billing.for_user(email="ada@example.com")
@@ -68,7 +67,7 @@ async def test_a_short_total_cuts_nobody_elses_call(server: PaywallServer) -> No
     assert server.count("user-state") == 1
 
 
-async def test_a_call_ends_when_nobody_waits_for_it(server: PaywallServer) -> None:
+async def test_a_call_without_waiters_is_cancelled(server: PaywallServer) -> None:
     server.seconds["user-state"] = 20
     async with BillingClient("pw", server.url, timeout=0.1) as billing:
         ada = billing.for_user(email="ada@example.com")
@@ -80,10 +79,10 @@ async def test_a_call_ends_when_nobody_waits_for_it(server: PaywallServer) -> No
 
 
 @pytest.mark.parametrize("call", ["refresh", "checkout", "bootstrap", "anonymous"])
-async def test_it_holds_for_everything_that_is_shared(server: PaywallServer, call: str) -> None:
+async def test_every_shared_call_has_the_callers_time_out(server: PaywallServer, call: str) -> None:
     server.seconds = {"refresh": 0.6, "start-checkout": 0.6, "bootstrap": 0.6, "signin": 0.6}
     async with AuthClient("pw", server.url) as auth, BillingClient("pw", server.url) as billing:
-        await auth._keep(server.session("ada"))
+        await auth._store_session(server.session("ada"))
         ada = billing.for_user(email="ada@example.com")
         begin: dict[str, Any] = {
             "refresh": lambda total: auth.with_options(timeout=total).refresh(),
@@ -101,8 +100,8 @@ async def test_it_holds_for_everything_that_is_shared(server: PaywallServer, cal
     assert len(server.asked) == 1
 
 
-async def test_others_settings_are_not_shared(server: PaywallServer) -> None:
-    """Somebody's short read time-out is his own."""
+async def test_calls_with_different_settings_are_not_shared(server: PaywallServer) -> None:
+    """A short read time-out does not affect callers with another one."""
     server.seconds["user-state"] = 0.4
     async with BillingClient("pw", server.url, max_attempts=1) as billing:
         ada = billing.for_user(email="ada@example.com")
@@ -112,8 +111,8 @@ async def test_others_settings_are_not_shared(server: PaywallServer) -> None:
         await hasty
 
 
-async def test_a_pause_longer_than_anybody_waits_is_not_made() -> None:
-    """The service says: come back in 30 seconds. Nobody waits that long, so its answer is the answer."""
+async def test_a_pause_longer_than_the_latest_deadline_is_not_made() -> None:
+    """`Retry-After` is longer than any caller waits, so the response is returned at once."""
 
     async def busy(_: web.BaseRequest) -> web.Response:
         return web.json_response({"code": "slow_down"}, status=429, headers={"Retry-After": "30"})
@@ -125,7 +124,7 @@ async def test_a_pause_longer_than_anybody_waits_is_not_made() -> None:
         BillingClient("pw", f"http://127.0.0.1:{runner.addresses[0][1]}", timeout=10) as billing,
         AuthClient("pw", f"http://127.0.0.1:{runner.addresses[0][1]}", timeout=10) as auth,
     ):
-        await auth._keep(PaywallServer().session("ada"))
+        await auth._store_session(PaywallServer().session("ada"))
         ada = billing.for_user(email="ada@example.com")
         for call in (ada.get_user(), ada.bootstrap(), billing.for_user(auth=auth).list_purchases()):
             with pytest.raises(PaywallError) as caught:
@@ -134,8 +133,8 @@ async def test_a_pause_longer_than_anybody_waits_is_not_made() -> None:
     await runner.cleanup()
 
 
-async def test_each_caller_gets_an_error_of_their_own() -> None:
-    """One for all would collect everybody's frames, with the variables in them."""
+async def test_each_caller_gets_its_own_error() -> None:
+    """A shared error would collect the frames, and so the local variables, of all callers."""
     flights = SingleFlight()
 
     async def make(_: Flight) -> None:
@@ -149,9 +148,9 @@ async def test_each_caller_gets_an_error_of_their_own() -> None:
         assert (one.code, one.status, one.sent, str(one.__cause__)) == ("no", 400, True, "cause")
 
 
-@pytest.mark.parametrize("lands", [False, True])
-async def test_cancelled_at_any_step_nothing_is_left_behind(lands: bool) -> None:
-    """No task without an owner, no exception that nobody took (`-W error` and the loop's handler see them)."""
+@pytest.mark.parametrize("cancel_when_abandoned", [True, False])
+async def test_cancellation_at_any_step_leaves_no_task(cancel_when_abandoned: bool) -> None:
+    """No task and no unretrieved exception is left (`-W error` and the loop's exception handler report them)."""
     problems: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
     for steps in range(12):
@@ -166,7 +165,8 @@ async def test_cancelled_at_any_step_nothing_is_left_behind(lands: bool) -> None
                 return 1
 
             waiting = [
-                asyncio.create_task(flights.run("k", make, total=9, cancel_when_abandoned=not lands)) for _ in range(3)
+                asyncio.create_task(flights.run("k", make, total=9, cancel_when_abandoned=cancel_when_abandoned))
+                for _ in range(3)
             ]
             for _ in range(steps):
                 await asyncio.sleep(0)
@@ -179,7 +179,7 @@ async def test_cancelled_at_any_step_nothing_is_left_behind(lands: bool) -> None
     assert problems == []
 
 
-async def test_a_call_that_must_land_does_not_go_on_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_that_is_not_cancelled_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("montra_async.paywall.single_flight.ABANDONED_GRACE", 0.05)
     flights, ended = SingleFlight(), asyncio.Event()
 
@@ -198,7 +198,7 @@ async def test_a_call_that_must_land_does_not_go_on_for_ever(monkeypatch: pytest
     assert flights._in_progress == {}
 
 
-def test_a_loop_that_ended_leaves_nothing_behind() -> None:
+def test_a_closed_loop_leaves_no_flight() -> None:
     flights = SingleFlight()
 
     async def leave() -> None:
@@ -219,8 +219,8 @@ def test_a_loop_that_ended_leaves_nothing_behind() -> None:
     assert (flights._in_progress, flights._tasks) == ({}, set())
 
 
-async def test_an_old_bootstrap_is_asked_for_again_though_a_connection_is_dead() -> None:
-    """Nobody waits for it, but it is tried again like any other call."""
+async def test_revalidation_is_retried_after_a_dead_connection() -> None:
+    """Revalidation has no waiter, but it is retried like any other call."""
     asked: list[str] = []
 
     async def answer(request: web.BaseRequest) -> web.Response:

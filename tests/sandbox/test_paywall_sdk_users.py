@@ -1,4 +1,4 @@
-"""No user ever sees another's data, whatever many users do on one client at the same time."""
+"""No user gets another user's data, whatever many users do on one client concurrently."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def _storage_of(session: Any) -> MemorySessionStorage:
 
 
 @pytest.mark.parametrize("slow", [0, 0.01])
-async def test_views_that_are_made_for_each_request_and_freed(slow: float) -> None:
-    """Sessions that do not name their user, one request after the other: the freed view's address is used again."""
+async def test_views_that_are_created_for_each_request_and_freed(slow: float) -> None:
+    """Sessions without a user, one request after the other: the memory address of a freed view is used again."""
     async with (
         paywall_server() as server,
         BillingClient("pw", server.url) as billing,
@@ -51,7 +51,7 @@ STEP = st.one_of(
 
 
 class Users:
-    """One client, and users who do what they like through views of it."""
+    """One client, and users that make random calls through views of it."""
 
     def __init__(self, server: PaywallServer, billing: BillingClient, auth: AuthClient) -> None:
         self.server, self.billing, self.auth = server, billing, auth
@@ -104,7 +104,7 @@ class Users:
             self.check(f"u{i}", balance.type)
 
     async def ask_shared(self) -> None:
-        """Whoever is signed in when the question is asked is answered, though somebody else may be when it comes."""
+        """The response belongs to the user that is signed in when the request is made."""
         session = await self.shared.get_session()
         if session is not None and session.user is not None:
             self.check(session.user.id, (await self.shared_view.get_user()).purchases[0].id)
@@ -119,7 +119,7 @@ class Users:
             await auth.sign_in_with_email(f"u{i}@example.com", "password")
             await self.shared.sign_in_with_email(f"u{other}@example.com", "password")
         elif what == "charge":
-            self.billing._charged(f"u{i}", f"u{i}")
+            self.billing._record_charge(f"u{i}", f"u{i}")
         else:
             gc.collect()
 
@@ -150,21 +150,19 @@ ROUNDS = st.lists(st.lists(STEP, min_size=1, max_size=12), min_size=1, max_size=
 
 @given(ROUNDS, st.sampled_from([0, 0.003]))
 @settings(max_examples=25)
-def test_each_answer_carries_its_own_users_mark(rounds: list[list[tuple[str, int, Any]]], pause: float) -> None:
+def test_each_response_belongs_to_its_user(rounds: list[list[tuple[str, int, Any]]], pause: float) -> None:
     assert _mixed(rounds, pause) == []
 
 
 @pytest.mark.hostile
 @given(ROUNDS, st.sampled_from([0, 0.003]))
 @settings(max_examples=600)
-def test_each_answer_carries_its_own_users_mark_for_long(
-    rounds: list[list[tuple[str, int, Any]]], pause: float
-) -> None:
+def test_each_response_belongs_to_its_user_for_long(rounds: list[list[tuple[str, int, Any]]], pause: float) -> None:
     assert _mixed(rounds, pause) == []
 
 
-async def test_a_session_that_claims_to_be_another_user_learns_nothing() -> None:
-    """What a storage says of its user may come from a cookie. The token decides who is answered."""
+async def test_a_session_that_claims_another_user_gets_no_data() -> None:
+    """The user in a storage may come from a cookie. The token determines the response."""
     async with (
         paywall_server() as server,
         BillingClient("pw", server.url) as billing,
@@ -180,7 +178,7 @@ async def test_a_session_that_claims_to_be_another_user_learns_nothing() -> None
         assert (await eve.get_balances())[0].type == "eve"
 
 
-async def test_an_identity_that_changes_while_the_answer_is_on_its_way() -> None:
+async def test_an_identity_that_changes_during_a_call() -> None:
     async with paywall_server() as server, BillingClient("pw", server.url) as billing:
         server.seconds["user-state"] = 0.05
         view = billing.for_user(email="ada@example.com")
@@ -192,8 +190,8 @@ async def test_an_identity_that_changes_while_the_answer_is_on_its_way() -> None
         assert (await billing.for_user(email="ada@example.com").get_user()).purchases[0].id == "ada"
 
 
-async def test_another_user_signs_in_while_the_answer_is_on_its_way() -> None:
-    """The old session's token is refused meanwhile: the new user's is not used in its place."""
+async def test_another_user_signs_in_during_a_call() -> None:
+    """The old session's token is refused meanwhile. The new user's token is not used instead."""
     async with (
         paywall_server() as server,
         BillingClient("pw", server.url) as billing,
@@ -210,7 +208,7 @@ async def test_another_user_signs_in_while_the_answer_is_on_its_way() -> None:
         assert (await billing.for_user(auth=auth).get_user()).purchases[0].id == "bob"
 
 
-async def test_own_headers_are_part_of_the_key() -> None:
+async def test_own_headers_are_part_of_the_cache_key() -> None:
     async with paywall_server() as server, BillingClient("pw", server.url) as billing:
         names = [
             (await billing.with_options(headers={"Accept-Language": one}).bootstrap()).settings.name
@@ -219,7 +217,7 @@ async def test_own_headers_are_part_of_the_key() -> None:
         assert names == ["/de", "/fr"]
 
 
-async def test_many_users_leave_little_behind() -> None:
+async def test_caches_and_flights_are_limited() -> None:
     async with paywall_server() as server, BillingClient("pw", server.url) as billing:
         for kept in (billing._caches.users, billing._caches.bootstraps):
             kept._max_entries = 20
@@ -232,7 +230,7 @@ async def test_many_users_leave_little_behind() -> None:
         assert billing._caches.flights._tasks == set()
 
 
-async def test_nobody_is_told() -> None:
+async def test_state_without_a_user() -> None:
     async with paywall_server() as server, BillingClient("pw", server.url) as billing:
         with pytest.raises(Exception, match="identity_required"):
             await billing.get_user()

@@ -1,4 +1,4 @@
-"""The pure parts of the paywall clients: event streams, languages, caches, identities."""
+"""Event streams, languages, caches and shared calls of the paywall clients."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from montra_async.core.redaction import Secret
-from montra_async.paywall import Bootstrap, Offer, PaywallSettings, Price, ServerSentEvent, auth
-from montra_async.paywall.cache import MOST_ENTRIES, Cache
+from montra_async.paywall import AuthClient, Bootstrap, Offer, PaywallSettings, Price, ServerSentEvent
+from montra_async.paywall.cache import MAX_ENTRIES, Cache
 from montra_async.paywall.locales import candidates, localized, preferred
 from montra_async.paywall.single_flight import Flight, SingleFlight
 from montra_async.paywall.sse import MAX_EVENT_SIZE, EventReader, LineReader
@@ -31,9 +31,7 @@ def _cut(content: bytes, places: list[int]) -> list[bytes]:
 
 
 @given(LINES, st.text("ab", max_size=3), st.lists(st.integers(0, 10_000), max_size=12))
-def test_lines_are_the_same_however_the_bytes_arrive(
-    lines: list[tuple[str, str]], rest: str, places: list[int]
-) -> None:
+def test_lines_do_not_depend_on_chunk_boundaries(lines: list[tuple[str, str]], rest: str, places: list[int]) -> None:
     text = "".join(line + end for line, end in lines) + rest
     reader = LineReader()
     found = [line for chunk in _cut(text.encode(), places) for line in reader.feed(chunk)]
@@ -42,7 +40,7 @@ def test_lines_are_the_same_however_the_bytes_arrive(
     assert found == (whole if whole[-1] else whole[:-1])
 
 
-def test_a_line_without_end_is_bounded() -> None:
+def test_the_length_of_a_line_is_limited() -> None:
     reader = LineReader()
     with pytest.raises(ValueError, match="a line of more than"):
         for _ in range(MAX_EVENT_SIZE // 1_000_000 + 2):
@@ -53,7 +51,7 @@ FIELD = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["
 
 
 @given(st.lists(st.tuples(st.lists(FIELD, min_size=1, max_size=3), st.none() | FIELD.filter(bool))))
-def test_events_come_back_as_they_were_written(events: list[tuple[list[str], str | None]]) -> None:
+def test_events_round_trip(events: list[tuple[list[str], str | None]]) -> None:
     reader = EventReader()
     found: list[ServerSentEvent] = []
     for data, kind in events:
@@ -70,7 +68,7 @@ def _events(text: str) -> list[ServerSentEvent]:
     return [event for event in found if event is not None]
 
 
-def test_the_finer_points_of_event_streams() -> None:
+def test_fields_of_event_streams() -> None:
     assert _events("\ufeffdata: first\n\n")[0].data == "first"
     assert _events(": a comment\n\ndata\n\n") == [ServerSentEvent(data="")]
     assert _events("data:no space\ndata:  two\n\n")[0].data == "no space\n two"
@@ -85,7 +83,7 @@ def test_the_finer_points_of_event_streams() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_break_the_readers(content: bytes) -> None:
+def test_readers_accept_any_bytes(content: bytes) -> None:
     events = EventReader()
     for encoding in ("utf-8", "latin-1", "utf-16-le"):
         for line in LineReader(codecs.lookup(encoding).name).feed(content, end=True):
@@ -95,7 +93,7 @@ def test_no_bytes_break_the_readers(content: bytes) -> None:
 # Languages
 
 
-def test_the_most_wanted_language_comes_first() -> None:
+def test_languages_are_sorted_by_quality_value() -> None:
     assert preferred("de-AT") == ["de-AT"]
     assert preferred("fr;q=0.1, de , en;q=0.5, *;q=0.9, it;q=0, es;q=x") == ["de", "es", "en", "fr"]
     assert candidates("pt_BR", "en-US") == ["pt-br", "pt", "en-us", "en"]
@@ -103,7 +101,7 @@ def test_the_most_wanted_language_comes_first() -> None:
 
 
 @given(st.text(max_size=50))
-def test_no_header_breaks_it(header: str) -> None:
+def test_any_accept_language_header_is_accepted(header: str) -> None:
     assert all(tag.strip() for tag in preferred(header))
 
 
@@ -135,7 +133,7 @@ def test_exact_tag_then_its_base_then_the_default(locale: str | None, default: s
     assert [price.label for price in localized(_bootstrap(texts, default), locale).prices] == [label, "two"]
 
 
-def test_overrides_touch_words_only() -> None:
+def test_overrides_change_label_and_description_only() -> None:
     texts = {
         "de": {"prices": {"1": {"description": "d", "amount": 0, "label": 5}}, "offers": {"1": {"label": "Angebot"}}}
     }
@@ -151,80 +149,80 @@ def test_overrides_touch_words_only() -> None:
         max_leaves=20,
     )
 )
-def test_no_locales_break_it(texts: Any) -> None:
+def test_any_locales_are_accepted(texts: Any) -> None:
     localized(_bootstrap({"de": texts}), "de")
 
 
-# Sign-ins that have begun
+# Started OAuth sign-ins
 
 
-def test_a_sign_in_is_remembered_for_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verifier_expires_after_ten_minutes() -> None:
     now = [0.0]
-    monkeypatch.setattr(auth.time, "monotonic", lambda: now[0])
-    pending = auth._Pending()
-    pending.keep("a", Secret("verifier"))
+    verifiers = AuthClient("pw", "https://pay.example.com")._verifiers
+    verifiers.clock = lambda: now[0]
+    verifiers.put("a", Secret("verifier"))
     now[0] = 599.0
-    found = pending.find("a")
+    found = verifiers.get("a")
     assert found is not None
     assert found.reveal() == "verifier"
     now[0] = 600.0
-    assert pending.find("a") is None
-    pending.keep("b", Secret("x"))
-    assert list(pending.verifiers) == ["b"]
-    pending.forget("b")
-    pending.forget("b")
+    assert verifiers.get("a") is None
+    verifiers.put("b", Secret("x"))
+    assert len(verifiers) == 1  # the expired one was removed
+    verifiers.remove("b")
+    verifiers.remove("b")
 
 
-def test_sign_ins_that_nobody_completes_do_not_pile_up() -> None:
-    pending = auth._Pending()
+def test_the_number_of_verifiers_is_limited() -> None:
+    verifiers = AuthClient("pw", "https://pay.example.com")._verifiers
     for i in range(10_100):
-        pending.keep(str(i), Secret("x"))
-    assert len(pending.verifiers) == 10_000
-    assert pending.find("0") is None
-    assert pending.find("10099") is not None
+        verifiers.put(str(i), Secret("x"))
+    assert len(verifiers) == 10_000
+    assert verifiers.get("0") is None
+    assert verifiers.get("10099") is not None
 
 
 # Caches
 
 
-def test_a_cache_forgets() -> None:
+def test_cache_entries_expire() -> None:
     now = [0.0]
     cache: Cache[str] = Cache(ttl=60, clock=lambda: now[0])
     cache.put("a", "1")
     now[0] = 4.9
-    assert cache.get("a", younger_than=5) == "1"
-    cache.change("a", lambda value: value + "!")
-    cache.change("b", lambda value: value + "!")
+    assert cache.get("a", max_age=5) == "1"
+    cache.update("a", lambda value: value + "!")
+    cache.update("b", lambda value: value + "!")
     now[0] = 5.0
-    assert (cache.get("a", younger_than=5), cache.get("a", younger_than=6)) == (None, "1!")
-    cache.drop("a")
-    cache.drop("a")
-    assert cache.get("a", younger_than=6) is None
+    assert (cache.get("a", max_age=5), cache.get("a", max_age=6)) == (None, "1!")
+    cache.remove("a")
+    cache.remove("a")
+    assert cache.get("a", max_age=6) is None
 
 
-def test_a_cache_is_bounded() -> None:
+def test_the_number_of_cache_entries_is_limited() -> None:
     now = [0.0]
     cache: Cache[int] = Cache(ttl=60, clock=lambda: now[0])
-    for i in range(MOST_ENTRIES):
+    for i in range(MAX_ENTRIES):
         cache.put(i, i)
     cache.put("one more", 1)
-    assert (len(cache), cache.get(0), cache.get(1), cache.get("one more")) == (MOST_ENTRIES, None, 1, 1)
+    assert (len(cache), cache.get(0), cache.get(1), cache.get("one more")) == (MAX_ENTRIES, None, 1, 1)
     now[0] = 59.9
     cache.put(2, 2)  # now the youngest
     now[0] = 60.0
     assert (cache.get(3), cache.get(2)) == (None, 2)
     cache.put("later", 1)
-    assert len(cache) == 2  # who is too old leaves, though nobody asks for it
+    assert len(cache) == 2  # expired entries are removed
 
 
-def test_a_cache_takes_no_more_than_it_should() -> None:
+def test_max_entries_is_never_exceeded() -> None:
     cache: Cache[int] = Cache(ttl=60, max_entries=3)
     for i in range(1_000):
         cache.put(i % 7, i)
     assert len(cache) == 3
 
 
-async def test_one_flight_for_all_and_nobody_falls_out_of_it() -> None:
+async def test_callers_share_a_flight_and_cancellation_affects_one_caller() -> None:
     flights, started, go = SingleFlight(), [], asyncio.Event()
 
     async def make(_: Flight) -> str:
@@ -243,29 +241,29 @@ async def test_one_flight_for_all_and_nobody_falls_out_of_it() -> None:
     assert await flights.run("k", make) == "done"
 
 
-@pytest.mark.parametrize("lands", [False, True])
-async def test_a_flight_that_nobody_waits_for(lands: bool) -> None:
+@pytest.mark.parametrize("cancel_when_abandoned", [True, False])
+async def test_a_flight_without_waiters(cancel_when_abandoned: bool) -> None:
     flights, ended, go = SingleFlight(), [], asyncio.Event()
 
     async def make(_: Flight) -> None:
         try:
             await go.wait()
-            ended.append("landed")
+            ended.append("completed")
         except asyncio.CancelledError:
             ended.append("cancelled")
             raise
 
-    waiting = asyncio.create_task(flights.run("k", make, cancel_when_abandoned=not lands))
+    waiting = asyncio.create_task(flights.run("k", make, cancel_when_abandoned=cancel_when_abandoned))
     await asyncio.sleep(0.01)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     go.set()
     await asyncio.sleep(0.01)
-    assert ended == (["landed"] if lands else ["cancelled"])
+    assert ended == (["cancelled"] if cancel_when_abandoned else ["completed"])
 
 
-async def test_a_failed_flight_fails_for_all_and_is_forgotten() -> None:
+async def test_a_failed_flight_fails_for_all_callers() -> None:
     flights = SingleFlight()
 
     async def make(_: Flight) -> None:

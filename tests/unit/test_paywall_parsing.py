@@ -1,4 +1,4 @@
-"""Whatever comes from outside makes a value or an error of ours: token answers, storages, languages, bodies."""
+"""Any token response, storage, language or body is parsed, or refused with a `PaywallError`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from yarl import URL
 
 from montra_async.core.http.messages import RawResponse, Request
 from montra_async.paywall import AuthSession, PaywallError
-from montra_async.paywall.auth import _state_of
-from montra_async.paywall.locales import candidates, checked_language, preferred
+from montra_async.paywall.locales import candidates, preferred, validated_language
+from montra_async.paywall.oauth import _state_of
 from montra_async.paywall.responses import error_of, quota_error
-from montra_async.paywall.token_responses import moment, session_of, stored_session
+from montra_async.paywall.token_responses import session_of, stored_session, valid_datetime
 
 NUMBERS = (
     st.integers()
@@ -66,37 +66,41 @@ def _fuzz_tokens(told: Any) -> None:
 
 
 @given(TOKENS | JSON)
-def test_token_answers(told: Any) -> None:
+def test_token_responses(told: Any) -> None:
     _fuzz_tokens(told)
 
 
 @pytest.mark.hostile
 @given(TOKENS | JSON)
 @settings(max_examples=8_000)
-def test_token_answers_for_long(told: Any) -> None:
+def test_token_responses_for_long(told: Any) -> None:
     _fuzz_tokens(told)
 
 
 @given(st.binary(max_size=200))
-def test_token_answers_of_any_bytes(body: bytes) -> None:
+def test_token_responses_of_any_bytes(body: bytes) -> None:
     with pytest.raises(PaywallError):
         session_of(_answer(body), _call())
 
 
 @given(TOKENS | JSON | st.builds(object) | st.dictionaries(st.integers(), JSON))
-def test_whatever_a_storage_gives(found: Any) -> None:
+def test_any_value_of_a_storage(found: Any) -> None:
     session = stored_session(found)
     assert session is None or session.access_token
 
 
 @given(TIMES | NUMBERS)
-def test_moments_are_in_the_calendar_or_none(value: Any) -> None:
-    found = moment(value)
+def test_datetimes_are_between_1970_and_9000(value: Any) -> None:
+    found = valid_datetime(value)
     assert found is None or 1970 <= found.year <= 9000
 
 
-def test_moments_in_milliseconds() -> None:
-    assert moment(1_900_000_000) == moment(1_900_000_000_000) == datetime(2030, 3, 17, 17, 46, 40, tzinfo=timezone.utc)
+def test_datetimes_in_milliseconds() -> None:
+    assert (
+        valid_datetime(1_900_000_000)
+        == valid_datetime(1_900_000_000_000)
+        == datetime(2030, 3, 17, 17, 46, 40, tzinfo=timezone.utc)
+    )
 
 
 @given(JSON, st.sampled_from([200, 302, 400, 401, 402, 404, 409, 500]))
@@ -109,7 +113,7 @@ def test_errors_of_any_body(told: Any, status: int) -> None:
 
 
 @pytest.mark.parametrize("depth", [100, 500, 900, 5_000, 200_000])
-def test_deep_details_are_an_error_of_ours(depth: int) -> None:
+def test_deeply_nested_details(depth: int) -> None:
     for inner in ('{"balances":[', "[[", '{"balances":['):
         close = inner.translate(str.maketrans("{[", "}]"))[::-1].replace(":secnalab", "").replace('"', "")
         body = ('{"details":{"balances":[' + inner * depth + close * depth + "]}}").encode()
@@ -121,7 +125,7 @@ def test_languages(header: str) -> None:
     assert all(preferred(header))
     assert len(candidates(header, header)) <= 4 * (header.count(",") + 1)
     try:
-        wanted = checked_language("locale", header)
+        wanted = validated_language("locale", header)
     except ValueError as error:
         assert str(error).startswith("locale: ")  # noqa: PT017 - most of them are good
         return
@@ -131,6 +135,6 @@ def test_languages(header: str) -> None:
 
 
 @given(st.text(max_size=60))
-def test_addresses_of_providers(url: str) -> None:
+def test_state_of_any_url(url: str) -> None:
     state = _state_of(url)
     assert state is None or isinstance(state, str)

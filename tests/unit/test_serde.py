@@ -28,12 +28,12 @@ from montra_async import (
 from montra_async.core.models.converters import plain_json
 from montra_async.core.models.datetimes import format_datetime, parse_datetime
 from montra_async.core.models.model import SerdeError, structure
-from montra_async.paywall import AuthSession, models as paywall_models
+from montra_async.paywall import AuthSession, auth_models, models as paywall_models
 
 UTC = timezone.utc
 MODELS = [
     one
-    for place in (montra_async, paywall_models)
+    for place in (montra_async, paywall_models, auth_models)
     for one in (getattr(place, name) for name in dir(place))
     if isinstance(one, type) and issubclass(one, Model) and one is not Model
 ]

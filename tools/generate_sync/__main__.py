@@ -51,7 +51,7 @@ PAYWALL = Facade(
         "BillingClient": "montra_async.paywall.billing",
         "ApiGatewayClient": "montra_async.paywall.gateway",
     },
-    given={"Charge": "montra_async.paywall.tokens", "GatewayResponse": "montra_async.paywall.gateway"},
+    given={"Charge": "montra_async.paywall.tokens", "GatewayResponse": "montra_async.paywall.gateway_response"},
     descriptions=DESCRIPTIONS,
     unchecked=("settings",),
 )

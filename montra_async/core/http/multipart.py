@@ -25,12 +25,12 @@ _FALLBACK_TYPE = "application/octet-stream"
 
 @attrs.frozen
 class Attachment:
-    """A file to upload, with its name and type.
+    """A file to upload, with its name and content type.
 
     Attributes:
         file: a path, bytes, or an object open for binary reading.
-        name: file name; by default that of the path or the file.
-        content_type: MIME type; by default guessed from the name.
+        name: file name. Default: the name of the file, or else `file`.
+        content_type: media type, e.g. `image/png`. Default: guessed from the name, or else `application/octet-stream`.
     """
 
     file: FileSource = attrs.field(repr=False)

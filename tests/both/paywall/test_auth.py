@@ -58,7 +58,7 @@ async def test_confirmation(auth: Any, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("password", ["w", "short", "wrong-password-0815"])
-async def test_a_wrong_password_is_wrong_at_any_length(auth: Any, password: str) -> None:
+async def test_a_wrong_password_of_any_length_is_refused(auth: Any, password: str) -> None:
     await auth.sign_up(*BOB)
     for email in (BOB[0], "nobody@example.com"):
         with pytest.raises(PaywallError) as caught:
@@ -66,7 +66,7 @@ async def test_a_wrong_password_is_wrong_at_any_length(auth: Any, password: str)
         assert (caught.value.code, caught.value.status) == ("invalid_credentials", 401)
 
 
-async def test_a_new_password_is_long_enough(auth: Any) -> None:
+async def test_a_short_password_is_refused(auth: Any) -> None:
     with pytest.raises(PaywallError, match="weak_password"):
         await auth.sign_up(BOB[0], "short")
     await auth.sign_in_anonymously()
@@ -85,7 +85,7 @@ async def test_a_confirmed_sign_up_can_sign_in(auth: Any, sandbox: Sandbox) -> N
     assert (await auth.sign_in_with_email(*BOB)).user.email == BOB[0]
 
 
-async def test_a_buyers_account_is_not_for_the_taking(auth: Any, ada: Any) -> None:
+async def test_sign_up_with_the_address_of_a_buyer_requires_confirmation(auth: Any, ada: Any) -> None:
     assert (await auth.sign_up("ada@example.com", "stolen!")).status == "confirmation_required"
 
 
@@ -101,7 +101,7 @@ async def test_one_time_codes(auth: Any, sandbox: Sandbox) -> None:
         await auth.verify_otp(BOB[0], mail["token"])
 
 
-async def test_a_forgotten_password(auth: Any, sandbox: Sandbox) -> None:
+async def test_password_reset(auth: Any, sandbox: Sandbox) -> None:
     await auth.sign_up(*BOB)
     await auth.sign_out()
     await auth.request_password_reset(BOB[0])
@@ -110,7 +110,7 @@ async def test_a_forgotten_password(auth: Any, sandbox: Sandbox) -> None:
     assert (await auth.sign_in_with_email(BOB[0], "another horse")).user.email == BOB[0]
 
 
-async def test_somebody_unknown_becomes_somebody(auth: Any, service: Service) -> None:
+async def test_an_anonymous_user_is_upgraded(auth: Any, service: Service) -> None:
     sessions = await asyncio.gather(*(auth.sign_in_anonymously() for _ in range(5)))
     assert len({session.user.id for session in sessions}) == 1
     assert (sessions[0].user.email, sessions[0].user.is_anonymous) == (None, True)
@@ -122,7 +122,7 @@ async def test_somebody_unknown_becomes_somebody(auth: Any, service: Service) ->
     assert set(service.users()) == {BOB[0]}
 
 
-async def test_an_address_that_is_taken(auth: Any) -> None:
+async def test_upgrade_to_a_taken_address_is_refused(auth: Any) -> None:
     await auth.sign_up(*BOB)
     other = auth.with_storage(MemorySessionStorage())
     assert (await other.sign_in_anonymously()).user.is_anonymous
@@ -131,8 +131,8 @@ async def test_an_address_that_is_taken(auth: Any) -> None:
     assert (caught.value.code, caught.value.status) == ("email_exists", 409)
 
 
-async def test_an_upgrade_waits_for_its_confirmation(auth: Any, sandbox: Sandbox) -> None:
-    """Until then the user is as anonymous as before."""
+async def test_an_upgrade_requires_confirmation(auth: Any, sandbox: Sandbox) -> None:
+    """Until the confirmation the user stays anonymous."""
     sandbox.set_paywall(sandbox.paywall_id, require_confirmation=True)
     user = (await auth.sign_in_anonymously()).user
     result = await auth.upgrade_anonymous_to_email(*BOB)
@@ -174,7 +174,7 @@ async def test_oauth_completed_by_another_process(service: Service, browser: Bro
     assert session.user.email == BOB[0]
 
 
-async def test_callers_at_the_same_time_share_one_refresh(auth: Any, service: Service, sandbox: Sandbox) -> None:
+async def test_concurrent_callers_share_one_refresh(auth: Any, service: Service, sandbox: Sandbox) -> None:
     await auth.sign_up(*BOB)
     sandbox.advance(hours=2)
     sandbox.add_fault(kind="latency", seconds=0.1, path="/paywall", share=1)
@@ -185,7 +185,7 @@ async def test_callers_at_the_same_time_share_one_refresh(auth: Any, service: Se
     assert all(balances)
 
 
-async def test_a_token_is_refreshed_a_minute_before_its_end(auth: Any) -> None:
+async def test_a_token_is_refreshed_a_minute_before_it_expires(auth: Any) -> None:
     session = (await auth.sign_up(*BOB)).session
     assert await auth.get_access_token() == session.access_token
     soon = session.to_dict() | {"expires_at": (datetime.now(timezone.utc) + timedelta(seconds=59)).isoformat()}
@@ -194,7 +194,7 @@ async def test_a_token_is_refreshed_a_minute_before_its_end(auth: Any) -> None:
     assert await auth.with_storage(storage).get_access_token() != session.access_token
 
 
-async def test_a_refused_refresh_ends_the_session(auth: Any, service: Service) -> None:
+async def test_a_refused_refresh_clears_the_session(auth: Any, service: Service) -> None:
     session = (await auth.sign_up(*BOB)).session
     thief = MemorySessionStorage()
     thief.save(session.to_dict())
@@ -211,7 +211,7 @@ async def test_a_refused_refresh_ends_the_session(auth: Any, service: Service) -
         await other.revoke_all_sessions()
 
 
-async def test_a_refresh_that_was_lost_is_not_repeated(bad_day: Service) -> None:
+async def test_a_refresh_whose_response_was_lost_is_not_repeated(bad_day: Service) -> None:
     auth = bad_day.auth()
     session = (await auth.sign_up(*BOB)).session
     bad_day.sandbox.add_fault(kind="drop_before", path="/paywall", times=3)
@@ -223,7 +223,7 @@ async def test_a_refresh_that_was_lost_is_not_repeated(bad_day: Service) -> None
     assert await auth.refresh() is not None
 
 
-async def test_signing_out_works_without_the_service(bad_day: Service) -> None:
+async def test_sign_out_succeeds_when_the_service_fails(bad_day: Service) -> None:
     auth = bad_day.auth()
     await auth.sign_up(*BOB)
     bad_day.sandbox.add_fault(kind="drop_before", share=1)
@@ -232,7 +232,7 @@ async def test_signing_out_works_without_the_service(bad_day: Service) -> None:
     await auth.sign_out()
 
 
-async def test_every_user_has_a_session_of_their_own(auth: Any, service: Service) -> None:
+async def test_each_storage_has_its_own_session(auth: Any, service: Service) -> None:
     users = [auth.with_storage(MemorySessionStorage()) for _ in range(20)]
     await asyncio.gather(*(user.sign_up(f"u{i}@example.com", "secret-1") for i, user in enumerate(users)))
     async with service.billing() as billing:
@@ -241,7 +241,7 @@ async def test_every_user_has_a_session_of_their_own(auth: Any, service: Service
     assert await auth.get_session() is None
 
 
-async def test_sessions_in_a_file(auth: Any, tmp_path: Path) -> None:
+async def test_file_storage(auth: Any, tmp_path: Path) -> None:
     path = tmp_path / "session.json"
     first = auth.with_storage(FileSessionStorage(path))
     assert await first.get_session() is None
@@ -260,8 +260,8 @@ async def test_sessions_in_a_file(auth: Any, tmp_path: Path) -> None:
     assert session.access_token not in repr(FileSessionStorage(path))
 
 
-async def test_a_file_that_can_not_be_written(auth: Any, tmp_path: Path) -> None:
-    """The session is there, only not for the next process."""
+async def test_a_file_that_can_not_be_written_is_an_error(auth: Any, tmp_path: Path) -> None:
+    """The session is in memory only."""
     user = auth.with_storage(FileSessionStorage(tmp_path / "no" / "such" / "folder"))
     with pytest.raises(PaywallError, match=r"save \(FileNotFoundError: No such file") as caught:
         await user.sign_up(*BOB)
@@ -277,9 +277,9 @@ async def test_a_file_that_can_not_be_written(auth: Any, tmp_path: Path) -> None
     assert os.listdir(tmp_path) == ["a folder"]  # nothing half-written is left
 
 
-async def test_a_session_that_another_process_renewed_meanwhile(auth: Any) -> None:
+async def test_a_session_that_another_process_refreshed_is_used(auth: Any) -> None:
     class Slow(MemorySessionStorage):
-        """Between our reading and the service's refusal, somebody else writes."""
+        """Another process writes between our read and the service's refusal."""
 
         reads = 0
         newer: dict[str, Any] | None = None
@@ -299,13 +299,13 @@ async def test_a_session_that_another_process_renewed_meanwhile(auth: Any) -> No
 
 
 @pytest.mark.parametrize("content", ["", "no json", "[]", "{}", '{"access_token": 5}', "\xff"])
-async def test_a_broken_file_is_as_good_as_none(auth: Any, tmp_path: Path, content: str) -> None:
+async def test_a_malformed_file_is_ignored(auth: Any, tmp_path: Path, content: str) -> None:
     path = tmp_path / "session.json"
     path.write_bytes(content.encode("latin-1"))
     assert await auth.with_storage(FileSessionStorage(path)).get_session() is None
 
 
-async def test_a_storage_of_ones_own(auth: Any) -> None:
+async def test_custom_storage(auth: Any) -> None:
     rows: dict[str, Any] = {}
 
     class Table:
@@ -326,7 +326,7 @@ async def test_a_storage_of_ones_own(auth: Any) -> None:
     assert rows == {}
 
 
-async def test_a_session_beats_the_key_and_the_address(auth: Any, service: Service, ada: Any) -> None:
+async def test_a_session_takes_precedence_over_key_and_address(auth: Any, service: Service, ada: Any) -> None:
     await auth.sign_up(*BOB)
     both = ada.for_user(email="ada@example.com", user_id="ada", auth=auth)
     assert await both.list_purchases() == []
@@ -336,7 +336,7 @@ async def test_a_session_beats_the_key_and_the_address(auth: Any, service: Servi
     assert (await ada.get_user()).has_active_subscription
 
 
-async def test_a_session_may_cancel_what_is_its_own(service: Service, ada: Any, auth: Any, sandbox: Sandbox) -> None:
+async def test_a_session_can_cancel_its_subscription(service: Service, ada: Any, auth: Any, sandbox: Sandbox) -> None:
     [purchase] = await ada.list_purchases()
     await auth.send_otp("ada@example.com")
     await auth.verify_otp("ada@example.com", sandbox.mails()[0]["token"])
@@ -367,7 +367,7 @@ async def test_without_a_session_there_are_no_balances(billing: Any, auth: Any) 
         lambda auth: auth.sign_in_anonymously(captcha_token=""),
     ],
 )
-async def test_bad_arguments_go_nowhere(service: Service, call: Any) -> None:
+async def test_invalid_arguments_are_not_sent(service: Service, call: Any) -> None:
     auth = service.kinds.AuthClient("pw", "http://127.0.0.1:9")
     with pytest.raises(PaywallError) as caught:
         await call(auth)

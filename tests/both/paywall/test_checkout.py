@@ -29,12 +29,12 @@ async def test_prices(billing: Any) -> None:
     ("locale", "label"),
     [("de", "Monatlich"), ("de-AT", "Monatlich"), ("fr, de;q=0.5", "Monatlich"), ("fr", "Monthly"), (None, "Monthly")],
 )
-async def test_labels_come_in_the_language_that_was_asked_for(billing: Any, locale: str | None, label: str) -> None:
+async def test_labels_in_the_requested_language(billing: Any, locale: str | None, label: str) -> None:
     assert (await billing.get_prices(locale=locale))[0].label == label
     assert (await billing.bootstrap(locale=locale)).prices[0].label == label
 
 
-async def test_the_clients_language_and_the_paywalls_default(service: Service) -> None:
+async def test_language_of_the_client_and_default_of_the_paywall(service: Service) -> None:
     async with service.billing(accept_language="de-CH") as billing:
         assert (await billing.get_prices())[0].label == "Monatlich"
         assert (await billing.get_prices(locale="en"))[0].label == "Monthly"
@@ -42,7 +42,7 @@ async def test_the_clients_language_and_the_paywalls_default(service: Service) -
         assert (await billing.get_prices(locale="en", force=True))[0].label == "Monatlich"
 
 
-async def test_a_domain_that_is_not_ours_is_refused(billing: Any, sandbox: Sandbox) -> None:
+async def test_a_domain_that_differs_from_the_origin_is_refused(billing: Any, sandbox: Sandbox) -> None:
     sandbox.set_paywall(sandbox.paywall_id, settings={"custom_domain": "https://127.0.0.1"})
     assert (await billing.bootstrap()).settings.custom_domain == "https://127.0.0.1"
     sandbox.set_paywall(sandbox.paywall_id, settings={"custom_domain": "pay.example.com"})
@@ -51,7 +51,7 @@ async def test_a_domain_that_is_not_ours_is_refused(billing: Any, sandbox: Sandb
     assert caught.value.code == "invalid_config"
 
 
-async def test_paying_makes_a_purchase(ada: Any) -> None:
+async def test_a_payment_creates_a_purchase(ada: Any) -> None:
     user = await ada.get_user()
     [short] = user.purchases
     assert (user.has_active_subscription, short.status, user.trial, user.had_previous_trial) == (
@@ -63,7 +63,7 @@ async def test_paying_makes_a_purchase(ada: Any) -> None:
     assert (purchase.canceled_at, purchase.ended_at, purchase.cancel_at_period_end) == (None, None, False)
 
 
-async def test_a_checkout_says_where_to_pay(billing: Any, browser: Browser, service: Service) -> None:
+async def test_a_checkout_sends_its_fields(billing: Any, browser: Browser, service: Service) -> None:
     bob = billing.for_user(email="bob@example.com", user_id="b-7")
     checkout = await bob.create_checkout(
         "102",
@@ -90,7 +90,7 @@ async def test_a_checkout_says_where_to_pay(billing: Any, browser: Browser, serv
     assert (purchase["unit_amount"], purchase["discount"]) == (7920, 20)
 
 
-async def test_nobody_buys_twice_unless_told_to(ada: Any) -> None:
+async def test_a_second_purchase_is_refused_unless_allowed(ada: Any) -> None:
     with pytest.raises(PaywallError) as caught:
         await ada.create_checkout(102)
     assert (caught.value.code, caught.value.status, caught.value.body["hasActivePurchase"]) == (
@@ -99,7 +99,7 @@ async def test_nobody_buys_twice_unless_told_to(ada: Any) -> None:
     assert (await ada.create_checkout(102, ignore_active_purchase=True)).url
 
 
-async def test_callers_at_the_same_time_share_a_checkout(billing: Any, sandbox: Sandbox) -> None:
+async def test_concurrent_callers_share_a_checkout(billing: Any, sandbox: Sandbox) -> None:
     bob, eve = billing.for_user(email="bob@example.com"), billing.for_user(email="eve@example.com")
     sandbox.add_fault(kind="latency", seconds=0.2, share=1)
     results = await asyncio.gather(
@@ -112,7 +112,7 @@ async def test_callers_at_the_same_time_share_a_checkout(billing: Any, sandbox: 
     assert len(set(urls)) == 3
 
 
-async def test_the_same_key_gives_the_same_checkout(billing: Any) -> None:
+async def test_the_same_key_returns_the_same_checkout(billing: Any) -> None:
     bob = billing.for_user(email="bob@example.com")
     first = await bob.create_checkout(101, idempotency_key="order-1")
     assert (await bob.create_checkout(101, idempotency_key="order-1")).url == first.url
@@ -181,9 +181,9 @@ async def test_the_portal(ada: Any, browser: Browser) -> None:
 
 
 async def test_no_portal(billing: Any, ada: Any, sandbox: Sandbox) -> None:
-    nobody = billing.for_user(email="nobody@example.com")
+    unknown = billing.for_user(email="nobody@example.com")
     with pytest.raises(PaywallError, match="nothing to manage") as caught:
-        await nobody.get_customer_portal_url()
+        await unknown.get_customer_portal_url()
     assert (caught.value.code, caught.value.status) == ("forbidden", 403)
     sandbox.set_paywall(sandbox.paywall_id, acquiring="freemius")
     with pytest.raises(PaywallError, match="Freemius") as caught:
@@ -191,13 +191,13 @@ async def test_no_portal(billing: Any, ada: Any, sandbox: Sandbox) -> None:
     assert caught.value.code == "forbidden"
 
 
-async def test_whom_the_paywall_has_never_seen(billing: Any) -> None:
-    nobody = billing.for_user(email="nobody@example.com", user_id="n")
-    for call in (nobody.list_purchases(), nobody.cancel_subscription("sub_1", "x")):
+async def test_a_user_that_the_paywall_does_not_know(billing: Any) -> None:
+    unknown = billing.for_user(email="nobody@example.com", user_id="n")
+    for call in (unknown.list_purchases(), unknown.cancel_subscription("sub_1", "x")):
         with pytest.raises(PaywallError) as caught:
             await call
         assert (caught.value.code, caught.value.status) == ("identity_not_on_paywall", 404)
-    user = await nobody.get_user()
+    user = await unknown.get_user()
     assert (user.has_active_subscription, user.purchases) == (False, [])
 
 
@@ -208,8 +208,8 @@ async def test_unknown_prices(billing: Any, price: Any, code: str) -> None:
     assert (caught.value.code, caught.value.status) == (code, 404)
 
 
-async def test_what_is_kept_of_one_user_is_nobody_elses(ada: Any, billing: Any) -> None:
-    """By address alone, and by id alone."""
+async def test_cached_state_belongs_to_one_user(ada: Any, billing: Any) -> None:
+    """Users that are identified by address only, and by id only."""
     for view in (billing.for_user(email="ada@example.com"), billing.for_user(email="bob@example.com")):
         first = await view.get_user()
         assert (await view.get_user(force=True)) == first
@@ -220,7 +220,7 @@ async def test_what_is_kept_of_one_user_is_nobody_elses(ada: Any, billing: Any) 
     assert not (await billing.for_user(email="bob@example.com").bootstrap()).user
 
 
-async def test_what_a_user_has_is_kept_for_five_seconds(ada: Any, sandbox: Sandbox) -> None:
+async def test_user_state_is_cached_for_five_seconds(ada: Any, sandbox: Sandbox) -> None:
     sandbox.add_fault(kind="latency", seconds=0.2, path="/paywall", share=1)
     first, second = await asyncio.gather(ada.get_user(), ada.get_user())
     assert first == second

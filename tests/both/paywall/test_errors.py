@@ -1,4 +1,4 @@
-"""Bad settings, bad arguments, and answers that nobody foresaw."""
+"""Invalid settings, invalid arguments and unexpected responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = "sk_test_0123456789abcdef"
 
 
 class Canned:
-    """A service that answers every request with the same thing, and notes what it was asked."""
+    """A service that sends the same response to every request, and records the requests."""
 
     def __init__(self) -> None:
         self.status, self.body, self.type = 200, b"{}", "application/json"
@@ -70,7 +70,7 @@ async def billing(kinds: Kinds, canned: Any) -> AsyncIterator[Any]:
         ({"edge_fallback": "http://edge.example.com"}, "in clear"),
     ],
 )
-def test_bad_settings(kinds: Kinds, settings: dict[str, Any], words: str) -> None:
+def test_invalid_settings(kinds: Kinds, settings: dict[str, Any], words: str) -> None:
     given = {"paywall_id": "pw", "api_origin": "https://pay.example.com", "api_key": KEY, **settings}
     with pytest.raises(PaywallError, match=words) as caught:
         kinds.BillingClient(**given)
@@ -88,13 +88,13 @@ def test_bad_settings(kinds: Kinds, settings: dict[str, Any], words: str) -> Non
         {"accept_language": ""},
     ],
 )
-def test_settings_that_can_not_be_right(kinds: Kinds, settings: dict[str, Any]) -> None:
+def test_settings_of_the_wrong_type(kinds: Kinds, settings: dict[str, Any]) -> None:
     with pytest.raises(PaywallError) as caught:
         kinds.BillingClient("pw", "https://pay.example.com", KEY, **settings)
     assert caught.value.code == "invalid_argument"
 
 
-def test_a_setting_that_there_is_not(kinds: Kinds) -> None:
+def test_an_unknown_setting_is_a_type_error(kinds: Kinds) -> None:
     for make in (kinds.BillingClient, kinds.AuthClient, kinds.ApiGatewayClient):
         with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'time_out'"):
             make("pw", "https://pay.example.com", time_out=5)
@@ -129,25 +129,25 @@ PRECONDITIONS: dict[str, tuple[Any, str]] = {
         lambda b: b.for_user(email="a@b.c").create_checkout(1, idempotency_key="a b"),
         "invalid_argument",
     ),
-    "portal for nobody": (lambda b: b.get_customer_portal_url(), "identity_required"),
-    "purchases of nobody": (lambda b: b.list_purchases(), "identity_required"),
+    "portal without identity": (lambda b: b.get_customer_portal_url(), "identity_required"),
+    "purchases without identity": (lambda b: b.list_purchases(), "identity_required"),
     "cancel nothing": (lambda b: b.for_user(email="a@b.c").cancel_subscription("", "x"), "invalid_argument"),
     "cancel without a reason": (lambda b: b.for_user(email="a@b.c").cancel_subscription("s", " "), "invalid_argument"),
-    "cancel for nobody": (lambda b: b.cancel_subscription("s", "x"), "identity_required"),
-    "credit nobody": (lambda b: b.credit_tokens("gpt-4", 1), "identity_required"),
+    "cancel without identity": (lambda b: b.cancel_subscription("s", "x"), "identity_required"),
+    "credit without identity": (lambda b: b.credit_tokens("gpt-4", 1), "identity_required"),
     "credit nothing": (lambda b: b.for_user(email="a@b.c").credit_tokens("gpt-4", 0), "invalid_argument"),
     "credit True": (lambda b: b.for_user(email="a@b.c").credit_tokens("gpt-4", True), "invalid_argument"),
     "credit a half": (lambda b: b.for_user(email="a@b.c").credit_tokens("gpt-4", 0.5), "invalid_argument"),
     "credit no type": (lambda b: b.for_user(email="a@b.c").credit_tokens("", 1), "invalid_argument"),
     "debit a text": (lambda b: b.for_user(email="a@b.c").debit_tokens("gpt-4", "1"), "invalid_argument"),
-    "withdraw from nobody": (lambda b: b.for_user(email="a@b.c").withdraw_tokens("gpt-4", 1), "identity_required"),
+    "withdraw without user id": (lambda b: b.for_user(email="a@b.c").withdraw_tokens("gpt-4", 1), "identity_required"),
     "prices in no language": (lambda b: b.get_prices(locale=""), "invalid_argument"),
-    "a ticket of nobody": (lambda b: b.create_support_ticket("s", "c"), "identity_required"),
+    "ticket without address": (lambda b: b.create_support_ticket("s", "c"), "identity_required"),
 }
 
 
 @pytest.mark.parametrize(("call", "code"), PRECONDITIONS.values(), ids=PRECONDITIONS)
-async def test_what_can_be_known_before_is_said_before(kinds: Kinds, canned: Any, call: Any, code: str) -> None:
+async def test_invalid_calls_are_refused_before_sending(kinds: Kinds, canned: Any, call: Any, code: str) -> None:
     async with kinds.BillingClient("pw", canned.url, KEY) as billing:
         with pytest.raises(PaywallError) as caught:
             await call(billing)
@@ -164,7 +164,7 @@ async def test_what_can_be_known_before_is_said_before(kinds: Kinds, canned: Any
         lambda b: b.cancel_subscription("s", "x"),
     ],
 )
-async def test_what_needs_a_key(kinds: Kinds, canned: Any, call: Any) -> None:
+async def test_calls_that_require_a_key(kinds: Kinds, canned: Any, call: Any) -> None:
     async with kinds.BillingClient("pw", canned.url) as billing:
         with pytest.raises(PaywallError, match="MONETIZE_API_KEY") as caught:
             await call(billing)
@@ -182,7 +182,7 @@ async def test_what_needs_a_key(kinds: Kinds, canned: Any, call: Any) -> None:
         {"user_id": "a\0b"},
     ],
 )
-def test_identities_that_can_not_be_right(kinds: Kinds, identity: dict[str, Any]) -> None:
+def test_invalid_identities(kinds: Kinds, identity: dict[str, Any]) -> None:
     billing = kinds.BillingClient("pw", "https://pay.example.com", KEY)
     for call in (billing.for_user, billing.set_identity):
         with pytest.raises(PaywallError) as caught:
@@ -192,7 +192,7 @@ def test_identities_that_can_not_be_right(kinds: Kinds, identity: dict[str, Any]
         kinds.BillingClient("pw", "https://pay.example.com", KEY, identity="a@example.com")
 
 
-async def test_an_identity_from_the_start(kinds: Kinds, canned: Any) -> None:
+async def test_identity_of_the_constructor(kinds: Kinds, canned: Any) -> None:
     canned.says(200, {"has_active_subscription": True})
     async with kinds.BillingClient("pw", canned.url, KEY, identity=Identity(email="ä@example.com")) as billing:
         assert (await billing.get_user()).has_active_subscription
@@ -210,7 +210,7 @@ ANSWERS: dict[str, tuple[int, Any, str, str]] = {
     "strange types": (400, {"code": 5, "error": {"a": 1}, "message": None}, "http_400", "Bad Request"),
     "insufficient with another status": (400, {"code": "insufficient"}, "insufficient", "Bad Request"),
     "a redirect": (302, {}, "http_302", "redirects are not followed"),
-    "a status nobody knows": (599, {}, "http_599", ""),
+    "unknown status": (599, {}, "http_599", ""),
 }
 
 
@@ -237,15 +237,15 @@ async def test_errors_by_status_and_body(
         (lambda b: b.get_customer_portal_url(), 403, "forbidden"),
     ],
 )
-async def test_what_a_status_means_at_an_endpoint(billing: Any, canned: Any, call: Any, status: int, code: str) -> None:
-    """Whatever the body calls it; its own words are in `body`."""
+async def test_error_codes_of_an_endpoint(billing: Any, canned: Any, call: Any, status: int, code: str) -> None:
+    """The code does not depend on the body."""
     canned.says(status, {"error": "no_such_user"})
     with pytest.raises(PaywallError) as caught:
         await call(billing)
     assert (caught.value.code, caught.value.body) == (code, {"error": "no_such_user"})
 
 
-async def test_an_error_that_is_no_json(billing: Any, canned: Any) -> None:
+async def test_an_error_without_json(billing: Any, canned: Any) -> None:
     canned.says(502, b"<h1>Bad gateway</h1>", "text/html")
     with pytest.raises(PaywallError, match="text/html") as caught:
         await billing.debit_tokens("gpt-4", 1)
@@ -253,7 +253,7 @@ async def test_an_error_that_is_no_json(billing: Any, canned: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"OK", b"[]", b'{"ticket": 5}', b'{"ticket": {}}', b'{"tick', b"null"])
-async def test_successes_that_can_not_be_read(billing: Any, canned: Any, body: bytes) -> None:
+async def test_unreadable_successes(billing: Any, canned: Any, body: bytes) -> None:
     canned.says(200, body)
     with pytest.raises(PaywallError, match="carried out") as caught:
         await billing.create_support_ticket("s", "c")
@@ -261,7 +261,7 @@ async def test_successes_that_can_not_be_read(billing: Any, canned: Any, body: b
 
 
 @pytest.mark.parametrize("body", [{"success": False}, {"success": True}, {"type": "gpt-4", "count": "many"}])
-async def test_a_debit_that_can_not_be_read(billing: Any, canned: Any, body: Any) -> None:
+async def test_an_unreadable_debit(billing: Any, canned: Any, body: Any) -> None:
     canned.says(200, body)
     with pytest.raises(PaywallError) as caught:
         await billing.debit_tokens("gpt-4", 1)
@@ -304,7 +304,7 @@ async def test_quota_errors(
     assert (caught.value.balances, caught.value.query_type, caught.value.current_balance) == (balances, kind, left)
 
 
-async def test_unknown_things_do_not_break_us(billing: Any, canned: Any) -> None:
+async def test_unknown_fields_and_values_are_kept(billing: Any, canned: Any) -> None:
     canned.says(
         200,
         {
@@ -323,7 +323,7 @@ async def test_unknown_things_do_not_break_us(billing: Any, canned: Any) -> None
     assert purchase.created.isoformat() == "2023-11-14T22:13:20+00:00"
 
 
-async def test_a_secret_that_is_quoted_is_blotted_out(billing: Any, canned: Any, kinds: Kinds) -> None:
+async def test_a_quoted_secret_is_redacted(billing: Any, canned: Any, kinds: Kinds) -> None:
     canned.says(401, {"code": "bad_key", "message": f"unknown key {KEY}", "more": [{"key": f"<{KEY}>"}]})
     with pytest.raises(PaywallError) as caught:
         await billing.debit_tokens("gpt-4", 1)
@@ -360,8 +360,8 @@ SECRETS: dict[str, Any] = {
 
 @pytest.mark.parametrize("call", SECRETS.values(), ids=SECRETS)
 @pytest.mark.parametrize("answer", [(500, {"message": HIDDEN}), (200, b"{"), (0, b"")], ids=["error", "broken", "none"])
-async def test_no_frame_of_ours_holds_a_secret(kinds: Kinds, canned: Any, call: Any, answer: tuple[int, Any]) -> None:
-    """Error reporters print the local variables of every frame of a traceback, and of its causes."""
+async def test_no_frame_holds_a_secret(kinds: Kinds, canned: Any, call: Any, answer: tuple[int, Any]) -> None:
+    """Error reporters record the local variables of every frame of a traceback and of its causes."""
     canned.says(200, {"access_token": HIDDEN, "refresh_token": HIDDEN, "expires_in": 3600})
     async with (
         kinds.AuthClient("pw", canned.url, max_attempts=1) as auth,
@@ -385,7 +385,7 @@ async def test_no_frame_of_ours_holds_a_secret(kinds: Kinds, canned: Any, call: 
     assert HIDDEN not in shown
 
 
-async def test_who_asks_and_in_which_language(kinds: Kinds, canned: Any) -> None:
+async def test_headers_of_user_and_language(kinds: Kinds, canned: Any) -> None:
     canned.says(200, {"settings": {}, "prices": [], "offers": []})
     async with kinds.BillingClient("pw", canned.url, KEY, accept_language="fr") as billing:
         await billing.get_prices()
@@ -395,8 +395,8 @@ async def test_who_asks_and_in_which_language(kinds: Kinds, canned: Any) -> None
     assert not any("X-Api-Key" in headers for _, _, headers, _ in canned.asked)  # the prices are for everybody
 
 
-async def test_time_outs_and_hooks_as_everywhere(bad_day: Service) -> None:
-    """On the transport that Montra's client stands on: what holds there holds here."""
+async def test_time_outs_and_hooks(bad_day: Service) -> None:
+    """The transport is the same as that of Montra's client."""
     events: list[CallEvent] = []
     hooks = {"on_request": events.append, "on_response": events.append, "on_retry": events.append}
     async with bad_day.billing(timeout=Timeout(total=20, read=0.1), max_attempts=2, **hooks) as billing:
@@ -415,7 +415,7 @@ async def test_time_outs_and_hooks_as_everywhere(bad_day: Service) -> None:
     assert bad_day.sandbox.api_key not in repr(events)
 
 
-async def test_errors_travel(billing: Any, canned: Any) -> None:
+async def test_errors_can_be_pickled(billing: Any, canned: Any) -> None:
     canned.says(409, {"code": "insufficient"})
     with pytest.raises(PaywallError) as caught:
         await billing.debit_tokens("gpt-4", 1)
@@ -423,7 +423,7 @@ async def test_errors_travel(billing: Any, canned: Any) -> None:
         assert (str(again), again.code, again.call) == (str(caught.value), "insufficient", caught.value.call)
 
 
-async def test_what_every_request_carries(kinds: Kinds, canned: Any) -> None:
+async def test_headers_of_every_request(kinds: Kinds, canned: Any) -> None:
     canned.says(200, {"ticket": {"id": 1}})
     settings = {"capabilities": ["offers", "trials"], "headers": {"X-Mine": "1"}}
     async with kinds.BillingClient("pw ä/1", canned.url, KEY, **settings) as billing:
@@ -439,7 +439,7 @@ async def test_what_every_request_carries(kinds: Kinds, canned: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "sent"), [("007", 7), ("12", 12), (12, 12), ("pr_1", "pr_1"), ("9" * 20, "9" * 20), ("١٢", "١٢")]
 )
-async def test_price_ids_are_numbers_where_they_can_be(billing: Any, canned: Any, given: Any, sent: Any) -> None:
+async def test_price_ids_of_digits_are_sent_as_numbers(billing: Any, canned: Any, given: Any, sent: Any) -> None:
     canned.says(200, {"checkoutUrl": "u"})
     assert (await billing.create_checkout(given)).url == "u"
     [(_, _, headers, body)] = canned.asked

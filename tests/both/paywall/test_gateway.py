@@ -19,7 +19,7 @@ from ..conftest import Service
 
 @pytest.fixture
 async def auth(service: Service) -> AsyncIterator[Any]:
-    """Somebody signed in, with 3 tokens a day."""
+    """A signed-in user with 3 tokens a day."""
     async with service.auth() as client:
         await client.sign_in_anonymously()
         yield client
@@ -62,7 +62,7 @@ async def test_lines_chunks_text_and_bytes(gateway: Any, sandbox: Sandbox) -> No
         await answer.text()
 
 
-async def test_an_answer_arrives_before_its_end(gateway: Any, sandbox: Sandbox) -> None:
+async def test_a_response_is_streamed(gateway: Any, sandbox: Sandbox) -> None:
     _stream(sandbox, "first", "second", pause=0.3)
     async with await gateway.call("openai") as answer:
         async for event in answer.iter_sse():
@@ -71,8 +71,8 @@ async def test_an_answer_arrives_before_its_end(gateway: Any, sandbox: Sandbox) 
     assert sandbox.streams() == [{"sent": 1, "finished": False}]
 
 
-async def test_a_slow_reader_makes_the_provider_wait(gateway: Any, sandbox: Sandbox) -> None:
-    """32 MB are on offer; what nobody takes is neither sent nor kept in memory."""
+async def test_backpressure(gateway: Any, sandbox: Sandbox) -> None:
+    """The response has 32 MB. The part that is not read is neither sent nor buffered."""
     sandbox.set_provider(sandbox.paywall_id, "openai", events=["x" * 100_000] * 320)
     async with await gateway.call("openai") as answer:
         chunks = answer.iter_chunks()
@@ -86,8 +86,8 @@ async def test_a_slow_reader_makes_the_provider_wait(gateway: Any, sandbox: Sand
         await chunks.aclose()
 
 
-async def test_a_stream_that_is_left_gives_its_place_back(gateway: Any, sandbox: Sandbox) -> None:
-    """The pool has one place: every way of leaving must free it."""
+async def test_a_closed_stream_releases_its_connection(gateway: Any, sandbox: Sandbox) -> None:
+    """The pool has one connection. Every way to leave the stream must release it."""
     _stream(sandbox, *["x"] * 50, pause=0.02)
     sandbox.set_paywall(sandbox.paywall_id, tokenization={"gpt-4": {"daily_trial": 100}})
     async with await gateway.call("openai") as answer:
@@ -108,14 +108,14 @@ async def test_a_stream_that_is_left_gives_its_place_back(gateway: Any, sandbox:
     assert (await (await gateway.call("echo")).json())["method"] == "POST"
 
 
-async def test_an_answer_keeps_its_client_alive(service: Service, auth: Any, sandbox: Sandbox) -> None:
+async def test_a_response_keeps_its_client_alive(service: Service, auth: Any, sandbox: Sandbox) -> None:
     _stream(sandbox, "a", "b", pause=0.1)
     answer = await service.gateway(auth=auth).call("openai")
     gc.collect()
     assert [event.data async for event in answer.iter_sse()] == ["a", "b", "[DONE]"]
 
 
-async def test_a_stream_that_is_forgotten_gives_its_place_back(gateway: Any, sandbox: Sandbox) -> None:
+async def test_a_garbage_collected_stream_releases_its_connection(gateway: Any, sandbox: Sandbox) -> None:
     sandbox.set_paywall(sandbox.paywall_id, tokenization={"gpt-4": {"daily_trial": 100}})
     _stream(sandbox, *["x"] * 50, pause=0.02)
     answer = await gateway.call("openai")
@@ -123,7 +123,7 @@ async def test_a_stream_that_is_forgotten_gives_its_place_back(gateway: Any, san
     assert (await (await gateway.call("echo")).json())["method"] == "POST"
 
 
-async def test_a_stream_that_breaks(gateway: Any, sandbox: Sandbox) -> None:
+async def test_a_broken_stream_is_a_network_error(gateway: Any, sandbox: Sandbox) -> None:
     _stream(sandbox, "a", "b", "c", break_after=2, pause=0.05)
     seen: list[str] = []
     with pytest.raises(PaywallError, match=r"cut off|closed") as caught:
@@ -134,7 +134,7 @@ async def test_a_stream_that_breaks(gateway: Any, sandbox: Sandbox) -> None:
     assert seen == ["a", "b"][: len(seen)]  # aiohttp forgets what it had when the connection broke
 
 
-async def test_the_quota_runs_out(gateway: Any, sandbox: Sandbox) -> None:
+async def test_quota_exceeded(gateway: Any, sandbox: Sandbox) -> None:
     for _ in range(3):
         await (await gateway.call("echo")).read()
     with pytest.raises(QuotaExceededError) as caught:
@@ -146,7 +146,7 @@ async def test_the_quota_runs_out(gateway: Any, sandbox: Sandbox) -> None:
     assert (await (await gateway.call("echo")).json())["method"] == "POST"
 
 
-async def test_providers_that_are_off_or_unknown(gateway: Any, sandbox: Sandbox) -> None:
+async def test_disabled_and_unknown_providers(gateway: Any, sandbox: Sandbox) -> None:
     sandbox.set_provider(sandbox.paywall_id, "openai", enabled=False)
     with pytest.raises(PaywallError) as caught:
         await gateway.call("openai")
@@ -155,7 +155,7 @@ async def test_providers_that_are_off_or_unknown(gateway: Any, sandbox: Sandbox)
         await gateway.call("no such/thing")
 
 
-async def test_what_the_provider_is_told(gateway: Any) -> None:
+async def test_request_to_the_provider(gateway: Any) -> None:
     answer = await gateway.call(
         "echo", "/v1/a b/ü?q=1&r=x y", method="PUT", body={"a": 1.5}, headers={"X-Mine": "yes", "accept": "text/plain"}
     )
@@ -183,7 +183,7 @@ async def _pieces() -> AsyncIterator[bytes]:
     ],
     ids=["bytes", "bytearray", "str", "file", "iterator", "async iterator"],
 )
-async def test_bodies_as_they_are(gateway: Any, make: Any, content_type: str) -> None:
+async def test_bodies_that_are_not_json(gateway: Any, make: Any, content_type: str) -> None:
     told = await (await gateway.call("echo", body=make())).json()
     assert (told["body"], told["size"], told["headers"]["Content-Type"]) == ("abcd", 4, content_type)
     told = await (await gateway.call("echo", body=make(), headers={"Content-Type": "audio/wav"})).json()
@@ -198,7 +198,7 @@ async def test_forms(gateway: Any) -> None:
     assert "abcd" in told["body"]
 
 
-async def test_no_body_at_all(gateway: Any) -> None:
+async def test_no_body(gateway: Any) -> None:
     told = await (await gateway.call("echo", "models", method="GET")).json()
     assert (told["method"], told["size"]) == ("GET", 0)
 
@@ -218,14 +218,14 @@ async def test_no_body_at_all(gateway: Any) -> None:
         {"provider_id": "echo", "headers": {"X-A": "b\r\nX-C: d"}},
     ],
 )
-async def test_bad_calls_go_nowhere(service: Service, arguments: dict[str, Any]) -> None:
+async def test_invalid_calls_are_not_sent(service: Service, arguments: dict[str, Any]) -> None:
     gateway = service.kinds.ApiGatewayClient("pw", "http://127.0.0.1:9")
     with pytest.raises(PaywallError) as caught:
         await gateway.call(**arguments)
     assert (caught.value.code, caught.value.call) == ("invalid_argument", None)
 
 
-async def test_charging_by_your_own_user_id(service: Service, ada: Any) -> None:
+async def test_charging_by_user_id(service: Service, ada: Any) -> None:
     async with service.gateway(user_id="ada") as gateway:
         await (await gateway.call("echo")).read()
         assert service.count("ada@example.com") == 99
@@ -238,7 +238,7 @@ async def test_charging_by_your_own_user_id(service: Service, ada: Any) -> None:
     assert told["headers"]["X-User-ID"] == "ada"
 
 
-async def test_a_session_that_has_ended_meanwhile_is_renewed(gateway: Any, auth: Any, sandbox: Sandbox) -> None:
+async def test_an_expired_session_is_refreshed(gateway: Any, auth: Any, sandbox: Sandbox) -> None:
     before = await auth.get_session()
     sandbox.advance(hours=2)
     assert (await (await gateway.call("echo", body="x")).json())["body"] == "x"
@@ -249,20 +249,20 @@ async def test_a_session_that_has_ended_meanwhile_is_renewed(gateway: Any, auth:
     assert (caught.value.code, caught.value.status) == ("token_expired", 401)
 
 
-async def test_nothing_is_sent_twice(gateway: Any, sandbox: Sandbox) -> None:
+async def test_a_call_is_sent_once(gateway: Any, sandbox: Sandbox) -> None:
     sandbox.add_fault(kind="drop_before", path="/api-gateway", times=3)
     with pytest.raises(PaywallError, match="network_error") as caught:
         await gateway.call("echo")
     assert (caught.value.sent, sandbox.faults()[0]["hits"]) == (True, 1)
 
 
-async def test_it_waits_as_long_as_the_provider_thinks(gateway: Any, sandbox: Sandbox) -> None:
+async def test_a_response_has_no_time_out(gateway: Any, sandbox: Sandbox) -> None:
     sandbox.add_fault(kind="latency", seconds=0.4, path="/api-gateway")
     quick = gateway.with_options(timeout=0.05)
     assert (await (await quick.call("echo")).json())["method"] == "POST"
 
 
-async def test_balances_follow_the_gateway(service: Service, auth: Any, sandbox: Sandbox) -> None:
+async def test_cached_balances_follow_the_gateway(service: Service, auth: Any, sandbox: Sandbox) -> None:
     async with service.billing(auth=auth) as billing:
         gateway = service.kinds.ApiGatewayClient(billing=billing)
         assert await billing.get_balances() == [Balance(type="gpt-4", count=3)]
@@ -275,14 +275,14 @@ async def test_balances_follow_the_gateway(service: Service, auth: Any, sandbox:
             service.kinds.ApiGatewayClient("pw", billing=billing)
 
 
-async def test_an_answer_that_is_not_json(gateway: Any) -> None:
+async def test_a_response_that_is_not_json(gateway: Any) -> None:
     answer = await gateway.call("openai")
     with pytest.raises(PaywallError, match="not JSON") as caught:
         await answer.json()
     assert (caught.value.code, caught.value.status) == ("invalid_response", 200)
 
 
-async def test_it_shows_itself(gateway: Any) -> None:
+async def test_representation(gateway: Any) -> None:
     assert repr(gateway).startswith("<ApiGatewayClient pw_sandbox at http://127.0.0.1:")
     async with await gateway.call("echo", "v1/x") as answer:
         assert repr(answer) == "<GatewayResponse 200 of /api/v1/api-gateway/echo/v1/x>"

@@ -74,7 +74,7 @@ async def test_a_file_is_not_read_into_memory(ada: Any, sandbox: Sandbox) -> Non
     assert source.largest <= 64 * 1024
 
 
-async def test_what_can_be_read_once_is_sent_once(ada: Any, sandbox: Sandbox, service: Service) -> None:
+async def test_a_source_that_can_be_read_once_is_sent_once(ada: Any, sandbox: Sandbox, service: Service) -> None:
     read, write = os.pipe()
     os.write(write, b"from a pipe")
     os.close(write)
@@ -104,7 +104,7 @@ async def test_what_can_be_read_once_is_sent_once(ada: Any, sandbox: Sandbox, se
         ({"idempotency_key": ""}, "idempotency_key"),
     ],
 )
-async def test_bad_tickets_go_nowhere(service: Service, fields: dict[str, Any], words: str) -> None:
+async def test_invalid_tickets_are_not_sent(service: Service, fields: dict[str, Any], words: str) -> None:
     billing = service.kinds.BillingClient("pw", "http://127.0.0.1:9")
     given = {"subject": "s", "content": "c", "email": "a@example.com", **fields}
     with pytest.raises(PaywallError, match=words) as caught:
@@ -112,7 +112,7 @@ async def test_bad_tickets_go_nowhere(service: Service, fields: dict[str, Any], 
     assert (caught.value.code, caught.value.call) == ("invalid_argument", None)
 
 
-async def test_nobody_to_answer(billing: Any) -> None:
+async def test_a_ticket_requires_an_address(billing: Any) -> None:
     with pytest.raises(PaywallError) as caught:
         await billing.create_support_ticket("s", "c")
     assert (caught.value.code, caught.value.call) == ("identity_required", None)

@@ -1,4 +1,4 @@
-"""Credits, debits, metered work: exactly once, or known not to be."""
+"""Credits, debits and metered work are executed exactly once, or the error says so."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from montra_sandbox import Sandbox
 from ..conftest import Service
 
 
-async def test_credit_and_debit_to_the_last(ada: Any) -> None:
+async def test_credit_and_debit(ada: Any) -> None:
     created = await ada.credit_tokens("images", 5)
     assert (created.type, created.count) == ("images", 5)
     assert [(one.type, one.count) for one in created.balances] == [("gpt-4", 100), ("images", 5)]
@@ -26,7 +26,7 @@ async def test_credit_and_debit_to_the_last(ada: Any) -> None:
     assert (await ada.debit_tokens("gpt-4", 1)).count == 0
 
 
-async def test_debits_at_the_same_time_succeed_exactly_as_often_as_there_are_tokens(ada: Any) -> None:
+async def test_concurrent_debits_never_exceed_the_balance(ada: Any) -> None:
     results = await asyncio.gather(*(ada.debit_tokens("gpt-4", 5) for _ in range(30)), return_exceptions=True)
     refused = [one for one in results if isinstance(one, PaywallError)]
     assert {one.code for one in refused} == {"insufficient"}
@@ -48,8 +48,8 @@ async def test_an_unknown_user_has_no_balance(billing: Any) -> None:
     assert caught.value.code == "identity_not_found"
 
 
-async def test_five_hundred_users_on_one_client_never_mix(service: Service) -> None:
-    """The sandbox links what each request says: one wrong header or field and somebody has another one's things."""
+async def test_five_hundred_users_on_one_client(service: Service) -> None:
+    """A wrong header or field in one request would give a user another user's data."""
     numbers = range(500)
     async with service.billing(pool_size=20) as billing:
 
@@ -96,7 +96,7 @@ SENT_ONCE: dict[str, Call] = {
 
 
 def _happened(service: Service) -> int:
-    """How often the server did it."""
+    """How often the server has executed the call."""
     return abs(service.count("ada@example.com") - 100) // 7 + len(service.sandbox.tickets())
 
 
@@ -112,10 +112,10 @@ def _happened(service: Service) -> int:
     ],
     ids=lambda value: value["kind"] if isinstance(value, dict) else "",
 )
-async def test_money_is_never_moved_twice(
+async def test_a_call_without_a_key_is_sent_once(
     ada: Any, service: Service, sandbox: Sandbox, call: Call, fault: dict[str, Any], happened: int
 ) -> None:
-    """After the bytes went out nothing is sent again, whatever became of them."""
+    """A request is not repeated after its bytes were sent, whatever the response."""
     service.watch.answers = False
     sandbox.add_fault(**fault, times=5)
     with pytest.raises(PaywallError) as caught:
@@ -130,7 +130,7 @@ async def test_money_is_never_moved_twice(
 
 
 @pytest.mark.parametrize("call", SENT_ONCE.values(), ids=SENT_ONCE)
-async def test_what_was_never_sent_is_tried_again(service: Service, call: Call) -> None:
+async def test_a_call_that_was_not_sent_is_retried(service: Service, call: Call) -> None:
     nowhere = service.kinds.BillingClient("pw", "http://127.0.0.1:9", "sk_test_x", timeout=20)
     async with nowhere:
         with pytest.raises(PaywallError, match="cannot connect") as caught:
@@ -141,7 +141,7 @@ async def test_what_was_never_sent_is_tried_again(service: Service, call: Call) 
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after", "drop_during_answer"])
-async def test_with_a_key_of_ones_own_it_is_retried_and_still_happens_once(
+async def test_a_call_with_a_key_is_retried_and_executed_once(
     ada: Any, service: Service, sandbox: Sandbox, kind: str
 ) -> None:
     service.watch.answers = False
@@ -153,7 +153,7 @@ async def test_with_a_key_of_ones_own_it_is_retried_and_still_happens_once(
 
 
 @pytest.mark.parametrize(("kind", "happened"), [("drop_before", False), ("drop_after", True)])
-async def test_a_cancellation_is_sent_once_too(
+async def test_a_cancellation_is_sent_once(
     ada: Any, service: Service, sandbox: Sandbox, kind: str, happened: bool
 ) -> None:
     service.watch.answers = False
@@ -170,7 +170,7 @@ async def test_a_cancellation_is_sent_once_too(
 # Metered work
 
 
-async def test_work_that_succeeds_is_paid_for(ada: Any) -> None:
+async def test_successful_work_is_charged(ada: Any) -> None:
     async with ada.metered(type="gpt-4", amount=5) as charge:
         assert charge.balance is None
     assert charge.balance.count == 95
@@ -182,14 +182,14 @@ async def test_work_that_succeeds_is_paid_for(ada: Any) -> None:
     assert charge.balance is None
 
 
-async def test_work_that_fails_costs_nothing(ada: Any, service: Service) -> None:
+async def test_failed_work_is_not_charged(ada: Any, service: Service) -> None:
     with pytest.raises(ZeroDivisionError):
         async with ada.metered(type="gpt-4", amount=5):
             _ = 1 / 0
     assert service.count("ada@example.com") == 100
 
 
-async def test_when_the_tokens_are_not_enough(ada: Any, service: Service) -> None:
+async def test_insufficient_balance_after_the_work(ada: Any, service: Service) -> None:
     done: list[str] = []
     with pytest.raises(PaywallError) as caught:
         async with ada.metered(type="gpt-4", amount=101) as charge:
@@ -200,7 +200,7 @@ async def test_when_the_tokens_are_not_enough(ada: Any, service: Service) -> Non
     assert (await charge.debit()).count == 0
 
 
-async def test_when_nobody_knows_whether_it_was_paid(ada: Any, service: Service, sandbox: Sandbox) -> None:
+async def test_a_debit_whose_response_was_lost(ada: Any, service: Service, sandbox: Sandbox) -> None:
     service.watch.answers = False
     with pytest.raises(PaywallError) as caught:
         async with ada.metered(type="gpt-4", amount=5) as charge:
@@ -209,7 +209,7 @@ async def test_when_nobody_knows_whether_it_was_paid(ada: Any, service: Service,
     assert service.count("ada@example.com") == 95
 
 
-async def test_with_a_key_even_that_is_settled(ada: Any, service: Service, sandbox: Sandbox) -> None:
+async def test_a_debit_with_a_key_is_retried(ada: Any, service: Service, sandbox: Sandbox) -> None:
     service.watch.answers = False
     async with ada.metered(type="gpt-4", amount=5, idempotency_key="answer-1") as charge:
         sandbox.add_fault(kind="drop_after", times=2)
@@ -227,7 +227,7 @@ async def test_with_a_key_even_that_is_settled(ada: Any, service: Service, sandb
         ({"type": "gpt-4", "idempotency_key": "a b"}, "invalid_argument"),
     ],
 )
-async def test_what_can_be_checked_is_checked_before_the_work(ada: Any, settings: dict[str, Any], code: str) -> None:
+async def test_arguments_are_validated_before_the_work(ada: Any, settings: dict[str, Any], code: str) -> None:
     done: list[str] = []
     with pytest.raises(PaywallError) as caught:
         async with ada.metered(**settings):
@@ -235,7 +235,7 @@ async def test_what_can_be_checked_is_checked_before_the_work(ada: Any, settings
     assert (caught.value.code, done) == (code, [])
 
 
-async def test_nobody_and_keyless_too(billing: Any, service: Service) -> None:
+async def test_identity_and_key_are_required_before_the_work(billing: Any, service: Service) -> None:
     with pytest.raises(PaywallError, match="identity_required"):
         async with billing.metered(type="gpt-4"):
             pass
@@ -245,20 +245,20 @@ async def test_nobody_and_keyless_too(billing: Any, service: Service) -> None:
             pass
 
 
-async def test_an_amount_set_inside_is_checked_at_once(ada: Any) -> None:
+async def test_an_amount_is_validated_when_it_is_set(ada: Any) -> None:
     async with ada.metered(type="gpt-4", amount=1) as charge:
         with pytest.raises(PaywallError, match="whole number"):
             charge.amount = 1.5
     assert charge.balance.count == 99
 
 
-async def test_a_charge_is_paid_once(ada: Any) -> None:
+async def test_a_charge_is_debited_once(ada: Any) -> None:
     charge = ada.metered("gpt-4", 10)
     async with charge:
         await charge.debit()
     assert charge.balance.count == 90
     assert (await charge.debit()).count == 90
-    with pytest.raises(PaywallError, match="has been paid"):
+    with pytest.raises(PaywallError, match="has been debited"):
         async with charge:
             raise AssertionError
     assert (await ada.debit_tokens("gpt-4", 1)).count == 89
