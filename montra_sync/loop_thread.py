@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 import_anyio_backend()  # here rather than in the background thread, during which a process may be forked
 
-log = logging.getLogger("montra")
+log: logging.Logger = logging.getLogger("montra")
 
 THREAD_NAME = "montra-sync"
 LOOK_SECONDS = 1.0
@@ -74,7 +74,7 @@ class Job(Generic[T]):
     )
 
     def __init__(self, call: Callable[..., Awaitable[T]], work: Callable[[], Awaitable[T]]) -> None:
-        self.call = call
+        self.call: Callable[..., Awaitable[T]] = call
         self._work: Callable[[], Awaitable[T]] | None = work
         self._context = contextvars.copy_context()
         self._scope: anyio.CancelScope | None = None
@@ -83,11 +83,11 @@ class Job(Generic[T]):
         self.owner: LoopThread | None = None
         self.result: T | None = None
         self.error: BaseException | None = None
-        self.done = threading.Lock()
+        self.done: threading.Lock = threading.Lock()
         self.done.acquire()
-        self.begun_at = 0.0
-        self.question = 0
-        self.missed = 0
+        self.begun_at: float = 0.0
+        self.question: int = 0
+        self.missed: int = 0
 
     def begin(self) -> None:
         """Start the call in the caller's context. Runs on the loop."""
@@ -156,9 +156,9 @@ class LoopThread:
 
     def __init__(self, on_end: Callable[[LoopThread], None]) -> None:
         self.jobs: dict[Job[Any], bool] = {}
-        self.started = False
-        self.stopping = False
-        self.left = False  # True in a forked child, where the thread is the parent's
+        self.started: bool = False
+        self.stopping: bool = False
+        self.left: bool = False  # True in a forked child, where the thread is the parent's
         self.ident: int | None = None
         self._on_end = on_end
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -30,7 +30,7 @@ from ..core.errors import (
 )
 from ..resources.features import Entitlement
 
-log = logging.getLogger("montra.frameworks")
+log: logging.Logger = logging.getLogger("montra.frameworks")
 
 CONTENT_TYPE = "application/problem+json"
 

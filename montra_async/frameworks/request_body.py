@@ -9,7 +9,7 @@ import anyio
 
 from ..webhooks import Reply, WebhookReceiver
 
-log = logging.getLogger("montra.frameworks")
+log: logging.Logger = logging.getLogger("montra.frameworks")
 
 _CHUNK_SIZE = 256 * 1024
 

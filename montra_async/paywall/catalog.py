@@ -19,7 +19,7 @@ from .responses import decode, decode_as, invalid_response, read_as, read_json
 from .single_flight import Flight
 from .user_scope import BOOTSTRAP_FRESH, Principal, UserScopedClient
 
-log = logging.getLogger("montra")
+log: logging.Logger = logging.getLogger("montra")
 
 
 class CatalogApi(UserScopedClient):

@@ -13,7 +13,7 @@ from ..core.http.messages import Request
 from ..core.http.timeouts import Deadline, deadlines_of
 from .errors import PaywallError, PaywallNetworkError, PaywallTimeoutError
 
-log = logging.getLogger("montra")
+log: logging.Logger = logging.getLogger("montra")
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from .auth_models import AuthSession
 from .errors import PaywallError
 from .token_responses import stored_session
 
-log = logging.getLogger("montra")
+log: logging.Logger = logging.getLogger("montra")
 
 _MAX_FILE_SIZE = 1024 * 1024
 

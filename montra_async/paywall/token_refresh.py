@@ -26,7 +26,7 @@ from .storage import MemorySessionStorage, SessionStorage
 from .token_provider import SessionTokenProvider, not_authenticated
 from .token_responses import session_of
 
-log = logging.getLogger("montra")
+log: logging.Logger = logging.getLogger("montra")
 
 _SAVE_RETRY_TIMEOUT = 1.0
 """Seconds that reading a session waits for its storage, after a save has failed."""

@@ -17,7 +17,7 @@ from .responses import NOT_FOUND, decode, decode_as, invalid_response, read_json
 from .single_flight import Flight
 from .user_scope import CachedBalances, UserScopedClient
 
-log = logging.getLogger("montra")
+log: logging.Logger = logging.getLogger("montra")
 
 
 class TokensApi(UserScopedClient):

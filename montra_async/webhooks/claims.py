@@ -21,7 +21,7 @@ from .stores import Claim, new_token
 
 T = TypeVar("T")
 
-log = logging.getLogger("montra")
+log: logging.Logger = logging.getLogger("montra")
 
 RETRY_DELAYS = (0.05, 0.2, 0.8, 2.0)
 """Seconds between the attempts to mark an event as done, or to release it."""

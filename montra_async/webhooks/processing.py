@@ -21,7 +21,7 @@ from .store_access import StoreAccess, run_async, run_blocking
 from .stores import Claim, DeduplicationStore
 from .webhook_event import WebhookEvent
 
-log = logging.getLogger("montra")
+log: logging.Logger = logging.getLogger("montra")
 
 Handler: TypeAlias = Callable[[Any], Awaitable[object] | object]
 

@@ -22,7 +22,7 @@ from .store_access import store_access
 from .stores import DeduplicationStore
 from .webhook_event import E, WebhookEvent
 
-log = logging.getLogger("montra")
+log: logging.Logger = logging.getLogger("montra")
 
 MAX_BODY_SIZE = 1024 * 1024
 MAX_AGE = timedelta(days=7)

@@ -15,7 +15,7 @@ from .claims import EventClaim
 from .store_access import run_blocking, threads_of
 from .stores import DeduplicationStore
 
-log = logging.getLogger("montra")
+log: logging.Logger = logging.getLogger("montra")
 
 
 def next_renewal(claim_ttl: float, renewed: bool | BaseException, event: str) -> float:

@@ -53,7 +53,6 @@ PAYWALL = Facade(
     },
     given={"Charge": "montra_async.paywall.tokens", "GatewayResponse": "montra_async.paywall.gateway_response"},
     descriptions=DESCRIPTIONS,
-    unchecked=("settings",),
 )
 
 

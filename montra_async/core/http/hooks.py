@@ -9,7 +9,7 @@ from ..decoding import clean_name
 from ..options import CallEvent, Hook, Hooks
 from .messages import AttemptResult, Request
 
-log = logging.getLogger("montra")
+log: logging.Logger = logging.getLogger("montra")
 
 
 class HookRunner:
