@@ -1,4 +1,4 @@
-"""aioresponses 0.7.9 on aiohttp 3.14: its made-up answers lack an argument that `ClientResponse` wants since."""
+"""aioresponses 0.7.9 on aiohttp 3.14: its responses lack an argument that `ClientResponse` requires since."""
 
 from __future__ import annotations
 

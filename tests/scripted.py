@@ -1,4 +1,4 @@
-"""A server that sends when we say so: bytes, pauses, nothing else."""
+"""A server that sends scripted bytes and pauses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ Step = bytes | float
 
 @attrs.define
 class Scripted:
-    """Each request is answered by the next script; the last one is used again and again."""
+    """Answers each request with the next script, and all further requests with the last one.
+
+    Attributes:
+        url: of the server.
+        scripts: what is sent.
+        reads_after: seconds between a request's headers and reading its body.
+        connections: accepted so far.
+        got: bytes of bodies received so far.
+    """
 
     url: str = ""
     scripts: list[list[Step]] = attrs.field(factory=list)

@@ -57,7 +57,7 @@ def client_of(server: Scripted, read: float | None, **settings: Any) -> Montra:
     ],
     ids=["no answer", "within the headers", "after the headers", "within the body", "after a while"],
 )
-async def test_a_server_that_falls_silent(server: Scripted, script: list[Step], settings: dict[str, Any]) -> None:
+async def test_a_server_that_stops_sending(server: Scripted, script: list[Step], settings: dict[str, Any]) -> None:
     server.says(script, script, [HEAD + BODY])
     async with client_of(server, 0.2, **settings) as client:
         for _ in range(2):
@@ -68,7 +68,7 @@ async def test_a_server_that_falls_silent(server: Scripted, script: list[Step], 
 
 
 @kinds_of_client
-async def test_a_slow_server_that_is_never_silent_for_long(server: Scripted, settings: dict[str, Any]) -> None:
+async def test_a_slow_server_whose_pauses_are_short(server: Scripted, settings: dict[str, Any]) -> None:
     pieces: list[Step] = []
     for at in range(0, len(HEAD + BODY), 12):
         pieces += [(HEAD + BODY)[at : at + 12], 0.05]
@@ -78,8 +78,8 @@ async def test_a_slow_server_that_is_never_silent_for_long(server: Scripted, set
 
 
 @kinds_of_client
-async def test_an_idle_connection_may_be_silent(server: Scripted, settings: dict[str, Any]) -> None:
-    """One call is slow enough to be watched, the others are over by then; nothing of that may be left behind."""
+async def test_an_idle_connection_has_no_read_time_out(server: Scripted, settings: dict[str, Any]) -> None:
+    """The read time-out of one call is started, the other calls end before; it must not stay with the connection."""
     server.says([HEAD + BODY], [0.15, HEAD + BODY], [HEAD + BODY])
     async with client_of(server, 0.2, **settings) as client:
         for _ in range(3):
@@ -88,19 +88,19 @@ async def test_an_idle_connection_may_be_silent(server: Scripted, settings: dict
     assert server.connections == 1
 
 
-async def test_the_shortest_time_out_is_not_made_to_wait_for_the_longest(server: Scripted) -> None:
+async def test_a_short_read_time_out_does_not_wait_for_a_long_one(server: Scripted) -> None:
     server.says([NEVER])
     async with client_of(server, 600) as client:
-        patient = asyncio.create_task(client.list_customers())
+        slow = asyncio.create_task(client.list_customers())
         await asyncio.sleep(0.05)
         with pytest.raises(RequestTimeoutError) as caught:
             await client.with_options(timeout=Timeout(total=0.9, read=0.05)).list_customers()
         assert caught.value.phase == "read"  # not "total"
-        patient.cancel()
-        await asyncio.gather(patient, return_exceptions=True)
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
 
 
-async def test_many_calls_are_watched_each_for_itself(server: Scripted) -> None:
+async def test_calls_in_flight_have_a_read_time_out_each(server: Scripted) -> None:
     answers = [[0.01 * i, HEAD + BODY] for i in range(10)]
     server.says(*answers, *[[NEVER]] * 10, [HEAD + BODY])
     async with client_of(server, 0.3) as client:
@@ -110,17 +110,17 @@ async def test_many_calls_are_watched_each_for_itself(server: Scripted) -> None:
         assert await client.list_customers() == []
 
 
-async def test_without_a_read_time_out_silence_is_golden(server: Scripted) -> None:
+async def test_without_a_read_time_out_a_pause_ends_nothing(server: Scripted) -> None:
     server.says([0.3, HEAD, 0.3, BODY])
     async with client_of(server, None) as client:
         assert await client.list_customers() == []
 
 
 @kinds_of_client
-async def test_who_sends_much_is_not_timed_while_sending(
+async def test_the_read_time_out_does_not_run_while_a_large_body_is_sent(
     server: Scripted, settings: dict[str, Any], tmp_path: Any
 ) -> None:
-    """The server takes its time to read; that is not its silence."""
+    """The server reads slowly: it has nothing to send yet."""
     server.says([head_of(FILE) + FILE])
     server.reads_after = 0.6
     file = tmp_path / "large.bin"
@@ -130,7 +130,7 @@ async def test_who_sends_much_is_not_timed_while_sending(
     assert server.got > 12_000_000
 
 
-async def test_connections_of_calls_that_are_over_are_soon_forgotten(server: Scripted) -> None:
+async def test_connections_of_ended_calls_are_forgotten_soon(server: Scripted) -> None:
     server.says([HEAD.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n") + BODY])
     async with client_of(server, 600) as client:
         for _ in range(5):
@@ -145,21 +145,23 @@ async def test_connections_of_calls_that_are_over_are_soon_forgotten(server: Scr
         assert not connector.unwatched
 
 
-async def test_watched_at_the_very_moment_of_the_answer(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it has arrived and nobody has read it yet: aiohttp, which is done with it, won't end the time-out."""
+async def test_a_read_time_out_started_when_the_response_arrives(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The response has arrived but is unread: aiohttp, which is done with it, would not cancel the time-out."""
     server.says([HEAD + BODY])
     async with client_of(server, 0.2) as client:
         assert await client.list_customers() == []
-        home = await client._transport._sessions.get_or_open()
-        connector = home.client_session.connector
+        session = await client._transport._sessions.get_or_open()
+        connector = session.client_session.connector
         assert isinstance(connector, LazyConnector)
         received = ResponseHandler.data_received
 
-        def receive_and_look(protocol: ResponseHandler, data: bytes) -> None:
+        def receive_and_start(protocol: ResponseHandler, data: bytes) -> None:
             received(protocol, data)
             connector._start_read_timeouts()
 
-        monkeypatch.setattr(ResponseHandler, "data_received", receive_and_look)
+        monkeypatch.setattr(ResponseHandler, "data_received", receive_and_start)
         for _ in range(2):
             assert await client.list_customers() == []
             await asyncio.sleep(0.3)

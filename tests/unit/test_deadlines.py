@@ -8,14 +8,14 @@ import pytest
 from montra_async.core.http.timeouts import Deadline, Deadlines, deadlines_of
 
 
-async def test_a_call_within_its_time_is_left_alone() -> None:
+async def test_a_block_that_ends_in_time_is_not_cancelled() -> None:
     loop = asyncio.get_running_loop()
     with Deadline(Deadlines(), loop.time() + 60) as deadline:
         await asyncio.sleep(0)
     assert not deadline.expired
 
 
-async def test_time_is_up() -> None:
+async def test_a_block_that_takes_too_long_raises() -> None:
     loop = asyncio.get_running_loop()
     with pytest.raises(TimeoutError), Deadline(Deadlines(), loop.time() + 0.01):
         await asyncio.sleep(60)
@@ -23,7 +23,7 @@ async def test_time_is_up() -> None:
     assert _cancelling() == 0
 
 
-async def test_many_calls_share_one_timer_and_each_ends_at_its_own_time() -> None:
+async def test_deadlines_share_one_timer_and_end_at_their_own_times() -> None:
     loop = asyncio.get_running_loop()
     deadlines = Deadlines()
     ended: list[int] = []
@@ -40,7 +40,7 @@ async def test_many_calls_share_one_timer_and_each_ends_at_its_own_time() -> Non
     assert deadlines._timer is None
 
 
-async def test_a_cancellation_from_outside_stays_one() -> None:
+async def test_a_cancellation_from_outside_stays_a_cancellation() -> None:
     loop = asyncio.get_running_loop()
     deadlines = Deadlines()
 
@@ -56,13 +56,13 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
     assert not deadlines.open
 
 
-async def test_an_error_of_the_call_wins() -> None:
+async def test_an_error_of_the_block_passes_through() -> None:
     loop = asyncio.get_running_loop()
     with pytest.raises(KeyError), Deadline(Deadlines(), loop.time() + 60):
         raise KeyError("x")
 
 
-async def test_a_call_that_swallows_the_cancellation_is_not_cancelled_later() -> None:
+async def test_a_block_that_swallows_the_cancellation_is_not_cancelled_again() -> None:
     loop = asyncio.get_running_loop()
     with Deadline(Deadlines(), loop.time() + 0.01) as deadline, contextlib.suppress(asyncio.CancelledError):
         await asyncio.sleep(60)
@@ -77,7 +77,7 @@ def _cancelling() -> int:
 
 
 @pytest.mark.parametrize("first", ["the deadline", "the cancellation"])
-async def test_a_cancellation_in_the_very_moment_of_the_deadline_is_not_lost(first: str) -> None:
+async def test_a_cancellation_at_the_time_of_the_deadline_is_not_lost(first: str) -> None:
     loop = asyncio.get_running_loop()
     entered = asyncio.Event()
 
@@ -117,7 +117,7 @@ async def test_the_outer_of_two_deadlines_at_once_wins() -> None:
     assert not reached
 
 
-def test_the_deadlines_of_a_loop_go_with_it() -> None:
+def test_deadlines_are_garbage_collected_with_their_loop() -> None:
     import gc
     import weakref
 

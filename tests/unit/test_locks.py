@@ -31,7 +31,7 @@ def test_a_child_that_is_forked_while_a_thread_holds_the_lock_gets_a_new_one() -
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_one_at_a_time() -> None:
+def test_it_excludes_others() -> None:
     lock = ProcessLock()
     with lock:
         assert not lock._lock.acquire(blocking=False)

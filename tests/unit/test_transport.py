@@ -60,7 +60,7 @@ def wire() -> Iterator[Wire]:
 
 @pytest.fixture
 async def montra(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Montra]:
-    """Pauses take no time: what is waited for is in `on_retry`."""
+    """Its pauses are short."""
     async with Montra(KEY, BASE) as client:
         client._transport._jitter = lambda: 0.001
         yield client
@@ -72,7 +72,7 @@ def _connector_error(error: OSError) -> aiohttp.ClientConnectorError:
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-async def test_statuses_that_say_not_now_are_tried_again(wire: Wire, montra: Montra, status: int) -> None:
+async def test_temporary_statuses_are_retried(wire: Wire, montra: Montra, status: int) -> None:
     wire.will("POST", POST, status=status)
     wire.will("POST", POST, status=status)
     wire.will("POST", POST, payload=CUSTOMER)
@@ -84,7 +84,7 @@ async def test_statuses_that_say_not_now_are_tried_again(wire: Wire, montra: Mon
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 418, 422, 501, 505])
-async def test_statuses_that_say_no_are_not(wire: Wire, montra: Montra, status: int) -> None:
+async def test_other_statuses_are_not_retried(wire: Wire, montra: Montra, status: int) -> None:
     wire.will("POST", POST, status=status, payload={"success": False, "error": {"code": "c", "message": "no"}})
     with pytest.raises(ApiError) as caught:
         await montra.create_customer(name="n", email="e")
@@ -106,7 +106,7 @@ async def test_statuses_that_say_no_are_not(wire: Wire, montra: Montra, status: 
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_a_dying_network_is_tried_again_and_then_named(
+async def test_network_errors_are_retried_and_then_raised(
     wire: Wire, montra: Montra, error: Exception, sent: bool
 ) -> None:
     for _ in range(3):
@@ -135,7 +135,7 @@ async def test_a_dying_network_is_tried_again_and_then_named(
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_what_will_not_get_better_is_not_tried_again(wire: Wire, montra: Montra, error: Exception) -> None:
+async def test_permanent_network_errors_are_not_retried(wire: Wire, montra: Montra, error: Exception) -> None:
     wire.will("GET", GET, exception=error)
     with pytest.raises(NetworkError) as caught:
         await montra.get_customer("cust_1")
@@ -268,7 +268,7 @@ async def test_redirects_are_not_followed(wire: Wire, montra: Montra) -> None:
     assert [str(request.kwargs["allow_redirects"]) for request in wire.requests] == ["False"] * 3
 
 
-async def test_a_key_quoted_by_the_service_is_blotted_out(wire: Wire, montra: Montra) -> None:
+async def test_a_key_in_an_error_of_the_service_is_removed(wire: Wire, montra: Montra) -> None:
     error = {"code": "bad_key", "message": f"Invalid key {KEY}", "details": {"seen": [f"Bearer {KEY}"]}}
     wire.will("GET", GET, status=401, payload={"success": False, "error": error})
     with pytest.raises(AuthenticationError) as caught:
@@ -287,7 +287,7 @@ async def test_no_frame_of_ours_shows_the_key(wire: Wire, montra: Montra, caplog
     assert "transport.py" in shown
 
 
-async def test_hooks_and_the_log_tell_of_every_try(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+async def test_hooks_and_the_log_are_told_of_every_attempt(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="montra")
     told: list[tuple[str, CallEvent]] = []
     wire.will("GET", GET, exception=aiohttp.ServerDisconnectedError())
@@ -329,12 +329,12 @@ async def test_a_hook_that_fails_does_not_fail_the_call(wire: Wire, caplog: pyte
     assert caplog.text.count("KeyError: 'mine'") == 2
 
 
-async def test_the_total_time_out_covers_tries_and_pauses(wire: Wire, montra: Montra) -> None:
+async def test_the_total_time_out_covers_attempts_and_pauses(wire: Wire, montra: Montra) -> None:
     for _ in range(3):
         wire.will("GET", GET, status=503, headers={"Retry-After": "0.2"})
     with pytest.raises(ServerError) as caught:
         await montra.with_options(timeout=0.3).get_customer("cust_1")
-    assert caught.value.attempts == 2  # a third try would have begun after the end
+    assert caught.value.attempts == 2  # a third attempt would have started after the end
 
     async def forever(url: Any, **_: Any) -> None:
         await asyncio.sleep(60)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import sys
 import weakref
 from types import TracebackType
 from typing import Any
@@ -20,7 +19,6 @@ from typing import Any
 from ..errors import ConfigError
 from .aiohttp_compat import cancel_with_mark, take_mark
 
-_COUNTS_CANCELLATIONS = sys.version_info >= (3, 11)
 _MARK = "montra: the deadline has passed"
 _RETRY_SECONDS = 0.001
 
@@ -122,7 +120,8 @@ class Deadline:
         if task is None:
             raise ConfigError("the call is made outside an asyncio task: use asyncio.run() or await it in a task")
         self.task = task
-        self._cancelling: int = task.cancelling() if _COUNTS_CANCELLATIONS else 0
+        # Before Python 3.11 only tasks of other packages (backports.asyncio.runner) count their cancellations.
+        self._cancelling: int = task.cancelling() if hasattr(task, "cancelling") else 0
         deadlines, at = self._deadlines, self._at
         deadlines.open[self] = at
         if at < deadlines.fires_at:
@@ -131,7 +130,7 @@ class Deadline:
 
     def expire(self) -> bool:
         """Cancel the block. False when somebody else is cancelling it, and it has to be tried again."""
-        if _COUNTS_CANCELLATIONS:
+        if hasattr(self.task, "uncancel"):
             self.task.cancel()
         elif not cancel_with_mark(self.task, _MARK):
             return False
@@ -144,6 +143,7 @@ class Deadline:
         self._deadlines.open.pop(self, None)
         if not self.expired:
             return
-        ours = self.task.uncancel() <= self._cancelling if _COUNTS_CANCELLATIONS else take_mark(self.task, _MARK)
+        task = self.task
+        ours = task.uncancel() <= self._cancelling if hasattr(task, "uncancel") else take_mark(task, _MARK)
         if ours and kind is asyncio.CancelledError:
             raise TimeoutError from error
