@@ -29,6 +29,7 @@ _Entry: TypeAlias = tuple[datetime, Decimal]
 
 @operation("get_analytics_series")
 def get_analytics_series(context: MerchantContext) -> BareResponse:
+    """GET /analytics/series."""
     interval, points = context.query["interval"], context.query["points"]
     end = parse_datetime(context.query["end"]) if "end" in context.query else context.now
     product = context.query.get("product")

@@ -13,7 +13,10 @@ _FILTERS = ("event_type", "resource_type")
 
 @operation("list_audit_logs")
 def list_audit_logs(context: MerchantContext) -> Page:
-    """Newest first."""
+    """GET /audit-logs.
+
+    Newest first.
+    """
     query = context.query
     limit, offset = query.get("limit", 50), query.get("offset", 0)
     filters = {name: query[name] for name in _FILTERS if name in query}

@@ -14,6 +14,7 @@ from .merchant_context import MerchantContext, operation
 
 @operation("create_checkout_link")
 def create_checkout_link(context: MerchantContext) -> Any:
+    """POST /checkout-links."""
     body = context.body
     items: list[dict[str, Any]] = [
         {"product_id": item["product_id"], "quantity": int(item.get("quantity", 1))}
@@ -76,6 +77,7 @@ def _items_price(context: MerchantContext, items: list[dict[str, Any]]) -> Decim
 
 @operation("upload_file")
 def upload_file(context: MerchantContext) -> Any:
+    """POST /files."""
     part = context.part
     if part is None:
         raise invalid("send multipart/form-data with the file in a part named `file`")

@@ -17,21 +17,25 @@ _JSON_FIELDS = ("address", "invoicing_emails", "metadata")
 
 @operation("list_customers")
 def list_customers(context: MerchantContext) -> Any:
+    """GET /customers."""
     return [serialize(row) for row in context.list_rows("customers")]
 
 
 @operation("create_customer")
 def create_customer(context: MerchantContext) -> Any:
+    """POST /customers."""
     return serialize(insert(context, context.body))
 
 
 @operation("get_customer")
 def get_customer(context: MerchantContext) -> Any:
+    """GET /customers/{customer_id}."""
     return serialize(_get(context, context.path["customer_id"]))
 
 
 @operation("update_customer")
 def update_customer(context: MerchantContext) -> Any:
+    """PATCH /customers/{customer_id}."""
     customer_id = _get(context, context.path["customer_id"])["id"]
     try:
         context.db.update("customers", customer_id, **_columns(context.body))

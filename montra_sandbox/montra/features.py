@@ -18,11 +18,13 @@ _UPDATABLE = ("name", "slug", "type", "description", "status")
 
 @operation("list_features")
 def list_features(context: MerchantContext) -> Any:
+    """GET /features."""
     return [serialize(row) for row in context.list_rows("features")]
 
 
 @operation("create_feature")
 def create_feature(context: MerchantContext) -> Any:
+    """POST /features."""
     body = context.body
     feature_id = new_id("feat")
     model = context.get_or_404("pricing_models", "pricing model", body["pricing_model_id"])
@@ -46,6 +48,7 @@ def create_feature(context: MerchantContext) -> Any:
 
 @operation("update_feature")
 def update_feature(context: MerchantContext) -> Any:
+    """PATCH /features/{feature_id}."""
     feature_id = _get(context, context.path["feature_id"])["id"]
     changes = {name: context.body[name] for name in _UPDATABLE if name in context.body}
     try:
@@ -57,6 +60,7 @@ def update_feature(context: MerchantContext) -> Any:
 
 @operation("delete_feature")
 def delete_feature(context: MerchantContext) -> Any:
+    """DELETE /features/{feature_id}."""
     row = _get(context, context.path["feature_id"])
     context.db.run("DELETE FROM features WHERE id = ?", row["id"])
     context.record_event("feature.deleted", row["id"], serialize(row))
@@ -88,6 +92,7 @@ def _slug_taken(slug: str) -> Problem:
 
 @operation("check_entitlement")
 def check_entitlement(context: MerchantContext) -> Any:
+    """GET /entitlements."""
     meter, feature = context.query.get("meter"), context.query.get("feature")
     if (meter is None) == (feature is None):
         raise invalid("give exactly one of meter and feature")

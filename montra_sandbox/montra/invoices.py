@@ -16,16 +16,19 @@ _DEFAULT_TITLE = "Invoice"
 
 @operation("list_invoices")
 def list_invoices(context: MerchantContext) -> Any:
+    """GET /invoices."""
     return [serialize(row) for row in context.list_rows("invoices")]
 
 
 @operation("get_invoice")
 def get_invoice(context: MerchantContext) -> Any:
+    """GET /invoices/{invoice_id}."""
     return serialize(context.get_or_404("invoices", "invoice", context.path["invoice_id"]))
 
 
 @operation("create_invoice")
 def create_invoice(context: MerchantContext) -> Any:
+    """POST /invoices."""
     body = context.body
     customer = context.get_or_404("customers", "customer", body["customer_id"])
     return insert_invoice(

@@ -16,6 +16,7 @@ from .usage import find_limit, measure, store_usage
 
 @operation("report_usage")
 def report_usage(context: MerchantContext) -> Any:
+    """POST /usage."""
     body = context.body
     customer = context.get_or_404("customers", "customer", body["customer_id"])
     plan = current_plan(context, customer)
@@ -47,11 +48,13 @@ def report_usage(context: MerchantContext) -> Any:
 
 @operation("list_meters")
 def list_meters(context: MerchantContext) -> Any:
+    """GET /meters."""
     return [serialize(row) for row in context.list_rows("meters")]
 
 
 @operation("create_meter")
 def create_meter(context: MerchantContext) -> Any:
+    """POST /meters."""
     body = context.body
     meter_id = new_id("meter")
     model = context.get_or_404("pricing_models", "pricing model", body["pricing_model_id"])

@@ -18,12 +18,14 @@ _UPDATABLE = ("name", "is_default")
 
 @operation("list_pricing_models")
 def list_pricing_models(context: MerchantContext) -> Any:
+    """GET /pricing-models."""
     rows = context.db.all(f"{_SELECT} ORDER BY created_at, rowid", context.merchant_id)
     return [serialize(row) for row in rows]
 
 
 @operation("create_pricing_model")
 def create_pricing_model(context: MerchantContext) -> Any:
+    """POST /pricing-models."""
     model_id = new_id("pm")
     is_default = context.body.get("is_default", False)
     if is_default:
@@ -41,6 +43,7 @@ def create_pricing_model(context: MerchantContext) -> Any:
 
 @operation("update_pricing_model")
 def update_pricing_model(context: MerchantContext) -> Any:
+    """PATCH /pricing-models."""
     model_id = get_pricing_model(context, context.body["id"])["id"]
     changes = {name: context.body[name] for name in _UPDATABLE if name in context.body}
     if changes.get("is_default"):
@@ -85,6 +88,7 @@ def _record_event(context: MerchantContext, event_type: str, model_id: str) -> A
 
 @operation("list_products")
 def list_products(context: MerchantContext) -> Any:
+    """GET /products."""
     model_id = context.query.get("pricing_model_id")
     if model_id is not None:
         get_pricing_model(context, model_id)
@@ -94,6 +98,7 @@ def list_products(context: MerchantContext) -> Any:
 
 @operation("create_product")
 def create_product(context: MerchantContext) -> Any:
+    """POST /products."""
     body = context.body
     model_id = get_pricing_model(context, body["pricing_model_id"])["id"]
     meter_slug = body.get("meter_slug")

@@ -16,6 +16,7 @@ from .merchant_context import MerchantContext, operation
 
 @operation("create_refund")
 def create_refund(context: MerchantContext) -> Any:
+    """POST /refunds."""
     transaction = context.get_or_404("transactions", "transaction", context.body["transaction_id"])
     if transaction["status"] != "succeeded":
         raise conflict("transaction_not_paid", f"the transaction {transaction['status']}: nothing was paid")
@@ -55,6 +56,7 @@ def _refunded_amount(context: MerchantContext, transaction_id: str) -> Decimal:
 
 @operation("create_discount")
 def create_discount(context: MerchantContext) -> Any:
+    """POST /discounts."""
     body = context.body
     discount_id = new_id("disc")
     months, redemptions = body.get("duration_in_months"), body.get("max_redemptions")

@@ -19,6 +19,7 @@ RUNNING_STATUSES: tuple[str, ...] = ("active", "trialing", "past_due", "paused")
 
 @operation("list_subscriptions")
 def list_subscriptions(context: MerchantContext) -> Any:
+    """GET /subscriptions."""
     customer_id, status = context.query.get("customer_id"), context.query.get("status")
     return [
         serialize(row)
@@ -29,11 +30,13 @@ def list_subscriptions(context: MerchantContext) -> Any:
 
 @operation("get_subscription")
 def get_subscription(context: MerchantContext) -> Any:
+    """GET /subscriptions/{subscription_id}."""
     return serialize(get_row(context, context.path["subscription_id"]))
 
 
 @operation("create_subscription")
 def create_subscription(context: MerchantContext) -> Any:
+    """POST /subscriptions."""
     customer = context.get_or_404("customers", "customer", context.body["customer_id"])
     model = get_pricing_model(context, context.body["pricing_model_id"])
     running = find_running(context, customer["id"])
@@ -44,6 +47,7 @@ def create_subscription(context: MerchantContext) -> Any:
 
 @operation("upgrade_subscription")
 def upgrade_subscription(context: MerchantContext) -> Any:
+    """POST /subscriptions/{subscription_id}/upgrade."""
     subscription = get_row(context, context.path["subscription_id"])
     model = get_pricing_model(context, context.body["new_pricing_model_id"])
     _require_running(subscription)
@@ -197,6 +201,7 @@ def _require_running(subscription: Row) -> None:
 
 @operation("schedule_subscription_change")
 def schedule_subscription_change(context: MerchantContext) -> Any:
+    """POST /subscriptions/{subscription_id}/scheduled-changes."""
     subscription = get_row(context, context.path["subscription_id"])
     model = get_pricing_model(context, context.body["new_pricing_model_id"])
     _require_running(subscription)
@@ -221,6 +226,7 @@ def schedule_subscription_change(context: MerchantContext) -> Any:
 
 @operation("list_scheduled_changes")
 def list_scheduled_changes(context: MerchantContext) -> Any:
+    """GET /subscriptions/{subscription_id}/scheduled-changes."""
     subscription = get_row(context, context.path["subscription_id"])
     rows = context.db.all(
         "SELECT * FROM scheduled_changes WHERE subscription_id = ? ORDER BY scheduled_for, rowid", subscription["id"]
@@ -238,6 +244,7 @@ def serialize_change(row: Row) -> dict[str, Any]:
 
 @operation("pause_subscription")
 def pause_subscription(context: MerchantContext) -> Any:
+    """POST /subscriptions/{subscription_id}/pause."""
     subscription = get_row(context, context.path["subscription_id"])
     if subscription["status"] == "paused":
         raise conflict("already_paused", "the subscription is paused")
@@ -259,6 +266,7 @@ def pause_subscription(context: MerchantContext) -> Any:
 
 @operation("resume_subscription")
 def resume_subscription(context: MerchantContext) -> Any:
+    """POST /subscriptions/{subscription_id}/resume."""
     subscription = get_row(context, context.path["subscription_id"])
     if subscription["status"] != "paused":
         raise conflict("not_paused", f"the subscription is {subscription['status']}, not paused")

@@ -15,11 +15,13 @@ _UPDATABLE = ("url", "description", "enabled")
 
 @operation("list_webhooks")
 def list_webhooks(context: MerchantContext) -> Any:
+    """GET /webhooks."""
     return [serialize(row) for row in context.list_rows("webhook_endpoints")]
 
 
 @operation("create_webhook")
 def create_webhook(context: MerchantContext) -> Any:
+    """POST /webhooks."""
     body = context.body
     webhook_id = new_id("wh")
     secret = f"whsec_{secrets.token_hex(24)}"
@@ -39,6 +41,7 @@ def create_webhook(context: MerchantContext) -> Any:
 
 @operation("update_webhook")
 def update_webhook(context: MerchantContext) -> Any:
+    """PATCH /webhooks/{webhook_id}."""
     webhook_id = _get(context, context.path["webhook_id"])["id"]
     context.db.update("webhook_endpoints", webhook_id, **_changes(context.body))
     return _record_event(context, "webhook.updated", webhook_id)
@@ -46,6 +49,7 @@ def update_webhook(context: MerchantContext) -> Any:
 
 @operation("delete_webhook")
 def delete_webhook(context: MerchantContext) -> Any:
+    """DELETE /webhooks/{webhook_id}."""
     row = _get(context, context.path["webhook_id"])
     context.db.run("DELETE FROM webhook_endpoints WHERE id = ?", row["id"])
     context.record_event("webhook.deleted", row["id"], serialize(row))

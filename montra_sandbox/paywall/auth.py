@@ -44,6 +44,7 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9._:\[\]-]{1,300}")
 
 @operation("sign_in")
 def sign_in(context: PaywallContext) -> Any:
+    """POST /auth/email/signin."""
     email, password = context.body["email"], context.body["password"]
     check_failed_attempts(context, "password", email)
     user = find_by_email(context, email)
@@ -59,7 +60,10 @@ def sign_in(context: PaywallContext) -> Any:
 
 @operation("sign_up")
 def sign_up(context: PaywallContext) -> Any:
-    """The password counts once the address is confirmed: see `credentials.complete_sign_up`."""
+    """POST /auth/email/signup.
+
+    The password counts once the address is confirmed: see `credentials.complete_sign_up`.
+    """
     email, password = normalize_email(context.body["email"]), check_password_strength(context.body["password"])
     known = find_by_email(context, email)
     if known is not None and known["password_hash"] is not None:
@@ -75,6 +79,7 @@ def sign_up(context: PaywallContext) -> Any:
 
 @operation("resend_confirmation")
 def resend_confirmation(context: PaywallContext) -> Any:
+    """POST /auth/email/resend."""
     email = normalize_email(context.body["email"])
     user, pending = find_by_email(context, email), pending_sign_ups(context, email)
     if pending:
@@ -86,7 +91,10 @@ def resend_confirmation(context: PaywallContext) -> Any:
 
 @operation("send_otp")
 def send_otp(context: PaywallContext) -> Any:
-    """The response is the same for every address, so that it does not reveal who is known."""
+    """POST /auth/otp/send.
+
+    The response is the same for every address, so that it does not reveal who is known.
+    """
     if context.body.get("create_user", True) or find_by_email(context, context.body["email"]) is not None:
         send_code(context, context.body["email"], "email")
     return {"ok": True}
@@ -94,6 +102,7 @@ def send_otp(context: PaywallContext) -> Any:
 
 @operation("verify_otp")
 def verify_otp(context: PaywallContext) -> Any:
+    """POST /auth/otp/verify."""
     body = context.body
     mail = redeem_code(context, body["email"], body["type"], body["token"])
     sign_up_mail = complete_sign_up(context, mail)
@@ -106,6 +115,7 @@ def verify_otp(context: PaywallContext) -> Any:
 
 @operation("request_password_reset")
 def request_password_reset(context: PaywallContext) -> Any:
+    """POST /auth/password/request-reset."""
     if find_by_email(context, context.body["email"]) is not None:
         send_code(context, context.body["email"], "recovery")
     return {"ok": True}
@@ -113,6 +123,7 @@ def request_password_reset(context: PaywallContext) -> Any:
 
 @operation("update_password")
 def update_password(context: PaywallContext) -> Any:
+    """POST /auth/password/update."""
     user, password = context.require_session(), check_password_strength(context.body["password"])
     context.db.update("paywall_users", user["id"], password_hash=hash_secret(password))
     return {"ok": True, "user": serialize_user(user)}
@@ -135,12 +146,16 @@ def _confirm(context: PaywallContext, user: Row, password_hash: str | None = Non
 
 @operation("sign_in_anonymously")
 def sign_in_anonymously(context: PaywallContext) -> Any:
+    """POST /auth/anonymous/signin."""
     return open_session(context, create_user(context, is_anonymous=True))
 
 
 @operation("upgrade_anonymous")
 def upgrade_anonymous(context: PaywallContext) -> Any:
-    """If a confirmation is required, the user stays anonymous and without an address until then."""
+    """POST /auth/anonymous/upgrade.
+
+    If a confirmation is required, the user stays anonymous and without an address until then.
+    """
     user, email = context.require_session(), normalize_email(context.body["email"])
     password = check_password_strength(context.body["password"])
     if not user["is_anonymous"]:
@@ -178,6 +193,7 @@ def _set_address(context: PaywallContext, user_id: str, email: str) -> Row:
 
 @operation("start_oauth")
 def start_oauth(context: PaywallContext) -> Any:
+    """POST /auth/oauth/init."""
     state, user = secrets.token_urlsafe(16), context.session_user
     context.db.insert(
         "paywall_oauth",
@@ -251,7 +267,10 @@ def end_oauth(context: PaywallContext, flow: Row) -> None:
 
 @operation("complete_oauth")
 def complete_oauth(context: PaywallContext) -> Any:
-    """The provider has verified the address, so it is confirmed, and passwords of pending sign-ups become void."""
+    """POST /auth/oauth/exchange.
+
+    The provider has verified the address, so it is confirmed, and passwords of pending sign-ups become void.
+    """
     flow = context.db.one(
         "SELECT * FROM paywall_oauth WHERE paywall_id = ? AND code_hash = ?",
         *(context.paywall_id, hash_token(context.body["auth_code"])),
@@ -272,6 +291,7 @@ def complete_oauth(context: PaywallContext) -> Any:
 
 @operation("refresh")
 def refresh(context: PaywallContext) -> Any:
+    """POST /auth/refresh."""
     session = find_by_refresh_token(context, context.body["refresh_token"])
     if session is None:
         raise Problem(401, "invalid_refresh_token", "this refresh token is unknown or was used")
@@ -280,6 +300,7 @@ def refresh(context: PaywallContext) -> Any:
 
 @operation("sign_out")
 def sign_out(context: PaywallContext) -> Any:
+    """POST /auth/signout."""
     context.require_session()
     assert context.session is not None
     end_session(context, context.session)
@@ -288,5 +309,6 @@ def sign_out(context: PaywallContext) -> Any:
 
 @operation("revoke_all")
 def revoke_all(context: PaywallContext) -> Any:
+    """POST /auth/revoke-all."""
     end_all_sessions(context, context.require_session())
     return {"ok": True}

@@ -18,6 +18,7 @@ _PRICE_FIELDS = (
 
 @operation("get_bootstrap")
 def get_bootstrap(context: PaywallContext) -> Any:
+    """GET /bootstrap."""
     config, version = context.config, str(context.paywall["version"])
     user = context.session_user or find_by_email(context, context.header_email)
     user_state = {"user": _user_state(context, user)} if user is not None else {}
@@ -38,6 +39,7 @@ def get_bootstrap(context: PaywallContext) -> Any:
 
 @operation("get_user_state")
 def get_user_state(context: PaywallContext) -> Any:
+    """GET /user-state."""
     return _user_state(context, context.session_user or find_by_email(context, context.header_email))
 
 

@@ -27,6 +27,7 @@ _PORTAL_LIFETIME = timedelta(hours=1)
 
 @operation("start_checkout")
 def start_checkout(context: PaywallContext) -> Any:
+    """POST /start-checkout."""
     body = context.body
     user = resolve_buyer(context, body.get("email"), body.get("userMeta", {}).get("userId"))
     checkout = find_by_idempotency_key(context, user) or open_checkout(context, user)
@@ -39,6 +40,7 @@ def start_checkout(context: PaywallContext) -> Any:
 
 @operation("get_customer_portal")
 def get_customer_portal(context: PaywallContext) -> Any:
+    """POST /get-customer-portal."""
     body = context.body
     user = context.session_user or find_by_email(context, body.get("email"))
     if user is None and context.is_owner:
@@ -60,6 +62,7 @@ def get_customer_portal(context: PaywallContext) -> Any:
 
 @operation("list_purchases")
 def list_purchases(context: PaywallContext) -> Any:
+    """GET /user."""
     query = context.query
     user = resolve_user(context, query.get("email"), query.get("user_id"), unknown_code="identity_not_on_paywall")
     return {"purchases": [serialize(row) for row in list_user_purchases(context, user)]}
@@ -67,6 +70,7 @@ def list_purchases(context: PaywallContext) -> Any:
 
 @operation("cancel_subscription")
 def cancel_subscription(context: PaywallContext) -> Any:
+    """POST /paywall/cancel-subscription."""
     body = context.body
     user = resolve_user(context, body.get("email"), body.get("userId"), unknown_code="identity_not_on_paywall")
     purchase = get_purchase(context, body["subscriptionId"])

@@ -12,6 +12,7 @@ from .users import normalize_email
 
 @operation("create_ticket")
 def create_ticket(context: PaywallContext) -> Any:
+    """POST /support/ticket."""
     body, user = context.body, context.session_user
     email = (None if user is None else user["email"]) or body.get("customer_email")
     if not email:

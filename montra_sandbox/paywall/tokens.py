@@ -14,6 +14,7 @@ MAX_BALANCE: int = 2**53
 
 @operation("get_balances")
 def get_balances(context: PaywallContext) -> Any:
+    """GET /balances."""
     user = context.require_session()
     top_up(context, user)
     return {"balances": list_balances(context, user), "tokenization": bool(context.config["tokenization"])}
@@ -21,6 +22,7 @@ def get_balances(context: PaywallContext) -> Any:
 
 @operation("change_balance")
 def change_balance(context: PaywallContext) -> Any:
+    """POST /balances."""
     body = context.body
     context.require_owner()
     user = resolve_user(context, body.get("email"), body.get("user_id"), unknown_code="identity_not_found")
@@ -29,6 +31,7 @@ def change_balance(context: PaywallContext) -> Any:
 
 @operation("withdraw_tokens")
 def withdraw_tokens(context: PaywallContext) -> Any:
+    """POST /v1/withdraw-tokens."""
     context.require_owner()
     user = resolve_user(context, None, context.body["user_id"], unknown_code="identity_not_found")
     return _change(context, user, "debit")

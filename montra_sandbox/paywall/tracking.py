@@ -17,7 +17,10 @@ MAX_EVENT_SIZE: int = 16 * 1024
 
 @operation("track_events")
 def track_events(context: PaywallContext) -> Any:
-    """The session's user wins over the ids in headers and body."""
+    """POST /events.
+
+    The session's user wins over the ids in headers and body.
+    """
     body, user = context.body, context.session_user
     user_id = context.header_user_id or body.get("user_id") if user is None else user["id"]
     visitor_id = context.visitor_id or body.get("visitor_id")

@@ -25,7 +25,7 @@ from montra_sandbox.problems import Problem
 from montra_sandbox.webhook_sender import is_local_url, retry_delay
 
 UTC = timezone.utc
-moments = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
+datetimes = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
 prices = st.decimals(0, 10**6, places=2)
 
 
@@ -34,6 +34,19 @@ def test_every_operation_of_the_contract_has_a_handler_and_every_handler_an_oper
     service: str, handlers: OperationRegistry[Any]
 ) -> None:
     assert {operation.id for operation in read_contract(service).operations} == set(handlers)
+
+
+@pytest.mark.parametrize(("service", "handlers"), [("montra", montra.OPERATIONS), ("paywall", paywall.OPERATIONS)])
+def test_a_handler_is_named_after_its_operation_and_documents_its_endpoint(
+    service: str, handlers: OperationRegistry[Any]
+) -> None:
+    for operation in read_contract(service).operations:
+        handler = handlers[operation.id]
+        if operation.id.startswith("gateway_"):
+            continue  # one handler for all methods
+        path = operation.template.removeprefix("/v1/paywall/{paywall_id}")
+        assert handler.__name__ == operation.id
+        assert (inspect.getdoc(handler) or "").partition("\n")[0] == f"{operation.method} {path}."
 
 
 def test_an_operation_has_one_handler() -> None:
@@ -73,10 +86,10 @@ def test_every_parameter_is_documented(name: str) -> None:
     assert get_type_hints(function) or name == "Problem"
 
 
-@given(anchor=moments, moment=moments)
-def test_a_month_contains_its_datetime_and_ends_where_the_next_begins(anchor: datetime, moment: datetime) -> None:
-    start, end = month_containing(anchor, moment)
-    assert start <= moment < end
+@given(anchor=datetimes, value=datetimes)
+def test_a_month_contains_its_datetime_and_ends_where_the_next_begins(anchor: datetime, value: datetime) -> None:
+    start, end = month_containing(anchor, value)
+    assert start <= value < end
     assert month_containing(anchor, end)[0] == end
     assert timedelta(days=28) <= end - start <= timedelta(days=31)
     assert start.day == min(anchor.day, (add_months(start.replace(day=1), 1) - timedelta(days=1)).day)
@@ -91,7 +104,7 @@ def test_the_31st_is_kept_after_a_short_month() -> None:
     ]
 
 
-@given(old=prices, new=prices, start=moments, days=st.integers(1, 31), part=st.floats(-1, 2))
+@given(old=prices, new=prices, start=datetimes, days=st.integers(1, 31), part=st.floats(-1, 2))
 def test_proration(old: Decimal, new: Decimal, start: datetime, days: int, part: float) -> None:
     end = start + timedelta(days=days)
     proration = prorate(old, new, start, end, start + timedelta(days=days * part))
@@ -143,7 +156,7 @@ def test_discounts_never_go_below_zero(percent: str | None, off: str | None, lef
     assert apply_discount(Decimal(299), *amounts) == Decimal(left)
 
 
-@given(interval=st.sampled_from(["daily", "weekly", "monthly"]), points=st.integers(1, 60), end=moments)
+@given(interval=st.sampled_from(["daily", "weekly", "monthly"]), points=st.integers(1, 60), end=datetimes)
 def test_buckets_are_adjacent_and_the_last_contains_the_end(interval: str, points: int, end: datetime) -> None:
     edges = bucket_edges(interval, points, end)
     assert len(edges) == points + 1
@@ -164,10 +177,10 @@ def test_bucket_keys() -> None:
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
-def test_stored_datetimes_sort_chronologically(moment: datetime) -> None:
-    text = format_datetime(moment)
+def test_stored_datetimes_sort_chronologically(value: datetime) -> None:
+    text = format_datetime(value)
     assert len(text) == 27
-    assert parse_datetime(text) == moment
+    assert parse_datetime(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "x", "0001-01-01T00:00:00+12:00", "2026-02-30", "9999-12-31T23:59:59-12:00"])
