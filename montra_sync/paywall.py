@@ -307,7 +307,7 @@ class AuthClient:
         """
         return run(self._async.start_oauth, provider, scopes=scopes)
 
-    def complete_oauth(self, state: str, code: str, *, code_verifier: str | None = None) -> AuthSession:
+    def complete_oauth(self, state: str, code: SecretText, *, code_verifier: SecretText | None = None) -> AuthSession:
         """Complete a sign-in at an OAuth provider (`POST .../auth/oauth/exchange`).
 
         Args:
@@ -332,7 +332,7 @@ class AuthClient:
         finally:  # error reporters print the local variables of frames
             del code, code_verifier
 
-    def sign_in_with_email(self, email: str, password: str) -> AuthSession:
+    def sign_in_with_email(self, email: str, password: SecretText) -> AuthSession:
         """Sign in with a password (`POST .../auth/email/signin`).
 
         Args:
@@ -352,7 +352,7 @@ class AuthClient:
         finally:  # error reporters print the local variables of frames
             del password
 
-    def sign_up(self, email: str, password: str) -> SignUpResult:
+    def sign_up(self, email: str, password: SecretText) -> SignUpResult:
         """Register a user (`POST .../auth/email/signup`).
 
         Args:
@@ -397,7 +397,7 @@ class AuthClient:
         """
         run(self._async.request_password_reset, email)
 
-    def update_password(self, password: str) -> AuthUser | None:
+    def update_password(self, password: SecretText) -> AuthUser | None:
         """Set the password of the signed-in user (`POST .../auth/password/update`).
 
         Args:
@@ -429,7 +429,7 @@ class AuthClient:
         """
         run(self._async.send_otp, email, create_user=create_user)
 
-    def verify_otp(self, email: str, token: str, *, type: str = "email") -> AuthSession:
+    def verify_otp(self, email: str, token: SecretText, *, type: str = "email") -> AuthSession:
         """Sign in with a one-time code (`POST .../auth/otp/verify`).
 
         Args:
@@ -450,7 +450,7 @@ class AuthClient:
         finally:  # error reporters print the local variables of frames
             del token
 
-    def sign_in_anonymously(self, *, captcha_token: str | None = None) -> AuthSession:
+    def sign_in_anonymously(self, *, captcha_token: SecretText | None = None) -> AuthSession:
         """Create an anonymous user, and sign in as that user (`POST .../auth/anonymous/signin`).
 
         Concurrent callers share one request and one user.
@@ -470,7 +470,7 @@ class AuthClient:
         finally:  # error reporters print the local variables of frames
             del captcha_token
 
-    def upgrade_anonymous_to_email(self, email: str, password: str) -> UpgradeResult:
+    def upgrade_anonymous_to_email(self, email: str, password: SecretText) -> UpgradeResult:
         """Set the email address and password of the anonymous user (`POST .../auth/anonymous/upgrade`).
 
         Args:
@@ -726,16 +726,6 @@ class BillingClient:
         return run(self._async.bootstrap, locale, force=force)
 
     def list_prices(self, locale: str | None = None, *, force: bool = False) -> list[Price]:
-        """List the paywall's prices (`GET /api/v1/paywall/{id}/bootstrap`), from the cache of `bootstrap`.
-
-        Args:
-            locale: language tag or `Accept-Language` header, e.g. `de-AT`, of labels and descriptions; the client's
-                `accept_language` by default.
-            force: whether to ignore the cache; False by default.
-        """
-        return run(self._async.list_prices, locale, force=force)
-
-    def get_prices(self, locale: str | None = None, *, force: bool = False) -> list[Price]:
         """List the prices of the paywall (`GET /api/v1/paywall/{id}/bootstrap`). Cached like `bootstrap`.
 
         Args:
@@ -747,6 +737,15 @@ class BillingClient:
             PaywallConfigError: `invalid_config`: the paywall's own domain differs from `api_origin`.
             PaywallInvalidArgumentError: `invalid_argument`.
             PaywallNotFoundError: no such paywall.
+        """
+        return run(self._async.list_prices, locale, force=force)
+
+    def get_prices(self, locale: str | None = None, *, force: bool = False) -> list[Price]:
+        """List the paywall's prices: the contract's name of `list_prices`.
+
+        Args:
+            locale: see `list_prices`.
+            force: see `list_prices`.
         """
         return run(self._async.get_prices, locale, force=force)
 

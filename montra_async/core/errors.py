@@ -19,6 +19,8 @@ MontraError
 The paywall service's errors (`montra_async.paywall.errors`) are these, and a `PaywallError` each.
 """
 
+# pyright: reportIncompatibleVariableOverride=false
+# Subclasses narrow `call`: an error without one has none of their facts.
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import attrs
 import pytest
 
-from montra_async import ConflictError, InvalidRequestError, Montra, NotFoundError
+from montra_async import UNSET, ConflictError, InvalidRequestError, Montra, NotFoundError
 from montra_sandbox import Sandbox
 
 
@@ -29,6 +30,34 @@ async def test_create_get_and_update_a_customer(montra: Montra) -> None:
     assert (changed.name, changed.metadata, changed.email) == ("Ada L.", {"score": 0.2}, "ada@example.com")
     assert await montra.list_customers() == [changed]
     assert await montra.update_customer(ada.id) == changed
+
+
+async def test_none_clears_a_field_of_a_customer(montra: Montra) -> None:
+    ada = await montra.create_customer(
+        name="Ada",
+        email="ada@example.com",
+        phone="+358 1",
+        address={"city": "Helsinki"},
+        invoicing_emails=["books@example.com"],
+        metadata={"score": 1},
+    )
+    kept = await montra.update_customer(ada.id, phone=UNSET, metadata=UNSET)
+    assert kept == ada
+    changed = await montra.update_customer(ada.id, name="Ada L.", phone=None)
+    assert changed == attrs.evolve(ada, name="Ada L.", phone=None)
+    cleared = await montra.update_customer(ada.id, address=None, invoicing_emails=None, metadata=None)
+    assert cleared == attrs.evolve(changed, address=None, invoicing_emails=None, metadata=None)
+    assert await montra.get_customer(ada.id) == cleared
+
+
+async def test_none_clears_a_description(montra: Montra) -> None:
+    model = await montra.create_pricing_model(name="P")
+    feature = await montra.create_feature(model.id, name="F", slug="f", description="text")
+    assert await montra.update_feature(feature.id, description=None) == attrs.evolve(feature, description=None)
+    created = await montra.create_webhook(url="http://127.0.0.1:9/", description="text", events=["customer.created"])
+    endpoint = await montra.update_webhook(created.id, enabled=False)
+    assert (endpoint.description, endpoint.events, endpoint.enabled) == ("text", ["customer.created"], False)
+    assert await montra.update_webhook(created.id, description=None) == attrs.evolve(endpoint, description=None)
 
 
 async def test_a_large_body_is_sent_without_a_warning(unwatched: Montra) -> None:

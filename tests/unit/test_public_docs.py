@@ -25,61 +25,7 @@ PACKAGES = (montra_async, montra_sync, montra_sandbox)
 NAMES = tuple(package.__name__ for package in PACKAGES)
 CONTRACT = Path(montra_sandbox.__file__).parent / "contract" / "montra.yaml"
 
-NOT_YET = (
-    "montra_async.client",
-    "montra_async.core.errors",
-    "montra_async.core.http.multipart",
-    "montra_async.core.options",
-    "montra_async.frameworks.access",
-    "montra_async.frameworks.fastapi",
-    "montra_async.frameworks.starlette",
-    "montra_async.paywall.user_scope",
-    "montra_async.paywall.auth",
-    "montra_async.paywall.billing",
-    "montra_async.paywall.catalog",
-    "montra_async.paywall.errors",
-    "montra_async.paywall.gateway",
-    "montra_async.paywall.models",
-    "montra_async.paywall.purchases",
-    "montra_async.paywall.paywall_client",
-    "montra_async.paywall.token_refresh",
-    "montra_async.paywall.storage",
-    "montra_async.paywall.support",
-    "montra_async.paywall.tokens",
-    "montra_async.webhooks.errors",
-    "montra_async.webhooks.events",
-    "montra_async.webhooks.parsing",
-    "montra_async.webhooks.paywall_events",
-    "montra_async.webhooks.receiver",
-    "montra_async.webhooks.sqlite",
-    "montra_async.webhooks.stores",
-    "montra_sandbox.controls",
-    "montra_sandbox.paywall_controls",
-    "montra_sandbox.problems",
-    "montra_sync.client",
-    "montra_sync.paywall",
-)
-"""Modules whose documentation is not complete yet. An entry that is complete, or no module, fails a test."""
 
-UNRESOLVED = (
-    "montra_async.client",
-    "montra_async.paywall.user_scope",
-    "montra_async.paywall.auth",
-    "montra_async.paywall.billing",
-    "montra_async.paywall.catalog",
-    "montra_async.paywall.gateway",
-    "montra_async.paywall.purchases",
-    "montra_async.paywall.paywall_client",
-    "montra_async.paywall.token_refresh",
-    "montra_async.paywall.support",
-    "montra_async.paywall.tokens",
-    "montra_async.resources.checkout_links",
-    "montra_async.webhooks.parsing",
-    "montra_async.webhooks.receiver",
-    "montra_sync.client",
-    "montra_sync.paywall",
-)
-"""Modules with public callables whose type hints `typing.get_type_hints` can't resolve yet."""
 
 _HEADER = re.compile(r"(Args|Attributes|Returns|Yields|Raises):")
 _ENTRY = re.compile(r"    (?:\*{0,2})(\w+)(?: \([^)]*\))?: \S")
@@ -198,15 +144,9 @@ def problems_of_module(module: str) -> list[str]:
     return [problem for value in SURFACE.get(module, []) for problem in problems(value)]
 
 
-@pytest.mark.parametrize("module", [module for module in SURFACE if module not in NOT_YET])
+@pytest.mark.parametrize("module", SURFACE)
 def test_everything_public_is_documented(module: str) -> None:
     assert problems_of_module(module) == []
-
-
-@pytest.mark.parametrize("module", NOT_YET)
-def test_a_module_that_is_documented_is_taken_off_the_list(module: str) -> None:
-    assert module in SURFACE
-    assert problems_of_module(module), f"{module} is complete: remove it from NOT_YET"
 
 
 def test_the_public_surface_is_found() -> None:
@@ -241,15 +181,9 @@ def unresolved_hints(module: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", [module for module in SURFACE if module not in UNRESOLVED])
+@pytest.mark.parametrize("module", SURFACE)
 def test_type_hints_can_be_resolved(module: str) -> None:
     assert unresolved_hints(module) == []
-
-
-@pytest.mark.parametrize("module", UNRESOLVED)
-def test_a_module_whose_hints_can_be_resolved_is_taken_off_the_list(module: str) -> None:
-    assert module in SURFACE
-    assert unresolved_hints(module), f"{module} can be resolved: remove it from UNRESOLVED"
 
 
 # The API calls name their endpoint

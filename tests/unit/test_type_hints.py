@@ -15,14 +15,6 @@ MODULES = (
     *("montra_sync", "montra_sync.paywall", "montra_sync.webhooks"),
 )
 
-NOT_YET = {
-    *(f"montra_async.paywall.{client}.__init__" for client in ("ApiGatewayClient", "AuthClient", "BillingClient")),
-    *(f"montra_sync.paywall.{client}.__init__" for client in ("ApiGatewayClient", "AuthClient", "BillingClient")),
-    *(f"montra_async.paywall.{client}.with_options" for client in ("ApiGatewayClient", "AuthClient", "BillingClient")),
-    *("montra_async.paywall.ApiGatewayClient.for_user", "montra_async.paywall.BillingClient.for_user"),
-    "montra_async.paywall.AuthClient.with_storage",
-}
-"""Those whose annotations name `Unpack` or `Self` of typing_extensions, which is not installed with the SDK."""
 
 
 def _function(member: Any) -> Any:
@@ -33,8 +25,7 @@ def _function(member: Any) -> Any:
 
 
 def _parameter(function: Any, name: str) -> Any:
-    marks = [pytest.mark.xfail(raises=NameError)] if name in NOT_YET else []
-    return pytest.param(function, id=name, marks=marks)
+    return pytest.param(function, id=name)
 
 
 def _callables() -> Iterator[Any]:

@@ -6,13 +6,17 @@ import copy
 import inspect
 import json
 import pickle
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import attrs
 import pytest
+import yaml
 from aiohttp import web
 
+import montra_sandbox
 from montra_async import UNSET, InvalidArgumentError, Montra, Unset
 
 ANSWER = {"id": "x", "email": "e@x", "slug": "s", "url": "https://x"}
@@ -83,6 +87,27 @@ def test_every_optional_parameter_of_an_update_is_unset_by_default() -> None:
 
 def test_fields_that_accept_none_by_type_are_those_that_can_be_cleared() -> None:
     assert {(name, field) for name, field in FIELDS if type(None) in _kinds(name, field)} == CLEARABLE
+
+
+def test_the_contract_allows_null_for_the_fields_that_can_be_cleared() -> None:
+    contract = Path(montra_sandbox.__file__).parent / "contract" / "montra.yaml"
+    schemas: dict[str, Any] = yaml.safe_load(contract.read_text(encoding="utf-8"))["components"]["schemas"]
+
+    def allows_null(schema: dict[str, Any]) -> bool:
+        schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+        return "null" in schema.get("type", ()) or any(map(allows_null, schema.get("anyOf", ())))
+
+    nullable = {
+        (f"update_{name}", field)
+        for name, schema in (
+            (re.sub("(?<=[a-z])([A-Z])", r"_\1", one.removesuffix("Update")).lower(), schema)
+            for one, schema in schemas.items()
+            if one.endswith("Update")
+        )
+        for field, described in schema["properties"].items()
+        if allows_null(described)
+    }
+    assert nullable == CLEARABLE
 
 
 @pytest.mark.parametrize("name", UPDATES)
