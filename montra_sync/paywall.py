@@ -1263,6 +1263,7 @@ class Charge:
 
     @property
     def balance(self) -> TokenBalance | None:
+        """The balance after the debit; None before it."""
         return self._async.balance
 
     @property
@@ -1325,14 +1326,17 @@ class GatewayResponse:
 
     @property
     def status(self) -> int:
+        """HTTP status, 2xx."""
         return self._async.status
 
     @property
     def headers(self) -> Mapping[str, str]:
+        """Headers of the response."""
         return self._async.headers
 
     @property
     def query_type(self) -> str | None:
+        """Token type that was charged; None when the response lacks it."""
         return self._async.query_type
 
     def iter_chunks(self) -> Generator[bytes, None, None]:

@@ -92,7 +92,7 @@ class ConfigError(MontraError, ValueError):
 class InvalidArgumentError(MontraError, ValueError):
     """An argument is invalid. Nothing was sent.
 
-    Attributes:
+    Args:
         parameter: name of the parameter.
         problem: what is wrong with its value.
     """
@@ -109,11 +109,11 @@ class InvalidArgumentError(MontraError, ValueError):
 class NetworkError(MontraError):
     """No usable response arrived.
 
-    Attributes:
+    Args:
         problem: what happened.
-        sent: whether the service may have executed the call. False when the request certainly did not reach it
-            (connection refused, name not found, time-out while connecting).
         call: the call that failed.
+        sent: whether the service may have executed the call. Default: True. False when the request certainly did not
+            reach it (connection refused, name not found, time-out while connecting).
     """
 
     call: CallInfo
@@ -134,8 +134,11 @@ class NetworkError(MontraError):
 class RequestTimeoutError(NetworkError, TimeoutError):
     """A time-out expired.
 
-    Attributes:
-        phase: the time-out: `total`, `connect`, `read` or `pool`.
+    Args:
+        problem: what happened.
+        call: the call that failed.
+        sent: whether the service may have executed the call. Default: True.
+        phase: the time-out: `total`, `connect`, `read` or `pool`. Default: `total`.
     """
 
     def __init__(self, problem: str, call: CallInfo, *, sent: bool = True, phase: str = "total") -> None:
@@ -150,16 +153,16 @@ class PoolTimeoutError(RequestTimeoutError):
 class ApiError(MontraError):
     """The service responded with an error.
 
-    Attributes:
+    Args:
+        message: the service's message, or a description of the response without one.
         status: HTTP status.
         code: the service's error code; `http_<status>` when the body has none.
-        message: the service's message, or a description of the response without one.
-        details: what the service added to the error, parsed JSON.
-        request_id: the response's `x-request-id`. Quote it to the service's support.
-        body: the response body, at most 64 KiB of it, without secrets. Text; the paywall service's errors have parsed
-            JSON here.
-        call: method, path, attempts and idempotency key of the call (also as attributes of the error).
-        retry_after: seconds that the service asked to wait.
+        call: the call that failed; its parts are also attributes of the error.
+        details: what the service added to the error, parsed JSON. Default: None.
+        request_id: the response's `x-request-id`. Quote it to the service's support. Default: None.
+        body: the response body, at most 64 KiB of it, without secrets: text; the paywall service's errors have parsed
+            JSON here. Default: empty.
+        retry_after: seconds that the service asked to wait. Default: None.
     """
 
     call: CallInfo

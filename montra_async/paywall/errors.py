@@ -113,13 +113,13 @@ class PaywallInvalidArgumentError(PaywallError, InvalidArgumentError):
 
     Attributes:
         parameter: name of the parameter; empty when no single parameter is wrong.
-        problem: what is wrong with its value.
     """
 
     parameter: str = ""
 
     @property
     def problem(self) -> str:  # type: ignore[override]
+        """What is wrong with the value."""
         return self.message.removeprefix(f"{self.parameter}: ")
 
 
@@ -128,6 +128,7 @@ class PaywallNetworkError(PaywallError, NetworkError):
 
     @property
     def problem(self) -> str:  # type: ignore[override]
+        """What happened."""
         return self.message
 
 

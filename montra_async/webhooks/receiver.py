@@ -124,8 +124,11 @@ class WebhookReceiver:
 
     @property
     def secrets(self) -> Secrets:
-        """The secrets, each in a `Secret`. May be set, e.g. when a new secret is rolled out to a running application:
-        keep the old one beside it as long as webhooks arrive that are signed with it."""
+        """The secrets, each in a `Secret`.
+
+        May be set, for example when a new secret is rolled out to a running application: keep the old one beside it as
+        long as webhooks arrive that are signed with it.
+        """
         return list(self._secrets.usable)
 
     @secrets.setter

@@ -140,9 +140,7 @@ def test_no_constructor_takes_what_belongs_to_an_event_loop(facade: type) -> Non
         montra_sync.Montra("sk_test_x", session=None)  # type: ignore[call-arg]
 
 
-@pytest.mark.parametrize(
-    "facade", MADE, ids=lambda one: one.__name__
-)
+@pytest.mark.parametrize("facade", MADE, ids=lambda one: one.__name__)
 def test_constructors_spell_out_their_parameters(facade: type) -> None:
     kinds = {one.kind for one in inspect.signature(facade).parameters.values()}
     assert inspect.Parameter.VAR_KEYWORD not in kinds

@@ -26,7 +26,6 @@ NAMES = tuple(package.__name__ for package in PACKAGES)
 CONTRACT = Path(montra_sandbox.__file__).parent / "contract" / "montra.yaml"
 
 
-
 _HEADER = re.compile(r"(Args|Attributes|Returns|Yields|Raises):")
 _ENTRY = re.compile(r"    (?:\*{0,2})(\w+)(?: \([^)]*\))?: \S")
 
@@ -98,7 +97,9 @@ def problems_of_constructor(name: str, cls: type[Any]) -> Iterator[str]:
         yield from problems_of_entries(name, fields, described - others)
     elif is_ours(constructor := inspect.unwrap(cls.__init__)):
         described = set().union(*(entries(doc, "Args") for doc in [*docs, constructor.__doc__]))
-        yield from problems_of_entries(name, parameters_of(constructor), described)
+        parameters = parameters_of(constructor)
+        attributes = {one for one in described - parameters if hasattr(cls, one)}  # parameters of a base's constructor
+        yield from problems_of_entries(name, parameters, described - attributes)
 
 
 def problems(value: Any) -> Iterator[str]:
@@ -122,8 +123,8 @@ def reachable(value: Any) -> Iterator[Any]:
     if isinstance(value, type):
         for one in value.__mro__[1:]:
             yield from reachable(one) if not one.__name__.startswith("_") else ()
-        for one in vars(value).values():
-            if is_ours(type(one)) and not isinstance(one, (enum.Enum, types.FunctionType)):
+        for name, one in vars(value).items():
+            if not name.startswith("_") and is_ours(type(one)) and not isinstance(one, (enum.Enum, types.FunctionType)):
                 yield from reachable(type(one))
 
 

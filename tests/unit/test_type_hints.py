@@ -16,7 +16,6 @@ MODULES = (
 )
 
 
-
 def _function(member: Any) -> Any:
     """The function of a method, property, static or class method; anything else as it is."""
     if isinstance(member, property):

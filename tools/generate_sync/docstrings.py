@@ -18,6 +18,15 @@ def synchronous(text: str) -> str:
     return text.replace("one endpoint, one coroutine", "one endpoint, one method")
 
 
+def description(text: str, name: str) -> str:
+    """The entry of an attribute or parameter in a class's docstring, on one line; empty when there is none."""
+    found = re.search(rf"^( +){re.escape(name)}: (.*(?:\n\1 +\S.*)*)", text, re.MULTILINE)
+    if found is None:
+        return ""
+    entry = " ".join(found[2].split())
+    return entry[:1].upper() + entry[1:]
+
+
 def docstring(
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef,
     indent: str,

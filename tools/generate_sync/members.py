@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from .docstrings import description
 from .source import Definition, Module, Refusal, Source, dotted, statements
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -70,6 +71,7 @@ class Member:
         overloads: the signatures declared with `@overload`, in order.
         setter: the function that sets a property.
         deleter: the function that deletes a property.
+        description: of an attribute, from the docstring of its class.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Member:
     overloads: list[Function] = field(default_factory=list[Function])
     setter: Function | None = None
     deleter: Function | None = None
+    description: str = ""
 
     @property
     def new_name(self) -> str:
@@ -191,7 +194,7 @@ def _members(source: Source, node: ast.ClassDef, module: Module) -> Iterator[Mem
         if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)):
             _add_function(source, one, module, found, overloads)
         elif isinstance(one, (ast.AnnAssign, ast.Assign)):
-            for member in _attributes(one, module, found):
+            for member in _attributes(one, module, found, ast.get_docstring(node) or ""):
                 found[member.name] = member
         elif isinstance(one, ast.ClassDef) and not is_private(one.name):
             raise Refusal(module, one, f"class `{one.name}` inside of a class")
@@ -239,7 +242,9 @@ def _add_function(
     found[node.name] = Member(node.name, kind, node, module)
 
 
-def _attributes(node: ast.AnnAssign | ast.Assign, module: Module, found: dict[str, Member]) -> Iterator[Member]:
+def _attributes(
+    node: ast.AnnAssign | ast.Assign, module: Module, found: dict[str, Member], documented: str
+) -> Iterator[Member]:
     for target in [node.target] if isinstance(node, ast.AnnAssign) else node.targets:
         if not isinstance(target, ast.Name):
             raise Refusal(module, node, f"assignment to `{ast.unparse(target)}` in a class body")
@@ -247,7 +252,7 @@ def _attributes(node: ast.AnnAssign | ast.Assign, module: Module, found: dict[st
             continue
         if isinstance(node, ast.AnnAssign):
             kind = Kind.CLASS_ATTRIBUTE if class_variable(node.annotation) is not None else Kind.ATTRIBUTE
-            yield Member(target.id, kind, node, module)
+            yield Member(target.id, kind, node, module, description=description(documented, target.id))
         elif isinstance(node.value, ast.Name) and node.value.id in found:  # a second name of a method
             yield replace(found[node.value.id], name=target.id)
         else:

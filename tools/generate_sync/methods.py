@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .annotations import LOOP_BOUND, Compound, Facaded, Plain, Reader, Scope, Type
 from .conversions import ITEMS, Argument, Translator
-from .docstrings import docstring
+from .docstrings import docstring, synchronous
 from .imports import Imports
 from .members import Function, Kind, Member, class_variable, yields
 from .source import Refusal, dotted
@@ -50,7 +50,6 @@ class ClassWriter:
         scope: what its annotations may refer to.
         reserved: names that bodies use, which no parameter can have.
         descriptions: of parameters that take less than in the source, by name.
-        unchecked: names of `**` parameters that are passed on whatever they hold.
     """
 
     name: str
@@ -59,7 +58,6 @@ class ClassWriter:
     scope: Scope
     reserved: frozenset[str]
     descriptions: Mapping[str, str]
-    unchecked: Collection[str] = ()
 
     def member(self, one: Member) -> str:
         """The source of a member."""
@@ -68,7 +66,8 @@ class ClassWriter:
         if one.kind is Kind.ATTRIBUTE:
             assert isinstance(one.node, ast.AnnAssign)
             kind = self.reader.read(one.node.annotation, one.module, self.scope)
-            return self._getter(one.name, kind, "")
+            doc = f'        """{synchronous(one.description)}"""\n' if one.description else ""
+            return self._getter(one.name, kind, doc)
         if one.kind is Kind.PROPERTY:
             return self._property(one)
         return self._method(one)
@@ -271,7 +270,7 @@ class ClassWriter:
     ) -> None:
         if arg.annotation is None:
             raise Refusal(one.module, arg, f"`{one.name}`: parameter `{arg.arg}` has no annotation")
-        if star == "**" and arg.arg not in self.unchecked:
+        if star == "**":
             self._check_fields(arg.annotation, one)
         if arg.arg in self.reserved:
             raise Refusal(one.module, arg, f"`{one.name}`: the facade uses the name `{arg.arg}` itself")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .annotations import Reader, Scope
@@ -28,7 +28,6 @@ class Facade:
         made: classes that users make, each with its module.
         given: classes whose objects users get from a client, each with its module.
         descriptions: of parameters that take less than in the source, by name.
-        unchecked: names of `**` parameters that are passed on whatever they hold.
     """
 
     title: str
@@ -36,7 +35,6 @@ class Facade:
     made: Mapping[str, str]
     given: Mapping[str, str] = field(default_factory=dict[str, str])
     descriptions: Mapping[str, str] = field(default_factory=dict[str, str])
-    unchecked: Collection[str] = ()
 
     @property
     def classes(self) -> dict[str, str]:
@@ -101,9 +99,7 @@ class FacadeWriter:
         except Refusal as refusal:
             self.refusals.append(refusal)
             return ""
-        writer = ClassWriter(
-            name, self._reader, imports, scope, frozenset(reserved), self._facade.descriptions, self._facade.unchecked
-        )
+        writer = ClassWriter(name, self._reader, imports, scope, frozenset(reserved), self._facade.descriptions)
         made = name in self._facade.made
         shared = [member for member in members if member.kind is Kind.CLASS_ATTRIBUTE]
         parts = self._members(writer, shared)
