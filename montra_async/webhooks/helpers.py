@@ -10,7 +10,7 @@ from .webhook_event import WebhookEvent
 
 
 class WebhookHelpers:
-    """Functions for the receiving end of webhooks. They need no client and no `await`; `WebhookReceiver` does more.
+    """Functions for the receiving end of webhooks. They need no network; `WebhookReceiver` does more.
 
     Args:
         source: the service that sends the webhooks: "montra" or "paywall".

@@ -156,7 +156,7 @@ def test_the_public_surface_is_found() -> None:
         *("montra_async.webhooks.receiver", "montra_sync.client", "montra_sync.paywall", "montra_sandbox.server"),
     } <= SURFACE.keys()
     assert montra_async.Customer in SURFACE["montra_async.resources.customers"]
-    assert type(montra_async.Montra.webhooks) in SURFACE["montra_async.client"]
+    assert type(montra_async.Montra.webhooks) in SURFACE["montra_async.webhooks.helpers"]
 
 
 # Type hints can be resolved
