@@ -1,4 +1,4 @@
-"""Django in one file, synchronous views: guards, usage reported, payments told by webhooks.
+"""Django in one file, synchronous views: guards, usage reported, payments received by webhooks.
 
 MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... gunicorn -w 2 django_app:application
 """
@@ -31,10 +31,10 @@ buyers = Path(os.environ.get("BUYERS_FILE", "buyers.txt"))  # your database: sha
 
 
 def customer_id(request: HttpRequest) -> str:
-    """Your own way to tell who is asking: `request.user` or the session.
+    """Return the customer id from `request.user` or the session.
 
-    NEVER a header, which any caller may set: it is one here so that the example can be tried with curl. Where it is
-    missing (a KeyError), the guard answers 401.
+    NEVER use a header, which any caller may set; this example does so that it can be tried with curl. When the header
+    is missing (a KeyError), the guard responds with 401.
     """
     return request.headers["X-Customer-Id"]
 

@@ -1,4 +1,4 @@
-"""Django in one file, asynchronous views: guards, usage reported, payments told by webhooks.
+"""Django in one file, asynchronous views: guards, usage reported, payments received by webhooks.
 
 MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=... uvicorn --lifespan off django_async_app:application
 """
@@ -30,10 +30,10 @@ buyers: list[str] = []  # your database
 
 
 def customer_id(request: HttpRequest) -> str:
-    """Your own way to tell who is asking: `await request.auser()` or the session.
+    """Return the customer id from `await request.auser()` or the session.
 
-    NEVER a header, which any caller may set: it is one here so that the example can be tried with curl. Where it is
-    missing (a KeyError), the guard answers 401.
+    NEVER use a header, which any caller may set; this example does so that it can be tried with curl. When the header
+    is missing (a KeyError), the guard responds with 401.
     """
     return request.headers["X-Customer-Id"]
 

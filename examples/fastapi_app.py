@@ -1,4 +1,4 @@
-"""FastAPI: guards on routes, usage reported, payments told by webhooks.
+"""FastAPI: guards on routes, usage reported, payments received by webhooks.
 
 MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... uvicorn fastapi_app:app
 """
@@ -29,12 +29,12 @@ buyers: list[str] = []  # your database
 
 
 async def customer_id(x_customer_id: Annotated[str | None, Header()] = None) -> str:
-    """Your own way to tell who is asking: your session or a verified token.
+    """Return the customer id from your session or a verified token.
 
     NEVER a header, which any caller may set: it is one here so that the example can be tried with curl.
     """
     if not x_customer_id:
-        raise HTTPException(401, "this route needs to know who is asking")
+        raise HTTPException(401, "this route needs a customer")
     return x_customer_id
 
 

@@ -1,11 +1,11 @@
-"""An AWS Lambda function: it counts usage that comes from a queue (SQS), and takes webhooks that come over HTTP (API
-Gateway, or the function's own URL).
+"""An AWS Lambda function: it reports usage from a queue (SQS) and receives webhooks over HTTP (API Gateway, or the
+function's own URL).
 
 Environment: MONTRA_API_KEY, and MONTRA_WEBHOOK_SECRET for the webhooks. The queue's event source mapping needs
-`FunctionResponseTypes: [ReportBatchItemFailures]`: without it AWS ignores what the handler says of single records.
+`FunctionResponseTypes: [ReportBatchItemFailures]`: without it AWS ignores which records the handler reports as failed.
 
-The client is made once, outside the handler, and reused by the invocations that the same process gets. Connections that
-died while the process was frozen are replaced without a word.
+The client is created once, outside the handler, and reused by the invocations of the same process. Connections that
+were closed while the process was frozen are replaced.
 """
 
 import base64
@@ -20,22 +20,22 @@ from montra_sync.webhooks import CheckoutCompleted, SqliteStore, WebhookReceiver
 
 SECONDS_PER_CALL = 8
 
-# Give up well before Lambda does, so that the batch can report what failed.
+# Time out well before Lambda does, so that the batch can report what failed.
 montra = Montra(timeout=Timeout(total=SECONDS_PER_CALL, connect=2), max_attempts=3)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """What AWS calls. In your own project these may as well be two functions."""
+    """The function that AWS calls. In your own project, use a function for each source of events if you prefer."""
     if "Records" in event:
         return count_usage(event["Records"], context)
     return receive_webhook(event)
 
 
 def count_usage(records: list[dict[str, Any]], context: Any) -> dict[str, Any]:
-    """Report the records that failed, and only those: SQS delivers them again, and the others never again.
+    """Report usage, and return the records that failed: SQS delivers only those again.
 
-    The message's id is the idempotency key: a record that is delivered again after a crash is counted once. What can
-    never succeed (no JSON, an unknown customer) comes again until the queue moves it to its dead-letter queue.
+    The message's id is the idempotency key: a record that is delivered again after a crash is counted once. A record
+    that can never succeed (no JSON, unknown customer) is delivered until the queue moves it to the dead-letter queue.
     """
     failed: list[dict[str, str]] = []
     for record in records:
@@ -43,27 +43,27 @@ def count_usage(records: list[dict[str, Any]], context: Any) -> dict[str, Any]:
         try:
             if not time_is_left(context):
                 raise TimeoutError("no time left in this invocation")
-            usage = json.loads(record["body"])  # a string, whatever the sender has put in
+            usage = json.loads(record["body"])  # always a string
             montra.report_usage(
                 customer_id=usage["customer_id"],
                 meter_slug=usage["meter_slug"],
                 amount=usage["amount"],
                 idempotency_key=message_id,
             )
-        except Exception as error:  # whatever is wrong with one record, the others must not be repeated for it
+        except Exception as error:  # a bad record must not have the others delivered again
             print(f"{message_id}: {type(error).__name__}: {error}")
             failed.append({"itemIdentifier": message_id})
     return {"batchItemFailures": failed}
 
 
 def time_is_left(context: Any) -> bool:
-    """Whether one more call can end before Lambda ends us. Tests and local runs have no context."""
+    """Return whether one more call can finish before Lambda's time-out. Tests and local runs have no context."""
     return context is None or context.get_remaining_time_in_millis() > (SECONDS_PER_CALL + 1) * 1000
 
 
 @functools.cache
 def receiver() -> WebhookReceiver:
-    # Of several instances of a function each has a /tmp of its own: use RedisStore, which they share.
+    # Each instance of a function has its own /tmp. Use RedisStore, which all instances share.
     store = SqliteStore(os.environ.get("EVENTS_DB", "/tmp/events.db"))
     made = WebhookReceiver(os.environ["MONTRA_WEBHOOK_SECRET"], store=store)
     made.on(CheckoutCompleted)(paid)
@@ -88,6 +88,6 @@ def receive_webhook(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def raw_body(event: dict[str, Any]) -> bytes:
-    """The very bytes that were sent, which are what is signed."""
+    """Return the bytes that were sent: they are what is signed."""
     body: str = event.get("body") or ""
     return base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()

@@ -1,4 +1,4 @@
-"""Starlette: guards on endpoints, usage reported, payments told by webhooks.
+"""Starlette: guards on endpoints, usage reported, payments received by webhooks.
 
 MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... uvicorn starlette_app:app
 """
@@ -21,10 +21,10 @@ buyers: list[str] = []  # your database
 
 
 def customer_id(request: Request) -> str:
-    """Your own way to tell who is asking: your session or a verified token.
+    """Return the customer id from your session or a verified token.
 
-    NEVER a header, which any caller may set: it is one here so that the example can be tried with curl. Where it is
-    missing (a KeyError), the guard answers 401.
+    NEVER use a header, which any caller may set; this example does so that it can be tried with curl. When the header
+    is missing (a KeyError), the guard responds with 401.
     """
     return request.headers["X-Customer-Id"]
 

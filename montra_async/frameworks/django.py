@@ -32,7 +32,7 @@ service. An exception is a 401, too, and logged; `Http404`, `PermissionDenied` a
 they are.
 """
 
-PASSTHROUGH_ERRORS = (Http404, PermissionDenied, SuspiciousOperation)
+PASSTHROUGH_ERRORS: tuple[type[Exception], ...] = (Http404, PermissionDenied, SuspiciousOperation)
 """Exceptions that Django turns into responses."""
 
 _clients: dict[str, Montra] = {}

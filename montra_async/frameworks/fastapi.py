@@ -13,8 +13,11 @@ from collections.abc import Awaitable, Callable
 from inspect import Parameter, Signature
 from typing import Annotated, Any, NoReturn
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.exceptions import HTTPException
+from fastapi.param_functions import Depends
+from fastapi.requests import Request
 from fastapi.responses import Response
+from fastapi.routing import APIRouter
 
 from ..client import Montra
 from ..webhooks import WebhookReceiver

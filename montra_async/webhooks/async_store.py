@@ -82,7 +82,7 @@ class AsyncStoreAdapter:
             kind = "a class" if isinstance(self._store, type) else type(self._store).__name__
             problem = f"needs coroutine functions claim, renew, done and release, unlike {kind}"
             raise TypeError(f"store: AsyncStoreAdapter {problem}; a receiver takes a store with plain methods itself")
-        self.retention = retention_seconds(retention)
+        self.retention: float | None = retention_seconds(retention)
         """Seconds for which a done event stays recorded; None for ever."""
         try:
             self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()

@@ -31,7 +31,7 @@ class WebhookSignatureError(WebhookError):
     def __init__(self, reason: Reason, problem: str) -> None:
         super().__init__(reason, problem)
         self.reason: Reason = reason
-        self.problem = problem
+        self.problem: str = problem
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.problem}"

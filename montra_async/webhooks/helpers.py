@@ -16,8 +16,6 @@ class WebhookHelpers:
         source: the service that sends the webhooks: "montra" or "paywall".
     """
 
-    verify_signature = staticmethod(verify_signature)
-
     def __init__(self, source: Literal["montra", "paywall"]) -> None:
         self._source: Literal["montra", "paywall"] = source
 
@@ -55,6 +53,17 @@ class WebhookHelpers:
         del secret  # the code below may raise: a traceback with local variables must not show the secret
         limit = age_limit(max_age, clock_skew, require_created_at)
         return parse_from(SOURCES[self._source], raw_body, signature, secrets.validated(), limit)
+
+    @staticmethod
+    def verify_signature(raw_body: bytes | str, signature: str | None, secret: Secrets) -> bool:
+        """Return whether a body was signed with a secret: `montra_async.webhooks.verify_signature`.
+
+        Args:
+            raw_body: the request's body, exactly as it arrived: unparsed.
+            signature: the value of the signature header; anything that is not a signature gives False.
+            secret: the endpoint's secret, or several of them (at most 8) during a rotation.
+        """
+        return verify_signature(raw_body, signature, secret)
 
     def __repr__(self) -> str:
         return f"<webhook helpers of {self._source}>"

@@ -96,7 +96,7 @@ class WebhookReceiver:
         self._access = store_access(self._store)
         if isinstance(max_body_size, bool) or not isinstance(max_body_size, int) or max_body_size < 1:
             raise ConfigError("max_body_size: bytes, at least 1")
-        self.max_body_size = max_body_size
+        self.max_body_size: int = max_body_size
         """Bytes; larger bodies are refused."""
         self._claim_ttl = positive_seconds("claim_ttl", claim_ttl)
         self._handlers: list[tuple[str, Handler]] = []

@@ -70,9 +70,9 @@ class RedisStore:
     ) -> None:
         given: Any = Secret(client) if isinstance(client, str) else client
         del client  # a URL may contain a password, which a traceback with local variables must not show
-        self.retention = retention_seconds(retention)
+        self.retention: float | None = retention_seconds(retention)
         """Seconds for which a done event stays recorded; None for ever."""
-        self.timeout = positive_seconds("timeout", timeout)
+        self.timeout: float = positive_seconds("timeout", timeout)
         """Seconds that one call may take."""
         self._client: Any = _from_url(given, self.timeout) if isinstance(given, Secret) else given
         if not callable(getattr(self._client, "register_script", None)) or _is_asyncio(self._client):

@@ -64,7 +64,7 @@ class _Renewal:
             self.due = time.monotonic() + next_renewal(self._claim.claim_ttl, error, self._event)
 
 
-class _Renewals:
+class ClaimRenewals:
     """All claims that are held by blocked threads of this process, and the thread that renews them when they are due.
 
     The thread does not end with the last claim, but when it wakes up next: most claims are never renewed, and a thread
@@ -136,7 +136,7 @@ class _Renewals:
                 self._wake_for(renewal)
 
 
-renewals = _Renewals()
+renewals: ClaimRenewals = ClaimRenewals()
 
 
 if hasattr(os, "register_at_fork"):

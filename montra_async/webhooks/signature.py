@@ -43,8 +43,8 @@ class SigningSecrets:
     __slots__ = ("problem", "usable")
 
     def __init__(self, usable: Sequence[Secret], problem: str | None) -> None:
-        self.usable = tuple(usable)
-        self.problem = problem
+        self.usable: tuple[Secret, ...] = tuple(usable)
+        self.problem: str | None = problem
 
     def validated(self, stacklevel: int = 3) -> SigningSecrets:
         """Return itself. Warns about short secrets.

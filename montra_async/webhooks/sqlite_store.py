@@ -61,10 +61,10 @@ class SqliteStore:
         self._db: sqlite3.Connection | None = None
         self._process = 0
         self._path = _absolute(path)
-        self.retention = retention_seconds(retention)
+        self.retention: float | None = retention_seconds(retention)
         """Seconds for which a done event stays recorded; None for ever."""
         self._clock = clock
-        self.timeout = positive_seconds("timeout", timeout)
+        self.timeout: float = positive_seconds("timeout", timeout)
         """Seconds that one call may take."""
         self._lock = threading.Lock()
         self._unusable = False

@@ -119,7 +119,7 @@ class MemoryStore:
     """The methods never wait: `WebhookReceiver.handle` calls them on the event loop."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time, retention: Duration | None = RETENTION) -> None:
-        self.retention = retention_seconds(retention)
+        self.retention: float | None = retention_seconds(retention)
         """Seconds for which a done event stays recorded; None for ever."""
         self._clock = clock
         self._lock = ProcessLock()

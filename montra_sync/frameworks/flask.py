@@ -124,9 +124,10 @@ class MontraFlask:
 
         def wrap(view: Callable[P, object]) -> Callable[P, Any]:
             mark_guarded(view)
+            # Before the check, which may raise. It is for all applications; connecting again changes nothing.
+            request_started.connect(_reject_bypassed_view)
             for app in self._apps:
                 reject_bypassed(app.view_functions.values())
-            request_started.connect(_reject_bypassed_view)  # of all applications; connecting again changes nothing
 
             @functools.wraps(view)
             def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:

@@ -1,4 +1,4 @@
-"""Events are handled once: across threads, processes, crashes and stores."""
+"""Events are handled once, across threads, processes, crashes and stores."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def delivery(kind: str = "customer.created", event_id: str = "evt_1", **more: An
 # Stores
 
 
-async def test_a_claim_is_somebodys_or_nobodys(store: DeduplicationStore) -> None:
+async def test_only_the_holder_of_a_claim_can_finish_it(store: DeduplicationStore) -> None:
     assert store.claim("e", "a", 60) is Claim.ACQUIRED
     assert store.claim("e", "b", 60) is Claim.IN_PROGRESS
     assert store.claim("other", "b", 60) is Claim.ACQUIRED
@@ -73,7 +73,7 @@ async def test_a_claim_expires_after_its_ttl(store: DeduplicationStore) -> None:
     assert store.done("e", "next")
 
 
-async def test_what_was_done_long_ago_is_forgotten(tmp_path: Path) -> None:
+async def test_done_events_are_forgotten_after_the_retention(tmp_path: Path) -> None:
     now = [1000.0]
     stores = (
         MemoryStore(clock=lambda: now[0], retention=100),
@@ -90,13 +90,13 @@ async def test_what_was_done_long_ago_is_forgotten(tmp_path: Path) -> None:
     stores[1].close()
 
 
-async def test_many_at_once_and_one_gets_it(store: DeduplicationStore) -> None:
+async def test_one_of_many_concurrent_claims_is_acquired(store: DeduplicationStore) -> None:
     with ThreadPoolExecutor(30) as threads:
         claims = list(threads.map(lambda i: store.claim("e", str(i), 60), range(30)))
     assert sorted(claim.value for claim in claims) == ["acquired"] + ["in_progress"] * 29
 
 
-async def test_a_redis_by_its_address(redis_url: str) -> None:
+async def test_a_redis_store_made_from_a_url(redis_url: str) -> None:
     first, second = RedisStore(redis_url, prefix="p:"), RedisStore(redis_url, prefix="p:")
     assert first.claim("by address", "a", 60) is Claim.ACQUIRED
     assert second.claim("by address", "b", 60) is Claim.IN_PROGRESS
@@ -130,7 +130,7 @@ async def test_a_handler_is_called_once(store: DeduplicationStore) -> None:
     assert seen == ["Ada", False, "customer.created"]
 
 
-async def test_what_fails_is_handled_again(store: DeduplicationStore, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_event_is_handled_again(store: DeduplicationStore, caplog: pytest.LogCaptureFixture) -> None:
     receiver = WebhookReceiver(SECRET, store=store)
     outcomes: list[Any] = [ValueError("the database is away"), None]
 
@@ -145,7 +145,7 @@ async def test_what_fails_is_handled_again(store: DeduplicationStore, caplog: py
     assert "ada@example.com" not in caplog.text
 
 
-async def test_a_duplicate_meanwhile_is_refused(store: DeduplicationStore) -> None:
+async def test_a_duplicate_is_refused_while_the_event_is_being_handled(store: DeduplicationStore) -> None:
     receiver = WebhookReceiver(SECRET, store=store, claim_ttl=1.0)
     go, running = asyncio.Event(), [0, 0]
 
@@ -169,7 +169,7 @@ async def test_a_duplicate_meanwhile_is_refused(store: DeduplicationStore) -> No
     assert running == [0, 1]
 
 
-async def test_a_sender_that_loses_patience_stops_nothing(store: DeduplicationStore) -> None:
+async def test_cancelling_the_request_does_not_cancel_the_handlers(store: DeduplicationStore) -> None:
     receiver = WebhookReceiver(SECRET, store=store)
     go, calls = asyncio.Event(), [0]
 
@@ -192,7 +192,7 @@ async def test_a_sender_that_loses_patience_stops_nothing(store: DeduplicationSt
 
 
 @pytest.mark.parametrize("plain", [False, True])
-async def test_handlers_that_end_with_their_loop_are_called_again(
+async def test_handlers_cancelled_by_the_end_of_the_loop_are_called_again(
     store: DeduplicationStore, plain: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiver = WebhookReceiver(SECRET, store=store)
@@ -231,7 +231,7 @@ async def test_handlers_that_end_with_their_loop_are_called_again(
     assert calls == [*first, "begins", "ends"]
 
 
-def test_without_an_event_loop(store: DeduplicationStore) -> None:
+def test_handle_blocking(store: DeduplicationStore) -> None:
     """Handlers run where they were called: thread-locals and context variables are the caller's."""
     receiver = WebhookReceiver(SECRET, store=store, claim_ttl=0.6)
     seen: list[Any] = []
@@ -270,7 +270,7 @@ async def test_blocking_below_a_running_loop(store: DeduplicationStore) -> None:
     assert seen == ["customer.created"]
 
 
-async def test_what_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+async def test_refused_deliveries(caplog: pytest.LogCaptureFixture) -> None:
     receiver = WebhookReceiver(
         [SECRET, "whsec_of_a_rotation"], store=MemoryStore(), max_body_size=500, max_age=timedelta(days=1)
     )
@@ -296,7 +296,7 @@ async def test_what_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     assert "ada@" not in caplog.text
 
 
-async def test_types_without_a_handler_are_none_of_our_business() -> None:
+async def test_events_without_a_handler_are_ignored() -> None:
     receiver = WebhookReceiver(SECRET, store=MemoryStore())
     receiver.on("checkout.completed")(lambda _: pytest.fail("handled"))
     assert json.loads((await receiver.handle(*delivery())).body)["status"] == "ignored"
@@ -341,7 +341,7 @@ def test_a_receiver_needs_a_store(store: Any) -> None:
         WebhookReceiver(SECRET, store=store)
 
 
-def test_a_type_that_nobody_knows_may_be_a_slip(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_event_type_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     receiver = WebhookReceiver(SECRET, store=MemoryStore())
     receiver.on("customer.created", "*")(print)
     assert caplog.text == ""
@@ -416,7 +416,7 @@ def test_a_process_that_dies_while_handling(kind: str, tmp_path: Path, request: 
 
 
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("redis", marks=needs_redis)])
-def test_many_processes_and_one_handles_it(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_one_of_many_processes_handles_an_event(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     where = str(tmp_path / "events.db") if kind == "sqlite" else request.getfixturevalue("redis_url")
     body, _ = delivery(event_id=f"evt_many_{kind}_{time.time_ns()}")
     log = tmp_path / "log"
@@ -489,7 +489,7 @@ async def test_a_renewal_that_fails_is_tried_again(caplog: pytest.LogCaptureFixt
     assert "the network is away" in caplog.text
 
 
-async def test_a_process_that_is_told_to_end_by_a_handler(store: DeduplicationStore) -> None:
+async def test_a_handler_that_exits_the_process_releases_the_event(store: DeduplicationStore) -> None:
     receiver = WebhookReceiver(SECRET, store=store)
 
     @receiver.on("*")
@@ -526,7 +526,7 @@ async def test_a_sqlite_store_that_can_not_be_opened(caplog: pytest.LogCaptureFi
     assert "unable to open" in caplog.text
 
 
-async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     path.write_text("no database, but long enough to be looked at" * 100)
     store = SqliteStore(path)

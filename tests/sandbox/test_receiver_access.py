@@ -27,8 +27,6 @@ from montra_async.webhooks import (
     renewal,
 )
 from montra_async.webhooks.store_access import threads_of
-from montra_sync.frameworks.django import webhook_view
-from montra_sync.frameworks.flask import webhook_blueprint
 
 from .conftest import needs_redis
 from .test_receiver import SECRET, delivery
@@ -109,6 +107,11 @@ async def test_an_adapter_belongs_to_the_loop_that_is_running_when_it_is_created
 
 
 async def test_a_coroutine_store_is_refused_where_nothing_can_be_awaited() -> None:
+    pytest.importorskip("django")
+    pytest.importorskip("flask")
+    from montra_sync.frameworks.django import webhook_view
+    from montra_sync.frameworks.flask import webhook_blueprint
+
     receiver = WebhookReceiver(SECRET, store=AsyncStoreAdapter(CoroutineStore()))
     receiver.on("*")(lambda _: None)
     for use in (
@@ -244,7 +247,7 @@ def test_receivers_with_the_same_store_share_its_threads(tmp_path: Path) -> None
 
 
 def test_blocking_deliveries_start_neither_a_loop_nor_a_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processing, "renewals", renewal._Renewals())
+    monkeypatch.setattr(processing, "renewals", renewal.ClaimRenewals())
     receiver = WebhookReceiver(SECRET, store=Threaded(blocking=True))
     handled: list[str] = []
     receiver.on("*")(lambda event: handled.append(event.id))
@@ -333,7 +336,7 @@ def test_a_store_that_hangs_does_not_delay_the_renewals_of_another() -> None:
 
 
 def test_the_thread_that_renews_ends_when_there_are_no_claims(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = renewal._Renewals()
+    own = renewal.ClaimRenewals()
     monkeypatch.setattr(processing, "renewals", own)
     receiver = WebhookReceiver(SECRET, store=MemoryStore(), claim_ttl=0.06)
     receiver.on("*")(lambda _: None)
@@ -389,7 +392,7 @@ def test_a_delivery_is_handled_where_no_thread_can_be_started(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At the end of the interpreter, say: its claim is not renewed, which most claims never need."""
-    monkeypatch.setattr(processing, "renewals", renewal._Renewals())
+    monkeypatch.setattr(processing, "renewals", renewal.ClaimRenewals())
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")

@@ -1,4 +1,4 @@
-"""An event is handled once: by each endpoint for itself, through rotations, replays and a store that fails."""
+"""An event is handled once per namespace, also through rotations, replays and failures of the store."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_neither_ids_nor_secrets_are_in_a_store() -> None:
 
 @pytest.mark.parametrize("steps", [([A], [B, A], [B]), ([A, B], [B, C], [C]), ([A], [A, B], [A, B, C], [C])])
 async def test_a_rotation_opens_no_replays(steps: tuple[list[str], ...], store: DeduplicationStore) -> None:
-    """Whatever was believed once with an overlap of secrets is known under every later secret."""
+    """An event that was accepted during an overlap of secrets is recognized under every later secret."""
     receiver, handled = counting(steps[0], store)
     for secrets in steps:
         receiver.secrets = secrets
@@ -133,7 +133,7 @@ async def test_a_rotation_opens_no_replays(steps: tuple[list[str], ...], store: 
     assert handled == ["evt_1"]
 
 
-async def test_a_named_endpoint_knows_its_events_without_an_overlap(store: DeduplicationStore) -> None:
+async def test_a_namespace_survives_a_rotation_without_an_overlap(store: DeduplicationStore) -> None:
     receiver, handled = counting(A, store, namespace="shop")
     for secret in (A, B, C):
         receiver.secrets = secret
@@ -157,7 +157,7 @@ async def test_an_event_without_a_time_can_never_be_replayed(settings: dict[str,
     assert handled == ["evt_1"]
 
 
-async def test_where_no_age_is_too_old_nothing_is_forgotten() -> None:
+async def test_without_max_age_nothing_is_forgotten() -> None:
     store = Clocked()
     receiver, handled = counting(A, store, max_age=None)
     old = delivered(A, created_at="2001-01-01T00:00:00Z")
@@ -184,13 +184,15 @@ async def test_an_event_without_a_time_can_be_refused() -> None:
         (None, DAY, 1, True),  # nothing is forgotten then
     ],
 )
-def test_a_store_must_remember_what_is_taken(max_age: Any, skew: timedelta, retention: Any, right: bool) -> None:
+def test_the_retention_must_cover_max_age_and_clock_skew(
+    max_age: Any, skew: timedelta, retention: Any, right: bool
+) -> None:
     store = MemoryStore(retention=retention)
     with contextlib.nullcontext() if right else pytest.raises(ValueError, match="forgets events after"):
         WebhookReceiver(A, store=store, max_age=max_age, clock_skew=skew)
 
 
-def test_a_store_of_ones_own_must_be_able_to_remember_for_ever() -> None:
+def test_a_custom_store_must_be_able_to_keep_events_for_ever() -> None:
     class Old:
         def claim(self, key: str, token: str, claim_ttl: float) -> Claim:
             return Claim.ACQUIRED
@@ -310,7 +312,7 @@ every_way = pytest.mark.parametrize(
 @pytest.mark.parametrize("how", ["before", "after"])
 @pytest.mark.parametrize("times", [1, len(claims.RETRY_DELAYS)])
 @every_way
-async def test_a_mark_that_fails_is_made_again(
+async def test_marking_an_event_is_retried(
     how: str, times: int, shaky: Any, way: Way, no_pauses: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver, handled = counting(A, shaky(iter(["", *[how] * times])))
@@ -321,7 +323,7 @@ async def test_a_mark_that_fails_is_made_again(
 
 
 @every_way
-async def test_a_mark_that_fails_for_good(
+async def test_an_event_that_can_not_be_marked(
     shaky: Any, way: Way, no_pauses: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The sender is told that the event was handled; when it comes again after the claim's TTL, it is handled again."""
@@ -338,7 +340,7 @@ async def test_a_mark_that_fails_for_good(
 
 
 @every_way
-async def test_a_release_that_fails_for_a_moment(shaky: Any, way: Way, no_pauses: None) -> None:
+async def test_releasing_an_event_is_retried(shaky: Any, way: Way, no_pauses: None) -> None:
     receiver = WebhookReceiver(A, store=shaky(iter(["", "before", "after"])))
     outcomes = [ValueError("no"), None]
 
@@ -350,7 +352,7 @@ async def test_a_release_that_fails_for_a_moment(shaky: Any, way: Way, no_pauses
     assert [(await way(receiver, delivered(A))).status for _ in range(2)] == [500, 200]
 
 
-async def test_a_claim_that_expired_unnoticed_is_marked_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_event_whose_claim_expired_unnoticed_is_marked(caplog: pytest.LogCaptureFixture) -> None:
     """Redis has forgotten the claim, and nobody has taken the event since: it was handled, and that is remembered."""
     store = MemoryStore()
     receiver = WebhookReceiver(A, store=store)
@@ -366,8 +368,8 @@ async def test_a_claim_that_expired_unnoticed_is_marked_all_the_same(caplog: pyt
     assert caplog.text == ""
 
 
-async def test_a_handler_that_is_cancelled_by_itself_has_failed(store: DeduplicationStore) -> None:
-    """Nobody cancelled us: the sender gets an answer, and the next delivery is handled."""
+async def test_a_handler_that_raises_cancelled_error_has_failed(store: DeduplicationStore) -> None:
+    """The task was not cancelled: the sender gets a response, and the next delivery is handled."""
     if not hasattr(asyncio.Task, "cancelling"):
         pytest.skip("Python 3.10 can't tell whose cancellation it is")
     receiver = WebhookReceiver(A, store=store)
@@ -382,8 +384,8 @@ async def test_a_handler_that_is_cancelled_by_itself_has_failed(store: Deduplica
 
 
 @pytest.mark.parametrize("at", ["handler", "done"])
-async def test_a_loop_that_ends_while_the_store_fails_still_ends(at: str) -> None:
-    """The cancellation comes out, not the store's error."""
+async def test_a_cancellation_is_raised_although_the_store_fails(at: str) -> None:
+    """Not the store's error."""
     begun = asyncio.Event()
 
     class Broken(Shaky):
@@ -441,7 +443,7 @@ HANDLERS = st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=6)
 
 
 class Handler:
-    """Sees to it that no two handle the event at once; fails as it is told."""
+    """Counts how many handle the event at once, and fails as the script says."""
 
     def __init__(self, script: list[tuple[int, bool]]) -> None:
         self.script = iter(script)

@@ -1,4 +1,4 @@
-"""Stores: who may read them, how long they wait, what a fork does to them, how long they remember."""
+"""Stores: file modes, time-outs, forks, retention."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def umask() -> Any:
 
 
 @unix
-async def test_a_file_is_for_its_owner_only(tmp_path: Path, umask: None) -> None:
+async def test_a_new_file_is_readable_by_its_owner_only(tmp_path: Path, umask: None) -> None:
     store = SqliteStore(tmp_path / "events.db")
     store.claim("e", "a", 60)
     assert modes(tmp_path) == {"events.db": "0o600", "events.db-shm": "0o600", "events.db-wal": "0o600"}
@@ -58,7 +58,7 @@ async def test_a_file_is_for_its_owner_only(tmp_path: Path, umask: None) -> None
 
 
 @unix
-async def test_a_file_is_never_open_to_others_not_even_for_a_moment(
+async def test_a_new_file_is_created_with_its_final_mode(
     tmp_path: Path, umask: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, str]] = []
@@ -78,7 +78,7 @@ async def test_a_file_is_never_open_to_others_not_even_for_a_moment(
 
 @unix
 @pytest.mark.parametrize("mode", [0o640, 0o400 | 0o200])
-async def test_the_mode_of_an_existing_file_is_its_owners_matter(tmp_path: Path, umask: None, mode: int) -> None:
+async def test_the_mode_of_an_existing_file_is_not_changed(tmp_path: Path, umask: None, mode: int) -> None:
     path = tmp_path / "events.db"
     path.touch(mode)
     store = SqliteStore(path)
@@ -88,12 +88,14 @@ async def test_the_mode_of_an_existing_file_is_its_owners_matter(tmp_path: Path,
 
 
 @pytest.mark.parametrize("path", ["", ":memory:", "a\0b"])
-def test_a_path_that_is_none(path: str) -> None:
+def test_paths_that_are_not_files(path: str) -> None:
     with pytest.raises(ValueError, match="MemoryStore"):
         SqliteStore(path)
 
 
-async def test_the_file_stays_the_same_when_the_folder_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_file_stays_the_same_when_the_working_directory_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     store = SqliteStore("events.db")
     store.claim("e", "a", 60)
@@ -108,7 +110,7 @@ async def test_the_file_stays_the_same_when_the_folder_changes(tmp_path: Path, m
 
 
 class Clock:
-    """Time that passes by sleeping only."""
+    """A clock that only `sleep` advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -127,7 +129,7 @@ class Clock:
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Any:
-    """A file that somebody else is writing, and goes on writing."""
+    """A file in which another connection keeps a transaction open."""
     path = tmp_path / "events.db"
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("PRAGMA journal_mode = WAL")
@@ -137,7 +139,7 @@ def locked(tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("opened_before", [False, True])
-async def test_a_locked_file_is_waited_for_no_longer_than_it_was_said(
+async def test_the_time_out_of_a_locked_file(
     locked: tuple[Path, sqlite3.Connection], opened_before: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, other = locked
@@ -202,7 +204,7 @@ async def test_a_claim_that_is_acquired_after_its_delivery_was_answered_is_relea
     assert store._events == {}
 
 
-async def test_a_lock_that_is_given_back_in_time(locked: tuple[Path, sqlite3.Connection]) -> None:
+async def test_a_lock_that_is_released_in_time(locked: tuple[Path, sqlite3.Connection]) -> None:
     path, other = locked
     store = SqliteStore(path, timeout=30)
     claim = asyncio.create_task(asyncio.to_thread(store.claim, "e", "a", 60))
@@ -215,7 +217,7 @@ async def test_a_lock_that_is_given_back_in_time(locked: tuple[Path, sqlite3.Con
 
 @pytest.mark.parametrize("kind", [SqliteStore, RedisStore])
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "5", True, 1e30])
-def test_times_that_can_not_be_meant(kind: Any, seconds: Any) -> None:
+def test_invalid_durations(kind: Any, seconds: Any) -> None:
     for name in ("timeout", "retention"):
         with pytest.raises(ValueError, match=name):
             kind("redis://127.0.0.1:1/0", **{name: seconds})
@@ -310,7 +312,7 @@ store.close()
 
 
 @unix
-def test_a_transaction_that_does_not_end_spoils_the_child_only(tmp_path: Path) -> None:
+def test_a_transaction_that_does_not_end_makes_the_store_unusable_in_the_child_only(tmp_path: Path) -> None:
     """After a bounded wait the fork happens: the child is told at once instead of waiting for nobody's lock."""
     code = f"""{FORK}
 forks.FORK_TIMEOUT = 0.2
@@ -373,7 +375,7 @@ def test_very_many_forks_while_threads_are_writing(tmp_path: Path) -> None:
 
 
 @unix
-def test_a_fork_that_told_nobody(tmp_path: Path) -> None:
+def test_a_fork_without_the_hooks_of_python(tmp_path: Path) -> None:
     """A server written in C forks without Python's hooks: the child leaves the inherited connection alone."""
     code = f"""{FORK}
 store = SqliteStore(sys.argv[1])
@@ -389,7 +391,7 @@ store.close()
 # Remembering
 
 
-async def test_what_has_no_date_is_never_forgotten(tmp_path: Path) -> None:
+async def test_events_without_a_date_are_never_forgotten(tmp_path: Path) -> None:
     now = [1000.0]
     stores: list[Any] = [
         MemoryStore(clock=lambda: now[0], retention=100),
@@ -407,7 +409,7 @@ async def test_what_has_no_date_is_never_forgotten(tmp_path: Path) -> None:
 
 
 @needs_redis
-async def test_redis_keeps_what_has_no_date(redis_url: str) -> None:
+async def test_redis_keeps_events_without_a_date(redis_url: str) -> None:
     import redis
 
     with redis.Redis.from_url(redis_url) as client:
@@ -435,15 +437,15 @@ async def test_a_redis_that_does_not_answer() -> None:
         store._client.close()
 
 
-def test_what_is_no_redis() -> None:
+def test_clients_that_are_not_a_redis() -> None:
     redis = pytest.importorskip("redis.asyncio")
     for wrong in (redis.Redis(), 5, None, object()):
         with pytest.raises(TypeError, match=r"client: a redis\.Redis, or a URL"):
             RedisStore(wrong)
 
 
-async def test_memory_is_swept_without_looking_at_everything_each_time() -> None:
-    """Each claim costs the same, however much is remembered."""
+async def test_the_cost_of_a_claim_in_memory_is_constant() -> None:
+    """However many events are recorded."""
     now = [0.0]
     store = MemoryStore(clock=lambda: now[0])
     swept: list[int] = []
@@ -466,8 +468,8 @@ async def test_memory_is_swept_without_looking_at_everything_each_time() -> None
     assert len(store._events) < 1_000
 
 
-async def test_claims_are_renewed_while_handlers_keep_every_thread_of_the_loop_busy(store: Any) -> None:
-    """Else a claim would end while its handler runs, and somebody would handle the event beside it."""
+async def test_claims_are_renewed_while_handlers_occupy_all_threads_of_the_loop(store: Any) -> None:
+    """Otherwise a claim would expire while its handler runs, and another process would handle the event."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     receiver = WebhookReceiver(SECRET, store=store, claim_ttl=0.9)
     renewed, release = threading.Event(), [0]
@@ -490,7 +492,7 @@ async def test_claims_are_renewed_while_handlers_keep_every_thread_of_the_loop_b
     assert (await receiver.handle(*delivery())).status == 200
 
 
-async def test_a_store_that_is_forgotten_closes_its_file(tmp_path: Path) -> None:
+async def test_a_store_that_is_garbage_collected_closes_its_file(tmp_path: Path) -> None:
     """Also after a failure: no cycle of frames keeps it."""
     gc.disable()
     try:

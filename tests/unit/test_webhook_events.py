@@ -19,6 +19,7 @@ from montra_async.webhooks import (
     PaymentCompleted,
     WebhookError,
     WebhookEvent,
+    WebhookHelpers,
     WebhookPayloadError,
     WebhookSignatureError,
     parse,
@@ -167,6 +168,21 @@ def test_data_that_does_not_fit() -> None:
     raw, signature = _signed(_body("customer.created", {"id": "c"}))
     with pytest.raises(WebhookPayloadError, match="email"):
         parse(raw, signature, SECRET)
+
+
+@pytest.mark.parametrize(("source", "header"), [("montra", "Montra-Signature"), ("paywall", "X-Signature")])
+def test_helpers_of_a_client_parse_the_events_of_its_service(source: Any, header: str) -> None:
+    helpers = WebhookHelpers(source)
+    raw, signature = _signed(_body("x.y", None))
+    assert helpers.verify_signature(raw, signature, SECRET)
+    assert not helpers.verify_signature(raw, signature, "whsec_of_somebody_else")
+    assert helpers.parse(raw, {header: signature}, SECRET, max_age=60, clock_skew=1) == parse(raw, signature, SECRET)
+    with pytest.raises(WebhookSignatureError, match=f"missing_header: the request has no header {header}"):
+        helpers.parse(raw, {}, SECRET)
+    with pytest.raises(WebhookPayloadError, match="has no `created_at`"):
+        undated = b'{"id": "evt_1", "type": "x.y"}'
+        helpers.parse(undated, sign(undated, SECRET), SECRET, require_created_at=True)
+    assert repr(helpers) == f"<webhook helpers of {source}>"
 
 
 def test_old_events() -> None:

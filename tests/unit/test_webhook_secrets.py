@@ -26,6 +26,7 @@ from montra_async.webhooks import (
     MemoryStore,
     RedisStore,
     WebhookEvent,
+    WebhookHelpers,
     WebhookReceiver,
     parse,
     parse_paywall,
@@ -34,7 +35,11 @@ from montra_async.webhooks.signature import sign, signing_secrets, verify_signat
 
 CANARY = "whsec_canary_4711_of_the_tests"
 RAW = b'{"id":"evt_1","type":"x.y"}'
-READERS = [parse, parse_paywall, Montra.webhooks.parse, BillingClient.webhooks.parse]
+HELPERS = [WebhookHelpers("montra"), WebhookHelpers("paywall")]
+READERS = [
+    *(parse, parse_paywall, Montra.webhooks.parse, BillingClient.webhooks.parse),
+    *(one.parse for one in HELPERS),
+]
 
 
 def shown(error: BaseException) -> str:
