@@ -1,4 +1,4 @@
-"""A client that closes ends the calls that are under way on it, whatever they are waiting for."""
+"""Closing a client ends its calls in flight, in whatever phase they are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..scripted import Scripted, scripted_server
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
 BUSY = b"HTTP/1.1 503 Busy\r\nRetry-After: 50\r\nContent-Length: 0\r\n\r\n"
 NEVER = 60.0
-PATIENT = 20  # seconds after which a test says that something hangs
+HANGS = 20  # seconds after which a test fails because something hangs
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ async def server() -> AsyncIterator[Scripted]:
 
 
 class NoAnswer(AbstractResolver):
-    """Name look-up that takes for ever."""
+    """A resolver that never resolves."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -57,7 +57,7 @@ async def begun(task: asyncio.Task[Any], condition: Callable[[], bool]) -> None:
     ids=["headers", "body", "pause"],
 )
 @pytest.mark.parametrize("own_session", [True, False], ids=["own session", "session="])
-async def test_a_call_ends_with_its_client(
+async def test_closing_ends_a_call(
     server: Scripted, phase: str, script: list[Any], sent: bool, own_session: bool
 ) -> None:
     server.says(script)
@@ -67,14 +67,14 @@ async def test_a_call_ends_with_its_client(
         client = Montra("sk_test_x", server.url, timeout=Timeout(total=None), on_retry=paused.append, **given)  # type: ignore[arg-type]
         task = asyncio.ensure_future(client.list_customers())
         await begun(task, lambda: bool(paused) if phase == "pause" else server.connections > 0)
-        await asyncio.wait_for(client.aclose(), PATIENT)
+        await asyncio.wait_for(client.aclose(), HANGS)
         with pytest.raises(NetworkError, match="the client was closed during the call") as caught:
-            await asyncio.wait_for(task, PATIENT)
+            await asyncio.wait_for(task, HANGS)
         assert caught.value.sent is sent
         assert not isinstance(caught.value, TimeoutError)
 
 
-async def test_a_call_that_waits_for_a_connection_ends_with_its_client_and_was_not_sent(server: Scripted) -> None:
+async def test_closing_ends_a_call_that_waits_for_a_connection_unsent(server: Scripted) -> None:
     server.says([NEVER])
     client = Montra("sk_test_x", server.url, timeout=Timeout(total=None, pool=None), pool_size=1)
     first = asyncio.ensure_future(client.list_customers())
@@ -84,11 +84,11 @@ async def test_a_call_that_waits_for_a_connection_ends_with_its_client_and_was_n
     await client.aclose()
     for task, sent in ((first, True), (second, False)):
         with pytest.raises(NetworkError, match="closed") as caught:
-            await asyncio.wait_for(task, PATIENT)
+            await asyncio.wait_for(task, HANGS)
         assert caught.value.sent is sent
 
 
-async def test_a_call_that_connects_ends_with_its_client() -> None:
+async def test_closing_ends_a_call_that_connects() -> None:
     client = Montra(
         "sk_test_x",
         "https://billing.example.com",
@@ -99,11 +99,11 @@ async def test_a_call_that_connects_ends_with_its_client() -> None:
     await asyncio.sleep(0.05)
     await client.aclose()
     with pytest.raises(NetworkError, match="closed"):
-        await asyncio.wait_for(task, PATIENT)
+        await asyncio.wait_for(task, HANGS)
 
 
 @pytest.mark.parametrize("reading", [False, True], ids=["headers", "stream"])
-async def test_a_gateway_call_ends_with_its_client(server: Scripted, reading: bool) -> None:
+async def test_closing_ends_a_gateway_call(server: Scripted, reading: bool) -> None:
     server.says([HEAD + b"{", NEVER] if reading else [NEVER])
     client = ApiGatewayClient("pw", server.url, user_id="u")
 
@@ -115,16 +115,16 @@ async def test_a_gateway_call_ends_with_its_client(server: Scripted, reading: bo
     await begun(task, lambda: server.connections > 0)
     await client.aclose()
     with pytest.raises(PaywallError, match="closed") as caught:
-        await asyncio.wait_for(task, PATIENT)
+        await asyncio.wait_for(task, HANGS)
     assert caught.value.code == "network_error"
 
 
-async def test_time_outs_hold_in_a_client_that_was_closed_before(server: Scripted) -> None:
+async def test_time_outs_hold_in_a_client_that_is_used_after_closing(server: Scripted) -> None:
     server.says([HEAD, *[b"{", 0.02] * 3000])
     client = Montra("sk_test_x", server.url, timeout=Timeout(total=0.2, read=10), max_attempts=1)
     for _ in range(2):
         with pytest.raises(RequestTimeoutError, match="total"):
-            await asyncio.wait_for(client.list_customers(), PATIENT)
+            await asyncio.wait_for(client.list_customers(), HANGS)
         await client.aclose()
 
 
@@ -159,7 +159,7 @@ async def test_a_cancellation_while_the_client_closes_stays_a_cancellation(serve
     closing = asyncio.ensure_future(client.aclose())
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, PATIENT)
+        await asyncio.wait_for(task, HANGS)
     await closing
 
 
@@ -181,7 +181,7 @@ def test_a_thread_in_a_call_ends_when_another_closes_the_client() -> None:
     connection, _ = listener.accept()
     connection.recv(10)
     client.close()
-    thread.join(PATIENT)
+    thread.join(HANGS)
     connection.close()
     listener.close()
     assert [type(one) for one in ended] == [NetworkError]

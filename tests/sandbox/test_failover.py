@@ -1,4 +1,4 @@
-"""The mirror of a paywall's origin: https for real, two hosts of one name server of our own."""
+"""Failover to the mirror of a paywall's origin, over https, with two hosts of a resolver of the test's own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def authority() -> trustme.CA:
 
 
 class _Names(AbstractResolver):
-    """Finds both hosts on this machine, each at an address of its own."""
+    """Resolves both hosts to this machine, each to its own address."""
 
     async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
         address = {HOST: "127.0.0.1", EDGE: "127.0.0.2"}[host]
@@ -51,7 +51,7 @@ class _Names(AbstractResolver):
 
 @attrs.define
 class Server:
-    """One of the two hosts. `pause` is how long it is silent, `status` what it answers."""
+    """One of the two hosts. It waits `pause` seconds and responds with `status`."""
 
     name: str
     asked: list[str] = attrs.field(factory=list)
@@ -116,7 +116,7 @@ async def world(authority: trustme.CA) -> AsyncIterator[World]:
     await made.edge.stop()
 
 
-async def test_what_can_not_be_reached_is_asked_at_the_mirror(world: World) -> None:
+async def test_a_service_that_can_not_be_reached_is_replaced_by_its_mirror(world: World) -> None:
     await world.start(world.edge)
     async with world.billing() as billing:
         assert (await billing.create_checkout(1)).url == "edge"
@@ -125,7 +125,7 @@ async def test_what_can_not_be_reached_is_asked_at_the_mirror(world: World) -> N
     assert world.edge.asked == ["POST start-checkout", "POST balances", "POST ticket"]
 
 
-async def test_the_choice_sticks_for_all_clients_of_the_origin(world: World) -> None:
+async def test_all_clients_of_the_origin_stay_with_the_mirror(world: World) -> None:
     await world.start(world.edge)
     async with world.billing() as billing:
         await billing.debit_tokens("t", 1)
@@ -140,7 +140,7 @@ async def test_the_choice_sticks_for_all_clients_of_the_origin(world: World) -> 
     assert (len(world.edge.asked), len(world.main.asked)) == (2, 1)
 
 
-async def test_a_mirror_that_can_not_be_reached_either_is_left(world: World) -> None:
+async def test_a_mirror_that_can_not_be_reached_is_not_used_on(world: World) -> None:
     async with world.billing() as billing:
         with pytest.raises(PaywallError, match=r"cannot connect to edge\.pay") as caught:
             await billing.debit_tokens("t", 1)
@@ -152,7 +152,7 @@ async def test_a_mirror_that_can_not_be_reached_either_is_left(world: World) -> 
 
 
 @pytest.mark.parametrize("status", [500, 503, 404, 418])
-async def test_any_answer_proves_that_the_service_is_there(world: World, status: int) -> None:
+async def test_a_response_of_any_status_is_no_reason_for_failover(world: World, status: int) -> None:
     await world.start(world.main, world.edge)
     world.main.status = status
     async with world.billing() as billing:
@@ -161,7 +161,9 @@ async def test_any_answer_proves_that_the_service_is_there(world: World, status:
     assert world.edge.asked == []
 
 
-async def test_silence_moves_only_what_may_be_repeated(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_response_time_out_repeats_only_repeatable_requests(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(failover, "SECONDS_TO_HEADERS", 0.1)
     await world.start(world.main, world.edge)
     world.main.pause = 0.5
@@ -175,7 +177,7 @@ async def test_silence_moves_only_what_may_be_repeated(world: World, monkeypatch
     assert world.edge.asked == ["POST start-checkout", "GET user-state"]
 
 
-async def test_the_gateway_waits_but_never_asks_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_gateway_call_is_never_sent_to_both(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failover, "SECONDS_TO_HEADERS", 0.1)
     await world.start(world.main, world.edge)
     world.main.pause = 0.3
@@ -193,7 +195,7 @@ async def test_without_a_mirror(world: World) -> None:
     assert world.edge.asked == []
 
 
-async def test_a_mirror_of_ones_own(world: World) -> None:
+async def test_a_given_mirror_is_used(world: World) -> None:
     await world.start(world.edge)
     settings = world.settings(edge_fallback=f"https://{EDGE}:{world.port}")
     async with BillingClient("pw", "http://127.0.0.1:9", "sk_test_x", **settings) as billing:
@@ -211,7 +213,7 @@ async def test_a_mirror_of_ones_own(world: World) -> None:
         ("https://localhost", None),
     ],
 )
-def test_who_has_a_mirror(origin: str, edge: str | None) -> None:
+def test_which_origins_have_a_mirror(origin: str, edge: str | None) -> None:
     assert edge_of(URL(origin)) == (None if edge is None else URL(edge))
 
 

@@ -1,4 +1,4 @@
-"""Answers that are made to hang, flood or trick their reader. Real sockets, real compression."""
+"""Responses made to hang, flood or trick their reader, over real sockets, with real compression."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ async def test_a_body_that_is_not_compressed_as_it_says_is_an_error_of_ours(serv
     ],
     ids=range(10),
 )
-async def test_whatever_is_answered_is_an_error_of_ours(server: Scripted, script: list[bytes | float]) -> None:
+async def test_any_malformed_response_raises_an_error_of_ours(server: Scripted, script: list[bytes | float]) -> None:
     from montra_async import MontraError
 
     server.says(script)
@@ -207,7 +207,7 @@ async def test_nothing_is_sent_twice_through_a_session_of_the_users(method: str)
     listener.close()
 
 
-async def test_a_session_with_auth_of_its_own_is_told(server: Scripted) -> None:
+async def test_a_session_with_auth_of_its_own_is_refused(server: Scripted) -> None:
     from montra_async import ConfigError
 
     async with aiohttp.ClientSession(headers={"X-Mine": "1"}) as session:

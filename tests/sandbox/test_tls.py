@@ -1,4 +1,4 @@
-"""TLS with a certificate authority of one's own."""
+"""TLS with a given certificate authority."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def secure_url(authority: trustme.CA) -> Iterator[str]:
-    """An https server in a thread of its own."""
+    """An https server in another thread."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     port: list[int] = []
@@ -58,7 +58,7 @@ def _trusting(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-def test_an_authority_of_ones_own_through_several_loops(secure_url: str, authority: trustme.CA) -> None:
+def test_a_given_authority_is_trusted_on_several_loops(secure_url: str, authority: trustme.CA) -> None:
     client = Montra("sk_test_x", secure_url, ssl=_trusting(authority))
     for _ in range(3):
         assert asyncio.run(client.list_meters()) == []

@@ -49,7 +49,7 @@ def test_a_missing_key_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("key", ["two words", "sk_test_\x00", "ключ"])
-def test_a_garbled_key_is_refused_without_being_shown(key: str) -> None:
+def test_a_malformed_key_is_refused_without_being_shown(key: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Montra(key)
     assert key not in str(caught.value)
@@ -72,18 +72,18 @@ def test_a_garbled_key_is_refused_without_being_shown(key: str) -> None:
         "https://api.montra.fi:99999999/",
     ],
 )
-def test_addresses_that_a_key_must_not_go_to(url: str) -> None:
+def test_base_urls_that_are_refused(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Montra(KEY, url)
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:4242", "http://localhost/x/", "http://[::1]:80/", "https://a.fi/v1"])
-def test_addresses_that_are_fine(url: str) -> None:
+def test_base_urls_that_are_accepted(url: str) -> None:
     Montra(KEY, url)
 
 
-def test_plain_http_can_be_insisted_on() -> None:
+def test_plain_http_is_accepted_with_allow_insecure_http() -> None:
     Montra(KEY, "http://10.0.0.1/v1", allow_insecure_http=True)
 
 
@@ -104,7 +104,7 @@ def test_plain_http_can_be_insisted_on() -> None:
         {"headers": {"X-A": 5}},
     ],
 )
-def test_settings_that_can_not_be_right(settings: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentError):
         Montra(KEY, **settings)
     if "pool_size" not in settings:
@@ -118,7 +118,7 @@ def test_time_outs_by_kind() -> None:
     assert Timeout(total=None).total is None
 
 
-async def test_an_own_session_excludes_what_it_brings_itself() -> None:
+async def test_a_given_session_excludes_other_connection_settings() -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(ConfigError):
             Connection(session=session, proxy=Secret("http://proxy"))
@@ -133,7 +133,7 @@ def test_views_add_headers_and_share_the_rest() -> None:
     assert (view._options.max_attempts, client._options.max_attempts) == (1, 3)
 
 
-def test_a_key_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_key_is_in_no_repr_and_no_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     client = Montra(KEY)
     shown = [repr(client), str(client), repr(vars(client)), repr(vars(client._transport)), caplog.text]
@@ -145,7 +145,7 @@ def test_a_key_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def _shown(value: object) -> str:
-    """What an error reporter prints: it survives objects that are not finished."""
+    """The repr that an error reporter shows, also of an object whose constructor failed."""
     try:
         return repr(value)
     except AttributeError:
@@ -172,7 +172,7 @@ def test_a_bad_time_out_is_named_as_it_was_given() -> None:
         Montra(KEY, timeout="5")  # type: ignore[arg-type]
 
 
-def test_secrets_are_scrubbed() -> None:
+def test_secrets_are_removed_from_texts() -> None:
     text = f"key {KEY}, other sk_live_abcdefgh, hook whsec_12345678, Authorization: Bearer xyz.abc-123 and odd-key"
     clean = scrub(text, Secret("odd-key"), Secret(""))
     for secret in ("0123456789abcdef", "abcdefgh", "12345678", "xyz.abc-123", "odd-key"):
@@ -214,7 +214,7 @@ def test_errors_say_what_happened_and_to_which_call() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_errors_cross_process_borders(error: MontraError) -> None:
+def test_errors_can_be_pickled(error: MontraError) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
     assert str(again) == str(error)

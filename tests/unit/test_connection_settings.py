@@ -1,4 +1,4 @@
-"""Proxies, certificates, headers: what may go wrong is told when the client is made, without showing a secret."""
+"""Proxies, certificates, headers: wrong settings are refused by the constructor, without showing a secret."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KEY = "sk_test_0123456789abcdef"
         ("", "full URL"),
     ],
 )
-def test_a_proxy_that_can_not_be_one_is_told_at_once(proxy: str, words: str) -> None:
+def test_an_invalid_proxy_is_refused_at_once(proxy: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         Montra(KEY, proxy=proxy)
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
@@ -76,7 +76,7 @@ def unchecked() -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("value", [False, unchecked()], ids=["False", "CERT_NONE"])
-def test_any_certificate_is_only_trusted_when_that_is_asked_for_by_name(value: Any) -> None:
+def test_any_certificate_is_accepted_only_with_allow_insecure_tls(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"any certificate.*allow_insecure_tls"):
         Montra(KEY, ssl=value)
     with pytest.raises(PaywallError, match=r"any certificate.*allow_insecure_tls"):
@@ -98,7 +98,7 @@ async def test_a_session_or_connector_that_trusts_any_certificate_is_refused_too
 
 
 @pytest.mark.parametrize(("make", "words"), [(lambda: 5, "made int"), (lambda: 1 / 0, "raised ZeroDivisionError")])
-async def test_a_connector_function_that_fails_is_told(make: Any, words: str) -> None:
+async def test_a_connector_function_that_fails_raises_a_config_error(make: Any, words: str) -> None:
     client = Montra(KEY, "https://billing.example.com", connector=make)
     with pytest.raises(ConfigError, match=words):
         await client.list_customers()
@@ -129,7 +129,7 @@ def test_a_header_that_is_accepted_is_one_line(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1, True, 1.5, "1"])
-def test_a_limit_that_can_not_be_one_is_refused(size: Any) -> None:
+def test_an_invalid_limit_is_refused(size: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="max_response_size"):
         Montra(KEY, max_response_size=size)
     with pytest.raises(InvalidArgumentError, match="max_response_size"):

@@ -1,4 +1,4 @@
-"""Threads for work that may never return."""
+"""Threads for functions that may never return."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _gone(name: str) -> bool:
 
 
 @given(most=st.integers(1, 5), works=st.lists(st.sampled_from(["quick", "slow", "fails"]), max_size=30))
-def test_all_work_is_done_by_at_most_so_many_threads(most: int, works: list[str]) -> None:
+def test_all_work_is_done_and_the_number_of_threads_is_bounded(most: int, works: list[str]) -> None:
     threads = DaemonThreads(most, "test-most")
     running: list[int] = []
     now = 0
@@ -58,7 +58,7 @@ def test_all_work_is_done_by_at_most_so_many_threads(most: int, works: list[str]
 
 
 @given(hanging=st.integers(0, 4))
-def test_work_that_hangs_holds_up_no_other_while_there_are_threads(hanging: int) -> None:
+def test_work_that_hangs_delays_no_other_while_there_are_threads(hanging: int) -> None:
     threads = DaemonThreads(5, "test-hang")
     over = threading.Event()
     stuck = [threads.submit(over.wait, 60) for _ in range(hanging)]
@@ -107,7 +107,7 @@ def test_without_a_thread_the_caller_does_the_work(monkeypatch: pytest.MonkeyPat
 
 
 async def test_it_is_a_default_executor() -> None:
-    """asyncio takes no other than its own kind."""
+    """asyncio accepts only subclasses of ThreadPoolExecutor."""
     loop = asyncio.new_event_loop()
     loop.set_default_executor(DaemonThreads(1, "test-default"))
 
@@ -119,7 +119,7 @@ async def test_it_is_a_default_executor() -> None:
     assert _gone("test-default")
 
 
-async def test_looking_at_a_file_is_bounded() -> None:
+async def test_opening_a_file_has_a_time_out() -> None:
     """A path on a network drive that is gone: even `stat` doesn't return."""
     over = threading.Event()
     with pytest.raises(

@@ -209,7 +209,7 @@ class WatchableConnector(aiohttp.TCPConnector):
 
 
 def start_read_timeout(connection: Connection, protocol: ResponseHandler, seconds: float) -> None:
-    """Start aiohttp's own read time-out of a connection, until the connection is released: an idle one may be silent.
+    """Start aiohttp's own read time-out of a connection, until the connection is released: an idle one has none.
 
     aiohttp sets it only at the beginning of a request. Where the attributes are missing, only the total time-out
     ends the request.

@@ -116,8 +116,8 @@ class Failover:
             return False
         # A client may have a shorter read time-out than the response time-out, which all clients share.
         waited = outcome.elapsed > SECONDS_TO_HEADERS * 0.9
-        silent = isinstance(error, RequestTimeoutError) and error.phase == "read" and waited
-        if error.sent and not (silent and route.response_timeout is not None):
+        timed_out = isinstance(error, RequestTimeoutError) and error.phase == "read" and waited
+        if error.sent and not (timed_out and route.response_timeout is not None):
             return False
         _mirror_until[self.primary, self.mirror] = self.clock() + MIRROR_SECONDS
         return True
