@@ -106,10 +106,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy --strict and pyright --strict, on the project and on what its users write."""
+    """mypy --strict and pyright --strict, on the project and on what its users write; no public type is left open."""
     install(session, "typing", "tests")
     session.run("mypy")
     session.run("pyright", "--pythonpath", shutil.which("python", path=session.bin) or sys.executable)
+    for package in ("montra_async", "montra_sync", "montra_sandbox"):
+        session.run("pyright", "--verifytypes", package, "--ignoreexternal")
 
 
 @nox.session

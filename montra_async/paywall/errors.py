@@ -237,9 +237,9 @@ class QuotaExceededError(PaywallApiError):
             request_id=request_id,
             retry_after=retry_after,
         )
-        self.balances = balances or []
-        self.query_type = query_type
-        self.current_balance = current_balance
+        self.balances: list[Balance] = balances or []
+        self.query_type: str | None = query_type
+        self.current_balance: int | None = current_balance
 
 
 _BY_STATUS: dict[int, type[PaywallApiError]] = {

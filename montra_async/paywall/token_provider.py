@@ -46,7 +46,7 @@ class SessionTokenProvider:
         self._auth = auth
         self._session = session
         self.token_family = token_family
-        self.digest = digest(session.access_token)
+        self.digest: str = digest(session.access_token)
 
     @property
     def user_id(self) -> str | None:

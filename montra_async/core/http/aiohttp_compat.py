@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import functools
 import importlib
+import math
 import ssl
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -190,8 +191,10 @@ class WatchableConnector(aiohttp.TCPConnector):
         shortest: the shortest of the read time-outs that `schedule` was called for; infinity when it has to be called.
     """
 
-    unwatched: dict[ResponseHandler, tuple[Connection, float]]
-    shortest: float
+    def __init__(self, *, keepalive_timeout: float, ssl: Any) -> None:
+        super().__init__(limit=0, keepalive_timeout=keepalive_timeout, ssl=ssl)
+        self.unwatched: dict[ResponseHandler, tuple[Connection, float]] = {}
+        self.shortest: float = math.inf
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout

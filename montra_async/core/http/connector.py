@@ -32,23 +32,22 @@ class LazyConnector(WatchableConnector):
     """
 
     def __init__(self, *, keepalive_timeout: float, ssl: Any) -> None:
-        super().__init__(limit=0, keepalive_timeout=keepalive_timeout, ssl=ssl)
-        self.unwatched = {}
-        self.shortest = math.inf
+        super().__init__(keepalive_timeout=keepalive_timeout, ssl=ssl)
         self._timer: asyncio.TimerHandle | None = None
 
     def schedule(self, read_timeout: float) -> None:
         """Set the timer."""
         if self._timer is not None:
             self._timer.cancel()
-        self.shortest = read_timeout
+        self.shortest: float = read_timeout
         delay = min(read_timeout * _DELAY, _LONGEST_DELAY)
         self._timer = asyncio.get_running_loop().call_later(delay, self._start_read_timeouts)
 
     def _start_read_timeouts(self) -> None:
         self.shortest = math.inf
         self._timer = None
-        unwatched, self.unwatched = self.unwatched, {}
+        unwatched = self.unwatched.copy()
+        self.unwatched.clear()
         for protocol, (connection, read_timeout) in unwatched.items():
             if connection.protocol is protocol:  # else the request has ended
                 start_read_timeout(connection, protocol, read_timeout)

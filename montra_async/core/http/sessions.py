@@ -25,11 +25,11 @@ import attrs
 
 from ..errors import ConfigError
 from ..options import CallOptions
-from .aiohttp_compat import belongs_to, discard_sockets, new_semaphore, request_once
+from .aiohttp_compat import Semaphore, belongs_to, discard_sockets, new_semaphore, request_once
 from .connection import Connection, eager_timeout_of, lazy_timeout_of
 from .connector import LazyConnector
 from .streaming import Stream, read_body, read_traced_body
-from .timeouts import deadlines_of
+from .timeouts import Deadlines, deadlines_of
 
 _NO_ASYNCIO = (
     "no asyncio event loop is running: await the call in asyncio.run(...), or use montra_sync where there is none; "
@@ -114,13 +114,13 @@ class LoopSession:
         owned: bool,
         on_close: Callable[[LoopSession], None],
     ) -> None:
-        self.loop = loop
-        self.client_session = session
-        self.strategy = strategy_for(session, owned=owned)
-        self.semaphore = new_semaphore(pool_size)
-        self.deadlines = deadlines_of(loop)
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.client_session: aiohttp.ClientSession = session
+        self.strategy: Strategy = strategy_for(session, owned=owned)
+        self.semaphore: Semaphore = new_semaphore(pool_size)
+        self.deadlines: Deadlines = deadlines_of(loop)
         self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-        self.closed = False
+        self.closed: bool = False
         self._owned = owned
         self._on_close = on_close
         self._close_hook: AsyncGenerator[None, None] | None = None

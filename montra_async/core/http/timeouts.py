@@ -35,7 +35,7 @@ class Deadlines:
 
     def __init__(self) -> None:
         self.open: dict[Deadline, float] = {}
-        self.fires_at = math.inf
+        self.fires_at: float = math.inf
         self._timer: asyncio.TimerHandle | None = None
 
     def end_all_of(self, owner: object) -> None:
@@ -107,9 +107,10 @@ class Deadline:
     def __init__(self, deadlines: Deadlines, at: float, owner: object = None) -> None:
         self._deadlines = deadlines
         self._at = at
-        self.owner = owner
-        self.owner_closed = False
-        self.expired = False
+        self.task: Any = None
+        self.owner: object = owner
+        self.owner_closed: bool = False
+        self.expired: bool = False
 
     def __enter__(self) -> Deadline:
         """
