@@ -25,8 +25,8 @@ from typing import Any, Generic, TypeVar, cast
 import anyio
 
 from montra_async import MontraError
+from montra_async.core.concurrency import DaemonThreads
 from montra_async.core.http.aiohttp_compat import import_anyio_backend
-from montra_async.core.threads import DaemonThreads
 
 T = TypeVar("T")
 

@@ -10,12 +10,11 @@ from yarl import URL
 from .errors import ApiError
 from .http.messages import RawResponse
 from .models.json import loads
+from .redaction import BODY_KEPT, LONGEST_SECRET, bounded, clean_message, clean_name
 from .type_guards import is_array, is_object
 
 E = TypeVar("E", bound=ApiError)
 
-BODY_KEPT = 64 * 1024
-LONGEST_SECRET = 8 * 1024
 _DEEPEST = 32
 
 
@@ -35,25 +34,6 @@ def text_of(response: RawResponse) -> str:
     if response.limit is not None and len(kept) < BODY_KEPT + LONGEST_SECRET:
         kept = kept[:-LONGEST_SECRET]  # it was cut where half a secret may stand
     return kept.decode("utf-8", "replace")
-
-
-_LONGEST_MESSAGE = 4096
-_LONGEST_NAME = 128
-
-
-def clean_message(text: str, scrub: Callable[[str], str]) -> str:
-    """A message of the service without secrets. It is cut afterwards: half a secret is not recognised."""
-    return bounded(scrub(text), _LONGEST_MESSAGE)
-
-
-def clean_name(text: str, scrub: Callable[[str], str]) -> str:
-    """The same for a code or an id."""
-    return bounded(scrub(text), _LONGEST_NAME)
-
-
-def bounded(text: str, longest: int) -> str:
-    """`text`, cut where nobody reads on."""
-    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def default_message(response: RawResponse) -> str:

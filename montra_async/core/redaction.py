@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
 
 SecretText: TypeAlias = Annotated[str, "secret"]
@@ -82,3 +83,28 @@ def _shown(made: object, field: Any) -> str:
     except AttributeError:
         return "?"
     return str(field.repr(value)) if callable(field.repr) else repr(value)
+
+
+BODY_KEPT = 64 * 1024
+"""Bytes of an error's body that an error shows."""
+
+LONGEST_SECRET = 8 * 1024
+"""Bytes; a text is cut after secrets are removed from it, or this far before its end."""
+
+_LONGEST_MESSAGE = 4096
+_LONGEST_NAME = 128
+
+
+def clean_message(text: str, scrub: Callable[[str], str]) -> str:
+    """A message of the service without secrets. It is cut afterwards: half a secret is not recognised."""
+    return bounded(scrub(text), _LONGEST_MESSAGE)
+
+
+def clean_name(text: str, scrub: Callable[[str], str]) -> str:
+    """The same for a code or an id."""
+    return bounded(scrub(text), _LONGEST_NAME)
+
+
+def bounded(text: str, longest: int) -> str:
+    """`text`, cut where nobody reads on."""
+    return text if len(text) <= longest else f"{text[:longest]}..."

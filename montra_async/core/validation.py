@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from decimal import Decimal
 from enum import Enum
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
 from .errors import InvalidArgumentError
 from .limits import AMOUNT_DIGITS, is_amount
+from .models.converters import exact_float
 from .models.datetimes import format_datetime
 from .type_guards import is_mapping, is_sequence
 
@@ -40,9 +41,6 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 """A field that is not changed by an `update_*` call. Type checkers narrow `value is UNSET`."""
 
-_FLOAT_DIGITS = Decimal("1e-12")
-_FLOATS = Context(prec=28, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
-"""A context of our own: the thread's context belongs to the user, who may have changed its rounding and traps."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -102,16 +100,6 @@ def number(parameter: str, value: Any, *, above_zero: bool = False) -> int | Dec
         short = f"{Decimal(exact):.6g}"
         raise InvalidArgumentError(parameter, f"must be {'greater than' if above_zero else 'at least'} 0, not {short}")
     return exact
-
-
-def exact_float(value: float) -> Decimal:
-    """A float as a decimal, without its binary rounding error: `0.1 + 0.2` is 0.3."""
-    exact = Decimal(float.__repr__(value))
-    try:
-        rounded = exact.quantize(_FLOAT_DIGITS, context=_FLOATS)
-    except InvalidOperation:  # too large for 12 decimals
-        return exact
-    return rounded.normalize(_FLOATS) if rounded and rounded != exact else exact
 
 
 def optional_number(parameter: str, value: Any, *, above_zero: bool = False) -> int | Decimal | None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from ..core.locks import ProcessLock
+from ..core.concurrency import ProcessLock
 
 T = TypeVar("T")
 

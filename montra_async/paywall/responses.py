@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ..core.client import Decoder
-from ..core.decoding import BODY_KEPT, default_message, json_of, text_of, too_large
+from ..core.decoding import default_message, json_of, text_of, too_large
 from ..core.errors import MontraError
 from ..core.http.messages import RawResponse, Request
 from ..core.models.model import SerdeError, structure
+from ..core.redaction import BODY_KEPT
 from ..core.type_guards import is_array, is_object
 from .errors import PaywallApiError, PaywallInvalidResponseError, QuotaExceededError, error_class, translate
 from .models import Balance

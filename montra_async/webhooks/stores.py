@@ -14,7 +14,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, ClassVar, Protocol
 
-from ..core.locks import ProcessLock
+from ..core.concurrency import ProcessLock
 from .durations import Duration, positive_seconds
 
 RETENTION = timedelta(days=30)

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from montra_async.core.locks import ProcessLock
+from montra_async.core.concurrency import ProcessLock
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

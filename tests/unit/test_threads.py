@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from montra_async import InvalidArgumentError
+from montra_async.core.concurrency import DaemonThreads
 from montra_async.core.http.files import in_a_thread
-from montra_async.core.threads import DaemonThreads
 
 
 def _named(name: str) -> list[threading.Thread]:

@@ -10,8 +10,8 @@ import stat
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, BinaryIO, TypeVar, cast
 
+from ..concurrency import DaemonThreads
 from ..errors import InvalidArgumentError
-from ..threads import DaemonThreads
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ..decoding import clean_name
 from ..options import CallEvent, Hook, Hooks
+from ..redaction import clean_name
 from .messages import AttemptResult, Request
 
 log: logging.Logger = logging.getLogger("montra")

@@ -17,10 +17,9 @@ from typing import Any
 
 import aiohttp
 
-from ..decoding import BODY_KEPT, LONGEST_SECRET
 from ..errors import MontraError, NetworkError, PoolTimeoutError, RequestTimeoutError, without_frames
 from ..options import CallOptions, Hooks
-from ..redaction import Secret, scrub
+from ..redaction import BODY_KEPT, LONGEST_SECRET, Secret, scrub
 from .aiohttp_compat import is_closed_session
 from .aiohttp_errors import emptied, failure_of, raised_by_us
 from .connection import Connection, eager_timeout_of

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import Any
 
 from ..limits import MAX_DEPTH, MAX_DIGITS, TOO_DEEP, decimal_of, is_amount, refuse_deep
 from ..type_guards import is_array, is_object
-from ..validation import exact_float
 from .datetimes import datetime_from_number, parse_datetime, utc
 
 
@@ -126,3 +125,18 @@ def to_object(value: Any, _: Any) -> dict[str, Any]:
         raise ValueError(f"an object was expected, not {type(value).__name__}")
     plain: dict[str, Any] = plain_json(value)
     return plain
+
+
+_FLOAT_DIGITS = Decimal("1e-12")
+_FLOATS = Context(prec=28, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
+"""A context of our own: the thread's context belongs to the user, who may have changed its rounding and traps."""
+
+
+def exact_float(value: float) -> Decimal:
+    """A float as a decimal, without its binary rounding error: `0.1 + 0.2` is 0.3."""
+    exact = Decimal(float.__repr__(value))
+    try:
+        rounded = exact.quantize(_FLOAT_DIGITS, context=_FLOATS)
+    except InvalidOperation:  # too large for 12 decimals
+        return exact
+    return rounded.normalize(_FLOATS) if rounded and rounded != exact else exact
