@@ -19,7 +19,7 @@ _DEEPEST = 32
 
 
 def json_of(response: RawResponse) -> Any:
-    """The body as JSON; None when it is none, or not whole."""
+    """The body as parsed JSON. Returns None when it is not JSON, or was cut."""
     if response.limit is not None:
         return None
     try:
@@ -29,15 +29,15 @@ def json_of(response: RawResponse) -> Any:
 
 
 def text_of(response: RawResponse) -> str:
-    """The body as text; to be cut to `BODY_KEPT` once secrets are out of it."""
+    """The beginning of the body as text, not yet without secrets: cut it to `BODY_KEPT` after their removal."""
     kept = response.body[: BODY_KEPT + LONGEST_SECRET]
     if response.limit is not None and len(kept) < BODY_KEPT + LONGEST_SECRET:
-        kept = kept[:-LONGEST_SECRET]  # it was cut where half a secret may stand
+        kept = kept[:-LONGEST_SECRET]  # the cut may have left a part of a secret
     return kept.decode("utf-8", "replace")
 
 
 def default_message(response: RawResponse) -> str:
-    """A message for an error that brought none of its own."""
+    """The message of an error whose response has none."""
     reason = response.reason or "error"
     if 300 <= response.status < 400:
         return f"redirected to {_target(response)}; redirects are not followed, check base_url"
@@ -48,14 +48,14 @@ def default_message(response: RawResponse) -> str:
 
 
 def too_large(response: RawResponse) -> str | None:
-    """What is wrong with an response that is longer than it may be; None when it is not."""
+    """What is wrong with a response that exceeds the size limit. Returns None for any other response."""
     if response.limit is None:
         return None
     return f"the body is larger than {size_limit(response.limit)}"
 
 
 def size_limit(limit: int) -> str:
-    """The limit of an answer's size, and how to raise it."""
+    """The size limit of a response, and how to raise it."""
     return (
         f"max_response_size, {limit} bytes; raise it with client.with_options(max_response_size=...) or where the "
         "client is made"
@@ -79,9 +79,12 @@ def redact(error: E, scrub: Callable[[str], str]) -> E:
 
 
 def scrubbed(value: Any, scrub: Callable[[str], str], depth: int = 0) -> Any:
-    """JSON with every string in it scrubbed, keys of objects included: a service may quote the key it refused.
+    """Remove secrets from every string of a JSON value, names of fields included.
 
-    What is nested deeper than an error has reason to is left out.
+    Args:
+        value: parsed JSON.
+        scrub: removes secrets from a text.
+        depth: nesting depth of `value`. Deeper levels than 32 are left out.
     """
     if isinstance(value, str):
         return scrub(value)

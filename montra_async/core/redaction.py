@@ -1,4 +1,4 @@
-"""Keep secrets out of everything a person or a log can read."""
+"""Secrets, and their removal from messages, logs, reprs and tracebacks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ To type checkers it is `str`. The generator of the facade reads it: a generated 
 an alias or a union that names it) deletes the parameter from its frame, because error reporters print local variables.
 """
 
+BODY_KEPT = 64 * 1024
+"""Bytes of an error's body that an error shows."""
+
+LONGEST_SECRET = 8 * 1024
+"""Bytes; a text is cut after secrets are removed from it, or this far before its end."""
+
+_LONGEST_MESSAGE = 4096
+_LONGEST_NAME = 128
+
 _SECRETS = re.compile(
     r"(?P<kind>\b(?:sk|rk|pk)_(?:test|live)_|\bsk_|\bwhsec_|\bBearer\s{1,8})(?P<secret>[A-Za-z0-9._~+/=-]{4,})",
     re.IGNORECASE,
@@ -21,9 +30,14 @@ _CREDENTIALS = re.compile(r"(?P<before>://)[^\s/?#@]{1,1024}@")
 
 
 def scrub(text: str, *known: Secret) -> str:
-    """`text` without anything that looks like a key of the services, or like credentials in a URL, and without the
-    `known` secrets."""
-    for secret in sorted(known, key=lambda one: -len(one.reveal())):  # one may be the beginning of another
+    """Remove secrets from a text.
+
+    Args:
+        text: the text.
+        known: secrets that are removed wherever they occur. Strings that look like a key of the services, and
+            credentials in URLs, are removed in any case.
+    """
+    for secret in sorted(known, key=lambda one: -len(one.reveal())):  # a secret may be a prefix of another
         if secret.reveal():
             text = text.replace(secret.reveal(), "***")
     if "://" in text:
@@ -32,7 +46,11 @@ def scrub(text: str, *known: Secret) -> str:
 
 
 class Secret:
-    """A string that shows itself to nobody: not in a repr, not in a traceback that prints local variables."""
+    """A string that no repr, log or traceback with local variables shows.
+
+    Args:
+        value: the secret.
+    """
 
     __slots__ = ("_value",)
 
@@ -54,19 +72,19 @@ class Secret:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a secret is not pickled: make the client anew in the other process")
+        raise TypeError("a secret is not pickled: create the client in the other process")
 
 
 def mask(value: object) -> str:
-    """For `attrs.field(repr=mask)`: whether a secret is there, not what it is."""
+    """The repr of a secret field, for `attrs.field(repr=mask)`: it shows only whether the field is None."""
     return "None" if value is None else "'***'"
 
 
 class ShownWhenHalfBuilt:
-    """The `repr` of an attrs class that can be shown while it is being made.
+    """Base of attrs classes whose `repr` works while the constructor runs.
 
     A validator that refuses an argument leaves an object without some of its fields in a frame, where error reporters
-    find it: the `repr` that attrs writes would raise there.
+    find it. The `repr` that attrs generates would raise there.
     """
 
     __slots__ = ()
@@ -85,26 +103,16 @@ def _shown(made: object, field: Any) -> str:
     return str(field.repr(value)) if callable(field.repr) else repr(value)
 
 
-BODY_KEPT = 64 * 1024
-"""Bytes of an error's body that an error shows."""
-
-LONGEST_SECRET = 8 * 1024
-"""Bytes; a text is cut after secrets are removed from it, or this far before its end."""
-
-_LONGEST_MESSAGE = 4096
-_LONGEST_NAME = 128
-
-
 def clean_message(text: str, scrub: Callable[[str], str]) -> str:
-    """A message of the service without secrets. It is cut afterwards: half a secret is not recognised."""
+    """A message of the service without secrets. It is cut afterwards: a part of a secret would not be recognised."""
     return bounded(scrub(text), _LONGEST_MESSAGE)
 
 
 def clean_name(text: str, scrub: Callable[[str], str]) -> str:
-    """The same for a code or an id."""
+    """A code or an id of the service without secrets."""
     return bounded(scrub(text), _LONGEST_NAME)
 
 
 def bounded(text: str, longest: int) -> str:
-    """`text`, cut where nobody reads on."""
+    """`text`, cut to a maximum length."""
     return text if len(text) <= longest else f"{text[:longest]}..."

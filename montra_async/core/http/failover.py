@@ -49,11 +49,11 @@ _DIRECT = Route()
 class Routing(Protocol):
     """Chooses the route of each attempt."""
 
-    def route(self, call: Request) -> Route:
+    def route(self, request: Request) -> Route:
         """The route of the next attempt."""
         ...
 
-    def switches(self, call: Request, outcome: AttemptResult, route: Route) -> bool:
+    def switches(self, request: Request, result: AttemptResult, route: Route) -> bool:
         """Whether the call is repeated at once on another route, because of what this attempt showed."""
         ...
 
@@ -61,10 +61,10 @@ class Routing(Protocol):
 class Direct:
     """The routing of a service without a mirror."""
 
-    def route(self, call: Request) -> Route:
+    def route(self, request: Request) -> Route:
         return _DIRECT
 
-    def switches(self, call: Request, outcome: AttemptResult, route: Route) -> bool:
+    def switches(self, request: Request, result: AttemptResult, route: Route) -> bool:
         return False
 
 
@@ -94,28 +94,28 @@ class Failover:
     mirror: URL
     clock: Callable[[], float] = time.monotonic
 
-    def route(self, call: Request) -> Route:
+    def route(self, request: Request) -> Route:
         """The service, or the mirror for some time after the service could not be reached."""
         if self.clock() < _mirror_until.get((self.primary, self.mirror), 0.0):
             return Route(mirror=self.mirror.origin())
         # Uploads take their time, and what can't be repeated must not be sent twice.
-        bounded = call.repeatable and not callable(call.body)
+        bounded = request.repeatable and not callable(request.body)
         return Route(response_timeout=SECONDS_TO_HEADERS) if bounded else _DIRECT
 
-    def switches(self, call: Request, outcome: AttemptResult, route: Route) -> bool:
+    def switches(self, request: Request, result: AttemptResult, route: Route) -> bool:
         """Note what an attempt has shown; whether the call goes to the mirror now.
 
         A response of any status proves that its sender can be reached. A mirror that can't be reached is not used on.
         """
-        if outcome.failure is None:
+        if result.failure is None:
             return False
-        error = outcome.failure.error
+        error = result.failure.error
         if route.mirror is not None:
             if not error.sent:
                 _mirror_until.pop((self.primary, self.mirror), None)
             return False
         # A client may have a shorter read time-out than the response time-out, which all clients share.
-        waited = outcome.elapsed > SECONDS_TO_HEADERS * 0.9
+        waited = result.elapsed > SECONDS_TO_HEADERS * 0.9
         timed_out = isinstance(error, RequestTimeoutError) and error.phase == "read" and waited
         if error.sent and not (timed_out and route.response_timeout is not None):
             return False

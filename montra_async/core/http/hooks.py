@@ -28,47 +28,47 @@ class HookRunner:
         """Whether a hook, or the log, is told of successful attempts."""
         return self._hooks.on_response is not None or log.isEnabledFor(logging.DEBUG)
 
-    def attempt_started(self, call: Request) -> None:
+    def attempt_started(self, request: Request) -> None:
         """Before a request is sent."""
         if self._hooks.on_request is not None:
-            self._run(self._hooks.on_request, call, None)
+            self._run(self._hooks.on_request, request, None)
 
-    def attempt_ended(self, call: Request, outcome: AttemptResult) -> None:
+    def attempt_ended(self, request: Request, result: AttemptResult) -> None:
         """After a response or a failure."""
         if self._hooks.on_response is not None:
-            self._run(self._hooks.on_response, call, outcome)
+            self._run(self._hooks.on_response, request, result)
         if log.isEnabledFor(logging.DEBUG):
-            milliseconds = outcome.elapsed * 1000
-            values = (call.method, call.path, _result_of(outcome), milliseconds, call.attempts)
+            milliseconds = result.elapsed * 1000
+            values = (request.method, request.path, _result_of(result), milliseconds, request.attempts)
             log.debug("%s %s -> %s in %.1f ms, attempt %d", *values)
 
-    def retry_scheduled(self, call: Request, outcome: AttemptResult, pause: float) -> None:
+    def retry_scheduled(self, request: Request, result: AttemptResult, pause: float) -> None:
         """Before the pause, in seconds, that precedes another attempt."""
         if self._hooks.on_retry is not None:
-            self._run(self._hooks.on_retry, call, outcome, pause)
-        log.info("%s %s: %s; trying again in %.2f s", call.method, call.path, _result_of(outcome), pause)
+            self._run(self._hooks.on_retry, request, result, pause)
+        log.info("%s %s: %s; trying again in %.2f s", request.method, request.path, _result_of(result), pause)
 
-    def _run(self, hook: Hook, call: Request, outcome: AttemptResult | None, pause: float | None = None) -> None:
-        answer = None if outcome is None else outcome.answer
-        request_id = None if answer is None else answer.request_id
+    def _run(self, hook: Hook, request: Request, result: AttemptResult | None, pause: float | None = None) -> None:
+        response = None if result is None else result.response
+        request_id = None if response is None else response.request_id
         event = CallEvent(
-            method=call.method,
-            path=call.path,
-            attempt=call.attempts,
-            elapsed=0.0 if outcome is None else outcome.elapsed,
-            status=None if answer is None else answer.status,
+            method=request.method,
+            path=request.path,
+            attempt=request.attempts,
+            elapsed=0.0 if result is None else result.elapsed,
+            status=None if response is None else response.status,
             request_id=None if request_id is None else clean_name(request_id, self._scrub),
-            error=None if outcome is None or outcome.failure is None else outcome.failure.error,
+            error=None if result is None or result.failure is None else result.failure.error,
             pause=pause,
         )
         try:
             hook(event)
         except Exception:
-            log.exception("a hook of the user failed on %s %s", call.method, call.path)
+            log.exception("a hook of the user failed on %s %s", request.method, request.path)
 
 
-def _result_of(outcome: AttemptResult) -> object:
+def _result_of(result: AttemptResult) -> object:
     """The status of the response, or the error."""
-    if outcome.answer is not None:
-        return outcome.answer.status
-    return None if outcome.failure is None else outcome.failure.error
+    if result.response is not None:
+        return result.response.status
+    return None if result.failure is None else result.failure.error

@@ -1,4 +1,4 @@
-"""What is sent, what comes back, and what became of one try."""
+"""A request, a raw response, and the result of one attempt."""
 
 from __future__ import annotations
 
@@ -26,17 +26,25 @@ def _no_headers() -> dict[str, str]:
 
 @attrs.define(kw_only=True)
 class Request:
-    """One logical call, complete before its first try: every try sends the same key and the same body.
+    """One call, complete before its first attempt: all attempts send the same key and the same body.
 
-    `path` is for people (messages, logs, hooks). `body` makes the payload anew for each try when it can't be bytes.
-    `repeatable` says whether a second execution is harmless; when it is not, only what was never sent is tried again.
-    `secrets` are in its body, and must not be in anything that is said of it.
-    `single_use`: the body can be made only once.
-    `streams` hands the answer over as soon as its headers are here, its body unread.
-    `sent` says whether any attempt may have reached the service, `sent_earlier` the same of the attempts before the
-    last one, `lost` whether one of those may have been carried out and its answer was lost on the way.
-    `remaining` says how many seconds are left for the call, when that is not for the transport alone to know: it is a
-    part of something longer, or others wait for it, too.
+    Attributes:
+        method: HTTP method.
+        url: where it is sent.
+        path: path of the endpoint, for messages, logs and hooks.
+        body: bytes, or a function that makes the payload of each attempt. None for no body.
+        headers: headers of this request, in addition to the client's.
+        idempotency_key: key of a POST; None for none.
+        secrets: secrets in body or headers, to be removed from messages.
+        repeatable: whether a second execution is harmless. If not, only what was never sent is retried.
+        single_use: whether the body can be made only once.
+        streams: whether the response is returned as soon as its headers have arrived, its body unread.
+        attempts: attempts so far.
+        sent: whether any attempt may have reached the service.
+        sent_earlier: the same of the attempts before the last one.
+        lost: whether an attempt may have been executed whose response was lost.
+        remaining: returns the seconds that are left for the call, when it is a part of something longer or others wait
+            for it, too. None: the transport alone knows.
     """
 
     method: str
@@ -66,9 +74,15 @@ class Request:
 
 @attrs.define(kw_only=True)
 class RawResponse:
-    """What came back, whatever its status. A success of a call that streams has its body in `stream`.
+    """A response, whatever its status.
 
-    `limit`, in bytes, is set when the body was longer than that: then it is not whole.
+    Attributes:
+        status: HTTP status.
+        headers: the response's headers.
+        body: the body, decompressed; empty for a stream.
+        reason: reason phrase of the status line.
+        stream: the open body of a success whose request streams; None otherwise.
+        limit: the limit in bytes that the body exceeded; None when the body is complete.
     """
 
     status: int
@@ -89,19 +103,25 @@ class RawResponse:
 
 @attrs.define(kw_only=True)
 class AttemptResult:
-    """What became of one try: an answer, or a failure. `elapsed` is in seconds."""
+    """The result of one attempt: a response or a failure.
 
-    answer: RawResponse | None = None
+    Attributes:
+        response: the response; None without one.
+        failure: why there is no response; None with one.
+        elapsed: seconds.
+    """
+
+    response: RawResponse | None = None
     failure: Failure | None = None
     elapsed: float = 0.0
 
-    def result(self) -> RawResponse:
+    def response_or_raise(self) -> RawResponse:
         """The answer.
 
         Raises:
             NetworkError: there is none.
         """
-        if self.answer is not None:
-            return self.answer
+        if self.response is not None:
+            return self.response
         assert self.failure is not None
         raise self.failure.error from self.failure.cause

@@ -71,7 +71,7 @@ class Transport:
         self._headers = partial(_merged_with, headers) if foreign else _merged
         proxy = self._connection.proxy
         self._secrets = (*secrets, *(() if proxy is None else proxy.secrets))
-        self._observer = HookRunner(hooks or Hooks(), self.scrub)
+        self._hook_runner = HookRunner(hooks or Hooks(), self.scrub)
         self._routing: Routing = Direct() if failover is None else failover
         self._jitter = jitter
 
@@ -92,13 +92,13 @@ class Transport:
         session = self._sessions.current() or await self._sessions.get_or_open()
         return Deadline(session.deadlines, session.loop.time() + (seconds or _FOREVER), session)
 
-    async def send(self, call: Request, options: CallOptions) -> RawResponse:
+    async def send(self, request: Request, options: CallOptions) -> RawResponse:
         """Attempt a call until there is a final response, no attempt is left or the total time-out is over.
 
         A response with an error status is returned, not raised.
 
         Args:
-            call: what is sent; its counters are updated.
+            request: what is sent; its counters are updated.
             options: time-outs, attempts and limits of the call.
 
         Raises:
@@ -110,9 +110,9 @@ class Transport:
         deadline = Deadline(session.deadlines, now + (options.timeout.total or _FOREVER), session)
         try:
             with deadline:
-                return await self._attempts(session, call, options, now)
+                return await self._attempts(session, request, options, now)
         except NetworkError as error:
-            error.sent = error.sent or call.sent
+            error.sent = error.sent or request.sent
             raise error.with_traceback(None) from error.__cause__
         except TimeoutError as error:
             if not deadline.expired:
@@ -121,56 +121,56 @@ class Transport:
             # The frames of aiohttp hold headers in their variables, and an error reporter may record them.
             raise without_frames(error)  # noqa: B904 - the same error
         if deadline.owner_closed:
-            raise NetworkError(_CLOSED, call.info(), sent=call.sent)
+            raise NetworkError(_CLOSED, request.info(), sent=request.sent)
         problem = f"no answer within the total time-out of {options.timeout.total:g} s"
-        raise RequestTimeoutError(problem, call.info(), sent=call.sent)
+        raise RequestTimeoutError(problem, request.info(), sent=request.sent)
 
-    async def _attempts(self, session: LoopSession, call: Request, options: CallOptions, now: float) -> RawResponse:
+    async def _attempts(self, session: LoopSession, request: Request, options: CallOptions, now: float) -> RawResponse:
         """Attempt until the retry policy ends it. `now` is loop time."""
         end = now + (options.timeout.total or _FOREVER)
         while True:
-            call.attempts += 1
-            call.sent_earlier = call.sent
-            route = self._routing.route(call)
-            self._observer.attempt_started(call)
+            request.attempts += 1
+            request.sent_earlier = request.sent
+            route = self._routing.route(request)
+            self._hook_runner.attempt_started(request)
             try:
-                answer = await self._attempt(session, call, options, route)
-                if answer.status < 400 and not self._observer.wants_successes():
-                    return answer
-                outcome = AttemptResult(answer=answer)
+                response = await self._attempt(session, request, options, route)
+                if response.status < 400 and not self._hook_runner.wants_successes():
+                    return response
+                result = AttemptResult(response=response)
             except MontraError:  # the pool is exhausted, a file can't be read: another attempt would not help
                 raise
             except Exception as error:
-                outcome = self._failure(error, call, route)
+                result = self._failure(error, request, route)
             started, now = now, session.loop.time()
-            outcome.elapsed = now - started
-            self._observer.attempt_ended(call, outcome)
+            result.elapsed = now - started
+            self._hook_runner.attempt_ended(request, result)
 
-            pause = self._pause(call, options, outcome, route, end - now)
+            pause = self._pause(request, options, result, route, end - now)
             if pause is None:
-                return outcome.result()
-            if outcome.answer is None or outcome.answer.status in LOST_STATUSES:
-                call.lost = call.sent
-            self._observer.retry_scheduled(call, outcome, pause)
+                return result.response_or_raise()
+            if result.response is None or result.response.status in LOST_STATUSES:
+                request.lost = request.sent
+            self._hook_runner.retry_scheduled(request, result, pause)
             if pause:
                 await asyncio.sleep(pause)
                 now = session.loop.time()
 
-    async def _attempt(self, session: LoopSession, call: Request, options: CallOptions, route: Route) -> RawResponse:
+    async def _attempt(self, session: LoopSession, request: Request, options: CallOptions, route: Route) -> RawResponse:
         """Send once, within the pool's limit. An open stream keeps its place in the pool until it ends."""
         if session.semaphore.locked():
-            await self._wait_for_connection(session, call, options.timeout.pool)
+            await self._wait_for_connection(session, request, options.timeout.pool)
         else:
             await session.semaphore.acquire()  # at once
         stream = None
         try:
-            call.sent = True
-            response = await self._request(session, call, options, route)
+            request.sent = True
+            response = await self._request(session, request, options, route)
             limit = options.max_response_size if response.status < 300 else min(ERROR_SIZE, options.max_response_size)
-            if not call.streams:
+            if not request.streams:
                 body, truncated = await session.strategy.read_body(response, limit)
             elif 200 <= response.status < 300:
-                stream = Stream(response, call.info(), session.semaphore.release, self, limit, self.scrub)
+                stream = Stream(response, request.info(), session.semaphore.release, self, limit, self.scrub)
                 session.streams.add(stream)
                 body, truncated = b"", False
             else:
@@ -188,34 +188,34 @@ class Transport:
         )
 
     def _request(
-        self, session: LoopSession, call: Request, options: CallOptions, route: Route
+        self, session: LoopSession, request: Request, options: CallOptions, route: Route
     ) -> Awaitable[aiohttp.ClientResponse]:
         """The response's headers."""
-        body, takes_time = _payload(call.body)
+        body, takes_time = _payload(request.body)
         strategy = session.strategy
-        request = strategy.request(
-            call.method,
-            route.url(call.url),
+        sending = strategy.request(
+            request.method,
+            route.url(request.url),
             data=body,
-            headers=self._headers(options.headers, call.headers),
-            timeout=eager_timeout_of(options) if takes_time or call.streams else strategy.timeout(options),
+            headers=self._headers(options.headers, request.headers),
+            timeout=eager_timeout_of(options) if takes_time or request.streams else strategy.timeout(options),
             allow_redirects=False,
             raise_for_status=False,  # whatever the default of a user's session is
         )
         if route.response_timeout is None:
-            return request
-        return _within(Deadline(session.deadlines, session.loop.time() + route.response_timeout), request)
+            return sending
+        return _within(Deadline(session.deadlines, session.loop.time() + route.response_timeout), sending)
 
-    async def _wait_for_connection(self, session: LoopSession, call: Request, seconds: float | None) -> None:
+    async def _wait_for_connection(self, session: LoopSession, request: Request, seconds: float | None) -> None:
         try:
             with Deadline(session.deadlines, session.loop.time() + (seconds or _FOREVER)):
                 await session.semaphore.acquire()
         except TimeoutError:
             size = self._sessions.pool_size
             problem = f"no connection became free within {seconds:g} s: all {size} of the pool are in use"
-            raise PoolTimeoutError(problem, call.info(), sent=call.sent, phase="pool") from None
+            raise PoolTimeoutError(problem, request.info(), sent=request.sent, phase="pool") from None
 
-    def _failure(self, error: Exception, call: Request, route: Route) -> AttemptResult:
+    def _failure(self, error: Exception, request: Request, route: Route) -> AttemptResult:
         """What an exception of an attempt means.
 
         Raises:
@@ -226,38 +226,38 @@ class Transport:
             without_frames(ours)
             raise ours from ours.__cause__
         if is_closed_session(error):
-            call.sent = call.sent_earlier
-            raise NetworkError("the client was closed before the call was sent", call.info(), sent=False)
-        host = route.url(call.url).authority
-        failure = failure_of(error, call.info(), host, proxy=self._sessions.proxy, scrub=self.scrub)
+            request.sent = request.sent_earlier
+            raise NetworkError("the client was closed before the call was sent", request.info(), sent=False)
+        host = route.url(request.url).authority
+        failure = failure_of(error, request.info(), host, proxy=self._sessions.proxy, scrub=self.scrub)
         emptied(error)
         if not failure.error.sent:
-            call.sent = call.sent_earlier
+            request.sent = request.sent_earlier
         return AttemptResult(failure=failure)
 
     def _pause(
-        self, call: Request, options: CallOptions, outcome: AttemptResult, route: Route, remaining: float
+        self, request: Request, options: CallOptions, result: AttemptResult, route: Route, remaining: float
     ) -> float | None:
         """Seconds until the next attempt; None when this outcome is final. `remaining` is in seconds."""
-        answer, failure = outcome.answer, outcome.failure
-        if answer is not None and answer.status < 400:
+        response, failure = result.response, result.failure
+        if response is not None and response.status < 400:
             return None
-        if self._routing.switches(call, outcome, route):
+        if self._routing.switches(request, result, route):
             return 0.0
-        if answer is not None:
-            retryable = call.repeatable and answer.status in RETRY_STATUSES
+        if response is not None:
+            retryable = request.repeatable and response.status in RETRY_STATUSES
         else:
-            retryable = failure is not None and failure.retryable and (call.repeatable or not call.sent)
+            retryable = failure is not None and failure.retryable and (request.repeatable or not request.sent)
         if not retryable:
             return None
-        if call.remaining is not None:
-            remaining = min(remaining, call.remaining())
+        if request.remaining is not None:
+            remaining = min(remaining, request.remaining())
         return next_pause(
-            attempt=call.attempts,
+            attempt=request.attempts,
             max_attempts=options.max_attempts,
             remaining=min(remaining, _LONGEST_RETRY_AFTER),
             jitter=self._jitter,
-            retry_after=None if answer is None else answer.retry_after,
+            retry_after=None if response is None else response.retry_after,
             dropped=failure is not None and failure.dropped,
         )
 
@@ -285,9 +285,9 @@ def _merged_with(
     return {**base(), **first, **second}
 
 
-async def _within(deadline: Deadline, request: Awaitable[aiohttp.ClientResponse]) -> aiohttp.ClientResponse:
+async def _within(deadline: Deadline, sending: Awaitable[aiohttp.ClientResponse]) -> aiohttp.ClientResponse:
     with deadline:
-        return await request
+        return await sending
 
 
 async def _read_error(
