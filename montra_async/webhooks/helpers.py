@@ -66,4 +66,4 @@ class WebhookHelpers:
         return verify_signature(raw_body, signature, secret)
 
     def __repr__(self) -> str:
-        return f"<webhook helpers of {self._source}>"
+        return f"<webhook helpers of {getattr(self, '_source', None)}>"
