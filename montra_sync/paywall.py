@@ -15,15 +15,18 @@ import aiohttp
 from montra_async.core.options import MAX_RESPONSE_SIZE, Hook, Timeout
 from montra_async.core.redaction import SecretText
 from montra_async.paywall import (
+    Acquiring,
     Attachment,
     AuthSession,
     AuthUser,
     Balance,
     Bootstrap,
     CanceledSubscription,
+    CheckoutMode,
     CheckoutResult,
     FileSessionStorage,
     Identity,
+    Interval,
     LocalPrice,
     MemorySessionStorage,
     OAuthStart,
@@ -47,14 +50,17 @@ from montra_async.paywall import (
     PaywallUser,
     Price,
     Purchase,
+    PurchaseStatus,
     QuotaExceededError,
     ServerSentEvent,
     SessionStorage,
     SignUpResult,
+    SignUpStatus,
     Ticket,
     TokenBalance,
     Trial,
     UpgradeResult,
+    UpgradeStatus,
     UserPurchase,
 )
 from montra_async.paywall.auth import AuthClient as AsyncAuthClient
@@ -69,6 +75,7 @@ from montra_async.webhooks.helpers import WebhookHelpers
 from .portal import iterate, run, unwrap
 
 __all__ = [
+    "Acquiring",
     "ApiGatewayClient",
     "Attachment",
     "AuthClient",
@@ -79,10 +86,12 @@ __all__ = [
     "Bootstrap",
     "CanceledSubscription",
     "Charge",
+    "CheckoutMode",
     "CheckoutResult",
     "FileSessionStorage",
     "GatewayResponse",
     "Identity",
+    "Interval",
     "LocalPrice",
     "MemorySessionStorage",
     "OAuthStart",
@@ -106,14 +115,17 @@ __all__ = [
     "PaywallUser",
     "Price",
     "Purchase",
+    "PurchaseStatus",
     "QuotaExceededError",
     "ServerSentEvent",
     "SessionStorage",
     "SignUpResult",
+    "SignUpStatus",
     "Ticket",
     "TokenBalance",
     "Trial",
     "UpgradeResult",
+    "UpgradeStatus",
     "UserPurchase",
 ]
 

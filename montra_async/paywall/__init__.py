@@ -2,7 +2,7 @@
 
 from ..core.http.multipart import Attachment
 from .auth import AuthClient
-from .auth_models import AuthSession, AuthUser, OAuthStart, SignUpResult, UpgradeResult
+from .auth_models import AuthSession, AuthUser, OAuthStart, SignUpResult, SignUpStatus, UpgradeResult, UpgradeStatus
 from .billing import BillingClient
 from .errors import (
     PaywallApiError,
@@ -26,16 +26,20 @@ from .gateway import ApiGatewayClient
 from .gateway_response import GatewayResponse
 from .identity import Identity
 from .models import (
+    Acquiring,
     Balance,
     Bootstrap,
     CanceledSubscription,
+    CheckoutMode,
     CheckoutResult,
+    Interval,
     LocalPrice,
     Offer,
     PaywallSettings,
     PaywallUser,
     Price,
     Purchase,
+    PurchaseStatus,
     Ticket,
     TokenBalance,
     Trial,
@@ -46,6 +50,7 @@ from .storage import FileSessionStorage, MemorySessionStorage, SessionStorage
 from .tokens import Charge
 
 __all__ = [
+    "Acquiring",
     "ApiGatewayClient",
     "Attachment",
     "AuthClient",
@@ -56,10 +61,12 @@ __all__ = [
     "Bootstrap",
     "CanceledSubscription",
     "Charge",
+    "CheckoutMode",
     "CheckoutResult",
     "FileSessionStorage",
     "GatewayResponse",
     "Identity",
+    "Interval",
     "LocalPrice",
     "MemorySessionStorage",
     "OAuthStart",
@@ -83,13 +90,16 @@ __all__ = [
     "PaywallUser",
     "Price",
     "Purchase",
+    "PurchaseStatus",
     "QuotaExceededError",
     "ServerSentEvent",
     "SessionStorage",
     "SignUpResult",
+    "SignUpStatus",
     "Ticket",
     "TokenBalance",
     "Trial",
     "UpgradeResult",
+    "UpgradeStatus",
     "UserPurchase",
 ]
