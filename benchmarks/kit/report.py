@@ -45,9 +45,10 @@ def markdown(table: Table) -> str:
 
 
 def _ratio(row: Row) -> str:
-    if row.ratio is None or row.low is None or row.high is None:
+    if row.ratio is None:
         return " | |"
-    return f" {row.ratio:.2f}x | {row.low:.2f} - {row.high:.2f} |"
+    quartiles = "" if row.low is None or row.high is None else f"{row.low:.2f} - {row.high:.2f} "
+    return f" {row.ratio:.2f}x | {quartiles}|"
 
 
 def _figure(cost: float) -> str:
