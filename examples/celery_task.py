@@ -1,4 +1,4 @@
-"""A Celery task that refunds a payment, however often it has to try.
+"""A Celery task that refunds a payment once, however often it is retried.
 
 CELERY_BROKER_URL=redis://localhost MONTRA_API_KEY=sk_... celery -A celery_task worker
 """
@@ -11,12 +11,12 @@ from montra_sync import ConflictError, Montra, NetworkError, RateLimitError, Ser
 
 app = Celery("billing")
 app.config_from_envvar("CELERY_CONFIG_MODULE", silent=True)
-montra = Montra()  # made in the parent, used in the forked workers: each opens its own connections
+montra = Montra()  # created in the parent, used in the forked workers: each opens its own connections
 
 
 @app.task(bind=True, acks_late=True, max_retries=8)
 def refund(self: "Task[[str, str], str]", transaction_id: str, amount: str) -> str:
-    """The task's id is the idempotency key: a retry, or a worker that died half-way, never refunds twice."""
+    """Refund a payment. The task's id is the idempotency key: a retried task never refunds twice."""
     try:
         made = montra.create_refund(
             transaction_id=transaction_id, amount=Decimal(amount), idempotency_key=f"refund-{self.request.id}"

@@ -31,7 +31,7 @@ buyers: list[str] = []  # your database
 async def customer_id(x_customer_id: Annotated[str | None, Header()] = None) -> str:
     """Return the customer id from your session or a verified token.
 
-    NEVER a header, which any caller may set: it is one here so that the example can be tried with curl.
+    NEVER use a header, which any caller may set; this example does so that it can be tried with curl.
     """
     if not x_customer_id:
         raise HTTPException(401, "this route needs a customer")

@@ -1,4 +1,4 @@
-"""The whole Montra walk against a sandbox: customers, plans, usage, checkout, refund, subscriptions, webhooks.
+"""Montra against a sandbox: customers, plans, usage, checkout, refund, subscriptions, webhooks.
 
 python examples/montra_walk.py
 """
@@ -18,7 +18,7 @@ async def walk(montra: Montra, sandbox: Sandbox, receiver: Receiver) -> None:
     receiver.secret = endpoint.secret or ""
     step("webhook endpoint", endpoint.url)
 
-    # Plans: what is sold, what is counted, what is unlocked.
+    # Plans with a product, meters and a feature.
     free = await montra.create_pricing_model(name="Free", is_default=True)
     pro = await montra.create_pricing_model(name="Pro")
     step("pricing models", f"{free.name}, {pro.name}")
@@ -39,7 +39,7 @@ async def walk(montra: Montra, sandbox: Sandbox, receiver: Receiver) -> None:
     sso = await montra.create_feature(name="Single sign-on", slug="sso", pricing_model_id=pro.id)
     step("feature", f"{sso.slug} ({sso.status})")
 
-    # A customer on the free plan uses it up.
+    # A customer on the free plan reaches its limit.
     ada = await montra.create_customer(name="Ada Lovelace", email="ada@example.com", metadata={"team": "engines"})
     step("customer", f"{ada.name} <{ada.email}>")
     try:
@@ -85,7 +85,7 @@ async def walk(montra: Montra, sandbox: Sandbox, receiver: Receiver) -> None:
     except ConflictError as error:
         step("refund of more than is left", f"refused: {error.message}")
 
-    # A subscription's life.
+    # Changes of a subscription.
     [subscription] = await montra.list_subscriptions(ada.id)
     step("subscription", f"{subscription.status} until {subscription.current_period_end:%Y-%m-%d}")
     upgrade = await montra.upgrade_subscription(subscription.id, free.id)
@@ -110,7 +110,7 @@ async def walk(montra: Montra, sandbox: Sandbox, receiver: Receiver) -> None:
     step("a month later", f"a new period, usage {usage}, {len(await montra.list_invoices())} invoices so far")
     expect(usage == 0, "usage did not start again with the period")
 
-    # What happened.
+    # Analytics, audit log and webhooks.
     series = await montra.get_analytics_series(interval="monthly", points=3)
     step("analytics", f"revenue {sum(point.value for point in series.revenue)} in {series.points} months")
     entries = [entry.event_type async for entry in montra.iter_audit_logs()]

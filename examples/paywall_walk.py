@@ -1,4 +1,4 @@
-"""The whole walk through the paywall service: prices, checkout, access, tokens, portal, ticket, gateway, cancellation.
+"""The paywall service against a sandbox: prices, checkout, access, tokens, portal, ticket, gateway, cancellation.
 
 python examples/paywall_walk.py
 """
@@ -13,7 +13,7 @@ from montra_sandbox import Sandbox
 
 
 async def sell(billing: BillingClient, sandbox: Sandbox, receiver: Receiver) -> None:
-    """From the price list to access."""
+    """Prices, checkout, payment, access."""
     prices = await billing.get_prices(locale="de-AT")
     step("prices, in German where there is", ", ".join(f"{one.label} {one.amount} {one.currency}" for one in prices))
     ada = billing.for_user(email="ada@example.com", user_id="ada-1")
@@ -38,11 +38,11 @@ async def sell(billing: BillingClient, sandbox: Sandbox, receiver: Receiver) -> 
 
 
 async def spend(billing: BillingClient) -> None:
-    """Tokens: the price brought 100."""
+    """Tokens: the purchase has credited 100."""
     ada = billing.for_user(email="ada@example.com", user_id="ada-1")
     step("credit of 20", (await ada.credit_tokens("gpt-4", 20)).count)
     async with ada.metered(type="gpt-4", amount=5) as charge:
-        charge.amount = 50  # the answer turned out to be a long one
+        charge.amount = 50  # the cost is known only now
     step("metered work, paid when it was done", f"{charge.balance.count} left" if charge.balance else "?")
     try:
         async with ada.metered(type="gpt-4", amount=10):
@@ -81,7 +81,7 @@ async def look_after(billing: BillingClient, sandbox: Sandbox) -> None:
 
 
 async def stream(billing: BillingClient, auth: AuthClient) -> None:
-    """The gateway: a visitor with three questions a day."""
+    """The gateway: a user with three free calls a day."""
     session = await auth.sign_in_anonymously()
     step("somebody signs in", session.user.id if session.user else "?")
     visitor = billing.for_user(auth=auth)

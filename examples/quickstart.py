@@ -1,4 +1,4 @@
-"""Both walks against the sandbox, over real HTTP.
+"""Run the examples of both services against the sandbox, over real HTTP.
 
 python examples/quickstart.py
 """

@@ -1,4 +1,4 @@
-"""What the walks share: steps that are counted, a webhook endpoint, a person who pays."""
+"""Helpers of `montra_walk` and `paywall_walk`: counted steps, a webhook endpoint, a payment in the browser."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ steps = 0
 
 
 def step(what: str, result: object) -> None:
-    """Count a step and show what came back."""
+    """Count a step and print its result."""
     global steps
     steps += 1
     print(f"{steps:3}  {what:<38} {result}")
@@ -29,7 +29,7 @@ def ended() -> None:
 
 
 class Receiver:
-    """Your webhook endpoint: check the signature over the raw body, then look inside."""
+    """A webhook endpoint: it verifies the signature of the raw body before it reads the event."""
 
     def __init__(self, header: str) -> None:
         self.header = header
@@ -45,7 +45,7 @@ class Receiver:
         return web.Response(status=204)
 
     async def thanks(self, request: web.Request) -> web.Response:
-        """Where the hosted page leads a payer back to."""
+        """The page that the hosted checkout redirects to."""
         return web.Response(text=f"Thank you for {request.query['session']}!")
 
     async def __aenter__(self) -> "Receiver":
@@ -66,7 +66,7 @@ class Receiver:
 
 
 async def pay(url: str, card: str = "4242424242424242", code: str = "") -> str:
-    """What a person does in the browser: open the page, fill in the form, press Pay. The page that follows."""
+    """Pay as in a browser: open the page, fill in the form, submit it. Return the page that follows."""
     async with aiohttp.ClientSession() as browser:
         async with browser.get(url) as page:
             session = re.findall(r'name="session" value="([^"]+)"', await page.text())

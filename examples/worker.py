@@ -1,6 +1,6 @@
-"""An asyncio worker that ends gracefully: on SIGTERM it takes no more jobs, finishes those under way, and leaves.
+"""An asyncio worker that shuts down gracefully: on SIGTERM it takes no more jobs, finishes the running ones, and exits.
 
-MONTRA_BASE_URL=... MONTRA_API_KEY=... python worker.py < jobs     # a job a line: <id> <customer id> <tokens>
+MONTRA_BASE_URL=... MONTRA_API_KEY=... python worker.py < jobs     # one job per line: <id> <customer id> <tokens>
 """
 
 import asyncio
@@ -17,7 +17,7 @@ SECONDS_TO_DRAIN = 20
 async def work(montra: Montra, job: str) -> None:
     job_id, customer_id, amount = job.split()
     try:
-        # The job's id as the key: a job that is delivered again after a crash is counted once.
+        # The job's id is the idempotency key: a job that is delivered again after a crash is counted once.
         await montra.report_usage(
             customer_id=customer_id, meter_slug="api-tokens", amount=int(amount), idempotency_key=f"job-{job_id}"
         )
@@ -27,7 +27,7 @@ async def work(montra: Montra, job: str) -> None:
 
 
 def read_jobs(queue: asyncio.Queue[str | None]) -> None:
-    """Your queue; here, lines of standard input, read by a thread that keeps nobody from leaving. None is the end."""
+    """Read jobs into the queue. Here they are lines of standard input, read in a daemon thread. None is the end."""
     loop = asyncio.get_running_loop()
 
     def read() -> None:
@@ -39,7 +39,7 @@ def read_jobs(queue: asyncio.Queue[str | None]) -> None:
 
 
 async def next_job(queue: asyncio.Queue[str | None], stop: asyncio.Event) -> str | None:
-    """The next job; None at the end of the queue, or when it is time to stop."""
+    """Return the next job; None at the end of the queue, or when `stop` is set."""
     job, stopping = asyncio.ensure_future(queue.get()), asyncio.ensure_future(stop.wait())
     await asyncio.wait({job, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
