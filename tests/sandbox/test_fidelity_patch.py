@@ -56,7 +56,7 @@ RESOURCES = pytest.mark.parametrize(
 
 @pytest.fixture
 async def http(sandbox: Sandbox) -> AsyncIterator[Plain]:
-    async with plain(sandbox, service="montra") as client:
+    async with plain(sandbox) as client:
         yield client
 
 

@@ -167,7 +167,7 @@ async def cancelled_at_random(server: Scripted, calls: int) -> None:
         found = await asyncio.wait_for(asyncio.gather(*(client.list_customers() for _ in range(8))), 20)
         assert found == [[]] * 8
         assert home.semaphore._value == 8
-        assert not home.session.connector._acquired  # type: ignore[union-attr]
+        assert not home.client_session.connector._acquired  # type: ignore[union-attr]
 
 
 async def test_cancellations_at_random_leave_nothing_behind() -> None:
