@@ -88,6 +88,7 @@ class Sandbox(Controls):
         self._deliver_anywhere = deliver_anywhere
         self._url: str | None = None
         self._running: _Running | None = None
+        self._starting: bool = False
 
     @property
     def url(self) -> str:
@@ -127,14 +128,18 @@ class Sandbox(Controls):
             RuntimeError: the sandbox is running already.
             sqlite3.Error: the file is not a database.
         """
-        if self._running is not None:
+        if self._running is not None or self._starting:
             raise RuntimeError("the sandbox is running already")
-        db = Database(self._db_path)
+        self._starting = True
         try:
-            self._running = await self._serve(World(db))
-        except BaseException:
-            db.close()
-            raise
+            db = Database(self._db_path)
+            try:
+                self._running = await self._serve(World(db))
+            except BaseException:
+                db.close()
+                raise
+        finally:
+            self._starting = False
 
     async def _serve(self, world: World) -> _Running:
         for key in self.api_keys:
@@ -162,9 +167,13 @@ class Sandbox(Controls):
         """Finish running requests, stop sending webhooks and close the database. Does nothing when it is stopped."""
         if self._running is not None:
             running, self._running = self._running, None
-            await running.sender.stop()
-            await running.runner.cleanup()
-            running.world.db.close()
+            try:
+                await running.sender.stop()
+            finally:
+                try:
+                    await running.runner.cleanup()
+                finally:
+                    running.world.db.close()
 
     async def __aenter__(self) -> Sandbox:
         await self.start()

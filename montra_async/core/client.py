@@ -5,7 +5,7 @@ Imports no aiohttp by itself: models stand beside calls, and who only reads mode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -143,6 +143,9 @@ class BaseClient:
     def __copy__(self) -> Self:
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
+        for name in _slots_of(type(self)):
+            if hasattr(self, name):
+                setattr(view, name, getattr(self, name))
         return view
 
     def __deepcopy__(self, memo: object) -> BaseClient:
@@ -214,6 +217,13 @@ class BaseClient:
         except ApiError as error:
             without_frames(error)  # their local variables hold the response
             raise redact(error, lambda text: scrub(self._transport.scrub(text), *request.secrets)) from None
+
+
+def _slots_of(client: type) -> Iterator[str]:
+    """The names of the attributes that a user's subclass keeps in `__slots__`."""
+    for one in client.__mro__:
+        slots: str | Iterable[str] = vars(one).get("__slots__", ())
+        yield from (name for name in ([slots] if isinstance(slots, str) else slots) if not name.startswith("__"))
 
 
 def without_frames_of(error: MontraError) -> MontraError:

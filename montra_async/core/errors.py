@@ -119,7 +119,7 @@ class NetworkError(MontraError):
     call: CallInfo
 
     def __init__(self, problem: str, call: CallInfo, *, sent: bool = True) -> None:
-        super().__init__(problem, call)
+        Exception.__init__(self, problem, call)
         self.problem = problem
         self.call = call
         self.sent = sent

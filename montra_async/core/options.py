@@ -204,6 +204,6 @@ class CallOptions(ShownWhenHalfBuilt):
         return CallOptions(
             timeout=self.timeout if timeout is None else as_timeout(timeout),
             max_attempts=self.max_attempts if max_attempts is None else max_attempts,
-            headers={**self.headers, **(headers or {})},
+            headers=self.headers if headers is None else {**self.headers, **check_headers(headers)},
             max_response_size=self.max_response_size if max_response_size is None else max_response_size,
         )

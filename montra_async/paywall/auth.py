@@ -20,11 +20,11 @@ from .errors import PaywallConfigError, PaywallError, translate_errors
 from .oauth import OAUTH_TTL, OAuthApi
 from .paywall_client import PaywallClientSettings
 from .responses import PAYWALL, decode_as, read_as, read_json
+from .session_api import required_text
 from .session_state import RefreshRegistry
 from .single_flight import Flight
 from .storage import SessionStorage
 from .token_provider import FixedTokenProvider
-from .token_refresh import required_text
 from .token_responses import session_of
 
 _TOKEN_FIELDS = frozenset({"access_token", "refresh_token", "expires_in", "expires_at", "token_type"})

@@ -15,7 +15,7 @@ from .auth_models import AuthSession, OAuthStart
 from .cache import Cache
 from .errors import PaywallError
 from .responses import decode, invalid_response
-from .token_refresh import SessionApi, required_text
+from .session_api import SessionApi, required_text
 
 OAUTH_TTL = 10 * 60.0
 """Seconds within which a sign-in must be completed."""

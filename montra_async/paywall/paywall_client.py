@@ -18,7 +18,7 @@ from ..core import validation
 from ..core.base_url import parse_base_url
 from ..core.client import BaseClient, Decoder, check_key
 from ..core.errors import ConfigError, NetworkError
-from ..core.http.connection import ClientSettings
+from ..core.http.connection import ClientSettings, as_tuple
 from ..core.http.failover import Failover, edge_of
 from ..core.http.messages import RawResponse, Request
 from ..core.options import CallOptions, header_text, not_text
@@ -44,7 +44,7 @@ class PaywallClientSettings(ClientSettings):
         allow_insecure_browser_usage: allow a server key in a browser's Python.
     """
 
-    capabilities: Iterable[str] = ()
+    capabilities: Iterable[str] = attrs.field(default=(), converter=as_tuple)
     edge_fallback: bool | str = True
     allow_insecure_http: bool = False
     allow_insecure_browser_usage: bool = False
@@ -162,31 +162,39 @@ class PaywallClient(BaseClient):
             end = loop.time() + limit
             request.remaining = lambda: end - loop.time()
         return await self._with_deadline(
-            self._send_with_token(request, tokens), lambda: timeout_error(total, request), limit
+            lambda: self._send_with_token(request, tokens), lambda: timeout_error(total, request), limit, request
         )
 
     async def _with_deadline(
-        self, work: Awaitable[T], make_timeout_error: Callable[[], PaywallError], total: float | None
+        self,
+        begin: Callable[[], Awaitable[T]],
+        make_timeout_error: Callable[[], PaywallError],
+        total: float | None,
+        request: Request | None = None,
     ) -> T:
-        """Await `work` for at most `total` seconds, and until this client is closed.
+        """Await what `begin` returns for at most `total` seconds, and until this client is closed.
 
         Args:
-            work: what is awaited.
+            begin: begins what is awaited.
             make_timeout_error: makes the error that is raised when the time has expired.
             total: seconds; None for no limit.
+            request: the request that is sent, for the error of a closed client. None: there is none.
 
         Raises:
+            PaywallConfigError: no connection can be made, for example because the user's session is closed.
             PaywallNetworkError: the client was closed.
         """
-        deadline = await self._transport.deadline(total)
+        with translate_errors():
+            deadline = await self._transport.deadline(total)
         try:
             with deadline:
-                return await work
+                return await begin()
         except TimeoutError:
             if not deadline.expired:
                 raise
         if deadline.owner_closed:
-            raise PaywallNetworkError("network_error", "the client was closed during the call", sent=True)
+            call, sent = (None, True) if request is None else (request.info(), request.sent)
+            raise PaywallNetworkError("network_error", "the client was closed during the call", call=call, sent=sent)
         raise make_timeout_error()
 
     async def _send_with_token(self, request: Request, tokens: TokenProvider) -> RawResponse:
@@ -307,7 +315,7 @@ def _base_headers(endpoint: PaywallEndpoint, settings: PaywallClientSettings) ->
         "X-SDK-Version": SDK_VERSION,
         "X-Paywall-Id": quote(endpoint.paywall_id, safe="!#$&'*+^`|~"),
     }
-    if capabilities := ",".join(validation.texts("capabilities", list(settings.capabilities)) or ()):
+    if capabilities := ",".join(validation.texts("capabilities", settings.capabilities) or ()):
         header_text("capabilities", capabilities)
         headers["X-SDK-Capabilities"] = capabilities
     return headers

@@ -9,6 +9,7 @@ import math
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar
 
+from ..core.errors import MontraError
 from ..core.http.messages import Request
 from ..core.http.timeouts import Deadline, deadlines_of
 from .errors import PaywallError, PaywallNetworkError, PaywallTimeoutError
@@ -84,11 +85,12 @@ class Flight:
         """The result of the finished task, or its error."""
         if self.task.cancelled():
             problem = "the shared call was cancelled before its response arrived"
-            raise PaywallNetworkError("network_error", problem, sent=True)
+            call, sent = (None, True) if self.request is None else (self.request.info(), self.request.sent)
+            raise PaywallNetworkError("network_error", problem, call=call, sent=sent)
         error = self.task.exception()
         if error is None:
             return self.task.result()
-        if not isinstance(error, PaywallError):
+        if not isinstance(error, MontraError):
             raise error
         # Each caller gets a copy: a shared error would collect the frames, and so the variables, of all callers.
         own = copy.copy(error)

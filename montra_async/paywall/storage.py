@@ -204,7 +204,7 @@ async def _call_storage(name: str, method: Callable[[], Any]) -> Any:
         result = method()
         return await result if isawaitable(result) else result
     except Exception as error:
-        reason = f": {os.strerror(error.errno)}" if isinstance(error, OSError) and error.errno is not None else ""
+        reason = f": {os.strerror(error.errno)}" if isinstance(error, OSError) and isinstance(error.errno, int) else ""
         problem = f"the session's storage could not {name} ({type(error).__name__}{reason})"
     raise PaywallError("storage_failed", problem)
 

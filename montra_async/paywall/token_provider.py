@@ -15,7 +15,7 @@ from .cache import digest
 from .errors import PaywallError
 
 if TYPE_CHECKING:
-    from .token_refresh import SessionApi
+    from .session_api import SessionApi
 
 REFRESH_BEFORE = timedelta(seconds=60)
 """A token is refreshed this long before it expires."""

@@ -90,14 +90,15 @@ class CustomersApi(BaseClient):
         Raises:
             ConflictError: a customer with this email exists.
         """
-        body = {
-            "name": validation.text("name", name),
-            "email": validation.text("email", email),
-            "phone": validation.optional_text("phone", phone),
-            "address": validation.json_object("address", address),
-            "invoicing_emails": validation.texts("invoicing_emails", invoicing_emails),
-            "metadata": validation.json_object("metadata", metadata),
-        }
+        body: dict[str, Any] = {"name": validation.text("name", name), "email": validation.text("email", email)}
+        if phone is not None:
+            body["phone"] = validation.text("phone", phone)
+        if address is not None:
+            body["address"] = validation.json_object("address", address)
+        if invoicing_emails is not None:
+            body["invoicing_emails"] = validation.texts("invoicing_emails", invoicing_emails)
+        if metadata is not None:
+            body["metadata"] = validation.json_object("metadata", metadata)
         return await self._post("/customers", body, Customer, idempotency_key)
 
     async def get_customer(self, customer_id: str) -> Customer:

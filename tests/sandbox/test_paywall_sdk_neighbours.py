@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
+from montra_async import CallInfo, RequestTimeoutError
 from montra_async.paywall import AuthClient, AuthSession, AuthUser, BillingClient, MemorySessionStorage, PaywallError
 
+from ..scripted import scripted_server
 from .paywall_server import PaywallServer, paywall_server
 
 PATIENT = 20
@@ -170,3 +173,57 @@ async def test_a_failed_refresh_shows_no_token(server: PaywallServer) -> None:
         await auth.get_access_token()
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
     assert "canary" not in shown
+
+
+class SignedIn:
+    def load(self) -> dict[str, Any]:
+        user = {"id": "u1", "email": "a@example.com"}
+        return {"access_token": "a1", "refresh_token": "r1", "expires_at": "2999-01-01T00:00:00Z", "user": user}
+
+    def save(self, session: dict[str, Any]) -> None: ...
+
+    def clear(self) -> None: ...
+
+
+@pytest.mark.parametrize("name", ["update_password", "create_checkout"])
+async def test_a_call_with_a_token_that_is_ended_by_closing_can_be_repeated(name: str) -> None:
+    """Its attempts and its idempotency key are known."""
+    async with scripted_server() as silent:
+        silent.says([30.0])
+        auth = AuthClient("pw", silent.url, storage=SignedIn())
+        billing = BillingClient("pw", silent.url, auth=auth)
+        if name == "update_password":
+            client, task = auth, asyncio.ensure_future(auth.update_password("long enough"))
+        else:
+            client, task = billing, asyncio.ensure_future(billing.create_checkout(1, idempotency_key="k"))
+        while not silent.connections:  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        await client.aclose()
+        with pytest.raises(PaywallError) as caught:
+            await asyncio.wait_for(task, PATIENT)
+        assert (caught.value.code, caught.value.attempts) == ("network_error", 1)
+        assert caught.value.idempotency_key == ("k" if name == "create_checkout" else None)
+        await billing.aclose()
+
+
+async def test_a_closed_session_of_the_user_is_a_paywall_error() -> None:
+    session = aiohttp.ClientSession()
+    await session.close()
+    auth = AuthClient("pw", "https://pay.example.com", storage=Hangs(), session=session)
+    for call in (auth.get_session, auth.get_access_token, auth.refresh):
+        with pytest.raises(PaywallError) as caught:
+            await call()
+        assert caught.value.code == "invalid_config"
+
+
+async def test_a_storage_that_fails_with_a_time_out_of_a_client() -> None:
+    class Remote(SignedIn):
+        def load(self) -> dict[str, Any]:
+            raise RequestTimeoutError("late", CallInfo(method="GET", path="/"))
+
+    auth = AuthClient("pw", "https://pay.example.com", storage=Remote())
+    with pytest.raises(PaywallError) as caught:
+        await auth.get_session()
+    assert caught.value.code == "storage_failed"
+    await auth.aclose()

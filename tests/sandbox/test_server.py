@@ -117,6 +117,13 @@ async def test_it_can_be_stopped_twice_and_started_again() -> None:
         await sandbox.stop()
 
 
+async def test_of_two_starts_at_once_one_is_refused() -> None:
+    sandbox = Sandbox()
+    results = await asyncio.gather(sandbox.start(), sandbox.start(), return_exceptions=True)
+    assert [type(one) for one in results] == [type(None), RuntimeError]
+    await sandbox.stop()
+
+
 @pytest.mark.parametrize("was_started", [False, True])
 async def test_controls_of_a_sandbox_that_is_not_running_say_so(was_started: bool) -> None:
     sandbox = Sandbox(api_keys=["a", "b"], port=0)

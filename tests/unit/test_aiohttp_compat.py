@@ -84,6 +84,8 @@ CANARIES: dict[str, Callable[[Live], bool]] = {
     "_ssl_protocol": lambda live: "_ssl_protocol" in attributes_in(asyncio.sslproto._SSLProtocolTransport),
     "_traces": lambda live: live.response._traces == [],
     "_transport": lambda live: "_transport" in attributes_in(asyncio.sslproto.SSLProtocol),
+    "_value": lambda live: asyncio.Semaphore(3)._value == 3,
+    "_waiters": lambda live: not asyncio.Semaphore(3)._waiters,
     # Public by name, but undocumented
     "connect": lambda live: (
         [*inspect.signature(aiohttp.TCPConnector.connect).parameters][1:] == ["req", "traces", "timeout"]
@@ -335,6 +337,24 @@ async def test_a_semaphore_that_is_right_is_chosen(
 ) -> None:
     monkeypatch.setattr(sys, "version_info", version)
     assert type(compat.new_semaphore(1)) is kind
+
+
+async def test_a_free_place_is_acquired_at_once_and_not_before_a_waiter() -> None:
+    semaphore = asyncio.Semaphore(2)
+    assert compat.try_acquire(semaphore)
+    assert compat.try_acquire(semaphore)
+    assert not compat.try_acquire(semaphore)
+    waiter = asyncio.create_task(semaphore.acquire())
+    await asyncio.sleep(0)
+    semaphore.release()
+    assert not compat.try_acquire(semaphore), "the place belongs to the waiter"
+    await waiter
+    semaphore.release()
+    assert compat.try_acquire(semaphore)
+
+
+async def test_a_semaphore_without_private_attributes_is_waited_for() -> None:
+    assert not compat.try_acquire(compat.AnyioSemaphore(1))
 
 
 async def test_a_session_that_the_user_closed_is_told_before_anything_is_sent() -> None:

@@ -32,7 +32,15 @@ class OwnBilling(montra_async.paywall.BillingClient):
         self.tenant = tenant
 
 
-@pytest.mark.parametrize("make", [OwnMontra, OwnBilling])
+class Slotted(Montra):
+    __slots__ = ("note", "tenant")
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__(KEY)
+        self.tenant = tenant
+
+
+@pytest.mark.parametrize("make", [OwnMontra, OwnBilling, Slotted])
 def test_views_keep_the_attributes_of_a_subclass(make: Callable[[str], Any]) -> None:
     client = make("acme")
     views = [client.with_options(timeout=1), copy.copy(client)]
@@ -75,6 +83,30 @@ def test_copies_are_views_and_nothing_else_duplicates_a_client(client: Any) -> N
 def test_constructors_spell_out_their_parameters(client: Any) -> None:
     kinds = {parameter.kind for parameter in inspect.signature(type(client)).parameters.values()}
     assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("headers", ["abc", [("a", "b")], 5, {"a": "b\r\nc"}])
+def test_views_refuse_headers_as_constructors_do(headers: Any) -> None:
+    with pytest.raises(montra_async.InvalidArgumentError, match="headers"):
+        Montra(KEY).with_options(headers=headers)
+    with pytest.raises(montra_async.InvalidArgumentError, match="headers"):
+        Montra(KEY, headers=headers)
+
+
+@pytest.mark.parametrize("wrong", [5, "abc", [object()]])
+def test_settings_that_are_no_lists_are_refused(wrong: Any) -> None:
+    with pytest.raises(montra_async.ConfigError, match="trace_configs"):
+        Montra(KEY, trace_configs=wrong)
+    with pytest.raises(montra_async.InvalidArgumentError, match="capabilities"):
+        montra_async.paywall.AuthClient("pw", "https://pay.example.com", capabilities=wrong)
+
+
+def test_a_gateway_shares_the_connections_of_a_billing_client() -> None:
+    billing = montra_async.paywall.BillingClient("pw", "https://pay.example.com", KEY)
+    gateway = montra_async.paywall.ApiGatewayClient(billing=billing, trace_configs=[], capabilities=[])
+    assert gateway._transport is billing._transport
+    with pytest.raises(montra_async.ConfigError, match="give one or the other"):
+        montra_async.paywall.ApiGatewayClient(billing=billing, max_attempts=5)
 
 
 def test_both_services_stand_on_one_base() -> None:

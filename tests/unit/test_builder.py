@@ -183,6 +183,18 @@ def _validator() -> None:
         id: str = attrs.field(validator=attrs.validators.min_len(1))
 
 
+def _eq_key() -> None:
+    @attrs.frozen(kw_only=True)
+    class Refused(Model):
+        id: str = attrs.field(eq=str.lower)
+
+
+def _not_compared() -> None:
+    @attrs.frozen(kw_only=True, eq=False)
+    class Refused(Model):
+        id: str
+
+
 def _validator_method() -> None:
     @attrs.frozen(kw_only=True)
     class Refused(Model):
@@ -318,7 +330,7 @@ def _hook_of_a_mixin() -> None:
 REFUSED = [
     *(_converter, _validator, _validator_method, _post_init, _pre_init, _own_init, _own_new, _alias, _private_field),
     *(_init_false, _default_from_self, _factory_from_self, _on_setattr, _own_setattr, _same_json_name, _other_extra),
-    *(_field_of_a_mixin, _hook_of_a_mixin),
+    *(_field_of_a_mixin, _hook_of_a_mixin, _eq_key, _not_compared),
 ]
 
 

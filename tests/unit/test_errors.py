@@ -88,6 +88,12 @@ def test_errors_of_the_core_keep_their_class_and_facts_when_translated(error: Mo
     assert translate(translated) is translated
 
 
+def test_a_time_out_has_no_error_number() -> None:
+    error = RequestTimeoutError("late", INFO)
+    assert (error.errno, error.strerror) == (None, None)
+    assert error.args == ("late", INFO)
+
+
 def test_what_is_refused_before_sending_is_a_value_error_in_both_services() -> None:
     with pytest.raises(ValueError, match="key: empty") as caught, translate_errors():
         raise core_errors.InvalidArgumentError("key", "empty")

@@ -18,6 +18,11 @@ from ..redaction import Secret, ShownWhenHalfBuilt
 from .aiohttp_compat import lazy_timeout, verifies_certificates
 
 
+def as_tuple(value: Any) -> Any:
+    """The elements of an iterable. Anything else is returned as it is, and refused later."""
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else value
+
+
 class InsecureTlsWarning(UserWarning):
     """`allow_insecure_tls` was given: the client accepts any certificate."""
 
@@ -41,7 +46,7 @@ class Connection(ShownWhenHalfBuilt):
     connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None
     proxy: Proxy | None = attrs.field(default=None, converter=attrs.converters.optional(parse_proxy))
     ssl: Any = True
-    trace_configs: tuple[aiohttp.TraceConfig, ...] = ()
+    trace_configs: Iterable[aiohttp.TraceConfig] = ()
     allow_insecure_tls: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -61,7 +66,9 @@ class Connection(ShownWhenHalfBuilt):
             raise ConfigError(f"connector: an aiohttp connector or a function, not {type(self.connector).__name__}")
         if not isinstance(self.ssl, (bool, ssl.SSLContext, aiohttp.Fingerprint)):
             raise ConfigError(f"ssl: an ssl.SSLContext, not {type(self.ssl).__name__}")
-        if any(not isinstance(one, aiohttp.TraceConfig) for one in self.trace_configs):
+        if not isinstance(self.trace_configs, tuple) or any(
+            not isinstance(one, aiohttp.TraceConfig) for one in self.trace_configs
+        ):
             raise ConfigError("trace_configs: aiohttp.TraceConfig objects")
 
     def check_certificates(self, value: Any, name: str) -> None:
@@ -102,7 +109,7 @@ class ClientSettings(ShownWhenHalfBuilt):
     connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None
     proxy: Secret | None = None
     ssl: Any = True
-    trace_configs: Iterable[aiohttp.TraceConfig] = ()
+    trace_configs: Iterable[aiohttp.TraceConfig] = attrs.field(default=(), converter=as_tuple)
     on_request: Hook | None = None
     on_response: Hook | None = None
     on_retry: Hook | None = None
@@ -125,7 +132,7 @@ class ClientSettings(ShownWhenHalfBuilt):
             connector=self.connector,
             proxy=self.proxy,
             ssl=self.ssl,
-            trace_configs=tuple(self.trace_configs),
+            trace_configs=self.trace_configs,
             allow_insecure_tls=self.allow_insecure_tls,
         )
 

@@ -20,7 +20,7 @@ import aiohttp
 from ..errors import MontraError, NetworkError, PoolTimeoutError, RequestTimeoutError, without_frames
 from ..options import CallOptions, Hooks
 from ..redaction import BODY_KEPT, LONGEST_SECRET, Secret, scrub
-from .aiohttp_compat import is_closed_session
+from .aiohttp_compat import is_closed_session, try_acquire
 from .aiohttp_errors import emptied, failure_of, raised_by_us
 from .connection import Connection, eager_timeout_of
 from .failover import Direct, Route, Routing
@@ -158,10 +158,8 @@ class Transport:
 
     async def _attempt(self, session: LoopSession, request: Request, options: CallOptions, route: Route) -> RawResponse:
         """Send once, within the pool's limit. An open stream keeps its place in the pool until it ends."""
-        if session.semaphore.locked():
+        if not try_acquire(session.semaphore):
             await self._wait_for_connection(session, request, options.timeout.pool)
-        else:
-            await session.semaphore.acquire()  # at once
         stream = None
         try:
             request.sent = True

@@ -87,6 +87,8 @@ def refuse_unsupported(cls: type) -> None:
             raise TypeError(f"{cls.__qualname__} has {hook}, which the builder does not call")
     if hasattr(cls, "__attrs_init__") or any("__new__" in vars(one) for one in cls.__mro__ if one is not object):
         raise TypeError(f"{cls.__qualname__} has its own __init__ or __new__, which the builder does not call")
+    if "__eq__" not in own:
+        raise TypeError(f"{cls.__qualname__} is not compared by its fields (eq=False)")
     names: set[str] = set()
     for field in attrs.fields(cls):
         problem = _problem_of(field, names)
@@ -103,6 +105,7 @@ def _problem_of(field: attrs.Attribute[Any], names: set[str]) -> str | None:
         "init=False": not field.init,
         "a validator": field.validator is not None,
         "a converter": attribute.converter is not None,
+        "eq with a key": attribute.eq_key is not None,
         "on_setattr": field.on_setattr is not None,
         "an alias": field.alias != field.name,
         "a default that depends on the instance": getattr(attribute.default, "takes_self", False),
@@ -114,8 +117,8 @@ def _problem_of(field: attrs.Attribute[Any], names: set[str]) -> str | None:
 def builder(cls: type, slots: Sequence[Slot]) -> Hook:
     """Generate the function that builds a `cls` from a JSON object.
 
-    Unknown fields, and values that do not fit an optional field, are in `extra`. The function raises a `Misfit` when a
-    required field does not fit.
+    Unknown fields, and values that do not fit an optional field, are in `extra`. The function raises a `Mismatch` when
+    a required field does not fit.
 
     Args:
         cls: a frozen attrs class with slots.

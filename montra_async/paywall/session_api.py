@@ -80,7 +80,7 @@ class SessionApi(PaywallClient):
         state = self._state
         if not state.loaded:
             session = await self._with_deadline(
-                storages.load(state.storage), self._storage_timeout_error, self._options.timeout.total
+                lambda: storages.load(state.storage), self._storage_timeout_error, self._options.timeout.total
             )
             if not state.loaded:  # else a sign-in was completed meanwhile
                 self._set_loaded(session)
@@ -290,8 +290,11 @@ class SessionApi(PaywallClient):
         state = self._state
         replaced_digest = state.replaced_digest
         while state.unsaved:  # a save that was in progress may have begun with an older session
-            save = state.flights.run("save", state.save, total=None, cancel_when_abandoned=False)
-            await self._with_deadline(save, self._storage_timeout_error, self._options.timeout.total)
+            await self._with_deadline(
+                lambda: state.flights.run("save", state.save, total=None, cancel_when_abandoned=False),
+                self._storage_timeout_error,
+                self._options.timeout.total,
+            )
         if replaced_digest is not None:
             self._refreshes.unsaved.remove(replaced_digest)
 
