@@ -215,7 +215,7 @@ def _look_after(job: Job[Any], thread: LoopThread) -> None:
         MontraError: the process was forked during the call, or the loop is blocked.
     """
     if thread.left:
-        raise MontraError("the process was forked during the call: its answer goes to the parent")
+        raise MontraError("the process was forked during the call: its response goes to the parent")
     if not thread.is_blocked_for(job):
         return
     total = _total_of(job.call)
@@ -233,7 +233,7 @@ def _total_of(call: Any) -> float | None:
 
 def _blocked(call: Any, waited: float, where: str) -> MontraError:
     problem = (
-        f"no answer within {waited:.0f} s: the thread of synchronous calls is blocked at {where}; "
+        f"no response within {waited:.0f} s: the thread of synchronous calls is blocked at {where}; "
         "hooks, traces and storages must not wait"
     )
     error = RequestTimeoutError(problem, CallInfo(method="call", path=getattr(call, "__qualname__", "of a client")))

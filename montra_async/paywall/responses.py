@@ -115,7 +115,7 @@ def read_as(payload: Any, response: RawResponse, request: Request, kind: type[T]
 
 def invalid_response(response: RawResponse, request: Request, problem: str) -> PaywallInvalidResponseError:
     """The error of a success status with an unusable body."""
-    message = f"{problem}. The service answered {response.status}, so the call was carried out"
+    message = f"{problem}. The service responded with {response.status}, so the call was executed"
     return PaywallInvalidResponseError("invalid_response", message, **_facts(response, request))
 
 

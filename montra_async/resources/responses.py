@@ -93,7 +93,7 @@ def read_as(data: Any, response: RawResponse, request: Request, kind: type[T]) -
 
 def invalid_response(response: RawResponse, request: Request, problem: str) -> InvalidResponseError:
     """The error of a success status with an unusable body."""
-    message = f"{problem}. The service answered {response.status}, so the call was carried out"
+    message = f"{problem}. The service responded with {response.status}, so the call was executed"
     return InvalidResponseError(message, code="invalid_response", **_facts(response, request))
 
 

@@ -33,7 +33,7 @@ class AttemptFailed(aiohttp.ClientConnectionError):
     """Replaces an error after which aiohttp would send the request again by itself. `cause` is that error."""
 
     def __init__(self, cause: aiohttp.ClientError) -> None:
-        super().__init__(f"{type(cause).__name__} before an answer")
+        super().__init__(f"{type(cause).__name__} before a response")
         self.cause = cause
 
 

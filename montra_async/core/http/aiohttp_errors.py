@@ -111,9 +111,9 @@ def network_error(
     if isinstance(error, _BEFORE_SENDING):
         return NetworkError(f"cannot connect to {host}: {_reason(error, scrub)}", call, sent=False)
     if isinstance(error, aiohttp.ClientPayloadError):
-        return NetworkError(f"the answer of {host} was cut off", call)
+        return NetworkError(f"the response of {host} was cut off", call)
     if isinstance(error, aiohttp.ClientResponseError):
-        return NetworkError(f"{host}{_through(proxy)} does not answer in HTTP", call)
+        return NetworkError(f"{host}{_through(proxy)} does not respond in HTTP", call)
     return NetworkError(f"{host}{_through(proxy)} closed the connection before answering", call)
 
 

@@ -116,10 +116,10 @@ class AttemptResult:
     elapsed: float = 0.0
 
     def response_or_raise(self) -> RawResponse:
-        """The answer.
+        """Return the response.
 
         Raises:
-            NetworkError: there is none.
+            NetworkError: the attempt failed.
         """
         if self.response is not None:
             return self.response

@@ -97,7 +97,7 @@ class Stream:
             NetworkError: the connection broke, or the stream was closed.
         """
         if self._reading:  # by somebody else, whose stream is not ended by this
-            raise NetworkError("the answer is being read already; it can be read once", self._call)
+            raise NetworkError("the response is being read already; it can be read once", self._call)
         self._reading = True
         try:
             while chunk := await self._next():
@@ -124,7 +124,7 @@ class Stream:
 
     def _closed_error(self) -> NetworkError:
         state = "read already; it can be read once" if self._complete else "closed before it was read"
-        return NetworkError(f"the answer was {state}", self._call)
+        return NetworkError(f"the response was {state}", self._call)
 
     def close(self) -> None:
         """Close the connection unless the response was read to its end. Safe to call twice."""

@@ -122,7 +122,7 @@ class Transport:
             raise without_frames(error)  # noqa: B904 - the same error
         if deadline.owner_closed:
             raise NetworkError(_CLOSED, request.info(), sent=request.sent)
-        problem = f"no answer within the total time-out of {options.timeout.total:g} s"
+        problem = f"no response within the total time-out of {options.timeout.total:g} s"
         raise RequestTimeoutError(problem, request.info(), sent=request.sent)
 
     async def _attempts(self, session: LoopSession, request: Request, options: CallOptions, now: float) -> RawResponse:

@@ -89,26 +89,26 @@ SCALARS: frozenset[type] = frozenset({str, int, bool, float, type(None)})
 """Types of JSON scalars, apart from fractions, which are read as `Decimal`."""
 
 
-def plain_json(value: Any, room: int = MAX_DEPTH) -> Any:
+def plain_json(value: Any, max_depth: int = MAX_DEPTH) -> Any:
     """JSON of the user's own (metadata), with a float for every `Decimal` whose digits a float keeps.
 
     Args:
         value: a JSON value.
-        room: maximum number of nested levels.
+        max_depth: maximum number of nested levels.
 
     Raises:
-        ValueError: nested more than `room` levels deep.
+        ValueError: nested more than `max_depth` levels deep.
     """
     if type(value) in SCALARS:
         return value
     if isinstance(value, Decimal):
         return _plain_number(value)
-    if not room:
+    if not max_depth:
         raise ValueError(TOO_DEEP)
     if is_object(value):
-        return {key: plain_json(one, room - 1) for key, one in value.items()}
+        return {key: plain_json(one, max_depth - 1) for key, one in value.items()}
     if is_array(value):
-        return [plain_json(one, room - 1) for one in value]
+        return [plain_json(one, max_depth - 1) for one in value]
     return value
 
 
