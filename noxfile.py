@@ -20,9 +20,9 @@ LOWEST_TESTS = (
     *("tests/sandbox/test_hostile_server.py", "tests/sandbox/test_hostile_gateway.py", "tests/sandbox/test_closing.py"),
 )
 PRERELEASE_TESTS = (
-    *("tests/unit/test_aiohttp_compat.py", "tests/unit/test_deadlines.py", "tests/unit/test_pool.py"),
-    *("tests/unit/test_transport.py", "tests/unit/test_serde.py", "tests/both/test_catalog.py"),
-    *("tests/sandbox/test_closing.py", "tests/sandbox/test_silence.py", "tests/sandbox/test_hostile_server.py"),
+    *("tests/unit/test_aiohttp_compat.py", "tests/unit/test_timeouts.py", "tests/unit/test_pool.py"),
+    *("tests/unit/test_transport.py", "tests/unit/test_models.py", "tests/both/test_catalog.py"),
+    *("tests/sandbox/test_closing.py", "tests/sandbox/test_read_timeouts.py", "tests/sandbox/test_hostile_server.py"),
 )
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 

@@ -1,8 +1,9 @@
-"""Threads for functions that may never return."""
+"""Locks that survive a fork, and threads for functions that may never return."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from concurrent.futures import wait
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from montra_async import InvalidArgumentError
-from montra_async.core.concurrency import DaemonThreads
+from montra_async.core.concurrency import DaemonThreads, ProcessLock
 from montra_async.core.http.files import in_a_thread
 
 
@@ -131,3 +132,33 @@ async def test_opening_a_file_has_a_time_out() -> None:
     with pytest.raises(LookupError):
         await in_a_thread("file", {}.popitem, 30)
     assert _gone("montra-file")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_that_is_forked_while_a_thread_holds_the_lock_gets_a_new_one() -> None:
+    lock, held, done = ProcessLock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(30)
+    child = os.fork()
+    if child == 0:
+        taken = lock._lock.acquire(timeout=5)
+        os._exit(0 if taken else 1)
+    _, status = os.waitpid(child, 0)
+    done.set()
+    thread.join(30)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_it_excludes_others() -> None:
+    lock = ProcessLock()
+    with lock:
+        assert not lock._lock.acquire(blocking=False)
+    assert lock._lock.acquire(blocking=False)
