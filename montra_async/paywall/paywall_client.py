@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import attrs
@@ -26,7 +26,6 @@ from ..core.redaction import Secret
 from .errors import PaywallConfigError, PaywallError, PaywallNetworkError, translate, translate_errors
 from .responses import PAYWALL
 from .single_flight import Flight, SingleFlight, timeout_error
-from .token_provider import TokenProvider
 
 T = TypeVar("T")
 
@@ -66,6 +65,16 @@ class PaywallEndpoint:
     def path(self) -> str:
         """Path of the paywall's own endpoints."""
         return f"/api/v1/paywall/{quote(self.paywall_id, safe='')}"
+
+
+class TokenProvider(Protocol):
+    """Gives the access tokens of one session."""
+
+    async def token(self) -> Secret:
+        """A token that is valid for another 60 seconds. It is refreshed when necessary."""
+
+    async def token_after(self, refused: Secret) -> Secret | None:
+        """A token other than the refused one; None when there is none."""
 
 
 class PaywallClient(BaseClient):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -19,18 +19,6 @@ if TYPE_CHECKING:
 
 REFRESH_BEFORE = timedelta(seconds=60)
 """A token is refreshed this long before it expires."""
-
-
-class TokenProvider(Protocol):
-    """Gives the access tokens of one session."""
-
-    async def token(self) -> Secret:
-        """A token that is valid for another 60 seconds. It is refreshed when necessary."""
-        ...
-
-    async def token_after(self, refused: Secret) -> Secret | None:
-        """A token other than the refused one; None when there is none."""
-        ...
 
 
 class SessionTokenProvider:
