@@ -35,7 +35,7 @@ def _callables() -> Iterator[Any]:
             if inspect.isfunction(found):
                 yield _parameter(found, f"{name}.{public}")
             for member in dir(found) if inspect.isclass(found) else ():
-                function = _function(inspect.getattr_static(found, member))
+                function = _function(inspect.getattr_static(found, member, None))
                 if inspect.isfunction(function) and (member == "__init__" or not member.startswith("_")):
                     yield _parameter(function, f"{name}.{public}.{member}")
 
