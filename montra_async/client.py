@@ -87,7 +87,7 @@ class Montra(
     def __init__(
         self,
         api_key: SecretText | None = None,
-        base_url: str | None = None,
+        base_url: SecretText | None = None,  # it may hold credentials by mistake
         *,
         timeout: float | Timeout | None = None,
         max_attempts: int = 3,
@@ -115,7 +115,8 @@ class Montra(
         if not key.reveal():
             raise ConfigError("no API key: pass api_key=..., or set the environment variable MONTRA_API_KEY")
         check_key(key)
-        address = base_url or os.environ.get("MONTRA_BASE_URL") or DEFAULT_BASE_URL
+        address = Secret(base_url or os.environ.get("MONTRA_BASE_URL") or DEFAULT_BASE_URL)
+        del base_url  # it may hold credentials, or be the key in the wrong place
         self._connect(
             base_url=str(parse_base_url("base_url", address, allow_insecure_http=allow_insecure_http)),
             headers=lambda: _base_headers(key),

@@ -70,6 +70,8 @@ class Sandbox(Controls):
         allow_hosts: Sequence[str] = (),
         control_token: str | None = None,
     ) -> None:
+        if isinstance(api_keys, str):
+            raise ValueError("api_keys: a list of keys, not one string")
         if not api_keys or not all(key.strip() == key and key for key in api_keys):
             raise ValueError("api_keys: at least one, without spaces around it")
         if not 0 <= port <= 65535:

@@ -11,32 +11,40 @@ from .errors import ConfigError
 from .redaction import Secret
 
 
-def parse_base_url(parameter: str, value: str, *, allow_insecure_http: bool) -> URL:
+def parse_base_url(parameter: str, address: Secret, *, allow_insecure_http: bool) -> URL:
     """A base URL without a slash at its end.
 
     Args:
         parameter: name of the argument, for errors.
-        value: the URL.
+        address: the URL. It may be a secret by mistake: hold credentials, or be the key itself.
         allow_insecure_http: whether plain http to another machine is accepted.
 
     Raises:
         ConfigError: not an http(s) URL; carries credentials, a query or a fragment; or is plain http to anything but
-            this machine.
+            this machine. Neither the message nor a frame contains the address.
     """
+    found = _read_base_url(address, allow_insecure_http=allow_insecure_http)
+    if isinstance(found, str):
+        raise ConfigError(f"{parameter}: {found}")
+    return found
+
+
+def _read_base_url(address: Secret, *, allow_insecure_http: bool) -> URL | str:
+    """The URL, or a message that says what is wrong with it."""
     try:
-        url = URL(value.strip())
+        url = URL(address.reveal().strip())
         host, _ = url.host, url.port
     except ValueError:
-        raise ConfigError(f"{parameter}: not a URL") from None
+        return "not a URL"
     if url.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"{parameter}: give a full URL such as https://api.example.com/v1")
+        return "give a full URL, with https:// in front"
     if url.user is not None or url.password is not None:
-        raise ConfigError(f"{parameter}: credentials do not belong in a URL")
+        return "credentials do not belong in a URL"
     if url.query_string or url.fragment:
-        raise ConfigError(f"{parameter}: a query or fragment does not belong in a base URL")
+        return "a query or fragment does not belong in a base URL"
     if url.scheme == "http" and not allow_insecure_http and not is_loopback(host):
-        raise ConfigError(
-            f"{parameter}: plain http:// to {host} would send the key in clear; use https://, "
+        return (
+            f"plain http:// to {host} would send the key in clear; use https://, "
             "or allow_insecure_http=True if you know why"
         )
     return url.with_path(url.raw_path.rstrip("/"), encoded=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
 
 import attrs
@@ -64,7 +65,7 @@ def as_timeout(value: float | Timeout) -> Timeout:
     try:
         return Timeout(total=value)
     except InvalidArgumentError as error:
-        raise InvalidArgumentError("timeout", error.problem) from None
+        raise InvalidArgumentError("timeout", error.problem.replace(" or None", ", or a Timeout")) from None
 
 
 @attrs.frozen(kw_only=True)
@@ -95,6 +96,11 @@ class CallEvent:
 Hook: TypeAlias = Callable[[CallEvent], object]
 
 
+def _plain_function(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and (not callable(value) or iscoroutinefunction(value)):
+        raise InvalidArgumentError(attribute.name, "a plain function that takes a CallEvent; it is not awaited")
+
+
 @attrs.frozen(kw_only=True)
 class Hooks:
     """Functions that are called on the event loop, which they block. An exception of a hook is logged and ignored.
@@ -105,9 +111,9 @@ class Hooks:
         on_retry: before the pause that precedes another attempt.
     """
 
-    on_request: Hook | None = None
-    on_response: Hook | None = None
-    on_retry: Hook | None = None
+    on_request: Hook | None = attrs.field(default=None, validator=_plain_function)
+    on_response: Hook | None = attrs.field(default=None, validator=_plain_function)
+    on_retry: Hook | None = attrs.field(default=None, validator=_plain_function)
 
 
 def not_text(**settings: object) -> str | None:
@@ -163,8 +169,11 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
             raise InvalidArgumentError("headers", "names and values are strings")
         if name.lower() in _RESERVED:
             raise InvalidArgumentError("headers", f"{name} is set by the client")
-        if not _TOKEN.fullmatch(name) or not is_header_value(value):
-            raise InvalidArgumentError("headers", f"{name!r} can't be sent in a header")
+        if not _TOKEN.fullmatch(name):
+            raise InvalidArgumentError("headers", f"{name!r} can't be the name of a header")
+        if not is_header_value(value):
+            problem = "has line breaks or other control characters, which can't be sent in a header"
+            raise InvalidArgumentError("headers", f"the value of {name} {problem}")
     return dict(headers)
 
 

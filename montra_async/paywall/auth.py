@@ -74,7 +74,7 @@ class AuthClient(OAuthApi):
     def __init__(
         self,
         paywall_id: str | None = None,
-        api_origin: str | None = None,
+        api_origin: SecretText | None = None,  # it may hold credentials by mistake
         *,
         storage: SessionStorage | None = None,
         visitor_id: str | None = None,
@@ -98,15 +98,16 @@ class AuthClient(OAuthApi):
         allow_insecure_tls: bool = False,
         allow_insecure_browser_usage: bool = False,
     ) -> None:
-        problem = not_text(proxy=proxy)
+        problem = not_text(paywall_id=paywall_id, api_origin=api_origin, proxy=proxy)
         if problem is not None:
-            del proxy
+            del api_origin, proxy
             raise PaywallConfigError("invalid_config", problem)
+        origin = None if api_origin is None else Secret(api_origin)
         hidden_proxy = None if proxy is None else Secret(proxy)
-        del proxy  # error reporters record the local variables of a traceback's frames
+        del api_origin, proxy  # error reporters record the local variables of a traceback's frames
         self._open(
             paywall_id,
-            api_origin,
+            origin,
             PaywallClientSettings(
                 timeout=timeout,
                 max_attempts=max_attempts,

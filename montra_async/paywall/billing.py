@@ -74,7 +74,7 @@ class BillingClient(CatalogApi, PurchasesApi, TokensApi, SupportApi):
     def __init__(
         self,
         paywall_id: str | None = None,
-        api_origin: str | None = None,
+        api_origin: SecretText | None = None,  # it may hold credentials by mistake
         api_key: SecretText | None = None,
         *,
         identity: Identity | None = None,
@@ -99,17 +99,18 @@ class BillingClient(CatalogApi, PurchasesApi, TokensApi, SupportApi):
         allow_insecure_tls: bool = False,
         allow_insecure_browser_usage: bool = False,
     ) -> None:
-        problem = not_text(api_key=api_key, proxy=proxy)
+        problem = not_text(paywall_id=paywall_id, api_origin=api_origin, api_key=api_key, proxy=proxy)
         if problem is not None:
-            del api_key, proxy
+            del api_key, api_origin, proxy
             raise PaywallConfigError("invalid_config", problem)
         key = Secret((api_key if api_key is not None else os.environ.get("MONETIZE_API_KEY", "")).strip())
+        origin = None if api_origin is None else Secret(api_origin)
         hidden_proxy = None if proxy is None else Secret(proxy)
-        del api_key, proxy  # error reporters record the local variables of a traceback's frames
+        del api_key, api_origin, proxy  # error reporters record the local variables of a traceback's frames
         self._key = key if key.reveal() else None
         self._open(
             paywall_id,
-            api_origin,
+            origin,
             PaywallClientSettings(
                 timeout=timeout,
                 max_attempts=max_attempts,

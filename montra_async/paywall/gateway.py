@@ -88,7 +88,7 @@ class ApiGatewayClient(PaywallClient):
     def __init__(
         self,
         paywall_id: str | None = None,
-        api_origin: str | None = None,
+        api_origin: SecretText | None = None,  # it may hold credentials by mistake
         *,
         user_id: str | None = None,
         auth: AuthClient | None = None,
@@ -112,12 +112,13 @@ class ApiGatewayClient(PaywallClient):
         allow_insecure_tls: bool = False,
         allow_insecure_browser_usage: bool = False,
     ) -> None:
-        problem = not_text(proxy=proxy)
+        problem = not_text(paywall_id=paywall_id, api_origin=api_origin, proxy=proxy)
         if problem is not None:
-            del proxy
+            del api_origin, proxy
             raise PaywallConfigError("invalid_config", problem)
+        origin = None if api_origin is None else Secret(api_origin)
         hidden_proxy = None if proxy is None else Secret(proxy)
-        del proxy  # error reporters record the local variables of a traceback's frames
+        del api_origin, proxy  # error reporters record the local variables of a traceback's frames
         settings = PaywallClientSettings(
             timeout=timeout,
             max_attempts=max_attempts,
@@ -140,8 +141,8 @@ class ApiGatewayClient(PaywallClient):
         )
         self._billing = billing
         if billing is None:
-            self._open(paywall_id, api_origin, settings)
-        elif paywall_id is not None or api_origin is not None or settings != PaywallClientSettings():
+            self._open(paywall_id, origin, settings)
+        elif paywall_id is not None or origin is not None or settings != PaywallClientSettings():
             raise PaywallConfigError(
                 "invalid_config", "billing= brings paywall, origin and settings with it: give one or the other"
             )

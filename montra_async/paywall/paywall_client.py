@@ -21,7 +21,7 @@ from ..core.errors import ConfigError, NetworkError
 from ..core.http.connection import ClientSettings, as_tuple
 from ..core.http.failover import Failover, edge_of
 from ..core.http.messages import RawResponse, Request
-from ..core.options import CallOptions, header_text, not_text
+from ..core.options import CallOptions, header_text
 from ..core.redaction import Secret
 from .errors import PaywallConfigError, PaywallError, PaywallNetworkError, translate, translate_errors
 from .responses import PAYWALL
@@ -92,7 +92,7 @@ class PaywallClient(BaseClient):
     def _open(
         self,
         paywall_id: str | None,
-        api_origin: str | None,
+        origin: Secret | None,
         settings: PaywallClientSettings,
         *,
         key: Secret | None = None,
@@ -102,11 +102,8 @@ class PaywallClient(BaseClient):
         Raises:
             PaywallError: `invalid_config`, `invalid_argument`, `apikey_in_browser`.
         """
-        problem = not_text(paywall_id=paywall_id, api_origin=api_origin)
-        if problem is not None:
-            raise PaywallConfigError("invalid_config", problem)
         with translate_errors():
-            self._endpoint = endpoint = _endpoint_of(paywall_id, api_origin, settings)
+            self._endpoint = endpoint = _endpoint_of(paywall_id, origin, settings)
             _check_key(key, settings)
             headers = _base_headers(endpoint, settings)
             self._connect(
@@ -285,17 +282,17 @@ def _settings_key(options: CallOptions) -> Hashable:
     return (*timeouts, options.max_attempts, options.max_response_size, headers_key(options))
 
 
-def _endpoint_of(paywall_id: str | None, api_origin: str | None, settings: PaywallClientSettings) -> PaywallEndpoint:
+def _endpoint_of(paywall_id: str | None, address: Secret | None, settings: PaywallClientSettings) -> PaywallEndpoint:
     """The paywall's address, from arguments or the environment.
 
     Raises:
         ConfigError: no address, or one that a key must not be sent to.
     """
     paywall_id = paywall_id or os.environ.get("PAYWALL_ID", "").strip()
-    origin = (api_origin or os.environ.get("PAYWALL_ORIGIN", "")).strip()
+    origin = Secret(os.environ.get("PAYWALL_ORIGIN", "").strip()) if address is None else address
     if not paywall_id:
         raise ConfigError("no paywall: pass paywall_id=..., or set PAYWALL_ID")
-    if not origin:
+    if not origin.reveal():
         raise ConfigError("no origin: pass api_origin='https://<your paywall's domain>', or set PAYWALL_ORIGIN")
     validation.segment("paywall_id", paywall_id)
     base = parse_base_url("api_origin", origin, allow_insecure_http=settings.allow_insecure_http)
@@ -335,6 +332,6 @@ def _failover(origin: URL, settings: PaywallClientSettings) -> Failover | None:
     mirror = settings.edge_fallback
     if isinstance(mirror, str):
         allowed = settings.allow_insecure_http
-        return Failover(origin, parse_base_url("edge_fallback", mirror, allow_insecure_http=allowed).origin())
+        return Failover(origin, parse_base_url("edge_fallback", Secret(mirror), allow_insecure_http=allowed).origin())
     edge = edge_of(origin) if mirror else None
     return None if edge is None else Failover(origin, edge)

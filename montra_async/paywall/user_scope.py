@@ -215,7 +215,8 @@ def validated_auth(auth: AuthClient | None) -> AuthClient | None:
         PaywallInvalidArgumentError: it is not an `AuthClient`.
     """
     if auth is not None and not isinstance(auth, AuthClient):
-        raise PaywallInvalidArgumentError("invalid_argument", f"auth: an AuthClient, not {type(auth).__name__}")
+        problem = f"auth: an AuthClient of montra_async.paywall, not {type(auth).__module__}.{type(auth).__qualname__}"
+        raise PaywallInvalidArgumentError("invalid_argument", problem)
     return auth
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -99,6 +100,39 @@ def test_settings_that_are_no_lists_are_refused(wrong: Any) -> None:
         Montra(KEY, trace_configs=wrong)
     with pytest.raises(montra_async.InvalidArgumentError, match="capabilities"):
         montra_async.paywall.AuthClient("pw", "https://pay.example.com", capabilities=wrong)
+
+
+async def _awaited(_: object) -> None: ...
+
+
+@pytest.mark.parametrize("hook", ["on_request", "on_response", "on_retry"])
+@pytest.mark.parametrize("wrong", [5, "x", _awaited])
+def test_hooks_are_plain_functions(hook: str, wrong: Any) -> None:
+    settings: dict[str, Any] = {hook: wrong}
+    with pytest.raises(montra_async.InvalidArgumentError, match=rf"{hook}: a plain function"):
+        Montra(KEY, **settings)
+
+
+@pytest.mark.parametrize("address", [KEY, f"https://user:{KEY}@api.example.com", f"https://api.example.com/?key={KEY}"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda address: Montra("k", address),
+        lambda address: montra_sync.Montra("k", address),
+        lambda address: montra_async.paywall.BillingClient("pw", address, "k"),
+        lambda address: montra_async.paywall.AuthClient("pw", address),
+        lambda address: montra_async.paywall.ApiGatewayClient("pw", address),
+    ],
+)
+def test_an_address_that_is_refused_shows_nowhere(make: Callable[[str], Any], address: str) -> None:
+    """It may hold credentials, or be the key in the wrong place."""
+    with pytest.raises(montra_async.ConfigError) as caught:
+        make(address)
+    trace = caught.value.__traceback__
+    ours = [frame for frame, _ in traceback.walk_tb(trace) if "/tests/" not in frame.f_code.co_filename]
+    assert ours
+    assert KEY not in repr([frame.f_locals for frame in ours])
+    assert KEY not in str(caught.value)
 
 
 def test_a_gateway_shares_the_connections_of_a_billing_client() -> None:

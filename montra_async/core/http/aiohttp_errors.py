@@ -94,11 +94,11 @@ def network_error(
         scrub: removes known secrets from a text.
     """
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return RequestTimeoutError(
-            f"connecting to {host}{_through(proxy)} timed out", call, sent=False, phase="connect"
-        )
+        problem = f"connecting to {host}{_through(proxy)} timed out; Timeout(connect=...) sets how long it may take"
+        return RequestTimeoutError(problem, call, sent=False, phase="connect")
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):  # two classes before Python 3.11
-        return RequestTimeoutError(f"{host} sent nothing for the whole read time-out", call, phase="read")
+        problem = f"{host} sent nothing for the whole read time-out; Timeout(read=...) sets it"
+        return RequestTimeoutError(problem, call, phase="read")
     if isinstance(error, aiohttp.ClientSSLError):
         problem = f"no trusted TLS connection to {host}{_through(proxy)}: {_reason(error, scrub)}"
         return NetworkError(problem, call, sent=False)

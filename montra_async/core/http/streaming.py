@@ -96,7 +96,9 @@ class Stream:
         Raises:
             NetworkError: the connection broke, or the stream was closed.
         """
-        if self._reading:  # by somebody else, whose stream is not ended by this
+        if self._reading and self._ended:
+            raise self._closed_error()
+        if self._reading:  # by another reader, whose stream is not ended by this
             raise NetworkError("the response is being read already; it can be read once", self._call)
         self._reading = True
         try:
@@ -123,7 +125,7 @@ class Stream:
         raise failure.error from failure.cause
 
     def _closed_error(self) -> NetworkError:
-        state = "read already; it can be read once" if self._complete else "closed before it was read"
+        state = "read already; it can be read once: keep the result" if self._complete else "closed before it was read"
         return NetworkError(f"the response was {state}", self._call)
 
     def close(self) -> None:
