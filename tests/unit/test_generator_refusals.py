@@ -182,6 +182,28 @@ CLASSES = [
         2,
         "class Client: `__aenter__` does not return the object itself",
     ),
+    (
+        "class Client:\n    def __init__(self) -> None: ...\n    async def __aenter__(self) -> Client:\n"
+        "        return Client()\n    async def __aexit__(self, *_: object) -> None: ...",
+        2,
+        "class Client: `__aenter__` does not return the object itself",
+    ),
+    (
+        "class Client:\n    def __init__(self) -> None: ...\n    async def __aenter__(self) -> Client:\n"
+        "        return self\n    async def __aexit__(self, *_: object): ...",
+        4,
+        "class Client: `__aexit__` has no return annotation",
+    ),
+    (
+        "class Client:\n    def __init__(self) -> None: ...\n    async def __aenter__(self) -> Client: ...",
+        2,
+        "class Client: `__aenter__` without `__aexit__`",
+    ),
+    (
+        "class Client:\n    def __init__(self) -> None: ...\n    async def __aexit__(self, *_: object) -> None: ...",
+        2,
+        "class Client: `__aexit__` without `__aenter__`",
+    ),
     ("class Other: ...", None, "no class `Client` here"),
 ]
 

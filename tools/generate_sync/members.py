@@ -266,13 +266,16 @@ def class_variable(node: ast.expr) -> ast.expr | None:
     return None
 
 
-def yields(node: Function) -> bool:
-    """Whether a function is a generator: it yields itself, not only a function inside of it."""
+def own_nodes(node: Function) -> Iterator[ast.AST]:
+    """What a function's body consists of, without the functions and classes inside of it."""
     pending: list[ast.AST] = list(node.body)
     while pending:
         one = pending.pop()
-        if isinstance(one, (ast.Yield, ast.YieldFrom)):
-            return True
+        yield one
         if not isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
             pending += ast.iter_child_nodes(one)
-    return False
+
+
+def yields(node: Function) -> bool:
+    """Whether a function is a generator: it yields itself, not only a function inside of it."""
+    return any(isinstance(one, (ast.Yield, ast.YieldFrom)) for one in own_nodes(node))

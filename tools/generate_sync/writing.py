@@ -6,10 +6,10 @@ import ast
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .annotations import Reader, Scope
+from .annotations import Reader, Scope, parsed
 from .docstrings import docstring
 from .imports import Imports
-from .members import Kind, Member, linearized, members_of, special_method
+from .members import Kind, Member, linearized, members_of, own_nodes, special_method
 from .methods import ClassWriter, Signature
 from .source import Definition, Module, Refusal, Source, dotted
 
@@ -151,23 +151,33 @@ class FacadeWriter:
             leave = special_method(self._source, node, module, "__aexit__")
             if enter is not None and leave is not None:
                 self._check_enter(name, enter.function, enter.module)
-                parts.append(self._block(name, leave.function, imports, closes=closes))
+                closes = closes and _is_body(enter.function, "return self") and _is_body(leave.function, _CLOSE)
+                parts.append(self._block(name, leave, imports, closes=closes))
+            elif (one := enter or leave) is not None:
+                other = "__aexit__" if one is enter else "__aenter__"
+                raise Refusal(one.module, one.node, f"class {name}: `{one.name}` without `{other}`")
         except Refusal as refusal:
             self.refusals.append(refusal)
         return [*parts, _REPR.replace("CLIENT", name)]
 
     def _check_enter(self, name: str, node: ast.FunctionDef | ast.AsyncFunctionDef, module: Module) -> None:
-        first = node.args.args[0].annotation if node.args.args else None
-        written = None if node.returns is None else dotted(node.returns)
-        if written in (name, "Self") or (first is not None and written == dotted(first)):
-            return
-        raise Refusal(module, node, f"class {name}: `__aenter__` does not return the object itself")
+        """Refuse an `__aenter__` that returns another object: `__enter__` returns the facade itself."""
+        places = [*node.args.posonlyargs, *node.args.args]
+        annotation = places[0].annotation if places else None
+        returned = [one.value for one in own_nodes(node) if isinstance(one, ast.Return)]
+        itself = [one is not None and bool(places) and dotted(one) == places[0].arg for one in returned]
+        written = _type_name(node.returns)
+        allowed = (name, "Self") if annotation is None else (name, "Self", _type_name(annotation))
+        if written is None or written not in allowed or not itself or not all(itself):
+            raise Refusal(module, node, f"class {name}: `__aenter__` does not return the object itself")
 
-    def _block(
-        self, name: str, leave: ast.FunctionDef | ast.AsyncFunctionDef, imports: Imports, *, closes: bool
-    ) -> str:
+    def _block(self, name: str, leave: Member, imports: Imports, *, closes: bool) -> str:
+        """`__enter__` and `__exit__`."""
         trace = imports.need("types", "TracebackType")
-        returns = "None" if leave.returns is None else ast.unparse(leave.returns)
+        written = leave.function.returns
+        if written is None:
+            raise Refusal(leave.module, leave.node, f"class {name}: `__aexit__` has no return annotation")
+        returns = imports.annotation(written, leave.module)
         if closes:
             enter, end, returns = "", "self.close()", "None"
         else:
@@ -195,6 +205,20 @@ class FacadeWriter:
         return frozenset(found)
 
 
+def _is_body(node: ast.FunctionDef | ast.AsyncFunctionDef, line: str) -> bool:
+    """Whether a function does nothing but this statement."""
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    return [ast.unparse(one) for one in body] == [line]
+
+
+def _type_name(node: ast.expr | None) -> str | None:
+    """The dotted name that an annotation is, with or without quotes."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        node = next(iter(parsed(node)), None)
+    return None if node is None else dotted(node)
+
+
+_CLOSE = "await self.aclose()"
 _WRAP = '''\
     @classmethod
     def _wrap(cls, unwrapped: AsyncCLIENT) -> CLIENT:
