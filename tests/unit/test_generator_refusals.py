@@ -115,6 +115,15 @@ MEMBERS = [
         0,
         "`a`: `Unpack[Settings]` has fields of type `aiohttp.ClientSession`",
     ),
+    *(
+        (f"def a(self, b: {kind}) -> int: ...", 0, f"type `{inner}` can't be translated here")
+        for kind, inner in {
+            "Callable[[], Awaitable[Charge] | Charge]": "Callable[[], Awaitable[Charge] | Charge]",
+            "Callable[[], Awaitable[int] | int | Charge]": "Callable[[], Awaitable[int] | int | Charge]",
+            "list[Callable[[Charge], int]]": "Callable[[Charge], int]",
+            "Callable[..., Charge]": "Callable[..., Charge]",
+        }.items()
+    ),
     # types
     ("async def a(self): ...", 0, "`a` has no return annotation"),
     ("async def a(self) -> Nothing: ...", 0, "name `Nothing`: not defined in this module"),

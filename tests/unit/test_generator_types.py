@@ -161,6 +161,59 @@ async def either(self, act: Callable[[int], Awaitable[None] | None]) -> None:
     assert made.Client.either.__annotations__["act"] == "Callable[[int], None]"
 
 
+def test_a_function_of_the_user_is_called_once_for_each_call(load: Callable[..., Any]) -> None:
+    made = load(
+        client_source(
+            """
+async def pair(self, make: Callable[[], Awaitable[tuple[Charge, Charge]]]) -> str:
+    return str([type(one).__module__.rpartition('.')[2] for one in await make()])
+
+async def many(self, make: Callable[[], list[Charge] | None]) -> str:
+    return str([type(one).__module__.rpartition('.')[2] for one in make() or ()])
+
+async def maybe(self, make: Callable[[], Awaitable[Charge | None]]) -> str:
+    return type(await make()).__module__.rpartition('.')[2]
+
+async def new(self) -> Charge:
+    return Charge(1)
+""",
+            head="from collections.abc import Awaitable, Callable",
+            charge=True,
+        )
+    )
+    client, calls = made.Client(), []
+    charge = client.new()
+
+    def give(result: Any) -> Any:
+        calls.append(result)
+        return result
+
+    assert client.pair(lambda: give((charge, charge))) == "['client', 'client']"
+    assert client.many(lambda: give([charge])) == "['client']"
+    assert client.many(lambda: give(None)) == "[]"
+    assert client.maybe(lambda: give(charge)) == "client"
+    assert client.maybe(lambda: give(None)) == "builtins"
+    assert calls == [(charge, charge), [charge], None, charge, None]
+    assert made.Client.many.__annotations__["make"] == "Callable[[], list[Charge] | None]"
+
+
+def test_a_function_that_takes_a_secret_is_not_a_secret(load: Callable[..., Any]) -> None:
+    made = load(
+        client_source(
+            """
+async def go(self, sign: Callable[[SecretText, Charge], int], key: SecretText) -> AsyncIterator[int]:
+    yield sign(key, Charge(3))
+""",
+            head="from collections.abc import AsyncIterator, Callable\n"
+            "from montra_async.core.redaction import SecretText",
+            charge=True,
+        )
+    )
+    found: list[Any] = []
+    assert list(made.Client().go(lambda key, charge: found.append((key, type(charge))) or 5, "k")) == [5]
+    assert found == [("k", made.Charge)]
+
+
 def test_secrets_are_found_by_their_type(load: Callable[..., Any], tmp_path: Path) -> None:
     made = load(
         """

@@ -158,15 +158,24 @@ class Reader:
         return _Reading(self, module, scope).read(node)
 
     def is_secret(self, node: ast.expr, module: Module) -> bool:
-        """Whether an annotation, or an alias or `TypedDict` that it names, mentions `SecretText`."""
-        return any(definition == SECRET for definition in self.mentioned(node, module))
+        """Whether an annotation, or an alias or `TypedDict` that it names, mentions `SecretText`.
 
-    def mentioned(self, node: ast.AST, module: Module) -> Iterator[Definition]:
-        """The definitions that an annotation names, through aliases and the fields of a `TypedDict`."""
+        A function that takes or returns secrets is not a secret itself.
+        """
+        return any(definition == SECRET for definition in self.mentioned(node, module, functions=False))
+
+    def mentioned(self, node: ast.AST, module: Module, *, functions: bool = True) -> Iterator[Definition]:
+        """The definitions that an annotation names, through aliases and the fields of a `TypedDict`.
+
+        Args:
+            node: the annotation.
+            module: whose names it uses.
+            functions: whether the parameters and the result of a `Callable` count.
+        """
         pending, seen = [(node, module)], set[Definition]()
         while pending:
             top, where = pending.pop()
-            for one in ast.walk(top):
+            for one in self._nodes(top, where, functions=functions):
                 if isinstance(one, ast.Constant) and isinstance(one.value, str):
                     pending += [(inner, where) for inner in parsed(one)]
                 name = dotted(one) if isinstance(one, ast.expr) else None
@@ -176,6 +185,20 @@ class Reader:
                 seen.add(definition)
                 yield definition
                 pending += self._inner(definition)
+
+    def _nodes(self, top: ast.AST, module: Module, *, functions: bool) -> Iterator[ast.AST]:
+        """The nodes of an annotation, without the strings of a `Literal`."""
+        pending = [top]
+        while pending:
+            one = pending.pop()
+            yield one
+            if isinstance(one, ast.Subscript):
+                name = dotted(one.value)
+                head = None if name is None else self.source.resolve(name, module)
+                if head in LITERAL or (head in CALLABLE and not functions):
+                    pending.append(one.value)
+                    continue
+            pending += ast.iter_child_nodes(one)
 
     def _inner(self, definition: Definition) -> list[tuple[ast.AST, Module]]:
         """The annotations behind a name: the value of an alias, the fields of a `TypedDict`."""

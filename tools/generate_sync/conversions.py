@@ -195,9 +195,12 @@ class Translator:
         waits = isinstance(result, Compound) and result.head == "awaitable"
         if isinstance(result, Compound) and waits:
             result = result.arguments[0]
-        may_wait = isinstance(result, Compound) and result.head == "union"
-        if isinstance(result, Compound) and may_wait:  # a plain function or a coroutine function: here a plain one
-            plain = [one for one in result.arguments if isinstance(one, Plain)]
+        if isinstance(result, Compound) and result.head == "union" and self._may_wait(result):
+            # a plain function or a coroutine function: here a plain one
+            others = [one for one in result.arguments if not self._is_awaitable(one)]
+            plain = [one for one in others if isinstance(one, Plain)]
+            if not plain or len(plain) != len(others):
+                raise self._refused(kind)
             text = " | ".join(self._imports.annotation(one.node, one.module) for one in plain)
             back = Argument(text, "result")
         elif isinstance(result, LoopBound):  # it is called on the event loop
@@ -213,9 +216,21 @@ class Translator:
         text = f"{callable_}[{head}, {back.text}]"
         call = value
         if given != names or back.value != "result":
+            in_loop = not value.isidentifier() or value == "item"  # a function made there would call the last one
+            if in_loop or kind.any_arguments:
+                raise self._refused(kind)
             call = f"{value}({', '.join(given)})"
-            call = f"lambda {', '.join(names)}: {back.value.replace('result', call)}"
+            if back.value != "result":  # the user's function is called once, however often its result is looked at
+                call = f"(lambda result: {back.value})({call})"
+            call = f"lambda {', '.join(names)}: {call}"
         return Argument(text, f"{self._imports.need('.portal', 'in_thread')}({call})" if waits else call)
+
+    @staticmethod
+    def _is_awaitable(kind: Type) -> bool:
+        return isinstance(kind, Compound) and kind.head == "awaitable"
+
+    def _may_wait(self, kind: Compound) -> bool:
+        return any(self._is_awaitable(one) for one in kind.arguments)
 
     def _head(self, kind: Compound) -> str:
         """The name of a container's type, imported."""
