@@ -161,6 +161,19 @@ async def either(self, act: Callable[[int], Awaitable[None] | None]) -> None:
     assert made.Client.either.__annotations__["act"] == "Callable[[int], None]"
 
 
+@pytest.mark.parametrize("order", ["Charge | Special", "Special | Charge", "Charge | Special | None"])
+def test_derived_classes_keep_theirs_in_a_union(tmp_path: Path, order: str) -> None:
+    special = "class Special(Charge):\n    async def more(self) -> int:\n        return 2\n"
+    body = f"""
+async def get(self, special: bool) -> {order}:
+    return Special(1) if special else Charge(1)
+"""
+    text = client_source(body, charge=True).replace("class Client", f"{special}\nclass Client")
+    made = Sample(tmp_path, text, given=("Charge", "Special")).load()
+    client = made.Client()
+    assert (type(client.get(True)), type(client.get(False))) == (made.Special, made.Charge)
+
+
 def test_a_function_of_the_user_is_called_once_for_each_call(load: Callable[..., Any]) -> None:
     made = load(
         client_source(

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from .members import expressions_of, stored_attributes
 from .source import Definition, Module, Refusal, Source, dotted, statements
 
 SECRET = Definition("montra_async.core.redaction", "SecretText")
@@ -37,6 +38,18 @@ LOOP_BOUND = {
     **_named("AbstractEventLoop Future Task Event Lock Queue Semaphore StreamReader StreamWriter", "asyncio"),
 }
 """Objects that belong to one event loop: a user of the facade has none to make them on."""
+ARGUMENTS = frozenset(
+    {
+        Definition("montra_async.paywall.storage", "SessionStorage"),
+        Definition("aiohttp", "Fingerprint"),
+        Definition("aiohttp", "TraceConfig"),
+    }
+)
+"""Asynchronous types that users of the facade give as they are: the SDK calls them on the event loop."""
+CONSTRUCTION = frozenset(
+    f"__{name}__" for name in ("init", "new", "init_subclass", "class_getitem", "post_init", "attrs_post_init")
+)
+"""Methods whose result no user sees."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +94,12 @@ class Facaded(Type):
     Attributes:
         name: of the facade's class.
         own: whether it was written as `Self`.
+        depth: how many classes the class inherits from one below the other: a derived class has more than its base.
     """
 
     name: str
     own: bool = False
+    depth: int = 0
 
 
 @dataclass(frozen=True)
@@ -143,6 +158,7 @@ class Reader:
         self.elsewhere = elsewhere
         self.under_way: set[Definition] = set()  # aliases may be recursive
         self._leaks: dict[Definition, str] = {}
+        self._open: set[Definition] = set()
 
     def read(self, node: ast.expr, module: Module, scope: Scope) -> Type:
         """An annotation.
@@ -164,15 +180,23 @@ class Reader:
         """
         return any(definition == SECRET for definition in self.mentioned(node, module, functions=False))
 
-    def mentioned(self, node: ast.AST, module: Module, *, functions: bool = True) -> Iterator[Definition]:
+    def mentioned(
+        self,
+        node: ast.AST,
+        module: Module,
+        *,
+        functions: bool = True,
+        without: frozenset[Definition] = frozenset(),
+    ) -> Iterator[Definition]:
         """The definitions that an annotation names, through aliases and the fields of a `TypedDict`.
 
         Args:
             node: the annotation.
             module: whose names it uses.
             functions: whether the parameters and the result of a `Callable` count.
+            without: definitions that do not count.
         """
-        pending, seen = [(node, module)], set[Definition]()
+        pending, seen = [(node, module)], set(without)
         while pending:
             top, where = pending.pop()
             for one in self._nodes(top, where, functions=functions):
@@ -198,7 +222,8 @@ class Reader:
                 if head in LITERAL or (head in CALLABLE and not functions):
                     pending.append(one.value)
                     continue
-            pending += ast.iter_child_nodes(one)
+            if not isinstance(one, ast.Attribute) or dotted(one) is None:
+                pending += ast.iter_child_nodes(one)
 
     def _inner(self, definition: Definition) -> list[tuple[ast.AST, Module]]:
         """The annotations behind a name: the value of an alias, the fields of a `TypedDict`."""
@@ -215,8 +240,13 @@ class Reader:
     def leak_of(self, definition: Definition) -> str:
         """Why an object of a class must not reach a user of the facade; empty when it may."""
         if definition not in self._leaks:
+            outermost = not self._open
+            self._open.add(definition)
             self._leaks[definition] = ""  # while it is being looked at: classes may refer to each other
-            self._leaks[definition] = self._find_leak(definition)
+            self._leaks[definition] = leak = self._find_leak(definition)
+            self._open.discard(definition)
+            if leak and outermost:  # those found free of leaks may refer to it
+                self._leaks = {one: found for one, found in self._leaks.items() if found}
         return self._leaks[definition]
 
     def _find_leak(self, definition: Definition) -> str:
@@ -228,14 +258,52 @@ class Reader:
             return f"`{definition.name}` has a facade"
         found = self.source.class_of(definition)
         if found is None:
-            return ""
+            return self._leak_in_call(definition)
         node, module = found
         for base in node.bases:
             name = dotted(base.value if isinstance(base, ast.Subscript) else base)
             behind = None if name is None else self.source.resolve(name, module)
             if behind is not None and (leak := self.leak_of(behind)):
                 return f"`{definition.name}` is a {name}: {leak}"
-        return next((leak for one in statements(node.body) if (leak := self._leak_in(one, definition, module))), "")
+        found_leaks = (self._leak_in(one, definition, module) for one in statements(node.body))
+        return next((leak for leak in found_leaks if leak), "") or self._leak_in_init(node, definition, module)
+
+    def _leak_in_init(self, node: ast.ClassDef, definition: Definition, module: Module) -> str:
+        """Why a public attribute that the constructor sets makes its class asynchronous."""
+        init = next((one for one in statements(node.body) if getattr(one, "name", "") == "__init__"), None)
+        if not isinstance(init, ast.FunctionDef):
+            return ""
+        for target, one in stored_attributes(init):
+            for expression in expressions_of(one, init):
+                for inner in () if target.attr.startswith("_") else self.mentioned(expression, module):
+                    if leak := self.leak_of(inner):
+                        return f"`{definition.name}.{target.attr}`: {leak}"
+        return ""
+
+    def leak_in_argument(self, node: ast.expr, module: Module) -> str:
+        """Why a user of the facade can't give an object of a type that stays as it is; empty when they can."""
+        found = (self.leak_of(one) for one in self.mentioned(node, module, without=ARGUMENTS))
+        return next((leak for leak in found if leak), "")
+
+    def depth(self, definition: Definition | None) -> int:
+        """How many classes a class inherits from one below the other."""
+        found = self.source.class_of(definition)
+        if found is None:
+            return 0
+        node, module = found
+        names = [dotted(base.value if isinstance(base, ast.Subscript) else base) for base in node.bases]
+        return 1 + max((self.depth(self.source.resolve(name, module)) for name in names if name), default=0)
+
+    def _leak_in_call(self, definition: Definition) -> str:
+        """Why a name that is assigned a call, e.g. of `TypeVar` or `NewType`, stands for something asynchronous."""
+        module = self.source.find(definition.module)
+        value = None if module is None else module.values.get(definition.name)
+        if module is None or not isinstance(value, ast.Call):
+            return ""
+        given = [*value.args, *(one.value for one in value.keywords)]
+        found = (self.leak_of(inner) for one in given for inner in self.mentioned(one, module))
+        leak = next((leak for leak in found if leak), "")
+        return f"`{definition.name}`: {leak}" if leak else ""
 
     def _leak_in(self, one: ast.stmt, definition: Definition, module: Module) -> str:
         """Why a public attribute or method makes its class asynchronous."""
@@ -245,10 +313,12 @@ class Reader:
             name, annotation = one.name, one.returns
         elif isinstance(one, ast.AnnAssign):
             name, annotation = ast.unparse(one.target), one.annotation
-        if name.startswith("_") and not name.startswith("__a"):
+        if not name or name in CONSTRUCTION or (name.startswith("_") and not name.endswith("__")):
             return ""
         if isinstance(one, ast.AsyncFunctionDef):
             return f"`{definition.name}.{name}` is a coroutine"
+        if annotation is None and not name.startswith("__"):
+            return f"`{definition.name}.{name}` has no return annotation"
         for inner in () if annotation is None else self.mentioned(annotation, module):
             if leak := self.leak_of(inner):
                 return f"`{definition.name}.{name}`: {leak}"
@@ -276,21 +346,22 @@ class _Reading:
     def _definition(self, node: ast.expr) -> Definition:
         name = dotted(node)
         found = None if name is None else self.reader.source.resolve(name, self.module)
-        if found is None:
+        if name is None or found is None:
             raise Refusal(self.module, node, f"name `{ast.unparse(node)}`: not defined in this module")
+        self.reader.source.check_defined_once(name, found, self.module, node)
         return found
 
     def _name(self, node: ast.expr, name: str) -> Type:
         own = self.scope.own
         if name in self.scope.self_names:
-            return Facaded(node, self.module, own, own=True)
+            return self._facaded(node, own, own=True)
         found = self._definition(node)
         if found in SELF and own:
-            return Facaded(node, self.module, own, own=True)
+            return self._facaded(node, own, own=True)
         if found in self.scope.type_variables:
             raise Refusal(self.module, node, f"`{name}`: a type variable of the class")
         if found in self.reader.facades:
-            return Facaded(node, self.module, self.reader.facades[found])
+            return self._facaded(node, self.reader.facades[found])
         if found in LOOP_BOUND:
             return LoopBound(node, self.module)
         if found in ITEMS or found in AWAITABLE or found in MANAGERS:
@@ -299,6 +370,10 @@ class _Reading:
         if alias is None or isinstance(alias, Plain):
             return Plain(node, self.module, self.reader.leak_of(found) if alias is None else alias.leak)
         return alias
+
+    def _facaded(self, node: ast.expr, name: str, *, own: bool = False) -> Facaded:
+        definition = next((one for one, facade in self.reader.facades.items() if facade == name), None)
+        return Facaded(node, self.module, name, own, self.reader.depth(definition))
 
     def _alias(self, found: Definition) -> Type | None:
         """What a name stands for that is assigned a type; None for any other name."""
@@ -319,8 +394,11 @@ class _Reading:
     def _subscript(self, node: ast.Subscript) -> Type:
         head = self._definition(node.value)
         given = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
-        if head in LITERAL or head in UNPACK:
+        if head in LITERAL:
             return Plain(node, self.module)
+        if head in UNPACK:
+            leaks = (self.reader.leak_of(one) for one in self.reader.mentioned(node, self.module))
+            return Plain(node, self.module, next((leak for leak in leaks if leak), ""))
         if head in ANNOTATED:
             inner = self.read(given[0])
             return Plain(node, self.module, inner.leak) if isinstance(inner, Plain) else inner

@@ -158,6 +158,7 @@ class Translator:
         for plain in others:
             self.result(plain, value)
         facaded = [one for one in kind.arguments if isinstance(one, Facaded)]
+        facaded.sort(key=lambda one: -one.depth)  # `isinstance` is also true of a derived class
         if any(isinstance(one, LoopBound) for one in kind.arguments):
             raise self._refused(kind)
         rest = self.result(rows[0], value) if rows else value

@@ -279,3 +279,31 @@ def own_nodes(node: Function) -> Iterator[ast.AST]:
 def yields(node: Function) -> bool:
     """Whether a function is a generator: it yields itself, not only a function inside of it."""
     return any(isinstance(one, (ast.Yield, ast.YieldFrom)) for one in own_nodes(node))
+
+
+def stored_attributes(node: Function) -> Iterator[tuple[ast.Attribute, ast.AST]]:
+    """The attributes of its object that a method assigns, each with the statement."""
+    places = [*node.args.posonlyargs, *node.args.args]
+    for one in own_nodes(node) if places else ():
+        if not isinstance(one, ast.stmt) or isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue
+        parts = [one.target] if isinstance(one, (ast.AnnAssign, ast.AugAssign, ast.For, ast.AsyncFor)) else []
+        parts += one.targets if isinstance(one, ast.Assign) else []
+        if isinstance(one, (ast.With, ast.AsyncWith)):
+            parts += [item.optional_vars for item in one.items if item.optional_vars is not None]
+        for target in (inner for part in parts for inner in ast.walk(part)):
+            stored = isinstance(target, ast.Attribute) and isinstance(target.ctx, ast.Store)
+            if isinstance(target, ast.Attribute) and stored and dotted(target.value) == places[0].arg:
+                yield target, one
+
+
+def expressions_of(statement: ast.AST, node: Function) -> list[ast.expr]:
+    """What says of which type an assigned value is: its annotation, else the value and its parameters' annotations."""
+    if isinstance(statement, ast.AnnAssign):
+        return [statement.annotation]
+    value = getattr(statement, "value", None)
+    if not isinstance(value, ast.expr):
+        return []
+    names = {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
+    parameters = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    return [value, *(one.annotation for one in parameters if one.arg in names and one.annotation is not None)]

@@ -276,7 +276,9 @@ class ClassWriter:
             raise Refusal(one.module, arg, f"`{one.name}`: the facade uses the name `{arg.arg}` itself")
         value = "item" if star else arg.arg
         translator = Translator(self.imports, self._wrap(one))
-        argument = translator.argument(self.reader.read(arg.annotation, one.module, scope), value)
+        kind = self.reader.read(arg.annotation, one.module, scope)
+        self._check_given(kind, arg, one)
+        argument = translator.argument(kind, value)
         if argument.narrowed and self._drops(argument, arg, default, one):
             found.dropped.append(arg.arg)
             return
@@ -294,6 +296,14 @@ class ClassWriter:
         if found is not None:
             what = f"`{one.name}`: `{ast.unparse(annotation)}` has fields of type `{found.module}.{found.name}`"
             raise Refusal(one.module, annotation, what)
+
+    def _check_given(self, kind: Type, arg: ast.arg, one: Member) -> None:
+        """Refuse a parameter with a part that is passed on as it is, and that only asynchronous code can make."""
+        for part in kind.walk():
+            leak = self.reader.leak_in_argument(part.node, part.module) if isinstance(part, Plain) else ""
+            if leak:
+                what = f"`{one.name}`: parameter `{arg.arg}` takes what is asynchronous: {leak}"
+                raise Refusal(one.module, arg, what)
 
     def _drops(self, argument: Argument, arg: ast.arg, default: ast.expr | None, one: Member) -> bool:
         """Whether a parameter with a type that the facade can't offer in full has to go."""

@@ -7,6 +7,7 @@ import builtins
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Module:
         values: what is assigned to each name at the module's level.
         classes: the classes at the module's level.
         functions: names of the functions at the module's level.
+        redefined: names that the module's level defines several times, so that they mean different things.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Module:
     values: dict[str, ast.expr] = field(default_factory=dict)
     classes: dict[str, ast.ClassDef] = field(default_factory=dict)
     functions: set[str] = field(default_factory=set)
+    redefined: set[str] = field(default_factory=set)
 
 
 class Refusal(Exception):
@@ -90,6 +93,7 @@ class Source:
         module = Module(name, shown, ast.parse(path.read_text(encoding="utf-8"), shown))
         for node in statements(module.tree.body):
             _record(node, module, package)
+        module.redefined = _defined_twice(module.tree.body)
         return module
 
     def resolve(self, name: str, module: Module) -> Definition | None:
@@ -121,6 +125,23 @@ class Source:
         if inner is not None and first not in module.classes and first not in module.values:
             return self._follow(Definition(inner.name, rest))
         return found
+
+    def check_defined_once(self, name: str, found: Definition, module: Module, node: ast.AST) -> None:
+        """Refuse a name that means different things at different lines of a module.
+
+        Args:
+            name: as it is written in `module`.
+            found: what it is resolved to.
+            module: whose name it is.
+            node: where it is used.
+
+        Raises:
+            Refusal: the name is defined several times.
+        """
+        places = [(module, name.partition(".")[0]), (self.find(found.module), found.name.partition(".")[0])]
+        for where, first in places:
+            if where is not None and first in where.redefined:
+                raise Refusal(module, node, f"name `{name}`: defined several times in {where.path}")
 
     def class_of(self, definition: Definition | None) -> tuple[ast.ClassDef, Module] | None:
         """The class with this definition; None when it is not a class below the root."""
@@ -156,14 +177,53 @@ def _record(node: ast.stmt, module: Module, package: str) -> None:
         module.values |= {one.id: node.value for one in targets if isinstance(one, ast.Name)}
 
 
+def _defined_twice(body: list[ast.stmt]) -> set[str]:
+    """Names that several statements define. The branches of an `if TYPE_CHECKING:` are alternatives."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    for node in body:
+        if _is_type_checking(node):
+            names = {name for branch in (node.body, node.orelse) for one in branch for name in _names(one)}
+            found |= _defined_twice(node.body) | _defined_twice(node.orelse)
+        else:
+            names = set(_names(node))
+        found |= names & seen
+        seen |= names
+    return found
+
+
+def _names(node: ast.stmt) -> list[str]:
+    """The names that a statement at a module's level assigns; overloads of functions define theirs once."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [(one.asname or one.name).partition(".")[0] for one in node.names]
+    if isinstance(node, ast.ClassDef):
+        return [node.name]
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        overloaded = any((dotted(one) or "").rpartition(".")[2] == "overload" for one in node.decorator_list)
+        return [] if overloaded else [node.name]
+    if isinstance(node, ast.AnnAssign) and node.value is None:
+        return []
+    names: list[str] = []
+    for one in ast.walk(node):
+        if isinstance(one, ast.Name) and isinstance(one.ctx, (ast.Store, ast.Del)):
+            names.append(one.id)
+        elif isinstance(one, (ast.Import, ast.ImportFrom)):
+            names += _names(one)
+    return list(dict.fromkeys(names))
+
+
 def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """The statements of a body, and those below its `if TYPE_CHECKING:`."""
     for node in body:
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        if _is_type_checking(node):
             yield from statements(node.body)
             yield from statements(node.orelse)
         else:
             yield node
+
+
+def _is_type_checking(node: ast.stmt) -> TypeGuard[ast.If]:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
 def _absolute(package: str, node: ast.ImportFrom) -> str:
