@@ -89,7 +89,7 @@ MEMBERS = [
     # parameters
     ("def a(self, b) -> int: ...", 0, "`a`: parameter `b` has no annotation"),
     ("def a(self, *b) -> int: ...", 0, "`a`: parameter `b` has no annotation"),
-    ("def a(self, run: int) -> int: ...", 0, "`a`: the facade uses the name `run` itself"),
+    ("async def a(self, run: int) -> int: ...", 0, "`a`: the facade uses the name `run` itself"),
     ("def a(self, b: list[int] = []) -> int: ...", 0, "`a`: default `[]`"),
     ("def a(self, b: Any = object()) -> int: ...", 0, "`a`: default `object()`"),
     ("def a(self, b: int = LIMIT) -> int: ...", 0, "name `LIMIT`: not defined in this module"),

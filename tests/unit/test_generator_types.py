@@ -282,7 +282,7 @@ class Client:
         body: Iterable[bytes] | AsyncIterable[bytes] = (),
         task: asyncio.Task[int] | None = None,
     ) -> None:
-        self.size, self.session, self.connector, self.body = size, session, connector, body
+        self._given = size, session, connector, body
 ''',
         descriptions={"connector": "a function.", "body": "bytes."},
     )
@@ -292,8 +292,7 @@ class Client:
         "connector": "Callable[[], aiohttp.BaseConnector] | None",
         "body": "Iterable[bytes]",
     }
-    behind = made.Client(2, int, body=[b""])._async
-    assert (behind.size, behind.session, behind.connector, behind.body) == (2, None, int, [b""])
+    assert made.Client(2, int, body=[b""])._async._given == (2, None, int, [b""])
     assert made.Client.__doc__.splitlines()[2:] == [
         *("    Args:", "        size: how many.", "        connector: a function.", "        body: bytes.", "    ")
     ]

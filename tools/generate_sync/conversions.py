@@ -143,7 +143,7 @@ class Translator:
             passed = f"{{key: {parts[1].value} for key, item in {value}.items()}}"
         elif kind.head == "tuple":
             passed = f"tuple({parts[0].value} for item in {value})"
-        elif kind.head in LAZY:
+        elif kind.head == "Iterator":
             passed = f"({parts[0].value} for item in {value})"
         else:
             passed = f"[{parts[0].value} for item in {value}]"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from .docstrings import description
-from .source import Definition, Module, Refusal, Source, dotted, statements
+from .source import Definition, Module, Refusal, Source, defined_names, dotted, statements
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 ClassId = tuple[str, str]
@@ -72,6 +72,7 @@ class Member:
         setter: the function that sets a property.
         deleter: the function that deletes a property.
         description: of an attribute, from the docstring of its class.
+        frozen: whether its class is an attrs class whose attributes can't be set.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Member:
     setter: Function | None = None
     deleter: Function | None = None
     description: str = ""
+    frozen: bool = False
 
     @property
     def new_name(self) -> str:
@@ -143,6 +145,10 @@ def members_of(source: Source, node: ast.ClassDef, module: Module) -> list[Membe
     for key, (one, where) in found.items():
         _check_class(source, one, where)
         own[key] = list(_members(source, one, where))
+        for member in own[key]:
+            member.frozen = _is_frozen(one)
+    for key in order:
+        own[key] += _instance_attributes(*found[key], {one.name for members in own.values() for one in members})
     effective = {member.name: member for key in reversed(order) for member in own[key]}
     shown = dict.fromkeys(member.name for key in _bases_first(source, node, module) for member in own[key])
     names: dict[str, str] = {}
@@ -153,6 +159,29 @@ def members_of(source: Source, node: ast.ClassDef, module: Module) -> list[Membe
             raise Refusal(member.module, member.node, what)
         names[member.new_name] = name
     return [effective[name] for name in shown]
+
+
+def _instance_attributes(node: ast.ClassDef, module: Module, declared: set[str]) -> Iterator[Member]:
+    """The public attributes that methods assign without a declaration in the class.
+
+    Raises:
+        Refusal: one has no annotation.
+    """
+    functions = [one for one in statements(node.body) if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    stored = [
+        (target.attr, one)
+        for function in functions
+        if not any(dotted(one) == "staticmethod" for one in function.decorator_list)
+        for target, one in stored_attributes(function)
+        if not target.attr.startswith("_") and target.attr not in declared
+    ]
+    annotated = {name: one for name, one in stored if isinstance(one, ast.AnnAssign)}
+    for name, one in stored:
+        if name not in annotated:
+            raise Refusal(module, one, f"attribute `{name}` without an annotation")
+    for name, one in annotated.items():
+        text = description(ast.get_docstring(node) or "", name)
+        yield Member(name, Kind.ATTRIBUTE, one, module, description=text)
 
 
 def _bases_first(source: Source, node: ast.ClassDef, module: Module) -> list[ClassId]:
@@ -173,12 +202,41 @@ def special_method(source: Source, node: ast.ClassDef, module: Module, name: str
 
 
 def _check_class(source: Source, node: ast.ClassDef, module: Module) -> None:
+    if node.name in module.redefined:
+        raise Refusal(module, node, f"class {node.name}: its name is defined several times")
+    if node.name in module.changed:
+        raise Refusal(module, module.changed[node.name], f"class {node.name} is changed after its definition")
     if node.keywords:
         raise Refusal(module, node, f"class {node.name}: `{ast.unparse(node.keywords[0])}`")
     for one in node.decorator_list:
         name = dotted(one.func if isinstance(one, ast.Call) else one)
         if name is None or source.resolve(name, module) not in CLASS_DECORATORS:
             raise Refusal(module, one, f"class {node.name}: unknown decorator `@{ast.unparse(one)}`")
+    _check_defaults(node, module)
+
+
+def _is_frozen(node: ast.ClassDef) -> bool:
+    """Whether the decorators of an attrs class freeze its objects."""
+    written = [ast.unparse(one) for one in node.decorator_list]
+    return any("frozen" in one and "frozen=False" not in one for one in written)
+
+
+def _check_defaults(node: ast.ClassDef, module: Module) -> None:
+    """Refuse defaults that name what the class body defines: the facade takes them from the module."""
+    functions: list[Function] = []
+    names: set[str] = set()
+    for one in statements(node.body):
+        names |= set(defined_names(one))
+        if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            functions.append(one)
+    for function in functions:
+        if is_private(function.name) and function.name != "__init__":
+            continue
+        for default in [*function.args.defaults, *(one for one in function.args.kw_defaults if one is not None)]:
+            used = [one for one in ast.walk(default) if isinstance(one, ast.Name) and one.id in names]
+            if used:
+                what = f"`{function.name}`: default `{ast.unparse(default)}` is a name of the class body"
+                raise Refusal(module, default, what)
 
 
 def is_private(name: str) -> bool:
@@ -239,7 +297,15 @@ def _add_function(
     kind = kinds[0] if kinds else Kind.METHOD
     if kind is Kind.PROPERTY and isinstance(node, ast.AsyncFunctionDef):
         raise Refusal(module, node, f"`{node.name}`: a property that is a coroutine")
+    _check_name(node, module, found)
     found[node.name] = Member(node.name, kind, node, module)
+
+
+def _check_name(node: Function, module: Module, found: Container[str]) -> None:
+    if node.name in ("property", "classmethod", "staticmethod"):
+        raise Refusal(module, node, f"`{node.name}`: the facade uses the name itself")
+    if node.name in found:
+        raise Refusal(module, node, f"`{node.name}`: defined several times in its class")
 
 
 def _attributes(
@@ -261,7 +327,16 @@ def _attributes(
 
 def class_variable(node: ast.expr) -> ast.expr | None:
     """The `X` of `ClassVar[X]`; None for another annotation."""
-    if isinstance(node, ast.Subscript) and (dotted(node.value) or "").rpartition(".")[2] == "ClassVar":
+    return _inside(node, "ClassVar")
+
+
+def final(node: ast.expr) -> ast.expr | None:
+    """The `X` of `Final[X]`; None for another annotation."""
+    return _inside(node, "Final")
+
+
+def _inside(node: ast.expr, name: str) -> ast.expr | None:
+    if isinstance(node, ast.Subscript) and (dotted(node.value) or "").rpartition(".")[2] == name:
         return node.slice
     return None
 

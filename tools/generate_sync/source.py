@@ -35,6 +35,7 @@ class Module:
         values: what is assigned to each name at the module's level.
         classes: the classes at the module's level.
         functions: names of the functions at the module's level.
+        changed: the classes whose attributes the module's level sets after their definition, each with the statement.
         redefined: names that the module's level defines several times, so that they mean different things.
     """
 
@@ -45,6 +46,7 @@ class Module:
     values: dict[str, ast.expr] = field(default_factory=dict)
     classes: dict[str, ast.ClassDef] = field(default_factory=dict)
     functions: set[str] = field(default_factory=set)
+    changed: dict[str, ast.AST] = field(default_factory=dict)
     redefined: set[str] = field(default_factory=set)
 
 
@@ -93,6 +95,7 @@ class Source:
         module = Module(name, shown, ast.parse(path.read_text(encoding="utf-8"), shown))
         for node in statements(module.tree.body):
             _record(node, module, package)
+        module.changed = _changed_classes(module.tree.body)
         module.redefined = _defined_twice(module.tree.body)
         return module
 
@@ -177,23 +180,42 @@ def _record(node: ast.stmt, module: Module, package: str) -> None:
         module.values |= {one.id: node.value for one in targets if isinstance(one, ast.Name)}
 
 
+def _changed_classes(body: list[ast.stmt]) -> dict[str, ast.AST]:
+    """The names of whose attributes some are set or deleted outside of functions and classes: `Client.go = go`."""
+    found: dict[str, ast.AST] = {}
+    pending: list[ast.AST] = list(body)
+    while pending:
+        one = pending.pop()
+        if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            continue
+        pending += ast.iter_child_nodes(one)
+        changed: ast.expr | None = None
+        if isinstance(one, ast.Attribute) and not isinstance(one.ctx, ast.Load) and not one.attr.startswith("__"):
+            changed = one.value
+        elif isinstance(one, ast.Call) and dotted(one.func) in ("setattr", "delattr") and one.args:
+            changed = one.args[0]
+        if changed is not None and (name := dotted(changed)) is not None:
+            found[name] = one
+    return found
+
+
 def _defined_twice(body: list[ast.stmt]) -> set[str]:
     """Names that several statements define. The branches of an `if TYPE_CHECKING:` are alternatives."""
     found: set[str] = set()
     seen: set[str] = set()
     for node in body:
         if _is_type_checking(node):
-            names = {name for branch in (node.body, node.orelse) for one in branch for name in _names(one)}
+            names = {name for branch in (node.body, node.orelse) for one in branch for name in defined_names(one)}
             found |= _defined_twice(node.body) | _defined_twice(node.orelse)
         else:
-            names = set(_names(node))
+            names = set(defined_names(node))
         found |= names & seen
         seen |= names
     return found
 
 
-def _names(node: ast.stmt) -> list[str]:
-    """The names that a statement at a module's level assigns; overloads of functions define theirs once."""
+def defined_names(node: ast.stmt) -> list[str]:
+    """The names that a statement of a module or a class body defines; overloads of functions define none."""
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return [(one.asname or one.name).partition(".")[0] for one in node.names]
     if isinstance(node, ast.ClassDef):
@@ -208,7 +230,7 @@ def _names(node: ast.stmt) -> list[str]:
         if isinstance(one, ast.Name) and isinstance(one.ctx, (ast.Store, ast.Del)):
             names.append(one.id)
         elif isinstance(one, (ast.Import, ast.ImportFrom)):
-            names += _names(one)
+            names += defined_names(one)
     return list(dict.fromkeys(names))
 
 
