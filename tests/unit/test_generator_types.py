@@ -174,6 +174,25 @@ async def get(self, special: bool) -> {order}:
     assert (type(client.get(True)), type(client.get(False))) == (made.Special, made.Charge)
 
 
+@pytest.mark.parametrize(("kind", "counts"), [("Iterable", [2, 2]), ("Sequence", [2, 2]), ("Iterator", [2, 0])])
+def test_an_iterable_argument_can_be_read_again(load: Callable[..., Any], kind: str, counts: list[int]) -> None:
+    made = load(
+        client_source(
+            f"""
+async def count(self, charges: {kind}[Charge]) -> list[int]:
+    return [sum(type(one) is Charge for one in charges) for _ in range(2)]
+
+async def new(self) -> Charge:
+    return Charge(1)
+""",
+            head=f"from collections.abc import {kind}",
+            charge=True,
+        )
+    )
+    client = made.Client()
+    assert client.count([client.new(), client.new()]) == counts
+
+
 def test_a_function_of_the_user_is_called_once_for_each_call(load: Callable[..., Any]) -> None:
     made = load(
         client_source(

@@ -76,6 +76,9 @@ class ClassWriter:
         """A declared attribute: a property. Those of classes that users make can be set; results are read."""
         assert isinstance(one.node, ast.AnnAssign)
         constant = final(one.node.annotation)
+        written = dotted(one.node.annotation) or ""
+        if written.rpartition(".")[2] in ("Final", "ClassVar"):
+            raise Refusal(one.module, one.node, f"attribute `{one.name}` without a type")
         annotation = constant or one.node.annotation
         kind = self.reader.read(annotation, one.module, self.scope)
         doc = f'        """{synchronous(one.description)}"""\n' if one.description else ""
