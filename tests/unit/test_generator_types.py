@@ -383,7 +383,7 @@ def test_every_parameter_that_the_sdk_hides_is_marked_as_a_secret() -> None:
             for parameter in _wrapped_parameters(node):
                 assert parameter.annotation is not None
                 where = f"{module.name}.{owner}{node.name}({parameter.arg})"
-                assert reader.is_secret(parameter.annotation, module), where
+                assert reader.leaks.is_secret(parameter.annotation, module), where
                 checked.append(where)
     assert {"montra_async.paywall.auth.AuthClient.sign_up(password)", "montra_async.webhooks.parsing.parse(secret)"} < {
         *checked

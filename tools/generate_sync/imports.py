@@ -6,8 +6,8 @@ import ast
 import builtins
 from collections.abc import Iterable, Mapping
 
-from .annotations import LITERAL, parsed
-from .source import Definition, Module, Refusal, Source, dotted
+from .known_types import LITERAL
+from .source import Definition, Module, Refusal, Source, dotted, parsed
 
 
 class Imports:

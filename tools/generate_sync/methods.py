@@ -6,10 +6,11 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .annotations import LOOP_BOUND, Compound, Facaded, Plain, Reader, Scope, Type
+from .annotations import Compound, Facaded, Plain, Reader, Scope, Type
 from .conversions import ITEMS, Argument, Translator
 from .docstrings import docstring, synchronous
 from .imports import Imports
+from .known_types import LOOP_BOUND
 from .members import Function, Kind, Member, class_variable, final, yields
 from .source import Refusal, dotted
 
@@ -330,12 +331,12 @@ class ClassWriter:
         found.names |= names_of([self._passed(bare, PLACE, star, keyword=False).lstrip("*")])
         if argument.narrowed:
             found.changed[arg.arg] = self.descriptions[arg.arg]
-        if self.reader.is_secret(arg.annotation, one.module):
+        if self.reader.leaks.is_secret(arg.annotation, one.module):
             found.secrets.append(arg.arg)
 
     def _check_fields(self, annotation: ast.expr, one: Member) -> None:
         """Refuse `**kwargs: Unpack[...]` of a `TypedDict` with fields that the facade can't offer."""
-        found = next((part for part in self.reader.mentioned(annotation, one.module) if part in LOOP_BOUND), None)
+        found = next((part for part in self.reader.leaks.mentioned(annotation, one.module) if part in LOOP_BOUND), None)
         if found is not None:
             what = f"`{one.name}`: `{ast.unparse(annotation)}` has fields of type `{found.module}.{found.name}`"
             raise Refusal(one.module, annotation, what)
@@ -343,7 +344,7 @@ class ClassWriter:
     def _check_given(self, kind: Type, arg: ast.arg, one: Member) -> None:
         """Refuse a parameter with a part that is passed on as it is, and that only asynchronous code can make."""
         for part in kind.walk():
-            leak = self.reader.leak_in_argument(part.node, part.module) if isinstance(part, Plain) else ""
+            leak = self.reader.leaks.in_argument(part.node, part.module) if isinstance(part, Plain) else ""
             if leak:
                 what = f"`{one.name}`: parameter `{arg.arg}` takes what is asynchronous: {leak}"
                 raise Refusal(one.module, arg, what)

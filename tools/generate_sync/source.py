@@ -153,6 +153,15 @@ class Source:
             return None
         return module.classes[definition.name], module
 
+    def depth(self, definition: Definition | None) -> int:
+        """How many classes a class inherits from one below the other."""
+        found = self.class_of(definition)
+        if found is None:
+            return 0
+        node, module = found
+        names = [dotted(base.value if isinstance(base, ast.Subscript) else base) for base in node.bases]
+        return 1 + max((self.depth(self.resolve(name, module)) for name in names if name), default=0)
+
     def exported(self, package: str) -> list[str]:
         """The `__all__` of a package."""
         module = self.module(package)
@@ -263,3 +272,15 @@ def dotted(node: ast.expr) -> str | None:
     if isinstance(node, ast.Attribute) and (before := dotted(node.value)) is not None:
         return f"{before}.{node.attr}"
     return None
+
+
+def parsed(node: ast.Constant) -> list[ast.expr]:
+    """The expression that a string annotation holds, at its place; nothing when it holds none."""
+    try:
+        found = ast.parse(str(node.value).strip(), mode="eval").body
+    except SyntaxError:
+        return []
+    for one in ast.walk(found):
+        if isinstance(one, (ast.expr, ast.keyword)):
+            ast.copy_location(one, node)
+    return [found]
