@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ast import unparse
+import ast
 from dataclasses import dataclass
 
 from .annotations import Compound, Facaded, LoopBound, Plain, Type
@@ -13,6 +13,8 @@ LISTS = ("list", "Sequence", "Collection")
 LAZY = ("Iterable", "Iterator")
 DICTS = ("dict", "Mapping")
 ITEMS = ("AsyncIterator", "AsyncIterable", "AsyncGenerator")
+PLACE = "_parameter"
+"""Stands for a parameter in an expression whose other names are asked for."""
 
 
 @dataclass
@@ -257,7 +259,15 @@ class Translator:
 
     @staticmethod
     def _written(kind: Type) -> str:
-        return unparse(kind.node)
+        return ast.unparse(kind.node)
 
     def _refused(self, kind: Type) -> Refusal:
         return Refusal(kind.module, kind.node, f"type `{self._written(kind)}` can't be translated here")
+
+
+def names_of(lines: list[str]) -> set[str]:
+    """The names that statements use, without those that their comprehensions bind."""
+    tree = ast.parse("\n".join(lines))
+    loops = [one for one in ast.walk(tree) if isinstance(one, ast.comprehension)]
+    bound = {one.id for loop in loops for one in ast.walk(loop.target) if isinstance(one, ast.Name)}
+    return {one.id for one in ast.walk(tree) if isinstance(one, ast.Name)} - bound - {PLACE}

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .annotations import Compound, Facaded, Plain, Reader, Scope, Type
-from .conversions import ITEMS, Argument, Translator
+from .conversions import ITEMS, PLACE, Argument, Translator, names_of
 from .docstrings import docstring, synchronous
 from .imports import Imports
 from .known_types import LOOP_BOUND
 from .members import Function, Kind, Member, class_variable, final, yields
 from .source import Refusal, dotted
 
-PLACE = "_parameter"
 HIDE = "finally:  # error reporters print the local variables of frames"
 SIMPLE_DEFAULTS = (
     *(ast.Constant, ast.Name, ast.Attribute, ast.UnaryOp, ast.unaryop, ast.BinOp, ast.operator, ast.Tuple),
@@ -406,11 +405,3 @@ class ClassWriter:
         made = f"self._async = Async{self.name}({', '.join(signature.passed)})"
         doc = docstring(one.function, "        ", without=signature.dropped, changed=signature.changed)
         return self._def("__init__", signature, "None", doc, self._hiding([made], signature)), signature
-
-
-def names_of(lines: list[str]) -> set[str]:
-    """The names that statements use, without those that their comprehensions bind."""
-    tree = ast.parse("\n".join(lines))
-    loops = [one for one in ast.walk(tree) if isinstance(one, ast.comprehension)]
-    bound = {one.id for loop in loops for one in ast.walk(loop.target) if isinstance(one, ast.Name)}
-    return {one.id for one in ast.walk(tree) if isinstance(one, ast.Name)} - bound - {PLACE}
