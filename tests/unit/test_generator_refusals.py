@@ -261,6 +261,11 @@ CLASSES = [
         0,
         "class Client: its name is defined several times",
     ),
+    (
+        "class Client:\n    def __init__(self) -> None: ...\n    def __init__(self, a: int) -> None: ...",
+        2,
+        "`__init__`: defined several times in its class",
+    ),
     ("class Other: ...", None, "no class `Client` here"),
 ]
 

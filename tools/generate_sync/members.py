@@ -193,11 +193,15 @@ def _bases_first(source: Source, node: ast.ClassDef, module: Module) -> list[Cla
 def special_method(source: Source, node: ast.ClassDef, module: Module, name: str) -> Member | None:
     """A method such as `__init__` or `__aexit__` of a class or its nearest base that has one."""
     for one, where in linearized(source, node, module):
-        for statement in statements(one.body):
-            if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and statement.name == name:
-                if statement.decorator_list:
-                    raise Refusal(where, statement.decorator_list[0], f"decorator of {name}")
-                return Member(name, Kind.METHOD, statement, where)
+        functions = [part for part in statements(one.body) if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        found = [part for part in functions if part.name == name]
+        decorated = next((part for part in found if part.decorator_list), None)
+        if decorated is not None:
+            raise Refusal(where, decorated.decorator_list[0], f"decorator of {name}")
+        if len(found) > 1:
+            raise Refusal(where, found[-1], f"`{name}`: defined several times in its class")
+        if found:
+            return Member(name, Kind.METHOD, found[0], where)
     return None
 
 

@@ -86,6 +86,7 @@ class ClassWriter:
         if self.made and constant is None and not one.frozen:
             arguments = ast.arguments([], [ast.arg("self"), ast.arg("value", annotation)], None, [], [], None, [])
             setter = ast.copy_location(ast.FunctionDef(one.name, arguments, [], []), one.node)
+            ast.fix_missing_locations(setter)  # messages name the line
             text += self._setter(setter, one)
         return text
 
