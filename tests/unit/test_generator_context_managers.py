@@ -104,6 +104,47 @@ async def tasks(self) -> int:
     assert client.tasks() == before
 
 
+TRANSACTION = """
+from types import TracebackType
+
+class Client:
+    def __init__(self) -> None:
+        self._log: list[str] = []
+
+    async def log(self) -> list[str]:
+        return self._log
+
+    async def aclose(self) -> None:
+        self._log.append("close")
+
+    async def __aenter__(self) -> "Client":
+        self._log.append("connect")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._log.append("commit" if error is None else "rollback")
+        await self.aclose()
+        return isinstance(error, KeyError)
+"""
+
+
+def test_a_client_that_does_more_than_close_runs_both_methods(load: Callable[..., Any]) -> None:
+    made = load(TRANSACTION)
+    client = made.Client()
+    with client as entered:
+        assert entered is client
+        raise KeyError
+    with pytest.raises(OSError, match="x"), client:
+        raise OSError("x")
+    with client:
+        pass
+    ends = ["connect", "rollback", "close", "connect", "rollback", "close", "connect", "commit", "close"]
+    assert client.log() == ends
+    assert typing.get_type_hints(made.Client.__exit__)["return"] is bool
+
+
 ENDED = """
 import contextlib
 from montra_async import MontraError

@@ -178,8 +178,90 @@ def charge(self) -> Charge:
     assert client.last is None
     assert type(client.charge) is type(client.last) is made.Charge
     assert client.charge._async is client.charge._async is client.last._async
-    with pytest.raises(AttributeError):
-        client.closed = True
+    client.closed = True
+    assert client.closed is client._async.closed is True
+
+
+ATTRIBUTES = """
+import attrs
+from typing import Final
+from montra_async.core.redaction import SecretText
+
+class Charge:
+    status: int
+
+    def __init__(self) -> None:
+        self.status = 200
+
+    async def debit(self) -> int:
+        return 1
+
+class Base:
+    def __init__(self) -> None:
+        self.retries: int = 3
+        self._private = 5
+
+    async def seen(self) -> list[object]:
+        return [self.retries, self.last, self.keys]
+
+class Client(Base):
+    \"\"\"A client.
+
+    Attributes:
+        retries: attempts of each call.
+        last: the last charge.
+    \"\"\"
+
+    last: Charge | None
+    limit: Final[int] = 7
+    keys: list[SecretText]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.keys = Charge(), []
+
+@attrs.frozen
+class Frozen:
+    size: int = 1
+
+    def __init__(self) -> None: ...
+"""
+
+
+def test_attributes_can_be_read_and_set(tmp_path: Path) -> None:
+    made = Sample(tmp_path, ATTRIBUTES, made=("Client", "Frozen"), given=("Charge",)).load()
+    client = made.Client()
+    last = client.last
+    assert (client.retries, type(last), last.status, client.limit) == (3, made.Charge, 200, 7)
+    client.retries, client.last, client.keys = 4, None, ["k"]
+    assert client.seen() == [4, None, ["k"]]
+    client.last = last
+    assert client.seen()[1] is last._async
+    for owner, name in ((client, "limit"), (last, "status"), (made.Frozen(), "size")):
+        with pytest.raises(AttributeError, match="no setter"):
+            setattr(owner, name, 1)
+
+
+def test_parameters_may_have_names_that_their_method_does_not_use(load: Callable[..., Any]) -> None:
+    made = load(
+        client_source(
+            """
+def plain(self, run: int, tuple: int, cast: int) -> int:
+    return run + tuple + cast
+
+async def item(self, item: list[Charge], key: int) -> str:
+    return type(item[0]).__module__.rpartition('.')[2]
+
+@staticmethod
+async def new(self: int) -> Charge:
+    return Charge(self)
+""",
+            charge=True,
+        )
+    )
+    client = made.Client()
+    assert client.plain(1, 2, cast=3) == 6
+    assert client.item([client.new(1)], 2) == "client"
 
 
 def test_a_second_name_of_a_method(load: Callable[..., Any]) -> None:

@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Final, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 from .other import Page, Stream, Outer
 T = TypeVar("T")
 
@@ -85,10 +85,40 @@ MEMBERS = [
         1,
         "`aclose` and `close` would both be called `close`",
     ),
+    ("def property(self) -> int: ...", 0, "`property`: the facade uses the name itself"),
+    ("def a(self) -> int: ...\nb = a\ndef a(self) -> str: ...", 2, "`a`: defined several times in its class"),
+    ("def _a(self) -> None:\n    self.b = 1", 1, "attribute `b` without an annotation"),
+    ("def _a(self) -> None:\n    with open('x') as self.b: ...", 1, "attribute `b` without an annotation"),
+    (
+        "def _a(self) -> None:\n    self.b: Stream = 1",
+        1,
+        "returns an asynchronous object: `Stream.read` is a coroutine",
+    ),
+    ("b: Final = 1", 0, "attribute `b` without a type"),
     # parameters
     ("def a(self, b) -> int: ...", 0, "`a`: parameter `b` has no annotation"),
     ("def a(self, *b) -> int: ...", 0, "`a`: parameter `b` has no annotation"),
-    ("def a(self, run: int) -> int: ...", 0, "`a`: the facade uses the name `run` itself"),
+    ("async def a(self, run: int) -> int: ...", 0, "`a`: the facade uses the name `run` itself"),
+    (
+        "async def a(self, b: tuple[Charge, ...], tuple: int) -> int: ...",
+        0,
+        "`a`: the facade uses the name `tuple` itself",
+    ),
+    ("async def a(self, unwrap: Charge) -> int: ...", 0, "`a`: the facade uses the name `unwrap` itself"),
+    (
+        "@overload\nasync def a(self, cast: int) -> int: ...\nasync def a(self, cast: int) -> int: ...",
+        2,
+        "`a`: the facade uses the name `cast` itself",
+    ),
+    (
+        "def a(self, argument0: Callable[[Charge], int]) -> int: ...",
+        0,
+        "`a`: the facade uses the name `argument0` itself",
+    ),
+    ("async def a(this, self: int) -> int: ...", 0, "`a`: the facade uses the name `self` itself"),
+    ("@classmethod\ndef a(this, cls: int) -> int: ...", 1, "`a`: the facade uses the name `cls` itself"),
+    ("_b = 60\ndef a(self, b: int = _b) -> int: ...", 1, "`a`: default `_b` is a name of the class body"),
+    ("_b = 60\ndef a(self, *, b: int = -_b) -> int: ...", 1, "`a`: default `-_b` is a name of the class body"),
     ("def a(self, b: list[int] = []) -> int: ...", 0, "`a`: default `[]`"),
     ("def a(self, b: Any = object()) -> int: ...", 0, "`a`: default `object()`"),
     ("def a(self, b: int = LIMIT) -> int: ...", 0, "name `LIMIT`: not defined in this module"),
@@ -114,6 +144,15 @@ MEMBERS = [
         "def a(self, **b: Unpack[Settings]) -> int: ...",
         0,
         "`a`: `Unpack[Settings]` has fields of type `aiohttp.ClientSession`",
+    ),
+    *(
+        (f"def a(self, b: {kind}) -> int: ...", 0, f"type `{inner}` can't be translated here")
+        for kind, inner in {
+            "Callable[[], Awaitable[Charge] | Charge]": "Callable[[], Awaitable[Charge] | Charge]",
+            "Callable[[], Awaitable[int] | int | Charge]": "Callable[[], Awaitable[int] | int | Charge]",
+            "list[Callable[[Charge], int]]": "Callable[[Charge], int]",
+            "Callable[..., Charge]": "Callable[..., Charge]",
+        }.items()
     ),
     # types
     ("async def a(self): ...", 0, "`a` has no return annotation"),
@@ -181,6 +220,51 @@ CLASSES = [
         "    async def __aexit__(self, *_: object) -> None: ...",
         2,
         "class Client: `__aenter__` does not return the object itself",
+    ),
+    (
+        "class Client:\n    def __init__(self) -> None: ...\n    async def __aenter__(self) -> Client:\n"
+        "        return Client()\n    async def __aexit__(self, *_: object) -> None: ...",
+        2,
+        "class Client: `__aenter__` does not return the object itself",
+    ),
+    (
+        "class Client:\n    def __init__(self) -> None: ...\n    async def __aenter__(self) -> Client:\n"
+        "        return self\n    async def __aexit__(self, *_: object): ...",
+        4,
+        "class Client: `__aexit__` has no return annotation",
+    ),
+    (
+        "class Client:\n    def __init__(self) -> None: ...\n    async def __aenter__(self) -> Client: ...",
+        2,
+        "class Client: `__aenter__` without `__aexit__`",
+    ),
+    (
+        "class Client:\n    def __init__(self) -> None: ...\n    async def __aexit__(self, *_: object) -> None: ...",
+        2,
+        "class Client: `__aexit__` without `__aenter__`",
+    ),
+    (
+        "class Client:\n    def __init__(self, a: int = a) -> None: ...\n    def a(self) -> int: ...",
+        1,
+        "`__init__`: default `a` is a name of the class body",
+    ),
+    *(
+        (
+            f"class Client:\n    def __init__(self) -> None: ...\n{change}",
+            2,
+            "class Client is changed after its definition",
+        )
+        for change in ("Client.go = traced", "setattr(Client, 'go', traced)", "del Client.go")
+    ),
+    (
+        "class Client:\n    def __init__(self) -> None: ...\nClient = traced(Client)",
+        0,
+        "class Client: its name is defined several times",
+    ),
+    (
+        "class Client:\n    def __init__(self) -> None: ...\n    def __init__(self, a: int) -> None: ...",
+        2,
+        "`__init__`: defined several times in its class",
     ),
     ("class Other: ...", None, "no class `Client` here"),
 ]

@@ -161,6 +161,91 @@ async def either(self, act: Callable[[int], Awaitable[None] | None]) -> None:
     assert made.Client.either.__annotations__["act"] == "Callable[[int], None]"
 
 
+@pytest.mark.parametrize("order", ["Charge | Special", "Special | Charge", "Charge | Special | None"])
+def test_derived_classes_keep_theirs_in_a_union(tmp_path: Path, order: str) -> None:
+    special = "class Special(Charge):\n    async def more(self) -> int:\n        return 2\n"
+    body = f"""
+async def get(self, special: bool) -> {order}:
+    return Special(1) if special else Charge(1)
+"""
+    text = client_source(body, charge=True).replace("class Client", f"{special}\nclass Client")
+    made = Sample(tmp_path, text, given=("Charge", "Special")).load()
+    client = made.Client()
+    assert (type(client.get(True)), type(client.get(False))) == (made.Special, made.Charge)
+
+
+@pytest.mark.parametrize(("kind", "counts"), [("Iterable", [2, 2]), ("Sequence", [2, 2]), ("Iterator", [2, 0])])
+def test_an_iterable_argument_can_be_read_again(load: Callable[..., Any], kind: str, counts: list[int]) -> None:
+    made = load(
+        client_source(
+            f"""
+async def count(self, charges: {kind}[Charge]) -> list[int]:
+    return [sum(type(one) is Charge for one in charges) for _ in range(2)]
+
+async def new(self) -> Charge:
+    return Charge(1)
+""",
+            head=f"from collections.abc import {kind}",
+            charge=True,
+        )
+    )
+    client = made.Client()
+    assert client.count([client.new(), client.new()]) == counts
+
+
+def test_a_function_of_the_user_is_called_once_for_each_call(load: Callable[..., Any]) -> None:
+    made = load(
+        client_source(
+            """
+async def pair(self, make: Callable[[], Awaitable[tuple[Charge, Charge]]]) -> str:
+    return str([type(one).__module__.rpartition('.')[2] for one in await make()])
+
+async def many(self, make: Callable[[], list[Charge] | None]) -> str:
+    return str([type(one).__module__.rpartition('.')[2] for one in make() or ()])
+
+async def maybe(self, make: Callable[[], Awaitable[Charge | None]]) -> str:
+    return type(await make()).__module__.rpartition('.')[2]
+
+async def new(self) -> Charge:
+    return Charge(1)
+""",
+            head="from collections.abc import Awaitable, Callable",
+            charge=True,
+        )
+    )
+    client, calls = made.Client(), []
+    charge = client.new()
+
+    def give(result: Any) -> Any:
+        calls.append(result)
+        return result
+
+    assert client.pair(lambda: give((charge, charge))) == "['client', 'client']"
+    assert client.many(lambda: give([charge])) == "['client']"
+    assert client.many(lambda: give(None)) == "[]"
+    assert client.maybe(lambda: give(charge)) == "client"
+    assert client.maybe(lambda: give(None)) == "builtins"
+    assert calls == [(charge, charge), [charge], None, charge, None]
+    assert made.Client.many.__annotations__["make"] == "Callable[[], list[Charge] | None]"
+
+
+def test_a_function_that_takes_a_secret_is_not_a_secret(load: Callable[..., Any]) -> None:
+    made = load(
+        client_source(
+            """
+async def go(self, sign: Callable[[SecretText, Charge], int], key: SecretText) -> AsyncIterator[int]:
+    yield sign(key, Charge(3))
+""",
+            head="from collections.abc import AsyncIterator, Callable\n"
+            "from montra_async.core.redaction import SecretText",
+            charge=True,
+        )
+    )
+    found: list[Any] = []
+    assert list(made.Client().go(lambda key, charge: found.append((key, type(charge))) or 5, "k")) == [5]
+    assert found == [("k", made.Charge)]
+
+
 def test_secrets_are_found_by_their_type(load: Callable[..., Any], tmp_path: Path) -> None:
     made = load(
         """
@@ -216,7 +301,7 @@ class Client:
         body: Iterable[bytes] | AsyncIterable[bytes] = (),
         task: asyncio.Task[int] | None = None,
     ) -> None:
-        self.size, self.session, self.connector, self.body = size, session, connector, body
+        self._given = size, session, connector, body
 ''',
         descriptions={"connector": "a function.", "body": "bytes."},
     )
@@ -226,8 +311,7 @@ class Client:
         "connector": "Callable[[], aiohttp.BaseConnector] | None",
         "body": "Iterable[bytes]",
     }
-    behind = made.Client(2, int, body=[b""])._async
-    assert (behind.size, behind.session, behind.connector, behind.body) == (2, None, int, [b""])
+    assert made.Client(2, int, body=[b""])._async._given == (2, None, int, [b""])
     assert made.Client.__doc__.splitlines()[2:] == [
         *("    Args:", "        size: how many.", "        connector: a function.", "        body: bytes.", "    ")
     ]
@@ -299,7 +383,7 @@ def test_every_parameter_that_the_sdk_hides_is_marked_as_a_secret() -> None:
             for parameter in _wrapped_parameters(node):
                 assert parameter.annotation is not None
                 where = f"{module.name}.{owner}{node.name}({parameter.arg})"
-                assert reader.is_secret(parameter.annotation, module), where
+                assert reader.leaks.is_secret(parameter.annotation, module), where
                 checked.append(where)
     assert {"montra_async.paywall.auth.AuthClient.sign_up(password)", "montra_async.webhooks.parsing.parse(secret)"} < {
         *checked

@@ -9,14 +9,17 @@ method of a facaded class and of its bases becomes a method of the same name, pa
     coroutine, method that returns an awaitable     waits on the background loop
     async generator, AsyncIterator, AsyncIterable   lazy iterator
     asynccontextmanager, async with                 context manager, with
-    property, cached_property, declared attribute   property
+    property, cached_property                       property
+    attribute with an annotation                    property, which can be set in classes that users make
     staticmethod, classmethod, overload             the same
     parameter that is a coroutine function          plain function, called in a thread
     parameter of a type that belongs to a loop      left out (`session=`)
     aclose                                          close
 
-Objects of facaded classes are exchanged for their facades, also in lists, dicts, tuples and unions. A parameter whose
-type mentions `SecretText` is deleted from the frame of the generated method. Whatever else is found is refused: the
+Objects of facaded classes are exchanged for their facades, also in lists, dicts, tuples and unions. Such a container is
+a copy: what the source appends to a `list[Charge]` that it was given does not reach the caller's list. An `Iterable` is
+passed on as a list, an `Iterator` item by item. A parameter whose type mentions `SecretText` is deleted from the frame
+of the generated method, but not a function that takes or returns secrets. Whatever else is found is refused: the
 message is `file:line: what`, nothing is written, and the exit code is 2.
 """
 

@@ -6,37 +6,22 @@ import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .source import Definition, Module, Refusal, Source, dotted, statements
-
-SECRET = Definition("montra_async.core.redaction", "SecretText")
-"""The type that marks a parameter which holds a secret."""
-
-
-def _named(names: str, *modules: str) -> dict[Definition, str]:
-    return {Definition(module, name): name for module in modules for name in names.split()}
-
-
-_ABC, _TYPING = ("collections.abc", "typing"), ("typing", "typing_extensions")
-ITEMS = _named("AsyncIterator AsyncIterable AsyncGenerator", *_ABC)
-AWAITABLE = _named("Awaitable Coroutine", *_ABC)
-MANAGERS = {
-    **_named("AbstractAsyncContextManager", "contextlib"),
-    **_named("AsyncContextManager", *_TYPING),
-}
-CONTAINERS = {
-    **_named("list tuple dict", "builtins"),
-    **{one: one.name.lower() for one in _named("List Tuple Dict", *_TYPING)},
-    **_named("Sequence Collection Iterable Iterator Mapping", *_ABC),
-}
-CALLABLE = _named("Callable", *_ABC)
-OPTIONAL, UNION, ANNOTATED = (_named(name, *_TYPING) for name in ("Optional", "Union", "Annotated"))
-LITERAL, SELF, UNPACK = (_named(name, *_TYPING) for name in ("Literal", "Self", "Unpack"))
-ASYNC_LIBRARIES = ("asyncio", "aiohttp", "anyio")
-LOOP_BOUND = {
-    **_named("ClientSession BaseConnector TCPConnector UnixConnector ClientResponse StreamReader", "aiohttp"),
-    **_named("AbstractEventLoop Future Task Event Lock Queue Semaphore StreamReader StreamWriter", "asyncio"),
-}
-"""Objects that belong to one event loop: a user of the facade has none to make them on."""
+from .known_types import (
+    ANNOTATED,
+    AWAITABLE,
+    CALLABLE,
+    CONTAINERS,
+    ITEMS,
+    LITERAL,
+    LOOP_BOUND,
+    MANAGERS,
+    OPTIONAL,
+    SELF,
+    UNION,
+    UNPACK,
+)
+from .leaks import Leaks
+from .source import Definition, Module, Refusal, Source, dotted, parsed
 
 
 @dataclass(frozen=True)
@@ -81,10 +66,12 @@ class Facaded(Type):
     Attributes:
         name: of the facade's class.
         own: whether it was written as `Self`.
+        depth: how many classes the class inherits from one below the other: a derived class has more than its base.
     """
 
     name: str
     own: bool = False
+    depth: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,9 +127,8 @@ class Reader:
     ) -> None:
         self.source = source
         self.facades = facades
-        self.elsewhere = elsewhere
+        self.leaks = Leaks(source, frozenset(facades) | elsewhere)
         self.under_way: set[Definition] = set()  # aliases may be recursive
-        self._leaks: dict[Definition, str] = {}
 
     def read(self, node: ast.expr, module: Module, scope: Scope) -> Type:
         """An annotation.
@@ -156,80 +142,6 @@ class Reader:
             Refusal: it is not one of those that are understood.
         """
         return _Reading(self, module, scope).read(node)
-
-    def is_secret(self, node: ast.expr, module: Module) -> bool:
-        """Whether an annotation, or an alias or `TypedDict` that it names, mentions `SecretText`."""
-        return any(definition == SECRET for definition in self.mentioned(node, module))
-
-    def mentioned(self, node: ast.AST, module: Module) -> Iterator[Definition]:
-        """The definitions that an annotation names, through aliases and the fields of a `TypedDict`."""
-        pending, seen = [(node, module)], set[Definition]()
-        while pending:
-            top, where = pending.pop()
-            for one in ast.walk(top):
-                if isinstance(one, ast.Constant) and isinstance(one.value, str):
-                    pending += [(inner, where) for inner in parsed(one)]
-                name = dotted(one) if isinstance(one, ast.expr) else None
-                definition = None if name is None else self.source.resolve(name, where)
-                if definition is None or definition in seen:
-                    continue
-                seen.add(definition)
-                yield definition
-                pending += self._inner(definition)
-
-    def _inner(self, definition: Definition) -> list[tuple[ast.AST, Module]]:
-        """The annotations behind a name: the value of an alias, the fields of a `TypedDict`."""
-        module = self.source.find(definition.module)
-        if module is None or definition == SECRET:
-            return []
-        if definition.name in module.values:
-            return [(module.values[definition.name], module)]
-        node = module.classes.get(definition.name)
-        if node is None or not any((dotted(base) or "").endswith("TypedDict") for base in node.bases):
-            return []
-        return [(one.annotation, module) for one in node.body if isinstance(one, ast.AnnAssign)]
-
-    def leak_of(self, definition: Definition) -> str:
-        """Why an object of a class must not reach a user of the facade; empty when it may."""
-        if definition not in self._leaks:
-            self._leaks[definition] = ""  # while it is being looked at: classes may refer to each other
-            self._leaks[definition] = self._find_leak(definition)
-        return self._leaks[definition]
-
-    def _find_leak(self, definition: Definition) -> str:
-        if definition.module.partition(".")[0] in ASYNC_LIBRARIES:
-            return f"`{definition.module}.{definition.name}` is asynchronous"
-        if definition in ITEMS or definition in AWAITABLE or definition in MANAGERS:
-            return f"`{definition.name}` is asynchronous"
-        if definition in self.facades or definition in self.elsewhere:
-            return f"`{definition.name}` has a facade"
-        found = self.source.class_of(definition)
-        if found is None:
-            return ""
-        node, module = found
-        for base in node.bases:
-            name = dotted(base.value if isinstance(base, ast.Subscript) else base)
-            behind = None if name is None else self.source.resolve(name, module)
-            if behind is not None and (leak := self.leak_of(behind)):
-                return f"`{definition.name}` is a {name}: {leak}"
-        return next((leak for one in statements(node.body) if (leak := self._leak_in(one, definition, module))), "")
-
-    def _leak_in(self, one: ast.stmt, definition: Definition, module: Module) -> str:
-        """Why a public attribute or method makes its class asynchronous."""
-        annotation: ast.expr | None = None
-        name = ""
-        if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            name, annotation = one.name, one.returns
-        elif isinstance(one, ast.AnnAssign):
-            name, annotation = ast.unparse(one.target), one.annotation
-        if name.startswith("_") and not name.startswith("__a"):
-            return ""
-        if isinstance(one, ast.AsyncFunctionDef):
-            return f"`{definition.name}.{name}` is a coroutine"
-        for inner in () if annotation is None else self.mentioned(annotation, module):
-            if leak := self.leak_of(inner):
-                return f"`{definition.name}.{name}`: {leak}"
-        return ""
 
 
 class _Reading:
@@ -253,29 +165,34 @@ class _Reading:
     def _definition(self, node: ast.expr) -> Definition:
         name = dotted(node)
         found = None if name is None else self.reader.source.resolve(name, self.module)
-        if found is None:
+        if name is None or found is None:
             raise Refusal(self.module, node, f"name `{ast.unparse(node)}`: not defined in this module")
+        self.reader.source.check_defined_once(name, found, self.module, node)
         return found
 
     def _name(self, node: ast.expr, name: str) -> Type:
         own = self.scope.own
         if name in self.scope.self_names:
-            return Facaded(node, self.module, own, own=True)
+            return self._facaded(node, own, own=True)
         found = self._definition(node)
         if found in SELF and own:
-            return Facaded(node, self.module, own, own=True)
+            return self._facaded(node, own, own=True)
         if found in self.scope.type_variables:
             raise Refusal(self.module, node, f"`{name}`: a type variable of the class")
         if found in self.reader.facades:
-            return Facaded(node, self.module, self.reader.facades[found])
+            return self._facaded(node, self.reader.facades[found])
         if found in LOOP_BOUND:
             return LoopBound(node, self.module)
         if found in ITEMS or found in AWAITABLE or found in MANAGERS:
             raise Refusal(self.module, node, f"`{name}` without the type of its items or result")
         alias = self._alias(found)
         if alias is None or isinstance(alias, Plain):
-            return Plain(node, self.module, self.reader.leak_of(found) if alias is None else alias.leak)
+            return Plain(node, self.module, self.reader.leaks.of(found) if alias is None else alias.leak)
         return alias
+
+    def _facaded(self, node: ast.expr, name: str, *, own: bool = False) -> Facaded:
+        definition = next((one for one, facade in self.reader.facades.items() if facade == name), None)
+        return Facaded(node, self.module, name, own, self.reader.source.depth(definition))
 
     def _alias(self, found: Definition) -> Type | None:
         """What a name stands for that is assigned a type; None for any other name."""
@@ -296,8 +213,11 @@ class _Reading:
     def _subscript(self, node: ast.Subscript) -> Type:
         head = self._definition(node.value)
         given = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
-        if head in LITERAL or head in UNPACK:
+        if head in LITERAL:
             return Plain(node, self.module)
+        if head in UNPACK:
+            leaks = (self.reader.leaks.of(one) for one in self.reader.leaks.mentioned(node, self.module))
+            return Plain(node, self.module, next((leak for leak in leaks if leak), ""))
         if head in ANNOTATED:
             inner = self.read(given[0])
             return Plain(node, self.module, inner.leak) if isinstance(inner, Plain) else inner
@@ -347,18 +267,6 @@ class _Reading:
         if len(plain) == len(arguments):
             return Plain(node, self.module, next((one.leak for one in plain if one.leak), ""))
         return Compound(node, self.module, head, tuple(arguments), any_arguments)
-
-
-def parsed(node: ast.Constant) -> list[ast.expr]:
-    """The expression that a string annotation holds, at its place; nothing when it holds none."""
-    try:
-        found = ast.parse(str(node.value).strip(), mode="eval").body
-    except SyntaxError:
-        return []
-    for one in ast.walk(found):
-        if isinstance(one, (ast.expr, ast.keyword)):
-            ast.copy_location(one, node)
-    return [found]
 
 
 def _arms(node: ast.expr) -> list[ast.expr]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ast import unparse
+import ast
 from dataclasses import dataclass
 
 from .annotations import Compound, Facaded, LoopBound, Plain, Type
@@ -13,6 +13,8 @@ LISTS = ("list", "Sequence", "Collection")
 LAZY = ("Iterable", "Iterator")
 DICTS = ("dict", "Mapping")
 ITEMS = ("AsyncIterator", "AsyncIterable", "AsyncGenerator")
+PLACE = "_parameter"
+"""Stands for a parameter in an expression whose other names are asked for."""
 
 
 @dataclass
@@ -143,7 +145,7 @@ class Translator:
             passed = f"{{key: {parts[1].value} for key, item in {value}.items()}}"
         elif kind.head == "tuple":
             passed = f"tuple({parts[0].value} for item in {value})"
-        elif kind.head in LAZY:
+        elif kind.head == "Iterator":
             passed = f"({parts[0].value} for item in {value})"
         else:
             passed = f"[{parts[0].value} for item in {value}]"
@@ -158,6 +160,7 @@ class Translator:
         for plain in others:
             self.result(plain, value)
         facaded = [one for one in kind.arguments if isinstance(one, Facaded)]
+        facaded.sort(key=lambda one: -one.depth)  # `isinstance` is also true of a derived class
         if any(isinstance(one, LoopBound) for one in kind.arguments):
             raise self._refused(kind)
         rest = self.result(rows[0], value) if rows else value
@@ -195,9 +198,12 @@ class Translator:
         waits = isinstance(result, Compound) and result.head == "awaitable"
         if isinstance(result, Compound) and waits:
             result = result.arguments[0]
-        may_wait = isinstance(result, Compound) and result.head == "union"
-        if isinstance(result, Compound) and may_wait:  # a plain function or a coroutine function: here a plain one
-            plain = [one for one in result.arguments if isinstance(one, Plain)]
+        if isinstance(result, Compound) and result.head == "union" and self._may_wait(result):
+            # a plain function or a coroutine function: here a plain one
+            others = [one for one in result.arguments if not self._is_awaitable(one)]
+            plain = [one for one in others if isinstance(one, Plain)]
+            if not plain or len(plain) != len(others):
+                raise self._refused(kind)
             text = " | ".join(self._imports.annotation(one.node, one.module) for one in plain)
             back = Argument(text, "result")
         elif isinstance(result, LoopBound):  # it is called on the event loop
@@ -213,9 +219,21 @@ class Translator:
         text = f"{callable_}[{head}, {back.text}]"
         call = value
         if given != names or back.value != "result":
+            in_loop = not value.isidentifier() or value == "item"  # a function made there would call the last one
+            if in_loop or kind.any_arguments:
+                raise self._refused(kind)
             call = f"{value}({', '.join(given)})"
-            call = f"lambda {', '.join(names)}: {back.value.replace('result', call)}"
+            if back.value != "result":  # the user's function is called once, however often its result is looked at
+                call = f"(lambda result: {back.value})({call})"
+            call = f"lambda {', '.join(names)}: {call}"
         return Argument(text, f"{self._imports.need('.portal', 'in_thread')}({call})" if waits else call)
+
+    @staticmethod
+    def _is_awaitable(kind: Type) -> bool:
+        return isinstance(kind, Compound) and kind.head == "awaitable"
+
+    def _may_wait(self, kind: Compound) -> bool:
+        return any(self._is_awaitable(one) for one in kind.arguments)
 
     def _head(self, kind: Compound) -> str:
         """The name of a container's type, imported."""
@@ -241,7 +259,15 @@ class Translator:
 
     @staticmethod
     def _written(kind: Type) -> str:
-        return unparse(kind.node)
+        return ast.unparse(kind.node)
 
     def _refused(self, kind: Type) -> Refusal:
         return Refusal(kind.module, kind.node, f"type `{self._written(kind)}` can't be translated here")
+
+
+def names_of(lines: list[str]) -> set[str]:
+    """The names that statements use, without those that their comprehensions bind."""
+    tree = ast.parse("\n".join(lines))
+    loops = [one for one in ast.walk(tree) if isinstance(one, ast.comprehension)]
+    bound = {one.id for loop in loops for one in ast.walk(loop.target) if isinstance(one, ast.Name)}
+    return {one.id for one in ast.walk(tree) if isinstance(one, ast.Name)} - bound - {PLACE}

@@ -6,8 +6,8 @@ import ast
 import builtins
 from collections.abc import Iterable, Mapping
 
-from .annotations import LITERAL, parsed
-from .source import Definition, Module, Refusal, Source, dotted
+from .known_types import LITERAL
+from .source import Definition, Module, Refusal, Source, dotted, parsed
 
 
 class Imports:
@@ -64,6 +64,7 @@ class Imports:
         found = self._source.resolve(name, module)
         if found is None:
             raise Refusal(module, node, f"name `{name}`: not defined in this module")
+        self._source.check_defined_once(name, found, module, node)
         if found.module == "builtins" and hasattr(builtins, found.name.partition(".")[0]):
             if self._names.setdefault(name.partition(".")[0], found) != found:
                 raise Refusal(module, node, f"name `{name}`: stands for something else in the generated file")

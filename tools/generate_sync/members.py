@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from .docstrings import description
-from .source import Definition, Module, Refusal, Source, dotted, statements
+from .source import Definition, Module, Refusal, Source, defined_names, dotted, statements
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 ClassId = tuple[str, str]
@@ -72,6 +72,7 @@ class Member:
         setter: the function that sets a property.
         deleter: the function that deletes a property.
         description: of an attribute, from the docstring of its class.
+        frozen: whether its class is an attrs class whose attributes can't be set.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Member:
     setter: Function | None = None
     deleter: Function | None = None
     description: str = ""
+    frozen: bool = False
 
     @property
     def new_name(self) -> str:
@@ -143,6 +145,10 @@ def members_of(source: Source, node: ast.ClassDef, module: Module) -> list[Membe
     for key, (one, where) in found.items():
         _check_class(source, one, where)
         own[key] = list(_members(source, one, where))
+        for member in own[key]:
+            member.frozen = _is_frozen(one)
+    for key in order:
+        own[key] += _instance_attributes(*found[key], {one.name for members in own.values() for one in members})
     effective = {member.name: member for key in reversed(order) for member in own[key]}
     shown = dict.fromkeys(member.name for key in _bases_first(source, node, module) for member in own[key])
     names: dict[str, str] = {}
@@ -155,6 +161,29 @@ def members_of(source: Source, node: ast.ClassDef, module: Module) -> list[Membe
     return [effective[name] for name in shown]
 
 
+def _instance_attributes(node: ast.ClassDef, module: Module, declared: set[str]) -> Iterator[Member]:
+    """The public attributes that methods assign without a declaration in the class.
+
+    Raises:
+        Refusal: one has no annotation.
+    """
+    functions = [one for one in statements(node.body) if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    stored = [
+        (target.attr, one)
+        for function in functions
+        if not any(dotted(one) == "staticmethod" for one in function.decorator_list)
+        for target, one in stored_attributes(function)
+        if not target.attr.startswith("_") and target.attr not in declared
+    ]
+    annotated = {name: one for name, one in stored if isinstance(one, ast.AnnAssign)}
+    for name, one in stored:
+        if name not in annotated:
+            raise Refusal(module, one, f"attribute `{name}` without an annotation")
+    for name, one in annotated.items():
+        text = description(ast.get_docstring(node) or "", name)
+        yield Member(name, Kind.ATTRIBUTE, one, module, description=text)
+
+
 def _bases_first(source: Source, node: ast.ClassDef, module: Module) -> list[ClassId]:
     """A class and its bases as a reader meets them: bases first, in the order in which they are named."""
     bases = [base for base in (_base(source, one, module) for one in node.bases) if base is not None]
@@ -164,21 +193,54 @@ def _bases_first(source: Source, node: ast.ClassDef, module: Module) -> list[Cla
 def special_method(source: Source, node: ast.ClassDef, module: Module, name: str) -> Member | None:
     """A method such as `__init__` or `__aexit__` of a class or its nearest base that has one."""
     for one, where in linearized(source, node, module):
-        for statement in statements(one.body):
-            if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and statement.name == name:
-                if statement.decorator_list:
-                    raise Refusal(where, statement.decorator_list[0], f"decorator of {name}")
-                return Member(name, Kind.METHOD, statement, where)
+        functions = [part for part in statements(one.body) if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        found = [part for part in functions if part.name == name]
+        decorated = next((part for part in found if part.decorator_list), None)
+        if decorated is not None:
+            raise Refusal(where, decorated.decorator_list[0], f"decorator of {name}")
+        if len(found) > 1:
+            raise Refusal(where, found[-1], f"`{name}`: defined several times in its class")
+        if found:
+            return Member(name, Kind.METHOD, found[0], where)
     return None
 
 
 def _check_class(source: Source, node: ast.ClassDef, module: Module) -> None:
+    if node.name in module.redefined:
+        raise Refusal(module, node, f"class {node.name}: its name is defined several times")
+    if node.name in module.changed:
+        raise Refusal(module, module.changed[node.name], f"class {node.name} is changed after its definition")
     if node.keywords:
         raise Refusal(module, node, f"class {node.name}: `{ast.unparse(node.keywords[0])}`")
     for one in node.decorator_list:
         name = dotted(one.func if isinstance(one, ast.Call) else one)
         if name is None or source.resolve(name, module) not in CLASS_DECORATORS:
             raise Refusal(module, one, f"class {node.name}: unknown decorator `@{ast.unparse(one)}`")
+    _check_defaults(node, module)
+
+
+def _is_frozen(node: ast.ClassDef) -> bool:
+    """Whether the decorators of an attrs class freeze its objects."""
+    written = [ast.unparse(one) for one in node.decorator_list]
+    return any("frozen" in one and "frozen=False" not in one for one in written)
+
+
+def _check_defaults(node: ast.ClassDef, module: Module) -> None:
+    """Refuse defaults that name what the class body defines: the facade takes them from the module."""
+    functions: list[Function] = []
+    names: set[str] = set()
+    for one in statements(node.body):
+        names |= set(defined_names(one))
+        if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            functions.append(one)
+    for function in functions:
+        if is_private(function.name) and function.name != "__init__":
+            continue
+        for default in [*function.args.defaults, *(one for one in function.args.kw_defaults if one is not None)]:
+            used = [one for one in ast.walk(default) if isinstance(one, ast.Name) and one.id in names]
+            if used:
+                what = f"`{function.name}`: default `{ast.unparse(default)}` is a name of the class body"
+                raise Refusal(module, default, what)
 
 
 def is_private(name: str) -> bool:
@@ -239,7 +301,15 @@ def _add_function(
     kind = kinds[0] if kinds else Kind.METHOD
     if kind is Kind.PROPERTY and isinstance(node, ast.AsyncFunctionDef):
         raise Refusal(module, node, f"`{node.name}`: a property that is a coroutine")
+    _check_name(node, module, found)
     found[node.name] = Member(node.name, kind, node, module)
+
+
+def _check_name(node: Function, module: Module, found: Container[str]) -> None:
+    if node.name in ("property", "classmethod", "staticmethod"):
+        raise Refusal(module, node, f"`{node.name}`: the facade uses the name itself")
+    if node.name in found:
+        raise Refusal(module, node, f"`{node.name}`: defined several times in its class")
 
 
 def _attributes(
@@ -261,18 +331,58 @@ def _attributes(
 
 def class_variable(node: ast.expr) -> ast.expr | None:
     """The `X` of `ClassVar[X]`; None for another annotation."""
-    if isinstance(node, ast.Subscript) and (dotted(node.value) or "").rpartition(".")[2] == "ClassVar":
+    return _inside(node, "ClassVar")
+
+
+def final(node: ast.expr) -> ast.expr | None:
+    """The `X` of `Final[X]`; None for another annotation."""
+    return _inside(node, "Final")
+
+
+def _inside(node: ast.expr, name: str) -> ast.expr | None:
+    if isinstance(node, ast.Subscript) and (dotted(node.value) or "").rpartition(".")[2] == name:
         return node.slice
     return None
 
 
-def yields(node: Function) -> bool:
-    """Whether a function is a generator: it yields itself, not only a function inside of it."""
+def own_nodes(node: Function) -> Iterator[ast.AST]:
+    """What a function's body consists of, without the functions and classes inside of it."""
     pending: list[ast.AST] = list(node.body)
     while pending:
         one = pending.pop()
-        if isinstance(one, (ast.Yield, ast.YieldFrom)):
-            return True
+        yield one
         if not isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
             pending += ast.iter_child_nodes(one)
-    return False
+
+
+def yields(node: Function) -> bool:
+    """Whether a function is a generator: it yields itself, not only a function inside of it."""
+    return any(isinstance(one, (ast.Yield, ast.YieldFrom)) for one in own_nodes(node))
+
+
+def stored_attributes(node: Function) -> Iterator[tuple[ast.Attribute, ast.AST]]:
+    """The attributes of its object that a method assigns, each with the statement."""
+    places = [*node.args.posonlyargs, *node.args.args]
+    for one in own_nodes(node) if places else ():
+        if not isinstance(one, ast.stmt) or isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue
+        parts = [one.target] if isinstance(one, (ast.AnnAssign, ast.AugAssign, ast.For, ast.AsyncFor)) else []
+        parts += one.targets if isinstance(one, ast.Assign) else []
+        if isinstance(one, (ast.With, ast.AsyncWith)):
+            parts += [item.optional_vars for item in one.items if item.optional_vars is not None]
+        for target in (inner for part in parts for inner in ast.walk(part)):
+            stored = isinstance(target, ast.Attribute) and isinstance(target.ctx, ast.Store)
+            if isinstance(target, ast.Attribute) and stored and dotted(target.value) == places[0].arg:
+                yield target, one
+
+
+def expressions_of(statement: ast.AST, node: Function) -> list[ast.expr]:
+    """What says of which type an assigned value is: its annotation, else the value and its parameters' annotations."""
+    if isinstance(statement, ast.AnnAssign):
+        return [statement.annotation]
+    value = getattr(statement, "value", None)
+    if not isinstance(value, ast.expr):
+        return []
+    names = {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
+    parameters = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    return [value, *(one.annotation for one in parameters if one.arg in names and one.annotation is not None)]

@@ -6,11 +6,12 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .annotations import LOOP_BOUND, Compound, Facaded, Plain, Reader, Scope, Type
-from .conversions import ITEMS, Argument, Translator
+from .annotations import Compound, Facaded, Plain, Reader, Scope, Type
+from .conversions import ITEMS, PLACE, Argument, Translator, names_of
 from .docstrings import docstring, synchronous
 from .imports import Imports
-from .members import Function, Kind, Member, class_variable, yields
+from .known_types import LOOP_BOUND
+from .members import Function, Kind, Member, class_variable, final, yields
 from .source import Refusal, dotted
 
 HIDE = "finally:  # error reporters print the local variables of frames"
@@ -30,6 +31,7 @@ class Signature:
         secrets: names of those that hold secrets.
         dropped: names of those that the facade does not have.
         changed: descriptions of those that take less than in the source, by name.
+        names: that the expressions in `passed` use, beside the parameters'.
     """
 
     declared: list[str] = field(default_factory=list[str])
@@ -37,6 +39,7 @@ class Signature:
     secrets: list[str] = field(default_factory=list[str])
     dropped: list[str] = field(default_factory=list[str])
     changed: dict[str, str] = field(default_factory=dict[str, str])
+    names: set[str] = field(default_factory=set[str])
 
 
 @dataclass
@@ -48,29 +51,52 @@ class ClassWriter:
         reader: reads its annotations.
         imports: of the file.
         scope: what its annotations may refer to.
-        reserved: names that bodies use, which no parameter can have.
         descriptions: of parameters that take less than in the source, by name.
+        made: whether users make the objects.
     """
 
     name: str
     reader: Reader
     imports: Imports
     scope: Scope
-    reserved: frozenset[str]
     descriptions: Mapping[str, str]
+    made: bool = True
 
     def member(self, one: Member) -> str:
         """The source of a member."""
         if one.kind is Kind.CLASS_ATTRIBUTE:
             return self._class_attribute(one)
         if one.kind is Kind.ATTRIBUTE:
-            assert isinstance(one.node, ast.AnnAssign)
-            kind = self.reader.read(one.node.annotation, one.module, self.scope)
-            doc = f'        """{synchronous(one.description)}"""\n' if one.description else ""
-            return self._getter(one.name, kind, doc)
+            return self._attribute(one)
         if one.kind is Kind.PROPERTY:
             return self._property(one)
         return self._method(one)
+
+    def _attribute(self, one: Member) -> str:
+        """A declared attribute: a property. Those of classes that users make can be set; results are read."""
+        assert isinstance(one.node, ast.AnnAssign)
+        constant = final(one.node.annotation)
+        written = dotted(one.node.annotation) or ""
+        if written.rpartition(".")[2] in ("Final", "ClassVar"):
+            raise Refusal(one.module, one.node, f"attribute `{one.name}` without a type")
+        annotation = constant or one.node.annotation
+        kind = self.reader.read(annotation, one.module, self.scope)
+        doc = f'        """{synchronous(one.description)}"""\n' if one.description else ""
+        text = self._getter(one.name, kind, doc)
+        if self.made and constant is None and not one.frozen:
+            arguments = ast.arguments([], [ast.arg("self"), ast.arg("value", annotation)], None, [], [], None, [])
+            setter = ast.copy_location(ast.FunctionDef(one.name, arguments, [], []), one.node)
+            ast.fix_missing_locations(setter)  # messages name the line
+            text += self._setter(setter, one)
+        return text
+
+    def _setter(self, node: Function, one: Member) -> str:
+        signature = self.signature(node, one)
+        if len(signature.passed) != 1:
+            raise Refusal(one.module, node, f"`{one.name}`: a setter with {len(signature.passed)} parameters")
+        self._check_names(node, one, signature, ["self"])
+        lines = self._hiding([f"self._async.{one.name} = {signature.passed[0]}"], signature)
+        return f"\n    @{one.name}.setter\n" + self._def(one.name, signature, "None", "", lines)
 
     def _class_attribute(self, one: Member) -> str:
         assert isinstance(one.node, ast.AnnAssign)
@@ -97,11 +123,7 @@ class ClassWriter:
         kind = self.reader.read(node.returns, one.module, self._scope(node, one))
         text = self._getter(one.name, kind, docstring(node, "        "))
         if one.setter is not None:
-            signature = self.signature(one.setter, one)
-            if len(signature.passed) != 1:
-                raise Refusal(one.module, one.setter, f"`{one.name}`: a setter with {len(signature.passed)} parameters")
-            lines = self._hiding([f"self._async.{one.name} = {signature.passed[0]}"], signature)
-            text += f"\n    @{one.name}.setter\n" + self._def(one.name, signature, "None", "", lines)
+            text += self._setter(one.setter, one)
         if one.deleter is not None:
             head = f"\n    @{one.name}.deleter\n    def {one.name}(self) -> None:\n"
             text += f"{head}        del self._async.{one.name}\n"
@@ -111,6 +133,8 @@ class ClassWriter:
         text = "".join(self._overload(node, one) for node in one.overloads)
         signature = self.signature(one.function, one)
         returns, lines = self._body(one, signature)
+        bare = self._body(one, Signature())[1]
+        self._check_names(one.function, one, signature, [*bare, "cast"] if one.overloads else bare)
         if one.overloads and returns != "None":  # to type checkers, the result depends on the arguments
             lines[-1] = (
                 f"return {self.imports.need('typing', 'cast')}({returns!r}, {lines[-1].removeprefix('return ')})"
@@ -118,6 +142,25 @@ class ClassWriter:
         doc = docstring(one.function, "        ", without=signature.dropped, changed=signature.changed)
         decorator = f"    @{one.kind.value}\n" if one.kind in (Kind.STATIC, Kind.CLASS) else ""
         return text + decorator + self._def(one.new_name, signature, returns, doc, self._hiding(lines, signature))
+
+    def _check_names(self, node: Function, one: Member, signature: Signature, lines: list[str]) -> None:
+        """Refuse a parameter with a name that the generated body uses for something else.
+
+        Args:
+            node: the function.
+            one: the member that it belongs to.
+            signature: its parameters here.
+            lines: the body as it would be without parameters.
+        """
+        args = node.args
+        given = [*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg]
+        used = signature.names | names_of(lines)
+        if one.kind is not Kind.STATIC:
+            used.add(signature.declared[0])
+            given = given[1:]
+        for arg in given:
+            if arg is not None and arg.arg in used:
+                raise Refusal(one.module, arg, f"`{one.name}`: the facade uses the name `{arg.arg}` itself")
 
     def _overload(self, node: Function, one: Member) -> str:
         """A signature declared with `@overload`: it must be made of what the implementation's says."""
@@ -132,6 +175,7 @@ class ClassWriter:
             raise Refusal(one.module, node, what)
         signature = self.signature(node, one)
         returns, _ = self._body(one, signature, node)
+        self._check_names(node, one, signature, [])
         decorator = f"    @{one.kind.value}\n" if one.kind in (Kind.STATIC, Kind.CLASS) else ""
         overload = f"    @{self.imports.need('typing', 'overload')}\n"
         return overload + decorator + self._def(one.new_name, signature, returns, "", ["..."]) + "\n"
@@ -272,28 +316,38 @@ class ClassWriter:
             raise Refusal(one.module, arg, f"`{one.name}`: parameter `{arg.arg}` has no annotation")
         if star == "**":
             self._check_fields(arg.annotation, one)
-        if arg.arg in self.reserved:
-            raise Refusal(one.module, arg, f"`{one.name}`: the facade uses the name `{arg.arg}` itself")
         value = "item" if star else arg.arg
         translator = Translator(self.imports, self._wrap(one))
-        argument = translator.argument(self.reader.read(arg.annotation, one.module, scope), value)
+        kind = self.reader.read(arg.annotation, one.module, scope)
+        self._check_given(kind, arg, one)
+        argument = translator.argument(kind, value)
         if argument.narrowed and self._drops(argument, arg, default, one):
             found.dropped.append(arg.arg)
             return
         written = f"{star}{arg.arg}: {argument.text}"
         found.declared.append(written if default is None else f"{written} = {self._default(default, one)}")
         found.passed.append(self._passed(argument, arg.arg, star, keyword=keyword))
+        bare = translator.argument(kind, "item" if star else PLACE)
+        found.names |= names_of([self._passed(bare, PLACE, star, keyword=False).lstrip("*")])
         if argument.narrowed:
             found.changed[arg.arg] = self.descriptions[arg.arg]
-        if self.reader.is_secret(arg.annotation, one.module):
+        if self.reader.leaks.is_secret(arg.annotation, one.module):
             found.secrets.append(arg.arg)
 
     def _check_fields(self, annotation: ast.expr, one: Member) -> None:
         """Refuse `**kwargs: Unpack[...]` of a `TypedDict` with fields that the facade can't offer."""
-        found = next((part for part in self.reader.mentioned(annotation, one.module) if part in LOOP_BOUND), None)
+        found = next((part for part in self.reader.leaks.mentioned(annotation, one.module) if part in LOOP_BOUND), None)
         if found is not None:
             what = f"`{one.name}`: `{ast.unparse(annotation)}` has fields of type `{found.module}.{found.name}`"
             raise Refusal(one.module, annotation, what)
+
+    def _check_given(self, kind: Type, arg: ast.arg, one: Member) -> None:
+        """Refuse a parameter with a part that is passed on as it is, and that only asynchronous code can make."""
+        for part in kind.walk():
+            leak = self.reader.leaks.in_argument(part.node, part.module) if isinstance(part, Plain) else ""
+            if leak:
+                what = f"`{one.name}`: parameter `{arg.arg}` takes what is asynchronous: {leak}"
+                raise Refusal(one.module, arg, what)
 
     def _drops(self, argument: Argument, arg: ast.arg, default: ast.expr | None, one: Member) -> bool:
         """Whether a parameter with a type that the facade can't offer in full has to go."""
@@ -348,6 +402,7 @@ class ClassWriter:
     def constructor(self, one: Member) -> tuple[str, Signature]:
         """`__init__`, which makes the object behind the facade."""
         signature = self.signature(one.function, one)
+        self._check_names(one.function, one, signature, [f"self._async = Async{self.name}()"])
         made = f"self._async = Async{self.name}({', '.join(signature.passed)})"
         doc = docstring(one.function, "        ", without=signature.dropped, changed=signature.changed)
         return self._def("__init__", signature, "None", doc, self._hiding([made], signature)), signature

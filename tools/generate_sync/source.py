@@ -7,6 +7,7 @@ import builtins
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Module:
         values: what is assigned to each name at the module's level.
         classes: the classes at the module's level.
         functions: names of the functions at the module's level.
+        changed: the classes whose attributes the module's level sets after their definition, each with the statement.
+        redefined: names that the module's level defines several times, so that they mean different things.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Module:
     values: dict[str, ast.expr] = field(default_factory=dict)
     classes: dict[str, ast.ClassDef] = field(default_factory=dict)
     functions: set[str] = field(default_factory=set)
+    changed: dict[str, ast.AST] = field(default_factory=dict)
+    redefined: set[str] = field(default_factory=set)
 
 
 class Refusal(Exception):
@@ -90,6 +95,8 @@ class Source:
         module = Module(name, shown, ast.parse(path.read_text(encoding="utf-8"), shown))
         for node in statements(module.tree.body):
             _record(node, module, package)
+        module.changed = _changed_classes(module.tree.body)
+        module.redefined = _defined_twice(module.tree.body)
         return module
 
     def resolve(self, name: str, module: Module) -> Definition | None:
@@ -122,12 +129,38 @@ class Source:
             return self._follow(Definition(inner.name, rest))
         return found
 
+    def check_defined_once(self, name: str, found: Definition, module: Module, node: ast.AST) -> None:
+        """Refuse a name that means different things at different lines of a module.
+
+        Args:
+            name: as it is written in `module`.
+            found: what it is resolved to.
+            module: whose name it is.
+            node: where it is used.
+
+        Raises:
+            Refusal: the name is defined several times.
+        """
+        places = [(module, name.partition(".")[0]), (self.find(found.module), found.name.partition(".")[0])]
+        for where, first in places:
+            if where is not None and first in where.redefined:
+                raise Refusal(module, node, f"name `{name}`: defined several times in {where.path}")
+
     def class_of(self, definition: Definition | None) -> tuple[ast.ClassDef, Module] | None:
         """The class with this definition; None when it is not a class below the root."""
         module = None if definition is None else self.find(definition.module)
         if definition is None or module is None or definition.name not in module.classes:
             return None
         return module.classes[definition.name], module
+
+    def depth(self, definition: Definition | None) -> int:
+        """How many classes a class inherits from one below the other."""
+        found = self.class_of(definition)
+        if found is None:
+            return 0
+        node, module = found
+        names = [dotted(base.value if isinstance(base, ast.Subscript) else base) for base in node.bases]
+        return 1 + max((self.depth(self.resolve(name, module)) for name in names if name), default=0)
 
     def exported(self, package: str) -> list[str]:
         """The `__all__` of a package."""
@@ -156,14 +189,72 @@ def _record(node: ast.stmt, module: Module, package: str) -> None:
         module.values |= {one.id: node.value for one in targets if isinstance(one, ast.Name)}
 
 
+def _changed_classes(body: list[ast.stmt]) -> dict[str, ast.AST]:
+    """The names of whose attributes some are set or deleted outside of functions and classes: `Client.go = go`."""
+    found: dict[str, ast.AST] = {}
+    pending: list[ast.AST] = list(body)
+    while pending:
+        one = pending.pop()
+        if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            continue
+        pending += ast.iter_child_nodes(one)
+        changed: ast.expr | None = None
+        if isinstance(one, ast.Attribute) and not isinstance(one.ctx, ast.Load) and not one.attr.startswith("__"):
+            changed = one.value
+        elif isinstance(one, ast.Call) and dotted(one.func) in ("setattr", "delattr") and one.args:
+            changed = one.args[0]
+        if changed is not None and (name := dotted(changed)) is not None:
+            found[name] = one
+    return found
+
+
+def _defined_twice(body: list[ast.stmt]) -> set[str]:
+    """Names that several statements define. The branches of an `if TYPE_CHECKING:` are alternatives."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    for node in body:
+        if _is_type_checking(node):
+            names = {name for branch in (node.body, node.orelse) for one in branch for name in defined_names(one)}
+            found |= _defined_twice(node.body) | _defined_twice(node.orelse)
+        else:
+            names = set(defined_names(node))
+        found |= names & seen
+        seen |= names
+    return found
+
+
+def defined_names(node: ast.stmt) -> list[str]:
+    """The names that a statement of a module or a class body defines; overloads of functions define none."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [(one.asname or one.name).partition(".")[0] for one in node.names]
+    if isinstance(node, ast.ClassDef):
+        return [node.name]
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        overloaded = any((dotted(one) or "").rpartition(".")[2] == "overload" for one in node.decorator_list)
+        return [] if overloaded else [node.name]
+    if isinstance(node, ast.AnnAssign) and node.value is None:
+        return []
+    names: list[str] = []
+    for one in ast.walk(node):
+        if isinstance(one, ast.Name) and isinstance(one.ctx, (ast.Store, ast.Del)):
+            names.append(one.id)
+        elif isinstance(one, (ast.Import, ast.ImportFrom)):
+            names += defined_names(one)
+    return list(dict.fromkeys(names))
+
+
 def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """The statements of a body, and those below its `if TYPE_CHECKING:`."""
     for node in body:
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        if _is_type_checking(node):
             yield from statements(node.body)
             yield from statements(node.orelse)
         else:
             yield node
+
+
+def _is_type_checking(node: ast.stmt) -> TypeGuard[ast.If]:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
 def _absolute(package: str, node: ast.ImportFrom) -> str:
@@ -181,3 +272,15 @@ def dotted(node: ast.expr) -> str | None:
     if isinstance(node, ast.Attribute) and (before := dotted(node.value)) is not None:
         return f"{before}.{node.attr}"
     return None
+
+
+def parsed(node: ast.Constant) -> list[ast.expr]:
+    """The expression that a string annotation holds, at its place; nothing when it holds none."""
+    try:
+        found = ast.parse(str(node.value).strip(), mode="eval").body
+    except SyntaxError:
+        return []
+    for one in ast.walk(found):
+        if isinstance(one, (ast.expr, ast.keyword)):
+            ast.copy_location(one, node)
+    return [found]
