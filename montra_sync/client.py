@@ -80,7 +80,7 @@ class Montra:
     def __init__(
         self,
         api_key: SecretText | None = None,
-        base_url: str | None = None,
+        base_url: SecretText | None = None,
         *,
         timeout: float | Timeout | None = None,
         max_attempts: int = 3,
@@ -117,7 +117,7 @@ class Montra:
                 allow_insecure_tls=allow_insecure_tls,
             )
         finally:  # error reporters print the local variables of frames
-            del api_key, proxy
+            del api_key, base_url, proxy
 
     def with_options(
         self,

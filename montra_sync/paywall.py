@@ -173,7 +173,7 @@ class AuthClient:
     def __init__(
         self,
         paywall_id: str | None = None,
-        api_origin: str | None = None,
+        api_origin: SecretText | None = None,
         *,
         storage: SessionStorage | None = None,
         visitor_id: str | None = None,
@@ -222,7 +222,7 @@ class AuthClient:
                 allow_insecure_browser_usage=allow_insecure_browser_usage,
             )
         finally:  # error reporters print the local variables of frames
-            del proxy
+            del api_origin, proxy
 
     def with_options(
         self,
@@ -597,7 +597,7 @@ class BillingClient:
     def __init__(
         self,
         paywall_id: str | None = None,
-        api_origin: str | None = None,
+        api_origin: SecretText | None = None,
         api_key: SecretText | None = None,
         *,
         identity: Identity | None = None,
@@ -648,7 +648,7 @@ class BillingClient:
                 allow_insecure_browser_usage=allow_insecure_browser_usage,
             )
         finally:  # error reporters print the local variables of frames
-            del api_key, proxy
+            del api_origin, api_key, proxy
 
     def with_options(
         self,
@@ -1098,7 +1098,7 @@ class ApiGatewayClient:
     def __init__(
         self,
         paywall_id: str | None = None,
-        api_origin: str | None = None,
+        api_origin: SecretText | None = None,
         *,
         user_id: str | None = None,
         auth: AuthClient | None = None,
@@ -1147,7 +1147,7 @@ class ApiGatewayClient:
                 allow_insecure_browser_usage=allow_insecure_browser_usage,
             )
         finally:  # error reporters print the local variables of frames
-            del proxy
+            del api_origin, proxy
 
     def with_options(
         self,
