@@ -63,6 +63,7 @@ __all__ = [
     "RequestTimeoutError",
     "ScheduledChange",
     "ScheduledChangeStatus",
+    "SecretText",
     "SeriesPoint",
     "ServerError",
     "Subscription",
@@ -72,8 +73,8 @@ __all__ = [
     "Unset",
     "UploadedFile",
     "WebhookEndpoint",
-    "verify_signature",
     "__version__",
+    "verify_signature",
 ]
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ from .core.options import (
     Hook as Hook,
     Timeout as Timeout,
 )
+from .core.redaction import SecretText as SecretText
 from .core.validation import UNSET as UNSET, Number as Number, Unset as Unset
 from .resources.analytics import (
     AnalyticsSeries as AnalyticsSeries,

@@ -64,6 +64,7 @@ __all__ = [
     "RequestTimeoutError",
     "ScheduledChange",
     "ScheduledChangeStatus",
+    "SecretText",
     "SeriesPoint",
     "ServerError",
     "Subscription",
@@ -73,8 +74,8 @@ __all__ = [
     "Unset",
     "UploadedFile",
     "WebhookEndpoint",
-    "verify_signature",
     "__version__",
+    "verify_signature",
 ]
 
 if TYPE_CHECKING:

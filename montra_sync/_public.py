@@ -59,6 +59,7 @@ from montra_async import (
     RequestTimeoutError as RequestTimeoutError,
     ScheduledChange as ScheduledChange,
     ScheduledChangeStatus as ScheduledChangeStatus,
+    SecretText as SecretText,
     SeriesPoint as SeriesPoint,
     ServerError as ServerError,
     Subscription as Subscription,

@@ -1271,6 +1271,8 @@ class Charge:
         balance: the balance after the debit; None before it.
     """
 
+    __slots__ = ("_async",)  # a misspelt attribute is an error
+
     _async: AsyncCharge
 
     @property
@@ -1333,6 +1335,8 @@ class GatewayResponse:
         headers: headers of the response.
         query_type: token type that was charged; None when the response lacks it.
     """
+
+    __slots__ = ("_async",)  # a misspelt attribute is an error
 
     _async: AsyncGatewayResponse
 

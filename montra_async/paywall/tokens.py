@@ -203,6 +203,8 @@ class Charge:
         balance: the balance after the debit; None before it.
     """
 
+    __slots__ = ("_amount", "_client", "_in_progress", "_key", "_type", "balance")  # a misspelt `amount` is an error
+
     balance: TokenBalance | None
 
     def __init__(self, client: TokensApi, type: str, amount: int, idempotency_key: str | None) -> None:

@@ -127,7 +127,9 @@ class FacadeWriter:
     ) -> Signature:
         """Add the constructor of a class that users make. Returns its parameters."""
         if not made:
-            parts.append(f"    _async: Async{node.name}\n")
+            parts.append(
+                f'    __slots__ = ("_async",)  # a misspelt attribute is an error\n\n    _async: Async{node.name}\n'
+            )
             return Signature()
         try:
             init = special_method(self._source, node, module, "__init__")

@@ -262,3 +262,9 @@ async def test_a_charge_is_debited_once(ada: Any) -> None:
         async with charge:
             raise AssertionError
     assert (await ada.debit_tokens("gpt-4", 1)).count == 89
+
+
+async def test_a_misspelt_attribute_of_a_charge_is_an_error(ada: Any) -> None:
+    charge = ada.metered(type="gpt-4", amount=1)
+    with pytest.raises(AttributeError):
+        charge.ammount = 7
