@@ -15,7 +15,7 @@ import pytest
 
 from montra_async.webhooks import AsyncStoreAdapter, Claim, MemoryStore, WebhookReceiver, store_access as access_module
 from montra_async.webhooks.claims import StoreCall
-from montra_async.webhooks.store_access import store_access
+from montra_async.webhooks.store_access import store_access, threads_of
 
 from .test_receiver import SECRET, delivery
 from .test_receiver_access import CoroutineStore, Threaded
@@ -235,3 +235,33 @@ async def test_a_cancelled_call_is_undone() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert store.memory._events == {}
+
+
+@pytest.mark.filterwarnings("error")
+async def test_an_undo_that_returns_a_coroutine_leaves_none_that_was_never_awaited() -> None:
+    claiming, go_on = threading.Event(), threading.Event()
+
+    class Slow(Threaded):
+        def claim(self, key: str, token: str, claim_ttl: float) -> Claim:
+            claiming.set()
+            go_on.wait(60)
+            return super().claim(key, token, claim_ttl)
+
+    store, undone = Slow(blocking=True), threading.Event()
+
+    def undo(_: Any) -> Any:
+        undone.set()
+        return CoroutineStore().release("e", "a")
+
+    call = StoreCall(lambda store: store.claim("e", "a", 60), undo)
+    task = asyncio.ensure_future(store_access(store).call(call))
+    await asyncio.to_thread(claiming.wait, 60)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    assert await asyncio.to_thread(undone.wait, 60)
+    pool = threads_of(store)._pool
+    assert pool is not None
+    pool.shutdown(wait=True)
+    gc.collect()
