@@ -198,13 +198,15 @@ class StoreThreads:
         """
         submitted = self.submit(lambda: _result(call.run(store), store))
         future = asyncio.wrap_future(submitted)
+        taken = False
         try:
             await asyncio.wait((future,), timeout=timeout)  # not `wait_for`: before Python 3.12 it loses cancellations
             if not future.done():
                 raise WebhookStoreError(f"no response from {type(store).__name__} within {timeout:g} s")
+            taken = True
             return future.result()
         finally:
-            if not future.done():
+            if not taken:  # a cancellation may also come after the call has ended
                 submitted.cancel()
                 if call.undo is not None:
                     submitted.add_done_callback(self._undo_later(call.undo, store))

@@ -237,6 +237,34 @@ async def test_a_cancelled_call_is_undone() -> None:
     assert store.memory._events == {}
 
 
+async def test_a_call_that_is_cancelled_after_its_thread_has_ended_is_undone() -> None:
+    """Whatever the loop has noticed of its end by then."""
+    cancelled = 0
+    for steps in range(5):
+        store, undone = Threaded(blocking=True), threading.Event()
+
+        def undo(store: Any, undone: threading.Event = undone) -> None:
+            store.release("e", "a")
+            undone.set()
+
+        call = StoreCall(lambda store: store.claim("e", "a", 60), undo)
+        threads = threads_of(store)
+        task = asyncio.ensure_future(store_access(store).call(call))
+        await asyncio.sleep(0)
+        pool = threads._pool
+        assert pool is not None
+        pool.shutdown(wait=True)  # the thread has ended, and the loop has not noticed
+        threads._pool = None
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        if await asyncio.wait((task,)) and task.cancelled():
+            cancelled += 1
+            assert await asyncio.to_thread(undone.wait, 5)
+            assert store._events == {}
+    assert cancelled > 1
+
+
 @pytest.mark.filterwarnings("error")
 async def test_an_undo_that_returns_a_coroutine_leaves_none_that_was_never_awaited() -> None:
     claiming, go_on = threading.Event(), threading.Event()
