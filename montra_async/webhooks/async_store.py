@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ..core.errors import ConfigError
 from .durations import Duration
-from .stores import Claim, retention_seconds
+from .stores import STORE_METHODS, Claim, retention_seconds
 
 
 class AsyncDeduplicationStore(Protocol):
@@ -76,8 +76,7 @@ class AsyncStoreAdapter:
         self._store = store
         del store  # a URL with a password, given by mistake, must not be shown by a traceback with local variables
         if isinstance(self._store, type) or not all(
-            inspect.iscoroutinefunction(getattr(self._store, name, None))
-            for name in ("claim", "renew", "done", "release")
+            inspect.iscoroutinefunction(getattr(self._store, name, None)) for name in STORE_METHODS
         ):
             kind = "a class" if isinstance(self._store, type) else type(self._store).__name__
             problem = f"needs coroutine functions claim, renew, done and release, unlike {kind}"

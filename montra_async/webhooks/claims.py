@@ -33,7 +33,8 @@ class StoreCall:
 
     Attributes:
         run: makes the call; its argument is the store.
-        undo: makes the call that reverses a successful `run` whose caller has stopped waiting for it.
+        undo: makes the call that reverses `run`. An event loop's access to the store makes it when its caller is
+            cancelled, or stops waiting, and `run` may have succeeded.
     """
 
     run: Callable[[Any], Any]
@@ -71,9 +72,14 @@ class EventClaim:
         self._keys = keys
         self._forever = forever
         self._token = new_token()
+        self.ending: bool = False
+        """Whether `done` or `release` has begun: a renewal at the same time may find no claim, which is no loss."""
 
     def acquire(self) -> Generator[Step, Any, Claim]:
-        """Claim all keys or none. When one key is done, so is the event, and the other keys are marked as done, too."""
+        """Claim all keys or none. When one key is done, so is the event, and the other keys are marked as done, too.
+
+        When this is interrupted (CancelledError, KeyboardInterrupt, SystemExit), the caller must `release` the claim.
+        """
         acquired: list[str] = []
         try:
             result = yield from self._acquire_into(acquired)
@@ -116,6 +122,7 @@ class EventClaim:
         Raises:
             Exception: the store's error, when all attempts failed.
         """
+        self.ending = True
         return all((yield from self._for_each_key("done", self._mark_done, retry)))
 
     def release(self, *, retry: bool = True) -> Generator[Step, Any, None]:
@@ -127,6 +134,7 @@ class EventClaim:
         Raises:
             Exception: the store's error, when all attempts failed.
         """
+        self.ending = True
         yield from self._for_each_key("released", self._release, retry)
 
     def _for_each_key(

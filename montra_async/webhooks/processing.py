@@ -8,7 +8,7 @@ import contextvars
 import inspect
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from threading import Thread
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ import attrs
 from .claims import EventClaim
 from .parsing import printable
 from .renewal import next_renewal, renewals
-from .store_access import StoreAccess, run_async, run_blocking
+from .store_access import StoreAccess, finish, run_async, run_blocking
 from .stores import Claim, DeduplicationStore
 from .webhook_event import WebhookEvent
 
@@ -93,6 +93,11 @@ async def process(delivery: Delivery, access: StoreAccess) -> Reply:
         result = await run_async(delivery.claim.acquire(), access)
     except Exception:
         return delivery.log_store_failure()
+    except GeneratorExit:  # nothing can be awaited any more
+        raise
+    except BaseException:  # the loop or the process is ending
+        await finish(run_async(delivery.claim.release(retry=False), access))
+        raise
     if result is not Claim.ACQUIRED:
         return _not_acquired(result)
     with _renewed(delivery, access):
@@ -104,7 +109,7 @@ async def process(delivery: Delivery, access: StoreAccess) -> Reply:
         except BaseException as error:
             if _is_cancelled_by_handler(error):
                 return await _give_back(delivery, access)
-            await _at_end_of_loop(run_async(delivery.claim.release(retry=False), access))
+            await finish(run_async(delivery.claim.release(retry=False), access))
             raise
         return await _mark_done(delivery, access)
 
@@ -124,7 +129,7 @@ async def _mark_done(delivery: Delivery, access: StoreAccess) -> Reply:
     except Exception:
         return delivery.log_not_recorded()
     except BaseException:  # the loop or the process is ending
-        await _at_end_of_loop(run_async(delivery.claim.done(retry=False), access))
+        await finish(run_async(delivery.claim.done(retry=False), access))
         raise
 
 
@@ -133,7 +138,6 @@ def _renewed(delivery: Delivery, access: StoreAccess) -> Generator[None, Any, No
     """Renew the claim while the handlers run. The task that does it starts when the first renewal is due: most handlers
     are done by then."""
     loop = asyncio.get_running_loop()
-    ttl = delivery.claim.claim_ttl
     tasks: list[asyncio.Task[None]] = []
 
     async def renew_repeatedly() -> None:
@@ -142,9 +146,9 @@ def _renewed(delivery: Delivery, access: StoreAccess) -> Generator[None, Any, No
                 renewed: bool | Exception = await run_async(delivery.claim.renew(), access)
             except Exception as error:
                 renewed = error
-            await asyncio.sleep(next_renewal(ttl, renewed, delivery.name))
+            await asyncio.sleep(next_renewal(delivery.claim, renewed, delivery.name))
 
-    timer = loop.call_later(ttl / 3, lambda: tasks.append(loop.create_task(renew_repeatedly())))
+    timer = loop.call_later(delivery.claim.claim_ttl / 3, lambda: tasks.append(loop.create_task(renew_repeatedly())))
     try:
         yield
     finally:
@@ -158,12 +162,6 @@ def _is_cancelled_by_handler(error: BaseException) -> bool:
     task: Any = asyncio.current_task()
     cancelling = getattr(task, "cancelling", None)
     return isinstance(error, asyncio.CancelledError) and cancelling is not None and cancelling() == 0
-
-
-async def _at_end_of_loop(mark: Coroutine[Any, Any, object]) -> None:
-    """Mark or release an event while the loop or the process ends; errors of the store are ignored."""
-    with contextlib.suppress(Exception):
-        await asyncio.shield(asyncio.ensure_future(mark))
 
 
 async def _call(handler: Handler, event: WebhookEvent) -> None:
@@ -201,6 +199,9 @@ def process_blocking(delivery: Delivery, store: DeduplicationStore) -> Reply:
         result = run_blocking(delivery.claim.acquire(), store)
     except Exception:
         return delivery.log_store_failure()
+    except BaseException:  # the process is ending
+        _release_at_end(delivery, store)
+        raise
     if result is not Claim.ACQUIRED:
         return _not_acquired(result)
     with renewals.keep(delivery.claim, store, delivery.name):
@@ -210,10 +211,15 @@ def process_blocking(delivery: Delivery, store: DeduplicationStore) -> Reply:
         except (Exception, asyncio.CancelledError):  # the handler's own: nobody can cancel a thread
             return _give_back_blocking(delivery, store)
         except BaseException:
-            with contextlib.suppress(Exception):
-                run_blocking(delivery.claim.release(retry=False), store)
+            _release_at_end(delivery, store)
             raise
         return _mark_done_blocking(delivery, store)
+
+
+def _release_at_end(delivery: Delivery, store: DeduplicationStore) -> None:
+    """Release an event while the process ends; errors of the store are ignored."""
+    with contextlib.suppress(Exception):
+        run_blocking(delivery.claim.release(retry=False), store)
 
 
 def _give_back_blocking(delivery: Delivery, store: DeduplicationStore) -> Reply:

@@ -19,7 +19,7 @@ from .parsing import MONTRA, Source, age_limit, parse_from
 from .processing import Delivery, Handler, Reply, make_reply, process, process_blocking
 from .signature import Secrets, SigningSecrets, body_bytes, signing_secrets
 from .store_access import store_access
-from .stores import DeduplicationStore
+from .stores import STORE_METHODS, DeduplicationStore
 from .webhook_event import E, WebhookEvent
 
 log: logging.Logger = logging.getLogger("montra")
@@ -42,7 +42,7 @@ class WebhookReceiver:
 
     However often an event is delivered, it is handled once: it is marked as done after all its handlers have succeeded.
     When a handler fails or the process dies, the next delivery is handled by all of them again. While a delivery is
-    being handled, other deliveries of the same event are answered with 503, so that the sender comes back.
+    being handled, other deliveries of the same event get a 503 response, so that the sender comes back.
 
     Args:
         secret: the endpoint's secret, or several (at most 8) during a rotation.
@@ -115,8 +115,14 @@ class WebhookReceiver:
                 raise ConfigError(f"store: {problem}: events could be handled again")
         if isinstance(self._store, AsyncStoreAdapter):
             return
-        if inspect.iscoroutinefunction(self._store.claim):
+        coroutines = [name for name in STORE_METHODS if inspect.iscoroutinefunction(getattr(self._store, name))]
+        if coroutines:
             kind = type(self._store).__name__
+            if len(coroutines) < len(STORE_METHODS):
+                problem = f"{', '.join(coroutines)} of {kind} are coroutine functions, its other methods are not"
+                raise TypeError(
+                    f"store: {problem}: make all four coroutine functions and give AsyncStoreAdapter(store)"
+                )
             raise TypeError(f"store: {kind} has coroutine functions: give AsyncStoreAdapter(store)")
         if "forever" not in _parameters(self._store.done):
             problem = "`done` needs a parameter `forever`, for events without `created_at`"
@@ -270,7 +276,7 @@ class WebhookReceiver:
 
 
 def _has_methods(store: Any) -> bool:
-    return all(callable(getattr(store, name, None)) for name in ("claim", "renew", "done", "release"))
+    return all(callable(getattr(store, name, None)) for name in STORE_METHODS)
 
 
 def _parameters(function: Callable[..., Any]) -> Collection[str]:

@@ -47,8 +47,9 @@ class RedisStore:
     acknowledged (`appendonly yes`).
 
     Args:
-        client: a `redis.Redis`, or a URL. Give a client of your own a `socket_timeout`: without one, a thread may wait
-            for Redis for ever. A `redis.asyncio.Redis` needs a store of your own, wrapped in `AsyncStoreAdapter`.
+        client: a `redis.Redis`, or a URL. Give a client of your own a `socket_timeout` and a
+            `socket_connect_timeout`: without them, a thread may wait for Redis for ever, with `handle_blocking` the
+            calling one. A `redis.asyncio.Redis` needs a store of your own, wrapped in `AsyncStoreAdapter`.
         prefix: the prefix of the keys. Default: "montra:webhook:".
         retention: how long a done event stays recorded, as a timedelta or seconds; None for ever. Default: 30 days.
         timeout: how long `WebhookReceiver.handle` waits for one call, as a timedelta or seconds. With a URL, it is
@@ -94,8 +95,8 @@ class RedisStore:
         Raises:
             WebhookStoreError: Redis can't be reached, refuses, or takes too long.
         """
-        answer = self._run(self._claim, key, token, _milliseconds(claim_ttl))
-        return Claim(answer.decode() if isinstance(answer, bytes) else answer)
+        result = self._run(self._claim, key, token, _milliseconds(claim_ttl))
+        return Claim(result.decode() if isinstance(result, bytes) else result)
 
     def renew(self, key: str, token: str, claim_ttl: float) -> bool:
         """Extend a claim. Returns False when it was lost.

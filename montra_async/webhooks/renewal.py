@@ -18,20 +18,20 @@ from .stores import DeduplicationStore
 log: logging.Logger = logging.getLogger("montra")
 
 
-def next_renewal(claim_ttl: float, renewed: bool | BaseException, event: str) -> float:
+def next_renewal(claim: EventClaim, renewed: bool | BaseException, event: str) -> float:
     """Log what became of a renewal, and return the seconds until the next one.
 
     Args:
-        claim_ttl: of the claim, in seconds.
+        claim: the claim.
         renewed: True, False when the claim was lost, or the store's error.
         event: the event, for the log.
     """
     if isinstance(renewed, BaseException):
         log.error("the claim of %s could not be renewed; trying again", event, exc_info=renewed)
-        return claim_ttl / 10
-    if not renewed:
+        return claim.claim_ttl / 10
+    if not renewed and not claim.ending:
         log.warning("the claim of %s was lost while its handlers run", event)
-    return claim_ttl / 3
+    return claim.claim_ttl / 3
 
 
 class _Renewal:
@@ -52,7 +52,9 @@ class _Renewal:
                 renewed: bool | BaseException = run_blocking(self._claim.renew(), self._store)
             except BaseException as error:  # whatever a store raises: this thread must go on
                 renewed = error
-            self.due = time.monotonic() + next_renewal(self._claim.claim_ttl, renewed, self._event)
+            if self.over:
+                return
+            self.due = time.monotonic() + next_renewal(self._claim, renewed, self._event)
             finished(self)
 
         if getattr(self._store, "blocking", True) is False:
@@ -61,7 +63,7 @@ class _Renewal:
         try:
             threads_of(self._store).submit(renew)
         except RuntimeError as error:  # the interpreter is shutting down, or the system has no thread left
-            self.due = time.monotonic() + next_renewal(self._claim.claim_ttl, error, self._event)
+            self.due = time.monotonic() + next_renewal(self._claim, error, self._event)
 
 
 class ClaimRenewals:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
@@ -17,6 +18,9 @@ from .errors import WebhookStoreError
 from .stores import DeduplicationStore
 
 T = TypeVar("T")
+
+END_TIMEOUT = 5.0
+"""Seconds for which a cancelled delivery waits for an async store to release or mark its event."""
 
 
 class StoreAccess(Protocol):
@@ -42,7 +46,7 @@ def run_blocking(steps: Generator[Step, Any, T], store: DeduplicationStore) -> T
                 if isinstance(step, Pause):
                     time.sleep(step.seconds)
                 else:
-                    result = step.run(store)
+                    result = _result(step.run(store), store)
             except BaseException as error:
                 step = steps.throw(error)
             else:
@@ -66,6 +70,39 @@ async def run_async(steps: Generator[Step, Any, T], access: StoreAccess) -> T:
         return end.value  # type: ignore[no-any-return]
 
 
+def _result(result: Any, store: object) -> Any:
+    """Return the result of a store's method.
+
+    Raises:
+        WebhookStoreError: it is an awaitable, which would be taken for True.
+    """
+    if not inspect.isawaitable(result):
+        return result
+    if isinstance(result, Coroutine):
+        result.close()  # otherwise Python warns that it was never awaited
+    problem = f"a method of {type(store).__name__} returned an awaitable instead of its result"
+    raise WebhookStoreError(f"{problem}; a store with coroutine functions needs AsyncStoreAdapter")
+
+
+async def finish(work: Coroutine[Any, Any, object]) -> None:
+    """Await a call of a store although the task has been cancelled, for `END_TIMEOUT` at most.
+
+    Another cancellation is raised at once, and the call goes on. The call's errors are ignored.
+    """
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(_ignore_error)
+    for _ in range(2):
+        await asyncio.wait((task,), timeout=END_TIMEOUT)
+        if task.done():
+            return
+        task.cancel()
+
+
+def _ignore_error(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # otherwise asyncio logs that it was never retrieved
+
+
 def store_access(store: AnyStore) -> StoreAccess:
     """Return how an event loop calls this store."""
     if isinstance(store, AsyncStoreAdapter):
@@ -85,7 +122,11 @@ class _DirectAccess:
         """Any event loop will do."""
 
     async def call(self, call: StoreCall) -> Any:
-        return call.run(self._store)
+        return _result(call.run(self._store), self._store)
+
+
+async def _awaited(undo: Callable[[Any], Any], store: object) -> None:
+    await undo(store)
 
 
 class _CoroutineAccess:
@@ -98,7 +139,13 @@ class _CoroutineAccess:
         self._store.on_this_loop()
 
     async def call(self, call: StoreCall) -> Any:
-        return await call.run(self._store.on_this_loop())
+        store = self._store.on_this_loop()
+        try:
+            return _result(await call.run(store), store)
+        except asyncio.CancelledError:
+            if call.undo is not None:  # the call may have reached the store
+                await finish(_awaited(call.undo, store))
+            raise
 
 
 class _ThreadAccess:
@@ -149,15 +196,17 @@ class StoreThreads:
         Raises:
             WebhookStoreError: it took longer. A call that succeeds later is undone.
         """
-        submitted = self.submit(lambda: call.run(store))
+        submitted = self.submit(lambda: _result(call.run(store), store))
         future = asyncio.wrap_future(submitted)
+        taken = False
         try:
             await asyncio.wait((future,), timeout=timeout)  # not `wait_for`: before Python 3.12 it loses cancellations
             if not future.done():
-                raise WebhookStoreError(f"no answer of {type(store).__name__} within {timeout:g} s")
+                raise WebhookStoreError(f"no response from {type(store).__name__} within {timeout:g} s")
+            taken = True
             return future.result()
         finally:
-            if not future.done():
+            if not taken:  # a cancellation may also come after the call has ended
                 submitted.cancel()
                 if call.undo is not None:
                     submitted.add_done_callback(self._undo_later(call.undo, store))
@@ -165,10 +214,16 @@ class StoreThreads:
             del future, submitted  # their error refers to this frame, which would refer to them
 
     def _undo_later(self, undo: Callable[[Any], Any], store: DeduplicationStore) -> Callable[[Future[Any]], None]:
+        def undo_now() -> None:
+            with contextlib.suppress(Exception):  # the claim expires anyway
+                _result(undo(store), store)
+
         def after(submitted: Future[Any]) -> None:
             if not submitted.cancelled() and submitted.exception() is None:
-                with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
-                    self.submit(lambda: undo(store))
+                try:
+                    self.submit(undo_now)
+                except RuntimeError:  # the interpreter is shutting down, and waits for this thread
+                    undo_now()
 
         return after
 

@@ -20,6 +20,8 @@ from .durations import Duration, positive_seconds
 RETENTION = timedelta(days=30)
 """How long an event that is done stays recorded, by default."""
 
+STORE_METHODS = ("claim", "renew", "done", "release")
+
 
 class Claim(str, Enum):
     """The result of claiming an event: the claim was acquired, another delivery holds it, or the event is done."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import os
 import subprocess
 import sys
@@ -23,10 +25,13 @@ from montra_async.webhooks import (
     SqliteStore,
     WebhookEvent,
     WebhookReceiver,
+    WebhookStoreError,
+    claims,
     processing,
     renewal,
 )
-from montra_async.webhooks.store_access import threads_of
+from montra_async.webhooks.claims import StoreCall
+from montra_async.webhooks.store_access import store_access, threads_of
 
 from .conftest import needs_redis
 from .test_receiver import SECRET, delivery
@@ -134,6 +139,59 @@ def test_a_receiver_says_which_adapter_a_coroutine_store_needs() -> None:
     store: Any = CoroutineStore()
     with pytest.raises(TypeError, match=r"CoroutineStore has coroutine functions: give AsyncStoreAdapter\(store\)"):
         WebhookReceiver(SECRET, store=store)
+
+
+@pytest.mark.parametrize("coroutine", ["claim", "renew", "done", "release"])
+def test_a_store_with_plain_and_coroutine_functions_is_refused(coroutine: str) -> None:
+    class Mixed(MemoryStore):
+        pass
+
+    setattr(Mixed, coroutine, getattr(CoroutineStore, coroutine))
+    with pytest.raises(TypeError, match=f"store: {coroutine} of Mixed are coroutine functions, its other methods"):
+        WebhookReceiver(SECRET, store=Mixed())
+    with pytest.raises(TypeError, match="needs coroutine functions"):
+        AsyncStoreAdapter(Mixed())  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("way", ["direct", "in threads", "blocking"])
+@pytest.mark.parametrize("method", ["claim", "done", "release"])
+async def test_a_plain_method_that_returns_a_coroutine_is_a_failure_of_the_store(
+    method: str, way: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A decorator may hide that a function is a coroutine function: its coroutine is not taken for True."""
+    monkeypatch.setattr(claims, "RETRY_DELAYS", ())
+    store: Any = Threaded(blocking=way == "in threads")
+    function = getattr(CoroutineStore(), method)
+    setattr(store, method, lambda *args, forever=False: function(*args))
+    receiver = WebhookReceiver(SECRET, store=store)
+    handled: list[str] = []
+
+    @receiver.on("*")
+    def handler(event: WebhookEvent) -> None:
+        handled.append(event.id)
+        if method == "release":
+            raise ValueError("no")
+
+    reply = receiver.handle_blocking(*delivery()) if way == "blocking" else await receiver.handle(*delivery())
+    expected = {
+        "claim": (500, "the store failed", 0),
+        "done": (200, "handled, but could not be recorded", 1),
+        "release": (500, "the store failed", 1),
+    }
+    assert (reply.status, json.loads(reply.body)["detail"], len(handled)) == expected[method]
+    assert "a method of Threaded returned an awaitable instead of its result" in caplog.text
+    gc.collect()  # a coroutine that was never awaited would be reported here
+
+
+async def test_a_coroutine_function_that_returns_a_coroutine_is_a_failure_of_the_store() -> None:
+    class Nested(CoroutineStore):
+        async def claim(self, key: str, token: str, claim_ttl: float) -> Claim:
+            return super().claim(key, token, claim_ttl)  # type: ignore[return-value]
+
+    access = store_access(AsyncStoreAdapter(Nested()))
+    with pytest.raises(WebhookStoreError, match="a method of Nested returned an awaitable"):
+        await access.call(StoreCall(lambda store: store.claim("e", "a", 60)))
 
 
 def test_the_retention_of_an_adapter_is_compared_with_max_age() -> None:
@@ -402,6 +460,93 @@ def test_a_delivery_is_handled_where_no_thread_can_be_started(
     receiver.on("*")(lambda _: None)
     assert receiver.handle_blocking(*delivery()).status == 200
     assert "can't be renewed" in caplog.text
+
+
+def test_a_renewal_that_is_running_while_the_event_is_marked_has_not_lost_the_claim(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(processing, "renewals", renewal.ClaimRenewals())
+    renewing, marked, evaluated = threading.Event(), threading.Event(), threading.Event()
+    results: list[Any] = []
+
+    class Overlapping(Threaded):
+        def renew(self, key: str, token: str, claim_ttl: float) -> bool:
+            renewing.set()
+            marked.wait(60)
+            return super().renew(key, token, claim_ttl)
+
+        def done(self, key: str, token: str, *, forever: bool = False) -> bool:
+            done = super().done(key, token, forever=forever)
+            marked.set()
+            evaluated.wait(60)
+            return done
+
+    next_renewal = renewal.next_renewal
+
+    def watched(claim: Any, renewed: Any, event: str) -> float:
+        results.append(renewed)
+        seconds = next_renewal(claim, renewed, event)
+        evaluated.set()
+        return seconds
+
+    monkeypatch.setattr(renewal, "next_renewal", watched)
+    receiver = WebhookReceiver(SECRET, store=Overlapping(blocking=True), claim_ttl=0.06)
+    receiver.on("*")(lambda _: renewing.wait(60))
+    assert receiver.handle_blocking(*delivery()).status == 200
+    assert results[0] is False
+    assert caplog.text == ""
+
+
+async def test_a_renewal_on_the_loop_that_is_running_while_the_event_is_marked_has_not_lost_the_claim(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    renewing, marked, renewed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Overlapping(CoroutineStore):
+        async def renew(self, key: str, token: str, claim_ttl: float) -> bool:
+            renewing.set()
+            await marked.wait()
+            renewed.set()
+            return self.memory.renew(key, token, claim_ttl)
+
+        async def done(self, key: str, token: str, *, forever: bool = False) -> bool:
+            done = self.memory.done(key, token, forever=forever)
+            marked.set()
+            await renewed.wait()
+            return done
+
+    receiver = WebhookReceiver(SECRET, store=AsyncStoreAdapter(Overlapping()), claim_ttl=0.06)
+
+    @receiver.on("*")
+    async def handler(_: WebhookEvent) -> None:
+        await renewing.wait()
+
+    assert (await receiver.handle(*delivery())).status == 200
+    assert renewed.is_set()
+    assert caplog.text == ""
+
+
+def test_a_renewal_that_fails_after_the_delivery_is_not_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(processing, "renewals", renewal.ClaimRenewals())
+    renewing, over = threading.Event(), threading.Event()
+
+    class Late(Threaded):
+        def renew(self, key: str, token: str, claim_ttl: float) -> bool:
+            renewing.set()
+            over.wait(60)
+            raise OSError("away")
+
+    store = Late(blocking=True)
+    receiver = WebhookReceiver(SECRET, store=store, claim_ttl=0.06)
+    receiver.on("*")(lambda _: renewing.wait(60))
+    assert receiver.handle_blocking(*delivery()).status == 200
+    over.set()
+    pool = threads_of(store)._pool
+    assert pool is not None
+    pool.shutdown(wait=True)
+    assert caplog.text == ""
 
 
 # Durations

@@ -177,9 +177,9 @@ async def test_waiting_for_a_thread_counts_as_waiting(locked: tuple[Path, sqlite
     store.close()
 
 
-async def test_a_claim_that_is_acquired_after_its_delivery_was_answered_is_released() -> None:
+async def test_a_claim_that_is_acquired_after_the_response_is_released() -> None:
     """Otherwise the next deliveries of the event would be refused until the claim expires."""
-    acquiring, answered, released = threading.Event(), threading.Event(), threading.Event()
+    acquiring, responded, released = threading.Event(), threading.Event(), threading.Event()
 
     class Slow(MemoryStore):
         blocking = True
@@ -187,7 +187,7 @@ async def test_a_claim_that_is_acquired_after_its_delivery_was_answered_is_relea
 
         def claim(self, key: str, token: str, claim_ttl: float) -> Claim:
             acquiring.set()
-            answered.wait(60)
+            responded.wait(60)
             return super().claim(key, token, claim_ttl)
 
         def release(self, key: str, token: str) -> None:
@@ -199,7 +199,7 @@ async def test_a_claim_that_is_acquired_after_its_delivery_was_answered_is_relea
     receiver.on("*")(lambda _: pytest.fail("handled without a claim"))
     assert (await receiver.handle(*delivery())).status == 500
     assert acquiring.is_set()
-    answered.set()
+    responded.set()
     assert await asyncio.to_thread(released.wait, 60)
     assert store._events == {}
 
@@ -425,12 +425,12 @@ async def test_redis_keeps_events_without_a_date(redis_url: str) -> None:
         assert client.ttl("montra:webhook:undated") == client.ttl("montra:webhook:kept") == -1
 
 
-async def test_a_redis_that_does_not_answer() -> None:
+async def test_a_redis_that_does_not_respond() -> None:
     pytest.importorskip("redis")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         store = RedisStore(f"redis://127.0.0.1:{silent.getsockname()[1]}/0?socket_timeout=1", timeout=0.2)
         claim = StoreCall(lambda store: store.claim("e", "a", 60))
-        with pytest.raises(WebhookStoreError, match="no answer of RedisStore within"):
+        with pytest.raises(WebhookStoreError, match="no response from RedisStore within"):
             await asyncio.wait_for(store_access(store).call(claim), 20)
         with pytest.raises(WebhookStoreError, match="TimeoutError"):
             store.claim("e", "a", 60)
