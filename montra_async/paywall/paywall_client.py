@@ -72,9 +72,11 @@ class TokenProvider(Protocol):
 
     async def token(self) -> Secret:
         """A token that is valid for another 60 seconds. It is refreshed when necessary."""
+        ...
 
     async def token_after(self, refused: Secret) -> Secret | None:
         """A token other than the refused one; None when there is none."""
+        ...
 
 
 class PaywallClient(BaseClient):

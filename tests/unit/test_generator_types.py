@@ -312,8 +312,8 @@ class Client:
         "body": "Iterable[bytes]",
     }
     assert made.Client(2, int, body=[b""])._async._given == (2, None, int, [b""])
-    assert made.Client.__doc__.splitlines()[2:] == [
-        *("    Args:", "        size: how many.", "        connector: a function.", "        body: bytes.", "    ")
+    assert (inspect.getdoc(made.Client) or "").splitlines()[2:] == [
+        *("Args:", "    size: how many.", "    connector: a function.", "    body: bytes.")
     ]
 
 

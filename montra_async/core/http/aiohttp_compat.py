@@ -327,8 +327,9 @@ def try_acquire(semaphore: Semaphore) -> bool:
     `locked` and `acquire` of asyncio create a generator and a coroutine each time, 1 % of a call. A semaphore without
     these private attributes is always waited for.
     """
-    if getattr(semaphore, "_value", 0) > 0 and not getattr(semaphore, "_waiters", True):
-        semaphore._value -= 1  # type: ignore[attr-defined]
+    private: Any = semaphore
+    if getattr(private, "_value", 0) > 0 and not getattr(private, "_waiters", True):
+        private._value -= 1
         return True
     return False
 

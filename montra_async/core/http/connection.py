@@ -20,7 +20,8 @@ from .aiohttp_compat import lazy_timeout, verifies_certificates
 
 def as_tuple(value: Any) -> Any:
     """The elements of an iterable. Anything else is returned as it is, and refused later."""
-    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else value
+    iterable = hasattr(value, "__iter__") and not isinstance(value, (str, bytes))
+    return tuple(value) if iterable else value
 
 
 class InsecureTlsWarning(UserWarning):
