@@ -14,7 +14,7 @@ from ..core.http.messages import Request
 from ..core.redaction import Secret
 from .auth import AuthClient
 from .cache import Cache
-from .errors import PaywallError, PaywallInvalidArgumentError, translate_errors
+from .errors import PaywallConfigError, PaywallError, PaywallInvalidArgumentError, translate_errors
 from .identity import NO_IDENTITY, Identity
 from .models import Balance, Bootstrap, PaywallUser
 from .paywall_client import PaywallClient, headers_key, with_secret
@@ -175,7 +175,7 @@ class UserScopedClient(PaywallClient):
             PaywallError: `apikey_required`.
         """
         if self._key is None:
-            raise PaywallError(
+            raise PaywallConfigError(
                 "apikey_required", "this call needs a server key: pass api_key=..., or set MONETIZE_API_KEY"
             )
         return self._key

@@ -100,3 +100,10 @@ def test_what_is_refused_before_sending_is_a_value_error_in_both_services() -> N
     assert isinstance(caught.value, PaywallError)
     with pytest.raises(ValueError, match="no paywall"):
         montra_async.paywall.BillingClient()  # type: ignore[attr-defined]
+
+
+async def test_a_missing_server_key_is_a_config_error() -> None:
+    billing = montra_async.paywall.BillingClient("pw", "https://pay.example.com")  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="needs a server key") as caught:
+        await billing.for_user(email="a@example.com").list_purchases()
+    assert caught.value.code == "apikey_required"
