@@ -101,8 +101,8 @@ def _plain_function(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None
         raise InvalidArgumentError(attribute.name, "a plain function that takes a CallEvent; it is not awaited")
 
 
-@attrs.frozen(kw_only=True)
-class Hooks:
+@attrs.frozen(kw_only=True, repr=False)
+class Hooks(ShownWhenHalfBuilt):
     """Functions that are called on the event loop, which they block. An exception of a hook is logged and ignored.
 
     Attributes:
