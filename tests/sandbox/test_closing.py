@@ -186,3 +186,25 @@ def test_a_thread_in_a_call_ends_when_another_closes_the_client() -> None:
     listener.close()
     assert [type(one) for one in ended] == [NetworkError]
     assert "closed" in str(ended[0])
+
+
+async def test_closing_while_the_event_loop_closes_the_session_is_no_error() -> None:
+    """The loop's shutdown closes the asynchronous generator that a client has registered."""
+    client, go = Montra("sk_test_x", "http://127.0.0.1:1"), asyncio.Event()
+    session = await client._transport._sessions.get_or_open()
+    real: Any = session.client_session
+
+    class Slow:
+        async def close(self) -> None:
+            await go.wait()
+            await real.close()
+
+    session.client_session = Slow()  # type: ignore[assignment]
+    hook = session._close_hook
+    assert hook is not None
+    shutdown = asyncio.ensure_future(hook.aclose())
+    await asyncio.sleep(0)
+    await session.close()
+    go.set()
+    await shutdown
+    assert real.closed

@@ -238,7 +238,7 @@ def test_attributes_can_be_read_and_set(tmp_path: Path) -> None:
     client.last = last
     assert client.seen()[1] is last._async
     for owner, name in ((client, "limit"), (last, "status"), (made.Frozen(), "size")):
-        with pytest.raises(AttributeError, match="no setter"):
+        with pytest.raises(AttributeError, match=r"no setter|can't set"):
             setattr(owner, name, 1)
 
 

@@ -138,7 +138,8 @@ class LoopSession:
         if hook is None:
             await self._fully_closed.wait()
             return
-        await hook.aclose()
+        if not getattr(hook, "ag_running", False):  # else the event loop, which is shutting down, is closing it
+            await hook.aclose()
 
     def close_soon(self) -> None:
         """From any thread: have the session's own event loop close it."""
