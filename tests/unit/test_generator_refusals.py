@@ -350,6 +350,16 @@ def test_a_missing_formatter_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         formatting.formatted("x = 1\n", tmp_path / "x.py", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["client.py", "paywall.py", "webhooks.py", "__init__.py", "_public.py"])
+def test_without_a_formatter_the_code_is_compared(name: str) -> None:
+    from generate_sync import __main__ as main, formatting
+
+    text, current = main.generated(main.ROOT)[f"montra_sync/{name}"], (main.ROOT / "montra_sync" / name).read_text()
+    assert formatting.is_same_code(text, current)
+    for changed in (f"{current}\nimport os\n", f"{current}\nx = 1\n"):
+        assert not formatting.is_same_code(text, changed)
+
+
 def test_source_that_is_not_python_is_told(tmp_path: Path) -> None:
     from generate_sync import formatting
 

@@ -1,7 +1,9 @@
-"""Formats generated source with ruff."""
+"""Formats generated source with ruff, and compares source whatever its format is."""
 
 from __future__ import annotations
 
+import ast
+import inspect
 import shutil
 import subprocess
 import sys
@@ -9,19 +11,23 @@ from pathlib import Path
 
 
 class FormattingError(Exception):
-    """The formatter is missing, or refuses what was generated."""
+    """The formatter refuses what was generated."""
+
+
+class NoFormatter(FormattingError):
+    """The formatter is not installed."""
 
 
 def find_ruff() -> str:
     """The formatter: beside the Python that runs this, or in the path.
 
     Raises:
-        FormattingError: it is not installed.
+        NoFormatter: it is not installed.
     """
     beside = Path(sys.executable).parent
     found = shutil.which("ruff", path=str(beside)) or shutil.which("ruff")
     if found is None:
-        raise FormattingError("ruff is not installed: run `nox -s generate`, or `pip install ruff`")
+        raise NoFormatter("ruff is not installed: run `nox -s generate`, or `pip install ruff`")
     return found
 
 
@@ -47,3 +53,29 @@ def formatted(text: str, path: Path, root: Path) -> str:
             raise FormattingError(f"ruff {command[0]} of {path}: {(run.stderr or run.stdout).strip()}")
         text = run.stdout
     return text
+
+
+def is_same_code(one: str, other: str) -> bool:
+    """Whether two sources differ at most in their format: the order of imports, line breaks, indentation, quotes.
+
+    Comments do not count.
+    """
+    return _content(one) == _content(other)
+
+
+def _content(text: str) -> tuple[list[str], list[str]]:
+    """The imports of a module in alphabetical order, and the rest of its syntax tree."""
+    tree = ast.parse(text)
+    imports: list[str] = []
+    rest: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            imports += (f"{'.' * node.level}{node.module} {one.name} {one.asname}" for one in node.names)
+        elif isinstance(node, ast.Import):
+            imports += (f"{one.name} {one.asname}" for one in node.names)
+        else:
+            rest.append(node)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            node.value.value = inspect.cleandoc(node.value.value)  # a docstring
+    return sorted(imports), [ast.dump(node) for node in rest]
