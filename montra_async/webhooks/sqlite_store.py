@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from ..core import forks
 from ..core.errors import ConfigError
-from . import forks
 from .durations import Duration, positive_seconds
 from .errors import WebhookStoreError
 from .stores import RETENTION, Claim, end_of_retention, retention_seconds

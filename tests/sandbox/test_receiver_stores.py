@@ -239,7 +239,8 @@ def run(code: str, *args: object, timeout: float = 100) -> str:
 
 FORK = """
 import os, sys, threading, time
-from montra_async.webhooks import SqliteStore, WebhookStoreError, forks
+from montra_async.core import forks
+from montra_async.webhooks import SqliteStore, WebhookStoreError
 
 def child(work):
     if (pid := os.fork()) == 0:

@@ -1,0 +1,22 @@
+"""Errors of reporting usage."""
+
+from __future__ import annotations
+
+from ..core.errors import MontraError
+
+
+class UsageError(MontraError):
+    """Base class of the errors of `montra_async.usage`."""
+
+
+class OutboxError(UsageError):
+    """The outbox can't be used: locked, read-only, damaged, deleted, unreachable, or no space left. What was to be recorded
+    is not recorded. The message says what happened, and where."""
+
+
+class OutboxFullError(OutboxError):
+    """The outbox has reached its maximum size. What was to be recorded is not recorded."""
+
+
+class ReporterClosedError(UsageError):
+    """The reporter is closed, so nothing more can be recorded with it."""

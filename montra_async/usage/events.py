@@ -1,0 +1,213 @@
+"""What moves through an outbox: events as they are recorded, and the requests that they are sent in. Pure functions."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import attrs
+
+from ..core import validation
+from ..core.errors import InvalidArgumentError
+from ..core.models.json import dumps, loads
+
+MAX_METADATA_SIZE = 64 * 1024
+"""Maximum number of bytes of an event's metadata as JSON."""
+
+MAX_NAME_LENGTH = 255
+"""Maximum number of characters of a customer's id and of a meter's slug."""
+
+MAX_EXACT_UNITS: int = 2**53
+"""Amounts whose digits are below this number are stored as integers, larger ones as text. Lua's numbers are doubles."""
+
+MAX_COALESCED_UNITS: int = 2**44
+"""Only events whose units are below this number are added up: 32,000 of them stay below SQLite's limit of integers."""
+
+ParkedReason: TypeAlias = Literal["refused", "ambiguous"] | str
+"""Why a request was parked: the service refused it, or nobody can tell whether it was counted."""
+
+
+class Event(NamedTuple):
+    """One recorded event.
+
+    The amount is `units / 10**scale`; an amount of too many digits is text, with the scale -1.
+    """
+
+    key: str
+    customer_id: str
+    meter_slug: str
+    units: int | str
+    scale: int
+    metadata: str | None
+    """JSON text of an object."""
+    recorded_at: float
+    """Seconds since 1970."""
+    coalescable: bool
+    """Whether it may be added to others of its customer, meter and scale."""
+
+
+class UsageRequest(NamedTuple):
+    """One request to the service, for one event or for the sum of many. It never changes once it was claimed."""
+
+    id: int | str
+    """Identifies it within its outbox."""
+    key: str
+    customer_id: str
+    meter_slug: str
+    units: int | str
+    scale: int
+    metadata: str | None
+    events: int
+    """Number of events that it is the sum of."""
+    recorded_at: float
+    """When its oldest event was recorded, in seconds since 1970."""
+    attempts: int
+    """Number of times that it was claimed, this time included."""
+    ambiguous: bool
+    """Whether an earlier attempt may have been counted."""
+
+
+class Outcome(Enum):
+    """What became of a request that was claimed."""
+
+    DELIVERED = "delivered"
+    """The service has counted it, now or earlier: remove it."""
+    RETRY = "retry"
+    """Claim it again when `delay` is over."""
+    REFUSED = "refused"
+    """The service will never accept it: park it."""
+
+
+class Settlement(NamedTuple):
+    """What became of one request."""
+
+    request: UsageRequest
+    outcome: Outcome
+    sent: bool = False
+    """With `RETRY`: whether the service may have counted this attempt."""
+    delay: float = 0.0
+    """With `RETRY`: seconds until it may be claimed again."""
+    status: int | None = None
+    """With `REFUSED`: the HTTP status."""
+    code: str = ""
+    """With `REFUSED`: the service's error code."""
+    message: str = ""
+    """With `REFUSED`: the service's message."""
+
+
+@attrs.frozen(kw_only=True)
+class ParkedUsage:
+    """A request that is not sent any more, because a person has to decide about it.
+
+    Attributes:
+        id: identifies it within its outbox.
+        key: its idempotency key.
+        customer_id: `cust_...`.
+        meter_slug: slug of the meter.
+        amount: number of units.
+        metadata: the event's metadata; None without any.
+        events: number of events that it is the sum of.
+        reason: `refused`: the service will not accept it. `ambiguous`: it may have been counted, and the service may
+            have forgotten its key since, so that sending it again could count it twice.
+        status: HTTP status of the refusal; None for `ambiguous`.
+        code: the service's error code; empty for `ambiguous`.
+        message: the service's message, or a description.
+        attempts: number of attempts.
+        recorded_at: when its oldest event was recorded.
+        parked_at: when it was parked.
+    """
+
+    id: str
+    key: str
+    customer_id: str
+    meter_slug: str
+    amount: int | Decimal
+    metadata: Mapping[str, Any] | None
+    events: int
+    reason: ParkedReason
+    status: int | None
+    code: str
+    message: str
+    attempts: int
+    recorded_at: datetime
+    parked_at: datetime
+
+
+def amount_of(units: int | str, scale: int) -> int | Decimal:
+    """The exact amount of an event or a request."""
+    if isinstance(units, str):
+        return Decimal(units)
+    return units if scale == 0 else Decimal(units).scaleb(-scale)
+
+
+def units_of(amount: int | Decimal) -> tuple[int | str, int]:
+    """An exact amount, which is finite and at least 0, as units and scale."""
+    if isinstance(amount, int):
+        return (int(amount), 0) if amount < MAX_EXACT_UNITS else (str(int(amount)), -1)
+    _, digits, exponent = amount.as_tuple()
+    assert isinstance(exponent, int)
+    if exponent >= 0:
+        whole = int(amount)
+        return (whole, 0) if whole < MAX_EXACT_UNITS else (str(whole), -1)
+    units = int("".join(map(str, digits)))
+    if units < MAX_EXACT_UNITS and exponent >= -18:
+        return units, -exponent
+    return f"{amount:f}", -1
+
+
+def metadata_text(metadata: Mapping[str, Any] | None) -> str | None:
+    """An event's metadata as JSON text.
+
+    Raises:
+        InvalidArgumentError: not a dict, not JSON, or too large.
+    """
+    checked = validation.json_object("metadata", metadata)
+    if checked is None:
+        return None
+    text = dumps({"metadata": checked})[len(b'{"metadata":') : -1].strip()
+    if len(text) > MAX_METADATA_SIZE:
+        raise InvalidArgumentError("metadata", f"at most {MAX_METADATA_SIZE} bytes of JSON, not {len(text)}")
+    return text.decode()
+
+
+def metadata_of(text: str | None) -> dict[str, Any] | None:
+    """The metadata of a request, parsed."""
+    if text is None:
+        return None
+    metadata: dict[str, Any] = loads(text.encode())
+    return metadata
+
+
+def checked_name(parameter: str, value: Any) -> str:
+    """A customer's id or a meter's slug.
+
+    Raises:
+        InvalidArgumentError: not a string, empty, too long, or it can't be sent.
+    """
+    name = validation.text(parameter, value)
+    if len(name) > MAX_NAME_LENGTH:
+        raise InvalidArgumentError(parameter, f"at most {MAX_NAME_LENGTH} characters, not {len(name)}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(parameter, "contains half a surrogate pair, which can't be sent") from None
+    return str.__str__(name)
+
+
+class KeySource:
+    """Makes keys that are unique among all processes, and sorted by time within one.
+
+    Keys in order are four times as fast as random ones in a unique index. A forked child needs a source of its own.
+    """
+
+    def __init__(self) -> None:
+        prefix = f"mu_{int(time.time() * 1000):011x}{os.urandom(8).hex()}"
+        count = itertools.count(1)
+        self.new: Callable[[], str] = lambda: f"{prefix}{next(count):010x}"
+        """Make the next key. Any thread may call it."""
