@@ -10,8 +10,10 @@ class UsageError(MontraError):
 
 
 class OutboxError(UsageError):
-    """The outbox can't be used: locked, read-only, damaged, deleted, unreachable, or no space left. What was to be recorded
-    is not recorded. The message says what happened, and where."""
+    """The outbox can't be used: locked, read-only, damaged, deleted, unreachable, or no space left.
+
+    What was to be recorded is not recorded. The message says what happened, and where.
+    """
 
 
 class OutboxFullError(OutboxError):
