@@ -301,7 +301,7 @@ class Writer:
         self._log("the outbox is full; events wait until there is room")
 
     def _fail(self, groups: list[tuple[list[Event], Done]], loose: list[Event], error: MontraError) -> None:
-        """Tell the callers that wait. The other events stay, unless this is the end: nobody could tell of their loss."""
+        """Tell the callers that wait. Events that nobody waits for are tried again, unless this is the end."""
         for events, done in groups:
             self._on_failed(events)
             done(error)
