@@ -30,7 +30,8 @@ from .recorder import Recorder
 from .sender import Sender
 from .sender_thread import SenderThread
 from .settings import ReporterSettings, UsageStats
-from .writer import Done, Writer
+from .waiting_thread import WaitingThread
+from .writer import Group, Writer
 
 T = TypeVar("T")
 
@@ -132,12 +133,11 @@ class UsageEngine:
 
     # Recording
 
-    def hand_over(self, events: list[Event], done: Done) -> None:
+    def hand_over(self, group: Group) -> None:
         """Have events stored.
 
         Args:
-            events: at least one.
-            done: called by another thread when they are stored, or with the error.
+            group: is told when they are stored.
 
         Raises:
             ReporterClosedError: the reporter is closed, and its outbox would lose them.
@@ -145,33 +145,24 @@ class UsageEngine:
         if not self._registered or self._closed:
             self._begin()
         for observer in self.observers:
-            for event in events:
+            for event in group.events:
                 observer.recorded(event.customer_id, event.meter_slug, amount_of(event.units, event.scale))
-        self._writer.submit(events, done)
+        self._writer.submit(group)
 
     def store(self, events: list[Event]) -> None:
-        """Store events. Blocks until it is done.
+        """Store events, one after the other as far as they fit. Blocks until it is done.
 
         Args:
             events: at least one.
 
         Raises:
-            OutboxError: the outbox can't be used, or is full. They are not stored.
+            OutboxError: the outbox can't be used, or is full.
             ReporterClosedError: the reporter is closed, and its outbox would lose them.
         """
-        stored = threading.Lock()
-        stored.acquire()
-        problems: list[MontraError] = []
-
-        def done(error: MontraError | None) -> None:
-            if error is not None:
-                problems.append(error)
-            stored.release()
-
-        self.hand_over(events, done)
-        stored.acquire()
-        if problems:
-            raise copy_of(problems[0])
+        waiting = WaitingThread(events)
+        self.hand_over(waiting)
+        if (problem := waiting.wait()) is not None:
+            raise copy_of(problem)
 
     def hand_over_nowait(self, event: Event) -> None:
         """Have an event stored soon.
