@@ -22,3 +22,15 @@ class OutboxFullError(OutboxError):
 
 class ReporterClosedError(UsageError):
     """The reporter is closed, so nothing more can be recorded with it."""
+
+
+class OutboxUncertainError(OutboxError):
+    """The outbox can't be reached, and it is not known whether it has done what it was asked to.
+
+    To record an event again safely, use the `idempotency_key` that it had.
+
+    Attributes:
+        group: identifies what was to be recorded: see `RedisOutbox.was_recorded`. Empty for other calls.
+    """
+
+    group: str = ""
