@@ -119,6 +119,11 @@ class Montra:
         finally:  # error reporters print the local variables of frames
             del api_key, base_url, proxy
 
+    @property
+    def base_url(self) -> str:
+        """URL of the API, the prefix of every path."""
+        return self._async.base_url
+
     def with_options(
         self,
         *,

@@ -224,6 +224,11 @@ class AuthClient:
         finally:  # error reporters print the local variables of frames
             del api_origin, proxy
 
+    @property
+    def base_url(self) -> str:
+        """URL of the API, the prefix of every path."""
+        return self._async.base_url
+
     def with_options(
         self,
         *,
@@ -649,6 +654,11 @@ class BillingClient:
             )
         finally:  # error reporters print the local variables of frames
             del api_origin, api_key, proxy
+
+    @property
+    def base_url(self) -> str:
+        """URL of the API, the prefix of every path."""
+        return self._async.base_url
 
     def with_options(
         self,
@@ -1148,6 +1158,11 @@ class ApiGatewayClient:
             )
         finally:  # error reporters print the local variables of frames
             del api_origin, proxy
+
+    @property
+    def base_url(self) -> str:
+        """URL of the API, the prefix of every path."""
+        return self._async.base_url
 
     def with_options(
         self,

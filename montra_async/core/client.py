@@ -99,6 +99,16 @@ class BaseClient:
             failover=failover,
         )
 
+    @property
+    def base_url(self) -> str:
+        """URL of the API, the prefix of every path."""
+        return self._base_url
+
+    @property
+    def is_bound_to_loop(self) -> bool:
+        """Whether a session or connector was given that belongs to one event loop: the client works on no other."""
+        return self._transport.is_bound_to_loop
+
     # Views and closing
 
     def with_options(

@@ -1,1 +1,36 @@
-"""Reporting usage durably."""
+"""Reporting usage durably: `UsageReporter` stores events in an outbox, and sends them until they are counted."""
+
+from typing import TYPE_CHECKING
+
+__all__ = [
+    "Event",
+    "Exchange",
+    "MemoryOutbox",
+    "Outbox",
+    "OutboxCounts",
+    "OutboxError",
+    "OutboxFullError",
+    "OutboxSettings",
+    "Outcome",
+    "ParkedReason",
+    "ParkedUsage",
+    "RedisOutbox",
+    "ReportResult",
+    "ReportStatus",
+    "ReporterClosedError",
+    "Settlement",
+    "SqliteOutbox",
+    "UsageError",
+    "UsageObserver",
+    "UsageReporter",
+    "UsageRequest",
+    "UsageStats",
+    "WhenFull",
+]
+
+if TYPE_CHECKING:
+    from ._public import *
+else:
+    from .._lazy import lazily
+
+    __getattr__, __dir__ = lazily(__name__, __all__)

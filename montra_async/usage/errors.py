@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 from ..core.errors import MontraError
+
+E = TypeVar("E", bound=MontraError)
 
 
 class UsageError(MontraError):
@@ -22,3 +27,10 @@ class OutboxFullError(OutboxError):
 
 class ReporterClosedError(UsageError):
     """The reporter is closed, so nothing more can be recorded with it."""
+
+
+def copy_of(error: E) -> E:
+    """A copy of an error: one error of the outbox is raised to everybody who waits, and raising changes it."""
+    copied = copy.copy(error)
+    copied.__cause__ = error.__cause__
+    return copied

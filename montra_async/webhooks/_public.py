@@ -1,7 +1,7 @@
 """Where each name of `montra_async.webhooks` comes from."""
 
+from ..core.durations import CLOCK_SKEW as CLOCK_SKEW, Duration as Duration
 from .async_store import AsyncDeduplicationStore as AsyncDeduplicationStore, AsyncStoreAdapter as AsyncStoreAdapter
-from .durations import CLOCK_SKEW as CLOCK_SKEW, Duration as Duration
 from .errors import (
     WebhookError as WebhookError,
     WebhookPayloadError as WebhookPayloadError,

@@ -6,8 +6,8 @@ import asyncio
 import inspect
 from typing import Protocol
 
+from ..core.durations import Duration
 from ..core.errors import ConfigError
-from .durations import Duration
 from .stores import STORE_METHODS, Claim, retention_seconds
 
 

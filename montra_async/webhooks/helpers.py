@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from .durations import CLOCK_SKEW, Duration
+from ..core.durations import CLOCK_SKEW, Duration
 from .signature import Secrets, SignatureOrHeaders, signing_secrets, verify_signature
 from .webhook_event import WebhookEvent
 

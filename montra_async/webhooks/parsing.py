@@ -13,11 +13,11 @@ from typing import Any
 
 import attrs
 
+from ..core.durations import CLOCK_SKEW, Duration, age_in_seconds
 from ..core.models.datetimes import datetime_from_number, parse_datetime
 from ..core.models.json import loads
 from ..core.models.model import structure
 from ..core.type_guards import is_object, is_sequence
-from .durations import CLOCK_SKEW, Duration, age_in_seconds
 from .errors import WebhookPayloadError, WebhookSignatureError
 from .events import EVENTS
 from .paywall_events import PAYWALL_EVENTS

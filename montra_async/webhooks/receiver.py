@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
+from ..core.durations import CLOCK_SKEW, Duration, positive_seconds
 from ..core.errors import ConfigError
 from ..resources.event_types import warn_of_unknown
 from .async_store import AsyncStoreAdapter
 from .claims import EventClaim, event_keys, namespaces, validated_namespace
-from .durations import CLOCK_SKEW, Duration, positive_seconds
 from .errors import WebhookPayloadError, WebhookSignatureError
 from .parsing import MONTRA, Source, age_limit, parse_from
 from .processing import Delivery, Handler, Reply, make_reply, process, process_blocking

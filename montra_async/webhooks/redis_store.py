@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from ..core.durations import Duration, positive_seconds
 from ..core.errors import ConfigError
 from ..core.redaction import Secret, SecretText
-from .durations import Duration, positive_seconds
 from .errors import WebhookStoreError
 from .stores import RETENTION, Claim, retention_seconds
 

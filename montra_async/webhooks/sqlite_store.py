@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..core import forks
+from ..core.durations import Duration, positive_seconds
 from ..core.errors import ConfigError
-from .durations import Duration, positive_seconds
 from .errors import WebhookStoreError
 from .stores import RETENTION, Claim, end_of_retention, retention_seconds
 

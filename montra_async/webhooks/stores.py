@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any, ClassVar, Protocol
 
 from ..core.concurrency import ProcessLock
-from .durations import Duration, positive_seconds
+from ..core.durations import Duration, positive_seconds
 
 RETENTION = timedelta(days=30)
 """How long an event that is done stays recorded, by default."""

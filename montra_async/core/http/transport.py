@@ -75,6 +75,12 @@ class Transport:
         self._routing: Routing = Direct() if failover is None else failover
         self._jitter = jitter
 
+    @property
+    def is_bound_to_loop(self) -> bool:
+        """Whether a session or connector of the user's belongs to one event loop."""
+        given = self._connection
+        return given.session is not None or isinstance(given.connector, aiohttp.BaseConnector)
+
     async def aclose(self) -> None:
         """Close all connections and end the calls in flight. Safe to call twice."""
         await self._sessions.aclose()

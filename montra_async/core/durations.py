@@ -1,17 +1,17 @@
-"""Durations in the settings of webhooks: a `timedelta`, or a number of seconds."""
+"""Durations in settings: a `timedelta`, or a number of seconds."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from ..core.errors import ConfigError
+from .errors import ConfigError
 
 Duration: TypeAlias = timedelta | float
 """A `timedelta`, or a number of seconds."""
 
 CLOCK_SKEW = timedelta(minutes=5)
-"""How far in the future `created_at` of an event may lie, by default: the sender's clock may be ahead of ours."""
+"""How far ahead of ours the clock of another machine may be, by default."""
 
 _CENTURY = 100 * 365 * 24 * 3600.0
 

@@ -1,0 +1,30 @@
+"""Where each name of `montra_async.usage` comes from."""
+
+from .bulk import ReportResult as ReportResult, ReportStatus as ReportStatus
+from .errors import (
+    OutboxError as OutboxError,
+    OutboxFullError as OutboxFullError,
+    ReporterClosedError as ReporterClosedError,
+    UsageError as UsageError,
+)
+from .events import (
+    Event as Event,
+    Outcome as Outcome,
+    ParkedReason as ParkedReason,
+    ParkedUsage as ParkedUsage,
+    Settlement as Settlement,
+    UsageRequest as UsageRequest,
+)
+from .memory_outbox import MemoryOutbox as MemoryOutbox
+from .observer import UsageObserver as UsageObserver
+from .outbox import (
+    Exchange as Exchange,
+    Outbox as Outbox,
+    OutboxCounts as OutboxCounts,
+    OutboxSettings as OutboxSettings,
+)
+from .redis_outbox import RedisOutbox as RedisOutbox
+from .reporter import UsageReporter as UsageReporter
+from .settings import UsageStats as UsageStats
+from .sqlite_outbox import SqliteOutbox as SqliteOutbox
+from .writer import WhenFull as WhenFull

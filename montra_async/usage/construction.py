@@ -1,0 +1,53 @@
+"""From the arguments of a reporter, in either package, to its engine."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, cast
+
+from ..client import Montra
+from ..core.errors import ConfigError
+from .engine import UsageEngine
+from .outbox import Outbox
+from .settings import ReporterSettings
+
+_METHODS = (
+    *("open", "append", "exchange", "renew", "drop_oldest", "counts", "list_parked", "retry_parked", "drop_parked"),
+    *("before_fork", "after_fork_in_child", "close"),
+)
+
+
+def make_engine(montra: Any, outbox: Any, **settings: Any) -> UsageEngine:
+    """Check the arguments and make the engine.
+
+    Args:
+        montra: the asynchronous client.
+        outbox: the outbox; None for a file.
+        settings: see `UsageReporter`.
+
+    Raises:
+        ConfigError: the client can't be used on another event loop, or the outbox is none.
+        InvalidArgumentError: a setting is invalid.
+    """
+    checked = ReporterSettings(**settings)
+    if not isinstance(montra, Montra):
+        raise ConfigError(f"montra: a Montra client, not {type(montra).__name__}")
+    if montra.is_bound_to_loop:
+        raise ConfigError(
+            "montra: this client has a session or connector that belongs to one event loop; usage is sent on another: "
+            "give a client without session=, or connector=<a function that makes one>"
+        )
+    view = montra.with_options(max_attempts=1, timeout=checked.request_timeout)
+    return UsageEngine(view, montra.base_url, _checked(outbox), checked)
+
+
+def _checked(outbox: Any) -> Outbox:
+    if outbox is None:
+        from .sqlite_outbox import SqliteOutbox
+
+        return SqliteOutbox()
+    if isinstance(outbox, (str, os.PathLike)):
+        raise ConfigError("outbox: SqliteOutbox(path), RedisOutbox(url) or MemoryOutbox(), not a path or URL")
+    if missing := [name for name in _METHODS if not callable(getattr(outbox, name, None))]:
+        raise ConfigError(f"outbox: {type(outbox).__name__} is no outbox: it has no {missing[0]}()")
+    return cast("Outbox", outbox)

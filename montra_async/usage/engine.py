@@ -1,0 +1,549 @@
+"""The core of `UsageReporter` in both packages: hands events to the writer, runs the sender, closes, forks.
+
+Knows neither coroutines nor the caller's event loop: every method may be called by any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import attrs
+
+from ..core import forks
+from ..core.errors import ConfigError, MontraError
+from ..resources.meters import Meter
+from . import exits
+from .errors import ReporterClosedError, copy_of
+from .events import Event, Outcome, ParkedUsage, Settlement, UsageRequest, amount_of, metadata_of
+from .observer import UsageObserver
+from .outbox import Exchange, Outbox, OutboxCounts, OutboxSettings
+from .recorder import Recorder
+from .sender import Sender
+from .sender_thread import SenderThread
+from .settings import ReporterSettings, UsageStats
+from .writer import Done, Writer
+
+T = TypeVar("T")
+
+log = logging.getLogger("montra.usage")
+
+_WATCH_SECONDS = 5.0
+"""How often the age of the oldest event is looked at."""
+
+_WARN_SECONDS = 60.0
+"""How often the log warns of the same backlog."""
+
+_CLOSE_SECONDS = 5.0
+"""Time limit for storing what was handed over and closing the outbox."""
+
+
+class Service(Protocol):
+    """What is used of a client."""
+
+    async def report_usage(
+        self,
+        customer_id: str,
+        meter_slug: str,
+        *,
+        amount: Any = 1,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> bool:
+        """`Montra.report_usage`.
+
+        Args:
+            customer_id: `cust_...`.
+            meter_slug: slug of the meter.
+            amount: number of units.
+            metadata: a JSON object.
+            idempotency_key: the event's key.
+        """
+        ...
+
+    async def list_meters(self) -> list[Meter]:
+        """`Montra.list_meters`."""
+        ...
+
+
+@attrs.define
+class _Counters:
+    """Numbers of events and requests. Each is changed by one thread only."""
+
+    stored: int = 0
+    failed: int = 0
+    dropped: int = 0
+    delivered: int = 0
+    requests: int = 0
+    refused: int = 0
+    expired: int = 0
+
+
+class UsageEngine:
+    """One outbox, its writer's thread and its sender's thread.
+
+    Args:
+        service: the client that reports, one attempt per call. Its sessions on the sender's loop are closed with it.
+        base_url: URL of the API.
+        outbox: where events wait.
+        settings: of the user.
+    """
+
+    def __init__(self, service: Service, base_url: str, outbox: Outbox, settings: ReporterSettings) -> None:
+        self._service = service
+        self._outbox = outbox
+        self.settings: ReporterSettings = settings
+        self.recorder: Recorder = Recorder()
+        self.observers: tuple[UsageObserver, ...] = ()
+        self.tracked: dict[str, Callable[[str, Settlement | None], None]] = {}
+        """By key of a request: is told when it is settled; without a settlement when it was parked as ambiguous."""
+        self.after_fork_in_child: list[Callable[[], None]] = []
+        self._counters = _Counters()
+        self._lock = threading.RLock()
+        self._sender_thread: SenderThread | None = None
+        self._registered = False
+        self._closed = False
+        self._last_warning = -_WARN_SECONDS
+        self._meters_known = not (settings.coalesce and settings.verify_meters)
+        self._looking_up = threading.Lock()
+        self._writer = Writer(
+            outbox,
+            OutboxSettings(
+                base_url=base_url,
+                coalesce_window=settings.coalesce_window,
+                expires_after=settings.expires_after,
+            ),
+            when_full=settings.when_full,
+            on_stored=self._on_stored,
+            on_failed=self._on_failed,
+            on_dropped=self._on_dropped,
+        )
+        if not settings.verify_meters and not isinstance(settings.coalesce, bool):
+            self.recorder.coalesce(settings.coalesce)
+        forks.watch(self)
+
+    # Recording
+
+    def hand_over(self, events: list[Event], done: Done) -> None:
+        """Have events stored.
+
+        Args:
+            events: at least one.
+            done: called by another thread when they are stored, or with the error.
+
+        Raises:
+            ReporterClosedError: the reporter is closed, and its outbox would lose them.
+        """
+        if not self._registered or self._closed:
+            self._begin()
+        for observer in self.observers:
+            for event in events:
+                observer.recorded(event.customer_id, event.meter_slug, amount_of(event.units, event.scale))
+        self._writer.submit(events, done)
+
+    def store(self, events: list[Event]) -> None:
+        """Store events. Blocks until it is done.
+
+        Args:
+            events: at least one.
+
+        Raises:
+            OutboxError: the outbox can't be used, or is full. They are not stored.
+            ReporterClosedError: the reporter is closed, and its outbox would lose them.
+        """
+        stored = threading.Lock()
+        stored.acquire()
+        problems: list[MontraError] = []
+
+        def done(error: MontraError | None) -> None:
+            if error is not None:
+                problems.append(error)
+            stored.release()
+
+        self.hand_over(events, done)
+        stored.acquire()
+        if problems:
+            raise copy_of(problems[0])
+
+    def hand_over_nowait(self, event: Event) -> None:
+        """Have an event stored soon.
+
+        Raises:
+            OutboxFullError: too many events wait to be stored.
+            ReporterClosedError: the reporter is closed.
+        """
+        if not self._registered or self._closed:
+            self._begin()
+        self._writer.submit_nowait(event)
+        for observer in self.observers:
+            observer.recorded(event.customer_id, event.meter_slug, amount_of(event.units, event.scale))
+
+    def _begin(self) -> None:
+        """Before the first event, and for each event after the reporter was closed."""
+        if self._closed and not self._outbox.durable:
+            raise ReporterClosedError("the reporter is closed, and its outbox in memory would lose the event")
+        with self._lock:
+            if not self._registered:
+                self._registered = True
+                exits.register(self, handle_sigterm=self.settings.handle_sigterm)
+                if not self._meters_known:
+                    self.look_up_meters()
+
+    # Life
+
+    def start(self) -> Future[None]:
+        """Open the outbox and begin to send what waits in it.
+
+        Returns:
+            Fails when the outbox can't be used.
+        """
+        self._closed = False
+        self._begin()
+        return self._writer.call(lambda _: self._on_stored(0))
+
+    def stop_sending(self, timeout: float) -> None:
+        """End the sender's thread.
+
+        Args:
+            timeout: seconds for the requests under way.
+        """
+        with self._lock:
+            thread, self._sender_thread = self._sender_thread, None
+        if thread is not None and not thread.stop(timeout):
+            log.warning("the thread that sends usage did not end in time")
+
+    def close(self, timeout: float) -> int:
+        """Send what can be sent, store the rest and close the outbox. Blocks.
+
+        Args:
+            timeout: seconds for sending.
+
+        Returns:
+            The number of events that were not sent.
+        """
+        until = time.monotonic() + timeout
+        left = self._flush(timeout) if self._registered else 0
+        self._closed = True
+        self.stop_sending(max(0.0, until - time.monotonic()))
+        if not self._writer.stop(_CLOSE_SECONDS):
+            log.error("the outbox could not be closed in time")
+        with self._lock:
+            self._registered = False
+        exits.unregister(self)
+        if left and not self._outbox.durable:
+            log.error("%d recorded events are lost: they were not sent in time, and the outbox is in memory", left)
+        elif left:
+            log.info("%d recorded events wait in the outbox; they are sent after the next start", left)
+        return left
+
+    def _flush(self, timeout: float) -> int:
+        from .flush import flush
+
+        if not self.settings.send:
+            return self._writer.pending
+        try:
+            return flush(self, timeout)
+        except MontraError as error:
+            log.warning("it can't be told what waits in the outbox: %s", error)
+            return self._writer.pending
+
+    def close_at_exit(self) -> None:
+        """`close` at the end of the process."""
+        try:
+            self.close(self.settings.exit_timeout)
+        except Exception:
+            log.exception("a reporter of usage could not be closed")
+
+    # Forks
+
+    def before_fork(self, timeout: float) -> bool:
+        """Wait until the outbox is not in use: see `core.forks`.
+
+        Args:
+            timeout: seconds to wait at most.
+        """
+        return self._writer.before_fork(timeout)
+
+    def after_fork(self, *, closed: bool, child: bool) -> None:
+        """Go on: in a child with nothing of the parent's.
+
+        Args:
+            closed: what `before_fork` returned.
+            child: whether this is the child.
+        """
+        self._writer.after_fork(closed=closed, child=child)
+        if child:
+            self._lock, self._looking_up = threading.RLock(), threading.Lock()
+            self._sender_thread = None
+            self._counters = _Counters()
+            self.tracked = {}
+            self.recorder.renew()
+            for renew in self.after_fork_in_child:
+                renew()
+
+    # Meters
+
+    def look_up_meters(self) -> None:
+        """Look up which meters add amounts, in a thread: events are coalesced as soon as it is known."""
+        self._meters_known = True
+        with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
+            threading.Thread(target=self._look_up_meters, name="montra-usage-meters", daemon=True).start()
+
+    def _look_up_meters(self) -> None:
+        if problem := self.verify_meters():
+            log.warning("usage is not coalesced as it should be: %s", problem)
+
+    def verify_meters(self) -> MontraError | None:
+        """Look up which meters add amounts, and coalesce the events of those. Blocks.
+
+        Returns:
+            Why not all meters that should be coalesced are.
+        """
+        wanted = self.settings.coalesce
+        if not wanted or not self.settings.verify_meters:
+            return None
+        with self._looking_up:
+            try:
+                meters = asyncio.run(self._service.list_meters())
+            except MontraError as error:
+                self._meters_known = False
+                return error
+            self._meters_known = True
+        sums = sum_meters(meters)
+        names = sums if isinstance(wanted, bool) else sums & set(wanted)
+        self.recorder.coalesce(names)
+        if isinstance(wanted, bool) or not (wrong := sorted(set(wanted) - sums)):
+            return None
+        return ConfigError(f"coalesce: {', '.join(wrong)}: no such meter, or not one that adds amounts (`sum`)")
+
+    # The outbox
+
+    def call(self, job: Callable[[Outbox], T]) -> Future[T]:
+        """Run a function with the outbox, on the writer's thread."""
+        return self._writer.call(job)
+
+    def stats(self, counts: OutboxCounts) -> UsageStats:
+        """Put the numbers together.
+
+        Args:
+            counts: of the outbox.
+        """
+        thread = self._sender_thread
+        state = thread.sender.state if thread is not None and thread.sender is not None else None
+        return UsageStats(
+            **attrs.asdict(self._counters),
+            pending=self._writer.pending,
+            waiting=counts.events,
+            parked=counts.parked,
+            oldest_age=counts.oldest_age,
+            size=counts.size,
+            **({} if state is None else _sending(state)),
+        )
+
+    @property
+    def handed_over(self) -> tuple[int, int]:
+        """Numbers of events: those that the writer has dealt with, and those that wait for it."""
+        return self._counters.stored + self._counters.failed, self._writer.pending
+
+    def flush_sender(self, on: bool) -> None:
+        """Have the sender send sums whose window is open, too."""
+        thread = self._sender_thread
+        if thread is not None:
+            thread.flush(on)
+
+    def wake_sender(self) -> None:
+        """Tell the sender that there is something to send."""
+        thread = self._sender_thread
+        if thread is not None:
+            thread.wake()
+
+    def counts(self) -> Future[OutboxCounts]:
+        """Count what is in the outbox."""
+        return self._writer.call(_counts)
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether the outbox keeps its events when the process ends."""
+        return self._outbox.durable
+
+    def add_observer(self, observer: UsageObserver) -> None:
+        """Tell an object of every event.
+
+        Args:
+            observer: the object.
+        """
+        with self._lock:
+            self.observers = (*self.observers, observer)
+
+    def remove_observer(self, observer: UsageObserver) -> None:
+        """Stop telling an object.
+
+        Args:
+            observer: the object.
+        """
+        with self._lock:
+            self.observers = tuple(one for one in self.observers if one is not observer)
+
+    # Called by the writer's thread
+
+    def _on_stored(self, count: int) -> None:
+        self._counters.stored += count
+        thread = self._sender_thread
+        if thread is None and self.settings.send and not self._closed:
+            thread = self._start_sender()
+        if thread is not None:
+            thread.wake()
+
+    def _start_sender(self) -> SenderThread | None:
+        with self._lock:
+            if self._sender_thread is None:
+                thread = SenderThread(self._make_sender, self._watch)
+                try:
+                    thread.start()
+                except RuntimeError:  # the interpreter is shutting down: what is stored is sent after the next start
+                    return None
+                self._sender_thread = thread
+            return self._sender_thread
+
+    def _on_failed(self, events: list[Event]) -> None:
+        self._counters.failed += len(events)
+        for observer in self.observers:
+            for event in events:
+                observer.failed(event.customer_id, event.meter_slug, amount_of(event.units, event.scale))
+
+    def _on_dropped(self, count: int) -> None:
+        self._counters.dropped += count
+
+    # Called by the sender's thread
+
+    def _make_sender(self) -> Sender:
+        return Sender(
+            report=self._service.report_usage,
+            exchange=self._exchange,
+            renew=self._renew,
+            renew_after=self._outbox.renew_after,
+            concurrency=self.settings.concurrency,
+            request_timeout=self.settings.request_timeout,
+            observe=self._observe,
+        )
+
+    async def _exchange(self, settlements: Sequence[Settlement], limit: int, flush: bool) -> Exchange:
+        job = partial(_exchange, settlements=settlements, limit=limit, flush=flush)
+        exchange = await asyncio.wrap_future(self._writer.call(job))
+        for parked in exchange.expired:
+            self._counters.expired += 1
+            self._give_up(parked, None)
+        return exchange
+
+    async def _renew(self, requests: Sequence[UsageRequest]) -> list[UsageRequest]:
+        return await asyncio.wrap_future(self._writer.call(lambda outbox: outbox.renew(requests)))
+
+    def _observe(self, settlement: Settlement) -> None:
+        request = settlement.request
+        if settlement.outcome is Outcome.DELIVERED:
+            self._counters.delivered += request.events
+            self._counters.requests += 1
+            for observer in self.observers:
+                observer.delivered(request.customer_id, request.meter_slug, amount_of(request.units, request.scale))
+            if self.tracked and (tell := self.tracked.get(request.key)):
+                tell(request.key, settlement)
+        elif settlement.outcome is Outcome.REFUSED:
+            self._counters.refused += 1
+            self._give_up(_parked(settlement), settlement)
+
+    def _give_up(self, parked: ParkedUsage, settlement: Settlement | None) -> None:
+        log.error(
+            "usage of meter %r was parked (%s, %s); list and retry or drop it",
+            parked.meter_slug,
+            parked.reason,
+            parked.code or "may have been counted",
+        )
+        for observer in self.observers:
+            observer.given_up(parked.customer_id, parked.meter_slug, parked.amount)
+        if tell := self.tracked.get(parked.key):
+            tell(parked.key, settlement)
+        self._tell(self.settings.on_parked, parked)
+
+    def _tell(self, hook: Callable[[T], object] | None, value: T) -> None:
+        if hook is None:
+            return
+        try:
+            hook(value)
+        except Exception:
+            log.exception("a hook of usage reporting has failed")
+
+    async def _watch(self) -> None:
+        """Warn of events that wait for too long."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            try:
+                counts = await asyncio.wrap_future(self._writer.call(_counts))
+            except MontraError as error:
+                log.warning("the outbox can't be looked at: %s", error)
+                continue
+            now = time.monotonic()
+            if counts.oldest_age > self.settings.max_age and now - self._last_warning >= _WARN_SECONDS:
+                self._last_warning = now
+                log.warning(
+                    "%d events wait to be sent, the oldest for %.0f s; they count when they arrive",
+                    counts.events,
+                    counts.oldest_age,
+                )
+                self._tell(self.settings.on_backlog, self.stats(counts))
+            if not self._meters_known:
+                self.look_up_meters()
+
+
+def sum_meters(meters: Sequence[Meter]) -> set[str]:
+    """The slugs of meters that add amounts, in every pricing model that has a meter with this slug.
+
+    Args:
+        meters: all meters of the merchant.
+    """
+    others = {meter.slug for meter in meters if meter.aggregation != "sum"}
+    return {meter.slug for meter in meters} - others
+
+
+def _exchange(outbox: Outbox, settlements: Sequence[Settlement], limit: int, flush: bool) -> Exchange:
+    return outbox.exchange(settlements, limit, flush=flush)
+
+
+def _counts(outbox: Outbox) -> OutboxCounts:
+    return outbox.counts()
+
+
+def _sending(state: Any) -> dict[str, Any]:
+    return {
+        "circuit": state.circuit,
+        "concurrency": state.concurrency,
+        "in_flight": state.in_flight,
+        "last_error": state.last_error,
+    }
+
+
+def _parked(settlement: Settlement) -> ParkedUsage:
+    request = settlement.request
+    return ParkedUsage(
+        id=str(request.id),
+        key=request.key,
+        customer_id=request.customer_id,
+        meter_slug=request.meter_slug,
+        amount=amount_of(request.units, request.scale),
+        metadata=metadata_of(request.metadata),
+        events=request.events,
+        reason="refused",
+        status=settlement.status,
+        code=settlement.code,
+        message=settlement.message,
+        attempts=request.attempts,
+        recorded_at=datetime.fromtimestamp(request.recorded_at, timezone.utc),
+        parked_at=datetime.now(timezone.utc),
+    )

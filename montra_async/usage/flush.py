@@ -1,0 +1,125 @@
+"""Waiting until what was recorded is sent."""
+
+from __future__ import annotations
+
+import logging
+import time
+from concurrent.futures import Future, TimeoutError as FutureTimeoutError
+from typing import TypeVar
+
+from .engine import UsageEngine
+from .errors import OutboxError
+from .outbox import OutboxCounts
+
+log = logging.getLogger("montra.usage")
+
+T = TypeVar("T")
+
+_OUTBOX_SECONDS = 60.0
+"""Seconds that the outbox may take for anything."""
+
+
+class Flush:
+    """Waits until what was recorded before is sent. The caller sleeps: a coroutine and a thread do it differently.
+
+    Args:
+        engine: the engine.
+        timeout: seconds to wait.
+    """
+
+    def __init__(self, engine: UsageEngine, timeout: float) -> None:
+        self._engine = engine
+        self._until = time.monotonic() + timeout
+        self._began = time.time()
+        done, pending = engine.handed_over
+        self._target = done + pending
+        self._pause = 0.002
+
+    def count(self) -> Future[OutboxCounts]:
+        """Count what is in the outbox."""
+        self._engine.flush_sender(True)  # again: it may have started only now
+        return self._engine.counts()
+
+    def left(self, counts: OutboxCounts) -> int:
+        """The number of events that wait, or 0 when all of those recorded before are sent."""
+        done, pending = self._engine.handed_over
+        if done < self._target:
+            return counts.events + pending
+        oldest = counts.oldest_recorded_at
+        return 0 if oldest is None or oldest > self._began else counts.events + pending
+
+    def is_over(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() >= self._until
+
+    def pause(self) -> float:
+        """Seconds until the next look."""
+        self._pause = min(0.05, self._pause * 1.5)
+        return max(0.0, min(self._pause, self._until - time.monotonic()))
+
+    def end(self) -> None:
+        """Let sums stay open for their window again."""
+        self._engine.flush_sender(False)
+
+
+def flush(engine: UsageEngine, timeout: float) -> int:
+    """Wait until what was recorded before is sent. Blocks.
+
+    Args:
+        engine: the engine.
+        timeout: seconds to wait.
+
+    Returns:
+        The number of events that are not sent; 0 when all that were recorded before are.
+
+    Raises:
+        OutboxError: the outbox can't be used, or takes too long.
+    """
+    waiting = Flush(engine, timeout)
+    try:
+        while True:
+            left = waiting.left(wait_for(waiting.count()))
+            if not left or waiting.is_over():
+                return left
+            time.sleep(waiting.pause())
+    finally:
+        waiting.end()
+
+
+def wait_for(future: Future[T]) -> T:
+    """Wait for something that is done with the outbox.
+
+    Args:
+        future: of `UsageEngine.call`.
+
+    Raises:
+        OutboxError: the outbox can't be used, or takes too long.
+    """
+    try:
+        return future.result(_OUTBOX_SECONDS)
+    except FutureTimeoutError:
+        raise OutboxError(f"the outbox did not respond within {_OUTBOX_SECONDS:g} s") from None
+
+
+def warn_of_undelivered(left: int, engine: UsageEngine) -> None:
+    """Say what it means that an invocation ends with events that are not sent.
+
+    Args:
+        left: number of events.
+        engine: the engine.
+    """
+    if not left:
+        return
+    if engine.is_durable:
+        log.warning(
+            "%d events wait in the outbox at the end of the invocation. They are sent by the next invocation here, or "
+            "by another process that shares the outbox. A file in a function's own storage is lost with its instance: "
+            "use RedisOutbox, or a longer invocation(timeout=...)",
+            left,
+        )
+    else:
+        log.warning(
+            "%d events are in memory at the end of the invocation, and lost if the function is not invoked again here. "
+            "Use RedisOutbox, SqliteOutbox on storage that outlives the function, or a longer invocation(timeout=...)",
+            left,
+        )

@@ -1,0 +1,193 @@
+"""The command `montra-usage`: sends what other processes recorded, and shows what waits.
+
+Web workers record with `UsageReporter(montra, outbox, send=False)`; one process of this command sends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from .._version import __version__
+from ..client import Montra
+from ..core.errors import MontraError
+from ..core.redaction import Secret
+from .outbox import Outbox
+from .reporter import UsageReporter
+from .settings import UsageStats
+
+log = logging.getLogger("montra.usage")
+
+_REPORT_SECONDS = 10.0
+"""How often `send` logs what it has done."""
+
+_EPILOG = """
+environment:
+  MONTRA_API_KEY   secret key, required
+  MONTRA_BASE_URL  URL of the API
+  MONTRA_OUTBOX    path of the outbox, if --outbox is not given
+
+examples:
+  montra-usage                                     send until SIGTERM or Ctrl-C
+  montra-usage send --once                         send what waits, then exit; 3 when something is left
+  montra-usage status                              what waits, as JSON
+  montra-usage parked                              what needs a decision, one JSON object per line
+  montra-usage parked --retry 17 18                send those again
+  montra-usage --outbox redis://10.0.0.5/0 send    an outbox in Redis
+
+exit codes: 0 done, 1 failed, 2 wrong usage, 3 something is left
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: of the command line. Default: those of the process.
+
+    Returns:
+        The exit code.
+    """
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=given.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    outbox = None if given.outbox is None else Secret(given.outbox)
+    given.outbox = None  # a URL may hold a password
+    try:
+        return asyncio.run(_run(given, outbox))
+    except MontraError as error:
+        _print(f"montra-usage: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # before the loop handles it
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="montra-usage",
+        description="Send recorded usage to Montra, and show what waits.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"montra {__version__}")
+    parser.add_argument(
+        "--outbox", metavar="PATH|URL", help="an SQLite file, or a Redis (default: the file of this user)"
+    )
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    send = commands.add_parser("send", help="send what waits and what comes (the default)")
+    send.add_argument("--once", action="store_true", help="end when nothing waits")
+    send.add_argument("--timeout", type=_positive, default=60.0, metavar="SECONDS", help="with --once (default: 60)")
+    send.add_argument("--concurrency", type=int, default=32, metavar="N", help="requests at once (default: 32)")
+    send.add_argument(
+        "--dedupe-window",
+        type=_positive,
+        default=24 * 3600.0,
+        metavar="SECONDS",
+        help="how long the service remembers idempotency keys (default: 86400)",
+    )
+    commands.add_parser("status", help="print what waits, as JSON")
+    parked = commands.add_parser("parked", help="list, retry or drop requests that need a decision")
+    parked.add_argument("--limit", type=int, default=100, metavar="N", help="list at most N (default: 100)")
+    choice = parked.add_mutually_exclusive_group()
+    choice.add_argument("--retry", nargs="+", metavar="ID", help="send these again; `all` for all")
+    choice.add_argument("--drop", nargs="+", metavar="ID", help="delete these; `all` for all")
+    return parser
+
+
+def _positive(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 1e9:
+        raise ValueError(text)
+    return seconds
+
+
+async def _run(given: argparse.Namespace, outbox: Secret | None) -> int:
+    command = given.command or "send"
+    options: dict[str, Any] = {"send": command == "send", "handle_sigterm": False}
+    if command == "send" and given.command is not None:
+        options |= {"concurrency": given.concurrency, "dedupe_window": given.dedupe_window}
+    async with Montra() as montra, UsageReporter(montra, _outbox(outbox), **options) as usage:
+        if command == "status":
+            _print(json.dumps(attrs.asdict(await usage.stats())))
+            return 0
+        if command == "parked":
+            return await _parked(usage, given)
+        if getattr(given, "once", False):
+            left = await usage.flush(given.timeout)
+            log.info("%d events are left", left)
+            return 3 if left else 0
+        return await _send(usage)
+
+
+def _outbox(given: Secret | None) -> Outbox | None:
+    if given is None:
+        return None
+    text = given.reveal()
+    if text.startswith(("redis://", "rediss://", "unix://")):
+        from .redis_outbox import RedisOutbox
+
+        return RedisOutbox(text)
+    from .sqlite_outbox import SqliteOutbox
+
+    return SqliteOutbox(text)
+
+
+async def _send(usage: UsageReporter) -> int:
+    """Send until a signal arrives."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(one, stop.set)
+    log.info("sending recorded usage")
+    last = UsageStats()
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), _REPORT_SECONDS)
+        try:
+            stats = await usage.stats()
+        except MontraError as error:
+            log.warning("the outbox can't be looked at: %s", error)
+            continue
+        if (stats.delivered, stats.waiting, stats.parked) != (last.delivered, last.waiting, last.parked):
+            log.info(
+                "%d events sent, %d waiting (the oldest for %.0f s), %d parked, circuit %s",
+                stats.delivered,
+                stats.waiting,
+                stats.oldest_age,
+                stats.parked,
+                stats.circuit,
+            )
+        last = stats
+    return 0
+
+
+async def _parked(usage: UsageReporter, given: argparse.Namespace) -> int:
+    if given.retry or given.drop:
+        change = usage.retry_parked if given.retry else usage.drop_parked
+        ids = given.retry or given.drop
+        count = await change(None if ids == ["all"] else ids)
+        _print(json.dumps({"retried" if given.retry else "dropped": count}))
+        return 0 if count else 3
+    for one in await usage.list_parked(limit=given.limit):
+        _print(json.dumps(attrs.asdict(one), default=str))
+    return 0
+
+
+def _print(text: str, file: Any = None) -> None:
+    (file or sys.stdout).write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

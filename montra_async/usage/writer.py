@@ -1,0 +1,352 @@
+"""The writer: the only thread that calls the outbox. Coroutines of any loop and plain threads hand their events to it.
+
+What is handed over while the outbox stores the previous group is stored together, in one transaction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from ..core.errors import MontraError
+from .errors import OutboxError, OutboxFullError, ReporterClosedError
+from .events import Event
+from .outbox import Outbox, OutboxSettings
+
+T = TypeVar("T")
+
+WhenFull: TypeAlias = Literal["raise", "wait", "drop_oldest"]
+"""What happens to a new event when the outbox is full."""
+
+log = logging.getLogger("montra.usage")
+
+MAX_GROUP = 16_384
+"""Maximum number of events that are stored in one transaction."""
+
+MAX_PENDING = 100_000
+"""Maximum number of events that wait in memory to be stored, of those that no caller waits for."""
+
+_RETRY_SECONDS = 0.05
+"""Pause before the outbox is tried again, while it is full or can't be used."""
+
+_LOG_SECONDS = 60.0
+
+Done: TypeAlias = Callable[[MontraError | None], None]
+"""Is called by the writer when events are stored, or with the error."""
+
+
+class Writer:
+    """Stores events in groups, and runs everything else that is done with the outbox.
+
+    Args:
+        outbox: the outbox; only this thread calls it.
+        settings: what the outbox is opened with.
+        when_full: what happens to new events when the outbox is full.
+        on_stored: called by the thread after events were stored.
+        on_failed: called by the thread with events that could not be stored.
+        on_dropped: called by the thread with the number of events that were dropped to make room.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        settings: OutboxSettings,
+        *,
+        when_full: WhenFull,
+        on_stored: Callable[[int], None],
+        on_failed: Callable[[list[Event]], None],
+        on_dropped: Callable[[int], None],
+    ) -> None:
+        self._outbox = outbox
+        self._settings = settings
+        self._when_full = when_full
+        self._on_stored = on_stored
+        self._on_failed = on_failed
+        self._on_dropped = on_dropped
+        self._last_log: dict[str, float] = {}
+        self._reset()
+
+    def _reset(self) -> None:
+        self._groups: deque[tuple[list[Event], Done]] = deque()
+        self._loose: deque[Event] = deque()  # nobody waits for them
+        self._jobs: deque[tuple[Callable[[Outbox], Any], Future[Any]]] = deque()
+        self._sleeping = False
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._busy = threading.Lock()  # held while the outbox is in use: a fork waits for it
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._opened = False
+        self._stopping = False
+        self._storing = 0
+        self._retry_at = 0.0
+
+    # Called by any thread
+
+    @property
+    def pending(self) -> int:
+        """Number of events that are not stored yet."""
+        return len(self._loose) + self._storing + sum(len(events) for events, _ in list(self._groups))
+
+    def submit(self, events: list[Event], done: Done) -> None:
+        """Hand over events that a caller waits for. Does not block.
+
+        Args:
+            events: at least one.
+            done: called by the writer's thread; must not raise or block.
+        """
+        self._groups.append((events, done))
+        if self._sleeping or self._thread is None:
+            self._wake()
+
+    def submit_nowait(self, event: Event) -> None:
+        """Hand over an event that nobody waits for. Does not block.
+
+        Raises:
+            OutboxFullError: too many wait already, because the outbox is full or can't be used.
+        """
+        if len(self._loose) >= MAX_PENDING:
+            raise OutboxFullError(f"{MAX_PENDING} events wait to be stored: the outbox is too slow, full or unusable")
+        self._loose.append(event)
+        if self._sleeping or self._thread is None:
+            self._wake()
+
+    def call(self, job: Callable[[Outbox], T]) -> Future[T]:
+        """Run a function with the outbox. Its error is that of the future.
+
+        Args:
+            job: called by the writer's thread.
+        """
+        future: Future[T] = Future()
+        self._jobs.append((job, future))
+        if self._sleeping or self._thread is None:
+            self._wake()
+        return future
+
+    def stop(self, timeout: float) -> bool:
+        """Store what was handed over, close the outbox and end the thread. It starts again when it is needed.
+
+        Args:
+            timeout: seconds to wait.
+
+        Returns:
+            Whether it ended in time.
+        """
+        thread = self._thread
+        if thread is None:
+            return True
+        self._stopping = True
+        self._wake()
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._start()
+        self._sleeping = False
+        with contextlib.suppress(RuntimeError):  # it was woken already
+            self._bell.release()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is not None:
+                return
+            self._stopping = False
+            thread = threading.Thread(target=self._run, name="montra-usage-writer", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self._fail_all(ReporterClosedError(f"the thread that stores usage can't be started: {error}"))
+                return
+            self._thread = thread
+
+    # Forks
+
+    def before_fork(self, timeout: float) -> bool:
+        """Wait until the outbox is not in use, and close what a child must not inherit.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Returns:
+            False when it took longer.
+        """
+        if not self._busy.acquire(timeout=timeout):
+            return False
+        if self._opened:
+            self._outbox.before_fork()
+        return True
+
+    def after_fork(self, *, closed: bool, child: bool) -> None:
+        """Go on.
+
+        Args:
+            closed: what `before_fork` returned.
+            child: whether this is the child. What was handed over is stored by the parent.
+        """
+        if child:
+            self._reset()
+            self._outbox.after_fork_in_child()
+        elif closed:
+            self._busy.release()
+
+    # Called by the thread
+
+    def _run(self) -> None:
+        while True:
+            self._sleep()
+            if self._groups or self._loose:
+                self._store()
+            while self._jobs:
+                self._run_job(*self._jobs.popleft())
+            if self._stopping and self._is_done():
+                break
+
+    def _is_done(self) -> bool:
+        """End the thread, unless something was handed over meanwhile. Closes the outbox."""
+        with self._busy:
+            if self._opened:
+                self._opened = False
+                with contextlib.suppress(MontraError):
+                    self._outbox.close()
+        with self._starting:
+            if self._groups or self._loose or self._jobs:
+                return False
+            self._thread = None
+            return True
+
+    def _sleep(self) -> None:
+        """Wait until there is something to do, at most for the pause after a failure."""
+        self._sleeping = True
+        waiting = bool(self._groups or self._loose)
+        pause = self._retry_at - time.monotonic() if waiting else -1.0
+        if self._jobs or self._stopping or (waiting and pause <= 0):
+            self._sleeping = False
+            return
+        self._bell.acquire(timeout=pause if waiting else -1)
+        self._sleeping = False
+
+    def _store(self) -> None:
+        if time.monotonic() < self._retry_at and not self._stopping:
+            return
+        groups, loose = self._take()
+        events = [event for group, _ in groups for event in group]
+        events += loose
+        self._storing = len(events)
+        try:
+            self._append(events)
+        except OutboxFullError as error:
+            if self._when_full == "wait" and not self._stopping:
+                self._put_back(groups, loose)
+            else:
+                self._fail(groups, loose, error)
+        except MontraError as error:
+            self._fail(groups, loose, error)
+        except Exception as error:
+            log.exception("storing usage failed unexpectedly")
+            self._fail(groups, loose, _unexpected(error))
+        else:
+            self._storing = 0
+            self._on_stored(len(events))
+            for _, done in groups:
+                done(None)
+        self._storing = 0
+
+    def _take(self) -> tuple[list[tuple[list[Event], Done]], list[Event]]:
+        """Take at most `MAX_GROUP` events, those that callers wait for first; at least one group."""
+        groups: list[tuple[list[Event], Done]] = []
+        count = 0
+        while self._groups and count < MAX_GROUP:
+            groups.append(self._groups.popleft())
+            count += len(groups[-1][0])
+        take = self._loose.popleft
+        loose = [take() for _ in range(min(len(self._loose), max(0, MAX_GROUP - count)))]
+        return groups, loose
+
+    def _append(self, events: list[Event]) -> None:
+        with self._busy:
+            self._open()
+            for room in (len(events), 4 * len(events), 16 * len(events)):
+                try:
+                    self._outbox.append(events)
+                    return
+                except OutboxFullError:
+                    if self._when_full != "drop_oldest" or not self._drop_oldest(room):
+                        raise
+            self._outbox.append(events)
+
+    def _drop_oldest(self, events: int) -> int:
+        dropped = self._outbox.drop_oldest(events)
+        if dropped:
+            self._on_dropped(dropped)
+            self._log(f"the outbox is full; {dropped} of the oldest events were dropped to make room")
+        return dropped
+
+    def _open(self) -> None:
+        if not self._opened:
+            self._outbox.open(self._settings)
+            self._opened = True
+
+    def _put_back(self, groups: list[tuple[list[Event], Done]], loose: list[Event]) -> None:
+        """Keep the events until there is room."""
+        self._groups.extendleft(reversed(groups))
+        self._loose.extendleft(reversed(loose))
+        self._retry_at = time.monotonic() + _RETRY_SECONDS
+        self._log("the outbox is full; events wait until there is room")
+
+    def _fail(self, groups: list[tuple[list[Event], Done]], loose: list[Event], error: MontraError) -> None:
+        """Tell the callers that wait. Events that nobody waits for are tried again, unless this is the end."""
+        for events, done in groups:
+            self._on_failed(events)
+            done(error)
+        if loose and self._stopping:
+            self._on_failed(loose)
+            log.error("%d events recorded with record_nowait are lost: %s", len(loose), error)
+        elif loose:
+            self._loose.extendleft(reversed(loose))
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            self._log(f"events recorded with record_nowait wait in memory: {error}")
+
+    def _run_job(self, job: Callable[[Outbox], Any], future: Future[Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            with self._busy:
+                self._open()
+                result = job(self._outbox)
+        except MontraError as error:
+            future.set_exception(error)
+        except Exception as error:
+            log.exception("using the outbox failed unexpectedly")
+            future.set_exception(_unexpected(error))
+        else:
+            self._retry_at = 0.0
+            future.set_result(result)
+
+    def _fail_all(self, error: MontraError) -> None:
+        while self._groups:
+            events, done = self._groups.popleft()
+            self._on_failed(events)
+            done(error)
+        while self._jobs:
+            _, future = self._jobs.popleft()
+            future.set_exception(error)
+
+    def _log(self, text: str) -> None:
+        """Log a warning, the same at most once a minute."""
+        now = time.monotonic()
+        if now - self._last_log.get(text[:20], -_LOG_SECONDS) >= _LOG_SECONDS:
+            self._last_log[text[:20]] = now
+            log.warning("%s", text)
+
+
+def _unexpected(error: Exception) -> OutboxError:
+    wrapped = OutboxError(f"the outbox failed with {type(error).__name__}")
+    wrapped.__cause__ = error
+    return wrapped
