@@ -18,8 +18,8 @@ from .base import BaseAccess, checked_hold, checked_key
 from .decision import FEATURE, METER, AccessDecision
 from .errors import AccessDeniedError, HoldEndedError
 from .hold import Hold
-from .reservation import settling
 from .settings import AccessSettings, OnUnavailable
+from .watching import watched
 
 
 class UsageRecorder(Protocol):
@@ -34,7 +34,7 @@ class UsageRecorder(Protocol):
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> None:
-        """Record usage. Calls `UsageObserver.recorded` before it waits for anything else than room."""
+        """Record usage. Hands the event over before it waits for anything, so that a cancellation does not lose it."""
         ...
 
     def add_observer(self, observer: UsageObserver) -> None:
@@ -115,7 +115,6 @@ class Access(BaseAccess):
         )
         super().__init__(montra, settings, clock)
         self._usage = usage
-        self._tasks: set[asyncio.Task[None]] = set()
         if usage is not None:
             usage.add_observer(self)
 
@@ -204,6 +203,20 @@ class Access(BaseAccess):
             record_on_error=record_on_error,
         )
 
+    def watch(self, montra: Montra) -> Montra:
+        """A view of a client whose writes invalidate the access that they change.
+
+            montra = access.watch(montra)
+            await montra.create_subscription("cust_1", "pm_pro")   # the next check asks the service
+
+        Writes of subscriptions and customers invalidate one customer; those of features, meters, products and pricing
+        models invalidate all. The client itself does not change; the view shares its connections.
+
+        Args:
+            montra: the client.
+        """
+        return watched(montra, self._invalidate)
+
     # What holds call
 
     def try_reserve(self, hold: Hold) -> bool:
@@ -284,48 +297,23 @@ class Access(BaseAccess):
         if not used:
             await self.release(hold)
             return
-        hold.state, hold.used, hold.recorded = "settling", used, False
-        token = settling.set(hold)
+        hold.state = "settling"
+        self._ledger.begin_settling(hold, used)
         customer_id, _, slug = hold.key
         try:
             await usage.record(
                 customer_id, slug, amount=used, metadata=hold.metadata, idempotency_key=hold.idempotency_key
             )
-        except asyncio.CancelledError:
-            if not hold.recorded:  # it was not even handed over
-                self._record_later(hold)
-            hold.state = "ended"
+        except MontraError:
+            hold.state = "open"
+            self._ledger.end_settling(hold)
             raise
         except BaseException:
-            self._ledger.settle(hold, 0)
-            hold.state = "open"
+            # The event was handed over before the reporter began to wait. The hold ends when it is recorded.
+            hold.state, hold.renews = "ended", False
             raise
-        finally:
-            settling.reset(token)
         hold.state = "ended"
-        self._ledger.settle(hold, 0)  # nothing, if the units have become recorded usage already
-
-    def _record_later(self, hold: Hold) -> None:
-        """Record a hold's usage in a task of its own, because the one that did has been cancelled."""
-
-        async def record() -> None:
-            usage = self._usage
-            assert usage is not None
-            settling.set(hold)
-            customer_id, _, slug = hold.key
-            try:
-                await usage.record(
-                    customer_id, slug, amount=hold.used, metadata=hold.metadata, idempotency_key=hold.idempotency_key
-                )
-            except MontraError as error:
-                problem = f"{type(error).__name__}: {error!s:.300}"
-                _log_lost(hold, problem)
-            finally:
-                self._ledger.settle(hold, 0)
-
-        task = asyncio.get_running_loop().create_task(record())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._ledger.end_settling(hold)
 
     async def release(self, hold: Hold) -> None:
         """Release a hold's units. Called by `Hold`.
@@ -353,14 +341,10 @@ class Access(BaseAccess):
     # Life
 
     async def aclose(self) -> None:
-        """Finish what is being recorded on this event loop, stop asking the service, and stop observing the reporter.
+        """Stop asking the service on this event loop, and stop observing the reporter.
 
         The client and the reporter stay open.
         """
-        loop = asyncio.get_running_loop()
-        waiting = [task for task in self._tasks if task.get_loop() is loop]
-        if waiting:
-            await asyncio.wait(waiting)
         await self._checker.aclose()
         if self._usage is not None:
             self._usage.remove_observer(self)
@@ -372,9 +356,3 @@ class Access(BaseAccess):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def _log_lost(hold: Hold, problem: str) -> None:
-    from .ledger import log
-
-    log.error("%s units of %s used by %s are not recorded: %s", hold.used, hold.key[2], hold.key[0], problem)

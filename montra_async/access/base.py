@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -12,12 +13,16 @@ from ..core import validation
 from ..core.errors import InvalidArgumentError
 from ..core.validation import Number
 from ..usage.events import checked_name
+from ..webhooks.receiver import WebhookReceiver
+from ..webhooks.webhook_event import WebhookEvent
+from . import warm_start
 from .checker import Checker
 from .decision import FEATURE, METER, UNKNOWN, AccessDecision, Key
 from .errors import AccessDeniedError, LimitExceededError
 from .ledger import Ledger
-from .reservation import Reservation, settling
+from .reservation import Reservation
 from .settings import AccessSettings
+from .watching import EVENTS, changes_of
 
 
 class BaseAccess:
@@ -35,6 +40,7 @@ class BaseAccess:
         self._ledger = Ledger(settings, clock)
         self._answers = self._ledger.answers  # the same dict for ever
         self._checker = Checker(self._ledger, montra)
+        self._base_url: str = getattr(montra, "base_url", "")
 
     def peek(self, customer_id: str, *, meter: str | None = None, feature: str | None = None) -> AccessDecision:
         """What is known, without waiting: `cached`, `stale` (up to `max_stale`), or `unknown`, which denies.
@@ -98,6 +104,66 @@ class BaseAccess:
             checked_name(kind, slug)
         self._ledger.invalidate(customer_id, kind, slug)
 
+    def _invalidate(self, customer_id: str | None, meter: str | None) -> None:
+        self._ledger.invalidate(customer_id, None if meter is None else METER, meter)
+
+    # Webhooks
+
+    async def webhook_handler(self, event: WebhookEvent) -> None:
+        """A handler for a `WebhookReceiver`: invalidates the access of the customer that an event is about.
+
+        Args:
+            event: an event of any type; most types change nothing.
+        """
+        changes = changes_of(event)
+        if changes is not None:
+            self._invalidate(*changes)
+
+    def connect(self, receiver: WebhookReceiver) -> None:
+        """Register `webhook_handler` for all events that may change access.
+
+        A delivery reaches one process. The others ask again when their answers' time to live has passed.
+
+        Args:
+            receiver: handles the service's webhooks.
+        """
+        receiver.on(*EVENTS)(self.webhook_handler)
+
+    # Warm start
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """Write the answers to a file, e.g. when the application stops. Blocks for some milliseconds.
+
+        The file is replaced in one step, and readable by its owner only. It has ids of customers, and no keys. Give
+        each merchant a file of its own.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The number of answers.
+
+        Raises:
+            ConfigError: the file can't be written.
+        """
+        return warm_start.save(self._ledger, self._base_url, path)
+
+    def load(self, path: str | os.PathLike[str]) -> int:
+        """Read answers that `save` wrote, e.g. when the application starts. Blocks for some milliseconds.
+
+        They are stale: `peek` gives them, `check` gives a feature's "yes" while it asks in the background (within
+        `stale_ttl`), and everything else asks first, and uses them if the service can't be asked. Answers older than
+        `max_stale` are left out. A file that is missing, damaged, of another user or another service is logged and not
+        used.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The number of answers.
+        """
+        return warm_start.load(self._ledger, self._base_url, path)
+
     # What a reporter tells
 
     def recorded(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
@@ -108,13 +174,7 @@ class BaseAccess:
             meter_slug: slug of the meter.
             amount: number of units.
         """
-        key = (customer_id, METER, meter_slug)
-        hold = settling.get()
-        if hold is not None and not hold.recorded and hold.key == key and hold.used == amount:
-            hold.recorded = True
-            if self._ledger.settle(hold, amount):
-                return
-        self._ledger.recorded(key, amount)
+        self._ledger.recorded((customer_id, METER, meter_slug), amount)
 
     def failed(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
         """Recorded usage could not be stored: it counts no longer. Called by the `UsageReporter`.

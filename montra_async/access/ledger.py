@@ -55,6 +55,7 @@ class Ledger:
         self.epoch = 0
         """Number of forks that led to this process. Holds of another epoch belong to another process."""
         self._asks: set[Ask] = set()
+        self._settling: dict[tuple[Key, int | Decimal], list[Reservation]] = {}
         self._slugs: dict[str, set[str]] = {METER: set(), FEATURE: set()}
         self._sweep_at = settings.max_entries
         self._new_lock()
@@ -192,6 +193,14 @@ class Ledger:
                 return
         while len(answers) >= self.settings.max_entries:
             del answers[next(iter(answers))]
+
+    def known(self) -> list[tuple[Key, AccessDecision]]:
+        """All answers of the service, with its own numbers."""
+        with self._lock:
+            shown = {key for key, counter in self.counters.items() if counter.shown}
+            known = [(key, answer) for key, answer in self.answers.items() if key not in shown]
+            counted = [(key, one.answer) for key, one in self.counters.items() if one.answer is not None]
+            return known + counted
 
     # Invalidation
 
@@ -368,9 +377,43 @@ class Ledger:
 
     # What a reporter says
 
+    def begin_settling(self, hold: Reservation, used: int | Decimal) -> None:
+        """What a hold used is going to be recorded.
+
+        The hold ends at the moment in which a reporter says that as much was recorded: its units are counted without
+        a gap, and not twice.
+
+        Args:
+            hold: the hold.
+            used: number of units.
+        """
+        hold.used, hold.recorded = used, False
+        with self._lock:
+            self._settling.setdefault((hold.key, used), []).append(hold)
+
+    def end_settling(self, hold: Reservation) -> None:
+        """The hold's usage was recorded, or could not be. Another one that used as much may have ended in its place."""
+        if hold.recorded:
+            return
+        with self._lock:
+            waiting = self._settling.get((hold.key, hold.used), [])
+            if hold in waiting:
+                waiting.remove(hold)
+                if not waiting:
+                    del self._settling[hold.key, hold.used]
+            self.settle(hold, 0)
+
     def recorded(self, key: Key, amount: int | Decimal) -> None:
         """Usage was recorded here that the service does not know of."""
         with self._lock:
+            waiting = self._settling.get((key, amount))
+            if waiting:
+                hold = waiting.pop()
+                if not waiting:
+                    del self._settling[key, amount]
+                hold.recorded = True
+                if self.settle(hold, amount):
+                    return
             counter = self.counters.get(key)
             if counter is None:
                 counter = self._counter(key)
@@ -424,6 +467,7 @@ class Ledger:
         self._new_lock()
         self.epoch += 1
         self._asks = set()
+        self._settling = {}
         for key, counter in self.counters.items():
             counter.free += counter.held
             counter.holds = set()

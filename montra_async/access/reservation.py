@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import ContextVar
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -152,7 +151,3 @@ class Reservation:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.key[0]} {self.key[2]} {self.estimate} {self.state}>"
-
-
-settling: ContextVar[Reservation | None] = ContextVar("montra_settling_hold", default=None)
-"""The hold whose usage is being recorded by the running code, so that its event is not counted besides the hold."""

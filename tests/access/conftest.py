@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from montra_async import Entitlement, MontraError
+from montra_async import CallInfo, Entitlement, MontraError
 from montra_async.access import Access
+
+CALL = CallInfo(method="GET", path="/entitlements")
 
 
 class Clock:
@@ -76,6 +78,7 @@ class Usage:
         self.outbox: list[tuple[str, str, int | Decimal, Any, str | None]] = []
         self.total: Counter[tuple[str, str]] = Counter()
         self.error: MontraError | None = None
+        self.telling: set[Any] = set()
         self.room = asyncio.Event()
         self.room.set()
         self.stored = asyncio.Event()
@@ -96,16 +99,25 @@ class Usage:
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> None:
+        # Like the reporter: handed over at once, observers are told a moment later.
+        told = asyncio.get_running_loop().create_task(self._tell(customer_id, meter_slug, amount))
+        self.telling.add(told)
+        told.add_done_callback(self.telling.discard)
+        if self.error is None:
+            self.outbox.append((customer_id, meter_slug, amount, metadata, idempotency_key))
+            self.total[customer_id, meter_slug] += amount
+        error = self.error
+        await asyncio.shield(told)
+        if error is not None:
+            for one in self.observers:
+                one.failed(customer_id, meter_slug, amount)
+            raise error
+        await self.stored.wait()
+
+    async def _tell(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
         await self.room.wait()
         for one in self.observers:
             one.recorded(customer_id, meter_slug, amount)
-        if self.error is not None:
-            for one in self.observers:
-                one.failed(customer_id, meter_slug, amount)
-            raise self.error
-        self.outbox.append((customer_id, meter_slug, amount, metadata, idempotency_key))
-        self.total[customer_id, meter_slug] += amount
-        await self.stored.wait()
 
     def count_at_service(self) -> None:
         """The service counts everything; the reporter does not know yet."""
