@@ -13,6 +13,7 @@ from ..client import Montra
 from ..core.compat import Self
 from ..core.errors import ConfigError, MontraError
 from ..core.validation import Number
+from ..usage.errors import OutboxError
 from ..usage.observer import UsageObserver
 from .base import BaseAccess, checked_hold, checked_key
 from .decision import FEATURE, METER, AccessDecision
@@ -304,16 +305,18 @@ class Access(BaseAccess):
             await usage.record(
                 customer_id, slug, amount=used, metadata=hold.metadata, idempotency_key=hold.idempotency_key
             )
+        except OutboxError:  # the ledger was told that it was recorded, and that it failed
+            hold.state = "open"
+            raise
         except MontraError:
             hold.state = "open"
-            self._ledger.end_settling(hold)
+            self._ledger.cancel_settling(hold, used)
             raise
         except BaseException:
             # The event was handed over before the reporter began to wait. The hold ends when it is recorded.
-            hold.state, hold.renews = "ended", False
+            hold.state = "ended"
             raise
         hold.state = "ended"
-        self._ledger.end_settling(hold)
 
     async def release(self, hold: Hold) -> None:
         """Release a hold's units. Called by `Hold`.

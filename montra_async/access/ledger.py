@@ -381,26 +381,33 @@ class Ledger:
         """What a hold used is going to be recorded.
 
         The hold ends at the moment in which a reporter says that as much was recorded: its units are counted without
-        a gap, and not twice.
+        a gap, and not twice. A reporter does not say which event was recorded. Of several holds of a meter that used
+        as much, any one ends, and another one goes on in its place, until the last of the events was recorded.
 
         Args:
             hold: the hold.
             used: number of units.
         """
-        hold.used, hold.recorded = used, False
         with self._lock:
+            hold.renews = False
+            hold.expires_at = expires_at = self.clock() + hold.ttl
+            if expires_at < hold.counter.next_expiry:
+                hold.counter.next_expiry = expires_at
             self._settling.setdefault((hold.key, used), []).append(hold)
 
-    def end_settling(self, hold: Reservation) -> None:
-        """The hold's usage was recorded, or could not be. Another one that used as much may have ended in its place."""
-        if hold.recorded:
-            return
+    def cancel_settling(self, hold: Reservation, used: int | Decimal) -> None:
+        """The reporter refused the event without having said that it was recorded.
+
+        Args:
+            hold: the hold.
+            used: number of units.
+        """
         with self._lock:
-            waiting = self._settling.get((hold.key, hold.used), [])
+            waiting = self._settling.get((hold.key, used), [])
             if hold in waiting:
                 waiting.remove(hold)
                 if not waiting:
-                    del self._settling[hold.key, hold.used]
+                    del self._settling[hold.key, used]
             self.settle(hold, 0)
 
     def recorded(self, key: Key, amount: int | Decimal) -> None:
@@ -411,7 +418,6 @@ class Ledger:
                 hold = waiting.pop()
                 if not waiting:
                     del self._settling[key, amount]
-                hold.recorded = True
                 if self.settle(hold, amount):
                     return
             counter = self.counters.get(key)

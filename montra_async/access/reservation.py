@@ -48,12 +48,10 @@ class Reservation:
         "expires_at",
         "fleet_id",
         "key",
-        "recorded",
         "renews",
         "state",
         "ttl",
         "units",
-        "used",
     )
 
     # Set when units are reserved, because holds are made by the thousand.
@@ -61,9 +59,6 @@ class Reservation:
     epoch: int
     units: int
     expires_at: float
-    # Set when the hold is settled.
-    used: int | Decimal
-    recorded: bool
     fleet_id: str
 
     def __init__(

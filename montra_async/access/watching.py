@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from copy import copy
+from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 
 from ..client import Montra
+from ..core.client import BaseClient, Decoder
 from ..core.errors import ApiError, MontraError, NetworkError, ServerError
+from ..core.http.messages import Request
 from ..core.type_guards import is_object
 from ..webhooks.webhook_event import WebhookEvent
 
+T = TypeVar("T")
 M = TypeVar("M", bound=Montra)
 
 Invalidate: TypeAlias = Callable[[str | None, str | None], None]
@@ -40,24 +44,34 @@ def watched(montra: M, invalidate: Invalidate) -> M:
         invalidate: called after each such write, also if it may have failed.
     """
     view = copy(montra)
-    send: Callable[..., Coroutine[Any, Any, Any]] = view._send  # pyright: ignore[reportPrivateUsage]
+    view.__class__ = _watched_class(type(montra))
+    view.__dict__["_invalidate"] = invalidate
+    return view
 
-    async def send_and_invalidate(request: Any, decode: Any) -> Any:
-        path: str = request.path
+
+class _WatchedClient(BaseClient):
+    """Mixed into the class of a client. Views of the view (`with_options`) are of this class, too."""
+
+    _invalidate: Invalidate
+
+    async def _send(self, request: Request, decode: Decoder[T]) -> T:
+        path = request.path
         if request.method == "GET" or not path.startswith(_OF_ALL_CUSTOMERS + _OF_ONE_CUSTOMER):
-            return await send(request, decode)
+            return await super()._send(request, decode)
         try:
-            result = await send(request, decode)
+            result = await super()._send(request, decode)
         except BaseException as error:
             if may_have_written(error):
-                invalidate(None, None)
+                self._invalidate(None, None)
             raise
         everybody = path.startswith(_OF_ALL_CUSTOMERS)
-        invalidate(None if everybody else customer_of(result), None)
+        self._invalidate(None if everybody else customer_of(result), None)
         return result
 
-    view.__dict__["_send"] = send_and_invalidate
-    return view
+
+@lru_cache(maxsize=64)
+def _watched_class(client: type[Montra]) -> Any:
+    return type(client.__name__, (_WatchedClient, client), {"__slots__": (), "__module__": client.__module__})
 
 
 def may_have_written(error: BaseException) -> bool:

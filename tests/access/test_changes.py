@@ -92,7 +92,7 @@ class TestOwnWrites:
     ) -> None:
         own = access.watch(unwatched).with_options(max_attempts=1)
         await access.check(shop.ada.id, meter="tokens")
-        sandbox.inject("status", path="/subscriptions", status=500, times=1)
+        sandbox.add_fault(kind="status", path="/subscriptions", status=500, times=1)
         with pytest.raises(ApiError):
             await own.create_subscription(shop.ada.id, shop.free.id)
         assert access.peek(shop.ada.id, meter="tokens").source == "stale"
@@ -121,9 +121,9 @@ class TestWebhooks:
         access.connect(receiver)
         await access.check("c", meter="m")
         await access.check("d", meter="m")
-        event = {"id": "evt_1", "event_type": kind, "created_at": "2026-01-01T00:00:00Z", "data": data}
+        event = {"id": "evt_1", "type": kind, "created_at": "2026-01-01T00:00:00Z", "data": data}
         body = json.dumps(event).encode()
-        headers = {"X-Montra-Signature": sign(body, SECRET)}
+        headers = {"Montra-Signature": sign(body, SECRET)}
         reply = (
             await asyncio.to_thread(receiver.handle_blocking, body, headers)
             if blocking
@@ -160,10 +160,11 @@ class TestWithTheReporter:
                 except LimitExceededError:
                     pass
 
-            await asyncio.gather(*(one(number) for number in range(600)))
-            for _ in range(20):
+            await asyncio.gather(*(one(number) for number in range(0, 600, 2)))
+            assert 150 <= passed <= 300
+            for _ in range(200):
                 await one(0)
-            assert 299 <= passed <= 300  # one that needs an estimate of 2 does not fit when 1 is left
+            assert passed == 299  # an estimate of 2 does not fit when 1 is left
             assert await usage.flush(20) == 0
             found = await montra.check_entitlement(shop.ada.id, "tokens")
             assert found.usage == passed
