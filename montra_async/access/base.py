@@ -1,0 +1,260 @@
+"""`BaseAccess`: what the asynchronous and the synchronous `Access` have in common. Needs no event loop."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from ..client import Montra
+from ..core import validation
+from ..core.errors import InvalidArgumentError
+from ..core.validation import Number
+from ..usage.events import checked_name
+from ..webhooks.receiver import WebhookReceiver
+from ..webhooks.webhook_event import WebhookEvent
+from . import warm_start
+from .checker import Checker
+from .decision import FEATURE, METER, UNKNOWN, AccessDecision, Key
+from .errors import AccessDeniedError, LimitExceededError
+from .ledger import Ledger
+from .reservation import Reservation
+from .settings import AccessSettings
+from .watching import EVENTS, changes_of
+
+
+class BaseAccess:
+    """The cache, the counters, and what a reporter tells of usage.
+
+    Args:
+        montra: asks the service.
+        settings: the settings.
+        clock: seconds, never goes back.
+    """
+
+    def __init__(self, montra: Montra, settings: AccessSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._ledger = Ledger(settings, clock)
+        self._answers = self._ledger.answers  # the same dict for ever
+        self._checker = Checker(self._ledger, montra)
+        self._base_url: str = getattr(montra, "base_url", "")
+
+    def peek(self, customer_id: str, *, meter: str | None = None, feature: str | None = None) -> AccessDecision:
+        """What is known, without waiting: `cached`, `stale` (up to `max_stale`), or `unknown`, which denies.
+
+        Takes less than half a microsecond when it is known. Otherwise, it begins to ask the service in the background,
+        so that the next call knows.
+
+        Args:
+            customer_id: `cust_...`.
+            meter: slug of a meter: whether the customer may use more of it.
+            feature: slug of a feature: whether the customer's plan includes it. Give either.
+
+        Raises:
+            InvalidArgumentError: an argument is invalid.
+        """
+        key = (customer_id, METER, meter) if feature is None else (customer_id, FEATURE, feature)
+        try:
+            found = self._answers[key]  # type: ignore[index]  # pyright: ignore[reportArgumentType]
+        except (KeyError, TypeError):  # TypeError: not hashable
+            found = None
+        if found is not None and self._clock() < found.fresh_until and (meter is None or feature is None):
+            found.used = True
+            return found
+        return self._peek(checked_key(customer_id, meter, feature))
+
+    def _peek(self, key: Key) -> AccessDecision:
+        found = self._ledger.find(key)
+        if found is not None and self._clock() < found.fresh_until:
+            return found
+        self._start(key)
+        if found is None or (found.age or 0.0) > self._settings.max_stale:
+            return UNKNOWN
+        return found.replace(source="stale")
+
+    def _start(self, key: Key) -> None:
+        """Begin to ask the service in the background, if that is possible here."""
+        raise NotImplementedError
+
+    def invalidate(
+        self, customer_id: str | None = None, *, meter: str | None = None, feature: str | None = None
+    ) -> None:
+        """Have the service asked again, because something has changed. Holds and recorded usage stay counted.
+
+        The answers so far are used only while the service can't be asked.
+
+        Args:
+            customer_id: only this customer. Default: all.
+            meter: only this meter. Default: all meters and features.
+            feature: only this feature. Default: all meters and features.
+
+        Raises:
+            InvalidArgumentError: an argument is invalid.
+        """
+        if customer_id is not None:
+            checked_name("customer_id", customer_id)
+        if meter is not None and feature is not None:
+            raise InvalidArgumentError("feature", "give either meter or feature")
+        kind = METER if meter is not None else FEATURE if feature is not None else None
+        slug = meter if meter is not None else feature
+        if kind is not None:
+            checked_name(kind, slug)
+        self._ledger.invalidate(customer_id, kind, slug)
+
+    def _invalidate(self, customer_id: str | None, meter: str | None) -> None:
+        self._ledger.invalidate(customer_id, None if meter is None else METER, meter)
+
+    # Webhooks
+
+    async def webhook_handler(self, event: WebhookEvent) -> None:
+        """A handler for a `WebhookReceiver`: invalidates the access of the customer that an event is about.
+
+        Args:
+            event: an event of any type; most types change nothing.
+        """
+        changes = changes_of(event)
+        if changes is not None:
+            self._invalidate(*changes)
+
+    def connect(self, receiver: WebhookReceiver) -> None:
+        """Register `webhook_handler` for all events that may change access.
+
+        A delivery reaches one process. The others ask again when their answers' time to live has passed.
+
+        Args:
+            receiver: handles the service's webhooks.
+        """
+        receiver.on(*EVENTS)(self.webhook_handler)
+
+    # Warm start
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """Write the answers to a file, e.g. when the application stops. Blocks for some milliseconds.
+
+        The file is replaced in one step, and readable by its owner only. It has ids of customers, and no keys. Give
+        each merchant a file of its own.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The number of answers.
+
+        Raises:
+            ConfigError: the file can't be written.
+        """
+        return warm_start.save(self._ledger, self._base_url, path)
+
+    def load(self, path: str | os.PathLike[str]) -> int:
+        """Read answers that `save` wrote, e.g. when the application starts. Blocks for some milliseconds.
+
+        They are stale: `peek` gives them, `check` gives a feature's "yes" while it asks in the background (within
+        `stale_ttl`), and everything else asks first, and uses them if the service can't be asked. Answers older than
+        `max_stale` are left out. A file that is missing, damaged, of another user or another service is logged and not
+        used.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The number of answers.
+        """
+        return warm_start.load(self._ledger, self._base_url, path)
+
+    # What a reporter tells
+
+    def recorded(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
+        """Usage was recorded: it counts at once. Called by the `UsageReporter`.
+
+        Args:
+            customer_id: `cust_...`.
+            meter_slug: slug of the meter.
+            amount: number of units.
+        """
+        self._ledger.recorded((customer_id, METER, meter_slug), amount)
+
+    def failed(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
+        """Recorded usage could not be stored: it counts no longer. Called by the `UsageReporter`.
+
+        Args:
+            customer_id: `cust_...`.
+            meter_slug: slug of the meter.
+            amount: number of units.
+        """
+        self._ledger.unrecorded((customer_id, METER, meter_slug), amount)
+
+    def delivered(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
+        """The service has counted usage. Answers that are asked for from now on include it. Called by the
+        `UsageReporter`.
+
+        Args:
+            customer_id: `cust_...`.
+            meter_slug: slug of the meter.
+            amount: number of units.
+        """
+        self._ledger.acknowledged((customer_id, METER, meter_slug), amount)
+
+    def given_up(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
+        """Usage was parked or dropped. It may have been counted, so it counts until the service is asked again. Called
+        by the `UsageReporter`.
+
+        Args:
+            customer_id: `cust_...`.
+            meter_slug: slug of the meter.
+            amount: number of units.
+        """
+        self._ledger.acknowledged((customer_id, METER, meter_slug), amount)
+
+    # Holds
+
+    def _denied(self, hold: Reservation, amount: int | Decimal) -> AccessDeniedError:
+        customer_id, _, slug = hold.key
+        decision = self._ledger.find(hold.key)
+        if decision is None:  # a decision is false when it denies
+            decision = UNKNOWN
+        if decision.limit is None or (not decision.allowed and decision.reason not in (None, "limit_reached")):
+            return AccessDeniedError(f"{customer_id} has no access to {slug}: {decision.reason}", decision)
+        problem = f"{customer_id} has {decision.remaining} of {decision.limit} units of {slug} left, not {amount}"
+        return LimitExceededError(problem, decision, amount)
+
+
+def checked_key(customer_id: str, meter: str | None, feature: str | None) -> Key:
+    """The key of a question.
+
+    Raises:
+        InvalidArgumentError: an argument is invalid.
+    """
+    if (meter is None) == (feature is None):
+        raise InvalidArgumentError("meter", "give either meter or feature")
+    customer_id = checked_name("customer_id", customer_id)
+    if feature is None:
+        return customer_id, METER, checked_name("meter", meter)
+    return customer_id, FEATURE, checked_name("feature", feature)
+
+
+def checked_hold(
+    customer_id: str,
+    meter: str,
+    estimate: Number,
+    ttl: float,
+    idempotency_key: str | None,
+    metadata: Mapping[str, Any] | None,
+) -> tuple[Key, int | Decimal]:
+    """The key and the estimate of a hold.
+
+    Raises:
+        InvalidArgumentError: an argument is invalid.
+    """
+    key = checked_key(customer_id, meter, None)
+    if type(estimate) is not int or not 0 < estimate < 2**53:
+        estimate = validation.number("estimate", estimate, above_zero=True)
+    if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0 < ttl < float("inf"):
+        raise InvalidArgumentError("ttl", "seconds, more than 0")
+    if idempotency_key is not None:
+        validation.idempotency_key(idempotency_key)
+    if metadata is not None:
+        validation.json_object("metadata", metadata)
+    return key, estimate

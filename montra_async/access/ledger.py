@@ -1,0 +1,511 @@
+"""`Ledger`: what is known of access, without an event loop. Any thread may use it.
+
+An answer of the service is in `answers`. A meter that has holds, or usage that the service may not know of, also has a
+`Counter`; its entry in `answers` is then made from the counter, and removed whenever the counter changes.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from itertools import islice
+
+from ..core import forks
+from .counter import Counter
+from .decision import FEATURE, INVALID, METER, AccessDecision, Key
+from .reservation import Reservation
+from .settings import AccessSettings
+
+log = logging.getLogger("montra.access")
+
+_EVICT_TRIES = 8
+"""How often an entry that is in use is spared, per entry that must go."""
+
+
+class Ask:
+    """A question that is on its way to the service."""
+
+    __slots__ = ("asked_at", "base", "key", "outdated", "scale")
+
+    def __init__(self, key: Key, asked_at: float, base: int, scale: int) -> None:
+        self.key = key
+        self.asked_at = asked_at
+        self.base = base
+        self.scale = scale
+        self.outdated = False
+        """Whether access was invalidated meanwhile, so that the answer may be older than the change."""
+
+
+class Ledger:
+    """Answers, counters and holds of all customers.
+
+    Args:
+        settings: times to live, and bounds.
+        clock: seconds, never goes back.
+    """
+
+    def __init__(self, settings: AccessSettings, clock: Callable[[], float]) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.answers: dict[Key, AccessDecision] = {}
+        self.counters: dict[Key, Counter] = {}
+        self.epoch = 0
+        """Number of forks that led to this process. Holds of another epoch belong to another process."""
+        self._asks: set[Ask] = set()
+        self._settling: dict[tuple[Key, int | Decimal], list[Reservation]] = {}
+        self._slugs: dict[str, set[str]] = {METER: set(), FEATURE: set()}
+        self._sweep_at = settings.max_entries
+        self._new_lock()
+        forks.watch(self)
+
+    def _new_lock(self) -> None:
+        self._lock = threading.RLock()  # reentrant: a signal handler may record usage in a thread that holds it
+        # A `with` statement takes twice as long as these two calls, which counts for holds.
+        self._acquire: Callable[[], bool] = self._lock.acquire
+        self._release: Callable[[], None] = self._lock.release
+
+    # Answers
+
+    def find(self, key: Key) -> AccessDecision | None:
+        """What is known of a key, however old. Counts what is recorded and held here."""
+        found = self.answers.get(key)
+        if found is not None:
+            return found
+        with self._lock:
+            counter = self.counters.get(key)
+            if counter is None or counter.answer is None:
+                return None
+            return self._show(key, counter, counter.answer)
+
+    def _show(self, key: Key, counter: Counter, answer: AccessDecision) -> AccessDecision:
+        decision = self._derive(counter, answer)
+        self._keep(key, decision)
+        counter.shown = True
+        return decision
+
+    def _derive(self, counter: Counter, answer: AccessDecision) -> AccessDecision:
+        """The decision of an answer and what is known here."""
+        now = self.clock()
+        if now >= counter.next_expiry:
+            self._drop_expired(counter, now)
+        usage = None if answer.usage is None else counter.amount(counter.usage)
+        if answer.limit is None or not answer.allowed:
+            return answer.replace() if usage == answer.usage else _with(answer, self.clock, usage=usage)
+        if counter.free > 0:
+            return _with(answer, self.clock, usage=usage, remaining=counter.amount(int(counter.free)))
+        fresh_until = min(answer.fresh_until, (answer.asked_at or 0.0) + self.settings.deny_ttl)
+        return _with(answer, self.clock, usage=usage, remaining=0, denied=True, fresh_until=fresh_until)
+
+    def begin(self, key: Key) -> Ask:
+        """The service is going to be asked. Every question must be ended, by `answered` or `failed`."""
+        with self._lock:
+            counter = self.counters.get(key)
+            acknowledged, scale = (0, 0) if counter is None else (counter.acknowledged, counter.scale)
+            ask = Ask(key, self.clock(), acknowledged, scale)
+            self._asks.add(ask)
+            return ask
+
+    def answered(
+        self,
+        ask: Ask,
+        allowed: bool,
+        reason: str | None = None,
+        usage: int | Decimal | None = None,
+        limit: int | Decimal | None = None,
+    ) -> AccessDecision:
+        """Keep an answer of the service. Returns the decision with what is known here.
+
+        Args:
+            ask: the question.
+            allowed: whether the customer has access.
+            reason: why not.
+            usage: units used.
+            limit: units that the plan includes.
+        """
+        ttl = self.settings.ttl if allowed else self.settings.deny_ttl
+        remaining = None if limit is None or usage is None else max(0, limit - usage)
+        answer = AccessDecision(
+            allowed,
+            "cached",
+            reason=None if allowed else reason,
+            usage=usage,
+            limit=limit,
+            remaining=remaining,
+            asked_at=ask.asked_at,
+            fresh_until=INVALID if ask.outdated else ask.asked_at + ttl,
+            clock=self.clock,
+        )
+        with self._lock:
+            self._asks.discard(ask)
+            decision = self.store(ask.key, answer, ask.base, ask.scale)
+        return decision.replace(source="fresh")
+
+    def failed(self, ask: Ask) -> None:
+        """The question was not answered."""
+        with self._lock:
+            self._asks.discard(ask)
+
+    def store(self, key: Key, answer: AccessDecision, base: int = 0, scale: int = 0) -> AccessDecision:
+        """Keep an answer, unless a newer one is known. Returns the decision with what is known here.
+
+        Args:
+            key: the key.
+            answer: the service's answer.
+            base: what was acknowledged when the service was asked.
+            scale: the counter's scale at that time.
+        """
+        asked_at = answer.asked_at or 0.0
+        with self._lock:
+            counter = self.counters.get(key)
+            if counter is None:
+                known = self.answers.get(key)
+                if known is None or (known.asked_at or 0.0) <= asked_at:
+                    self._keep(key, answer)
+                return answer
+            if counter.answer is None or (counter.answer.asked_at or 0.0) <= asked_at:
+                counter.apply(answer, base, scale, asked_at, self.settings.local_usage_ttl)
+            return self._show(key, counter, answer)
+
+    def _keep(self, key: Key, decision: AccessDecision) -> None:
+        answers = self.answers
+        if key not in answers:
+            if len(answers) >= self.settings.max_entries:
+                self._evict()
+            self._slugs[key[1]].add(key[2])
+        answers[key] = decision
+
+    def _evict(self) -> None:
+        """Make room. The oldest entries go, but those that were used since the last time are spared."""
+        answers = self.answers
+        wanted = 1 + len(answers) // 64
+        for key in list(islice(answers, wanted * _EVICT_TRIES)):
+            decision = answers[key]
+            if decision.used and wanted < len(answers):
+                decision.used = False
+                answers[key] = answers.pop(key)  # to the end
+                continue
+            del answers[key]
+            wanted -= 1
+            if not wanted:
+                return
+        while len(answers) >= self.settings.max_entries:
+            del answers[next(iter(answers))]
+
+    def known(self) -> list[tuple[Key, AccessDecision]]:
+        """All answers of the service, with its own numbers."""
+        with self._lock:
+            shown = {key for key, counter in self.counters.items() if counter.shown}
+            known = [(key, answer) for key, answer in self.answers.items() if key not in shown]
+            counted = [(key, one.answer) for key, one in self.counters.items() if one.answer is not None]
+            return known + counted
+
+    # Invalidation
+
+    def invalidate(self, customer_id: str | None, kind: str | None, slug: str | None) -> None:
+        """Answers are asked for again, and used only when the service can't be asked.
+
+        Args:
+            customer_id: only of this customer. None: of all.
+            kind: only of meters, or of features. None: of both.
+            slug: only of this one. None: of all.
+        """
+        with self._lock:
+            for ask in self._asks:
+                ask.outdated = ask.outdated or _matches(ask.key, customer_id, kind, slug)
+            for key in self._matching(customer_id, kind, slug):
+                if (found := self.answers.get(key)) is not None:
+                    self.answers[key] = found.replace(fresh_until=INVALID)
+                counter = self.counters.get(key)
+                if counter is not None and counter.answer is not None:
+                    counter.answer = counter.answer.replace(fresh_until=INVALID)
+                    counter.fresh_until = INVALID
+                    self._hide(key, counter)
+
+    def _matching(self, customer_id: str | None, kind: str | None, slug: str | None) -> Iterator[Key]:
+        kinds = (METER, FEATURE) if kind is None else (kind,)
+        names = [(one, name) for one in kinds for name in (self._slugs[one] if slug is None else (slug,))]
+        if customer_id is not None and len(names) < 1000:
+            yield from [(customer_id, one, name) for one, name in names]
+            return
+        keys = {**self.answers, **self.counters}
+        yield from (key for key in keys if _matches(key, customer_id, kind, slug))
+
+    # Holds
+
+    def reserve(self, hold: Reservation, now: float, *, force: bool = False) -> bool | None:
+        """Hold units for a new hold.
+
+        Args:
+            hold: the hold, which is open afterwards.
+            now: the time.
+            force: also with an answer that is too old; without any answer as if there were no limit.
+
+        Returns:
+            None when the answer is too old; otherwise whether there are so many units.
+        """
+        key = hold.key
+        amount = hold.estimate
+        self._acquire()
+        try:
+            counter = self.counters[key] if key in self.counters else self._counter(key)
+            if now >= counter.fresh_until and not force:
+                return None
+            units = amount if type(amount) is int and counter.scale == 0 else counter.units(amount)
+            if units > counter.free and not self._gains_from_expiry(counter, units, now):
+                return False
+            counter.free -= units
+            hold.counter = counter
+            hold.units = units
+            hold.epoch = self.epoch
+            hold.state = "open"
+            hold.expires_at = expires_at = now + hold.ttl
+            counter.holds.add(hold)
+            if expires_at < counter.next_expiry:
+                counter.next_expiry = expires_at
+            if counter.shown:
+                self._hide(key, counter)
+            return True
+        finally:
+            self._release()
+
+    def _gains_from_expiry(self, counter: Counter, units: int, now: float) -> bool:
+        return now >= counter.next_expiry and self._drop_expired(counter, now) and units <= counter.free
+
+    def extend(self, hold: Reservation, amount: int | Decimal, now: float, *, force: bool = False) -> bool | None:
+        """Hold more units for a live hold.
+
+        Args:
+            hold: the hold.
+            amount: number of units.
+            now: the time.
+            force: also with an answer that is too old.
+
+        Returns:
+            None when the answer is too old; otherwise whether there are so many units.
+        """
+        with self._lock:
+            counter = hold.counter
+            if now >= counter.fresh_until and not force:
+                return None
+            units = counter.units(amount)
+            if units > counter.free and not self._gains_from_expiry(counter, units, now):
+                return False
+            counter.free -= units
+            hold.units += units
+            hold.estimate += amount
+            self._hide(hold.key, counter)
+            return True
+
+    def settle(self, hold: Reservation, used: int | Decimal) -> bool:
+        """End a hold.
+
+        Args:
+            hold: the hold.
+            used: number of units to count as recorded; 0 for none.
+
+        Returns:
+            False when it had ended already; then nothing is counted.
+        """
+        counter = hold.counter
+        self._acquire()
+        try:
+            if hold not in counter.holds:
+                return False
+            # Before the hold leaves: a finer amount changes the scale, also of the hold.
+            units = used if type(used) is int and counter.scale == 0 else counter.units(used)
+            counter.holds.remove(hold)
+            counter.free += hold.units - units
+            counter.recorded += units
+            if counter.shown:
+                self._hide(hold.key, counter)
+            return True
+        finally:
+            self._release()
+
+    def is_live(self, hold: Reservation) -> bool:
+        """Whether a hold still has its units."""
+        return hold in hold.counter.holds
+
+    def _drop_expired(self, counter: Counter, now: float) -> bool:
+        """Release the holds whose life is over. Returns whether there were any."""
+        expired = [hold for hold in counter.holds if hold.expires_at <= now and not hold.renews]
+        for hold in expired:
+            counter.holds.discard(hold)
+            counter.free += hold.units
+        ends = (hold.expires_at for hold in counter.holds if not hold.renews)
+        counter.next_expiry = min(ends, default=math.inf)
+        if expired:
+            log.warning("%d holds expired: neither settled nor released in their time", len(expired))
+        return bool(expired)
+
+    def _counter(self, key: Key) -> Counter:
+        """Begin to count a meter."""
+        if len(self.counters) >= self._sweep_at:
+            self._sweep()
+        counter = self.counters[key] = Counter(self.answers.pop(key, None), self.clock())
+        self._slugs[METER].add(key[2])
+        return counter
+
+    def _hide(self, key: Key, counter: Counter) -> None:
+        """Remove the decision that was made from a counter, because the counter has changed."""
+        if counter.shown:
+            counter.shown = False
+            self.answers.pop(key, None)
+
+    def _sweep(self) -> None:
+        """Remove counters that aren't needed, and the oldest of those that only count usage, if they are too many."""
+        now = self.clock()
+        asked = {ask.key for ask in self._asks}
+        maximum = 4 * self.settings.max_entries
+        lost = 0
+        for key, counter in list(self.counters.items()):
+            if now >= counter.next_expiry:
+                self._drop_expired(counter, now)
+            idle = counter.is_idle and key not in asked
+            if not idle and (counter.holds or len(self.counters) < maximum):
+                continue
+            lost += not idle
+            del self.counters[key]
+            if counter.answer is not None and idle:
+                self._keep(key, counter.answer)
+        if lost:
+            log.warning("%d customers and meters have unsent usage that is no longer counted: too many", lost)
+        self._sweep_at = max(self.settings.max_entries, 2 * len(self.counters))
+
+    # What a reporter says
+
+    def begin_settling(self, hold: Reservation, used: int | Decimal) -> None:
+        """What a hold used is going to be recorded.
+
+        The hold ends at the moment in which a reporter says that as much was recorded: its units are counted without
+        a gap, and not twice. A reporter does not say which event was recorded. Of several holds of a meter that used
+        as much, any one ends, and another one goes on in its place, until the last of the events was recorded.
+
+        Args:
+            hold: the hold.
+            used: number of units.
+        """
+        with self._lock:
+            hold.renews = False
+            hold.expires_at = expires_at = self.clock() + hold.ttl
+            if expires_at < hold.counter.next_expiry:
+                hold.counter.next_expiry = expires_at
+            self._settling.setdefault((hold.key, used), []).append(hold)
+
+    def cancel_settling(self, hold: Reservation, used: int | Decimal) -> None:
+        """The reporter refused the event without having said that it was recorded.
+
+        Args:
+            hold: the hold.
+            used: number of units.
+        """
+        with self._lock:
+            waiting = self._settling.get((hold.key, used), [])
+            if hold in waiting:
+                waiting.remove(hold)
+                if not waiting:
+                    del self._settling[hold.key, used]
+            self.settle(hold, 0)
+
+    def recorded(self, key: Key, amount: int | Decimal) -> None:
+        """Usage was recorded here that the service does not know of."""
+        with self._lock:
+            waiting = self._settling.get((key, amount))
+            if waiting:
+                hold = waiting.pop()
+                if not waiting:
+                    del self._settling[key, amount]
+                if self.settle(hold, amount):
+                    return
+            counter = self.counters.get(key)
+            if counter is None:
+                counter = self._counter(key)
+            units = counter.units(amount)
+            counter.recorded += units
+            counter.free -= units
+            self._hide(key, counter)
+
+    def unrecorded(self, key: Key, amount: int | Decimal) -> None:
+        """Usage that was recorded here could not be stored: it never happened."""
+        with self._lock:
+            counter = self.counters.get(key)
+            if counter is None:
+                return
+            units = min(counter.units(amount), counter.recorded - max(counter.base, counter.acknowledged))
+            counter.recorded -= units
+            counter.free += units
+            counter.mark = min(counter.mark, counter.recorded)
+            self._hide(key, counter)
+
+    def acknowledged(self, key: Key, amount: int | Decimal) -> None:
+        """The service has counted usage, or never will. Later answers include it."""
+        with self._lock:
+            counter = self.counters.get(key)
+            if counter is not None:
+                units = counter.units(amount)
+                counter.acknowledged = min(counter.recorded, counter.acknowledged + units)
+
+    def may_gain(self, key: Key, now: float) -> bool:
+        """Whether asking the service again could free units: the answer is old, or may count some units twice."""
+        with self._lock:
+            counter = self.counters.get(key)
+            if counter is None or counter.answer is None:
+                return True
+            age = now - (counter.answer.asked_at or 0.0)
+            deny_ttl = self.settings.deny_ttl
+            return age >= deny_ttl or (counter.acknowledged > counter.base and age >= min(1.0, deny_ttl))
+
+    # Forks
+
+    def before_fork(self, timeout: float) -> bool:
+        """Wait until no other thread is changing this. Called by `core.forks`."""
+        return self._lock.acquire(timeout=timeout)
+
+    def after_fork(self, *, closed: bool, child: bool) -> None:
+        """Go on. A child has no holds and no questions; answers and recorded usage stay. Called by `core.forks`."""
+        if not child:
+            if closed:
+                self._lock.release()
+            return
+        self._new_lock()
+        self.epoch += 1
+        self._asks = set()
+        self._settling = {}
+        for key, counter in self.counters.items():
+            counter.free += counter.held
+            counter.holds = set()
+            counter.next_expiry = math.inf
+            self._hide(key, counter)
+
+
+def _with(
+    answer: AccessDecision,
+    clock: Callable[[], float],
+    *,
+    usage: int | Decimal | None,
+    remaining: int | Decimal | None = None,
+    denied: bool = False,
+    fresh_until: float | None = None,
+) -> AccessDecision:
+    return AccessDecision(
+        answer.allowed and not denied,
+        answer.source,
+        reason="limit_reached" if denied else answer.reason,
+        usage=usage,
+        limit=answer.limit,
+        remaining=remaining,
+        asked_at=answer.asked_at,
+        fresh_until=answer.fresh_until if fresh_until is None else fresh_until,
+        clock=clock,
+    )
+
+
+def _matches(key: Key, customer_id: str | None, kind: str | None, slug: str | None) -> bool:
+    return (
+        (customer_id is None or key[0] == customer_id)
+        and (kind is None or key[1] == kind)
+        and (slug is None or key[2] == slug)
+    )

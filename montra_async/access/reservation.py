@@ -1,0 +1,148 @@
+"""`Reservation`: what holds of the asynchronous and of the synchronous `Access` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from ..core import validation
+from ..core.errors import ConfigError
+from ..core.validation import Number
+from .decision import Key
+from .errors import HoldEndedError
+
+if TYPE_CHECKING:
+    from .counter import Counter
+
+HoldState: TypeAlias = Literal["new", "open", "settling", "ended"]
+
+
+class _More(NamedTuple):
+    """What few holds are given."""
+
+    idempotency_key: str | None
+    metadata: Mapping[str, Any] | None
+    record_on_error: bool
+
+
+class Reservation:
+    """Units of a meter that are held for one customer.
+
+    Args:
+        key: customer, kind and slug.
+        estimate: number of units to hold.
+        ttl: seconds of its life.
+        idempotency_key: key of the usage event; None for a new one.
+        metadata: metadata of the usage event.
+        record_on_error: whether an exception still records what was set as `amount`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_amount",
+        "_more",
+        "counter",
+        "epoch",
+        "estimate",
+        "expires_at",
+        "fleet_id",
+        "key",
+        "renews",
+        "state",
+        "ttl",
+        "units",
+    )
+
+    # Set when units are reserved, because holds are made by the thousand.
+    counter: Counter
+    epoch: int
+    units: int
+    expires_at: float
+    fleet_id: str
+
+    def __init__(
+        self,
+        key: Key,
+        estimate: int | Decimal,
+        ttl: float,
+        *,
+        idempotency_key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        record_on_error: bool = False,
+    ) -> None:
+        self.key = key
+        self.estimate = estimate
+        """Number of units held, `extend` included."""
+        self.ttl = ttl
+        self.state: HoldState = "new"
+        self.renews = False
+        """Whether its life does not end, because its block is being executed."""
+        self._amount: int | Decimal | None = None
+        given = idempotency_key is not None or metadata is not None or record_on_error
+        self._more: _More | None = _More(idempotency_key, metadata, record_on_error) if given else None
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The caller's key of the usage; None if the reporter makes one."""
+        return None if self._more is None else self._more.idempotency_key
+
+    @property
+    def metadata(self) -> Mapping[str, Any] | None:
+        """Metadata of the usage."""
+        return None if self._more is None else self._more.metadata
+
+    @property
+    def record_on_error(self) -> bool:
+        """Whether an exception still records `amount`, if it was set. May be changed."""
+        return self._more is not None and self._more.record_on_error
+
+    @record_on_error.setter
+    def record_on_error(self, value: bool) -> None:
+        self._more = _More(self.idempotency_key, self.metadata, value)
+
+    @property
+    def customer_id(self) -> str:
+        """The customer, `cust_...`."""
+        return self.key[0]
+
+    @property
+    def meter_slug(self) -> str:
+        """Slug of the meter."""
+        return self.key[2]
+
+    @property
+    def amount(self) -> int | Decimal:
+        """Number of units that are recorded at the end. Default: the estimate. May be set to any number of at least 0,
+        also to more than the estimate: what was used is recorded in full. With 0, nothing is recorded."""
+        return self.estimate if self._amount is None else self._amount
+
+    @amount.setter
+    def amount(self, amount: Number) -> None:
+        self._amount = validation.number("amount", amount)
+
+    @property
+    def amount_is_set(self) -> bool:
+        """Whether `amount` was set."""
+        return self._amount is not None
+
+    def check_open(self, epoch: int) -> None:
+        """
+        Raises:
+            HoldEndedError: the hold has no units any more, or never had any.
+        """
+        if self.state != "open":
+            raise HoldEndedError(f"this hold is not open: it is {self.state}")
+        if self.epoch != epoch:
+            raise HoldEndedError("this hold belongs to the parent process, which records it")
+
+    def begin(self) -> None:
+        """
+        Raises:
+            ConfigError: the hold was used already.
+        """
+        if self.state != "new":
+            raise ConfigError("a hold can be used once: call hold(...) for each")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.key[0]} {self.key[2]} {self.estimate} {self.state}>"
