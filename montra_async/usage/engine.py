@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import attrs
 
@@ -86,6 +86,16 @@ class _Counters:
     requests: int = 0
     refused: int = 0
     expired: int = 0
+
+
+class Backlog(NamedTuple):
+    """What waits."""
+
+    counts: OutboxCounts
+    done: int
+    """Number of events that the writer has stored or could not store."""
+    pending: int
+    """Number of events that wait for the writer."""
 
 
 class UsageEngine:
@@ -321,28 +331,24 @@ class UsageEngine:
         """Run a function with the outbox, on the writer's thread."""
         return self._writer.call(job)
 
-    def stats(self, counts: OutboxCounts) -> UsageStats:
+    def stats(self, backlog: Backlog) -> UsageStats:
         """Put the numbers together.
 
         Args:
-            counts: of the outbox.
+            backlog: what waits.
         """
+        counts = backlog.counts
         thread = self._sender_thread
         state = thread.sender.state if thread is not None and thread.sender is not None else None
         return UsageStats(
             **attrs.asdict(self._counters),
-            pending=self._writer.pending,
+            pending=backlog.pending,
             waiting=counts.events,
             parked=counts.parked,
             oldest_age=counts.oldest_age,
             size=counts.size,
             **({} if state is None else _sending(state)),
         )
-
-    @property
-    def handed_over(self) -> tuple[int, int]:
-        """Numbers of events: those that the writer has dealt with, and those that wait for it."""
-        return self._counters.stored + self._counters.failed, self._writer.pending
 
     def flush_sender(self, on: bool) -> None:
         """Have the sender send sums whose window is open, too."""
@@ -356,9 +362,14 @@ class UsageEngine:
         if thread is not None:
             thread.wake()
 
-    def counts(self) -> Future[OutboxCounts]:
-        """Count what is in the outbox."""
-        return self._writer.call(_counts)
+    def look(self) -> Future[Backlog]:
+        """Count what waits. The writer does it, so that no event is between memory and the outbox meanwhile."""
+
+        def look(outbox: Outbox) -> Backlog:
+            counters = self._counters
+            return Backlog(outbox.counts(), counters.stored + counters.failed, self._writer.pending)
+
+        return self._writer.call(look)
 
     @property
     def is_durable(self) -> bool:
@@ -476,11 +487,12 @@ class UsageEngine:
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             try:
-                counts = await asyncio.wrap_future(self._writer.call(_counts))
+                backlog = await asyncio.wrap_future(self.look())
             except MontraError as error:
                 log.warning("the outbox can't be looked at: %s", error)
                 continue
             now = time.monotonic()
+            counts = backlog.counts
             if counts.oldest_age > self.settings.max_age and now - self._last_warning >= _WARN_SECONDS:
                 self._last_warning = now
                 log.warning(
@@ -488,7 +500,7 @@ class UsageEngine:
                     counts.events,
                     counts.oldest_age,
                 )
-                self._tell(self.settings.on_backlog, self.stats(counts))
+                self._tell(self.settings.on_backlog, self.stats(backlog))
             if not self._meters_known:
                 self.look_up_meters()
 
@@ -505,10 +517,6 @@ def sum_meters(meters: Sequence[Meter]) -> set[str]:
 
 def _exchange(outbox: Outbox, settlements: Sequence[Settlement], limit: int, flush: bool) -> Exchange:
     return outbox.exchange(settlements, limit, flush=flush)
-
-
-def _counts(outbox: Outbox) -> OutboxCounts:
-    return outbox.counts()
 
 
 def _sending(state: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from .errors import copy_of
 from .events import Event
 from .writer import Group
 
+
 class _Turn:
     """The events of one turn, and the futures of the tasks that wait for them."""
 
