@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 
-SIZE = 1024 * 1024
-"""Bytes of the file."""
+SIZE = 6 * 1024 * 1024
+"""Bytes of the file: what a checkpoint of the write-ahead log adds to the database, and some more. When it is done, the
+space of the log is used again, so that sending goes on."""
 
-_MARGIN = 1024 * 1024
+_MARGIN = _PART = 1024 * 1024
 
 
 class DiskReserve:
@@ -50,9 +51,10 @@ class DiskReserve:
     def _create(self) -> None:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
-            content = memoryview(os.urandom(SIZE))  # a file system that compresses would reserve nothing for zeros
-            while content:
-                content = content[os.write(descriptor, content) :]
+            part = os.urandom(_PART)  # a file system that compresses would reserve nothing for zeros
+            missing = SIZE
+            while missing:
+                missing -= os.write(descriptor, part[:missing])
         finally:
             os.close(descriptor)
 

@@ -17,7 +17,7 @@ from .sqlite_sealing import (
     all_events,
     claim_singles,
     first_singles,
-    range_with_sums,
+    next_step,
     remove_events,
     seal_singles,
     seal_sums,
@@ -160,23 +160,19 @@ def _seal_and_claim(
 ) -> tuple[list[UsageRequest], list[ParkedUsage]]:
     db = file.db
     events = all_events(db)
-    sealed = range_with_sums(file, events)
+    step, sealed = next_step(file, events)
     if sealed.length:
         seal_sums(db, sealed, now, settings.coalesce_window)
     backlog = events.last - sealed.last if sealed.length else 0
     requests, expired = _claim_due(file, settings, now, limit, flush, backlog)
     room = limit - len(requests) - len(expired)
-    if not events.length:
-        return requests, expired
-    single = EventRange(events.first, sealed.last if sealed.length else min(events.last, events.first + room - 1))
     claimed = EventRange(events.first, events.first - 1)
-    if room > 0:
-        claimed = first_singles(db, single, room) if sealed.length else single
+    if room > 0 and events.length:
+        claimed = first_singles(db, step, room)
         requests += _claim_singles(file, claimed, now)
-    if claimed.last < single.last:
-        seal_singles(db, EventRange(claimed.last + 1, single.last), now)
-    if single.length:
-        remove_events(db, single)
+    if claimed.last < sealed.last:
+        seal_singles(db, EventRange(claimed.last + 1, sealed.last), now)
+    remove_events(db, EventRange(events.first, max(claimed.last, sealed.last)))
     return requests, expired
 
 

@@ -30,7 +30,7 @@ Synchronous: TypeAlias = Literal["full", "normal"]
 
 _PAUSES = (0.0005, 0.001, 0.002, 0.005, 0.01)
 _CACHE_KIB = 16 * 1024
-_CHECKPOINT_PAGES = 4000
+_CHECKPOINT_PAGES = 1000  # so that the reserved space is enough for a checkpoint
 _MAX_WAL = 32 * 1024 * 1024
 _MIN_SQLITE = (3, 24, 0)
 _LITTLE_SPACE = 256 * 1024

@@ -43,7 +43,7 @@ class SqliteOutbox:
     A damaged file is renamed, and a new one begun, with an error in the log `montra` that names it.
 
     Beside the file are `-wal` and `-shm` (SQLite's), `.lock` (which must not be deleted while a process uses the
-    outbox) and `.reserve`, 1 MiB of disk space, so that sending goes on when the disk is full.
+    outbox) and `.reserve`, 6 MiB of disk space, so that sending goes on when the disk is full.
 
     Args:
         path: the file, on a local disk. None: `$MONTRA_OUTBOX`, else `montra/usage.db` in `$XDG_STATE_HOME` or
@@ -264,7 +264,6 @@ class SqliteOutbox:
         try:
             return self._connection.write(work, durable=True)
         except DiskFullError:
-            if not self._reserve.release():
-                raise
+            self._reserve.release()
         self._connection.checkpoint()
         return self._connection.write(work, durable=True)

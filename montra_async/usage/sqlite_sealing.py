@@ -9,8 +9,8 @@ from .clocks import Timestamp
 from .sqlite_connection import OpenFile
 from .sqlite_schema import MAX_SUM, SUMMABLE
 
-SMALL_STEP, LARGE_STEP = 2000, 32_000
-"""Minimum and maximum number of events of one step. Large steps are faster, but keep others waiting for longer."""
+SMALL_STEP, LARGE_STEP = 2000, 8000
+"""Minimum and maximum number of events of one step. More than that is hardly faster, and keeps others waiting."""
 
 MAX_SMALL_BACKLOG = 8000
 """As long as there are more events, sums wait for more."""
@@ -67,24 +67,24 @@ def step_size(backlog: int) -> int:
     return max(SMALL_STEP, min(LARGE_STEP, backlog // 2))
 
 
-def range_with_sums(file: OpenFile, events: EventRange) -> EventRange:
-    """The part of the next step that ends with the last event that can be added to others.
+def next_step(file: OpenFile, events: EventRange) -> tuple[EventRange, EventRange]:
+    """The next step of sealing: a range of events, and the part of it that ends with the last one that can be added up.
 
-    Each event is searched once only: `file.no_sums_until` remembers how far.
+    Behind that part, the range has only events that go alone. Events that were searched in vain are not searched again:
+    `file.no_sums_until` remembers it.
 
     Args:
         file: the open file.
         events: all events.
     """
-    end = min(events.last, events.first + step_size(events.length) - 1)
+    step = max(SMALL_STEP, min(LARGE_STEP, events.length // 2))
+    all_of_it = EventRange(events.first, min(events.last, events.first + step - 1))
     start = max(events.first, file.no_sums_until + 1)
-    if start > end:
-        return EventRange(events.first, events.first - 1)
-    found = file.db.execute(_LAST_SUMMABLE, (start, end)).fetchone()
-    if found is None:
-        file.no_sums_until = end
-        return EventRange(events.first, events.first - 1)
-    return EventRange(events.first, found[0])
+    found = file.db.execute(_LAST_SUMMABLE, (start, all_of_it.last)).fetchone()
+    if found is not None:
+        return all_of_it, EventRange(events.first, found[0])
+    file.no_sums_until = max(file.no_sums_until, all_of_it.last)
+    return all_of_it, EventRange(events.first, events.first - 1)
 
 
 def seal_sums(db: sqlite3.Connection, events: EventRange, now: Timestamp, window: float) -> None:
