@@ -94,6 +94,13 @@ def hostile(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Durable usage and access for long: thousands of kills, restarts, pauses; `-- -k kills` for some. Takes long."""
+    install(session, "tests")
+    session.run("pytest", "-m", "soak", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """ruff: rules and format. `nox -s lint -- --fix` mends."""
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))

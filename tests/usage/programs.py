@@ -27,12 +27,10 @@ def start(program: str, base_url: str, outbox: Path, **options: Any) -> subproce
     """Start a program; its first lines are in `PREAMBLE`."""
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", PREAMBLE + program, base_url, str(outbox)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        **options,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
     )
 
 
