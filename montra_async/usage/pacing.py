@@ -51,7 +51,7 @@ class GoodputMeter:
     _SHORTEST = 0.02
 
     def __init__(self) -> None:
-        self.successes = 0
+        self.successes: int = 0
         self._active_before = 0.0
         self._active_since: float | None = None
         self._samples: deque[tuple[float, int]] = deque([(0.0, 0)])
@@ -121,7 +121,7 @@ class Pacer:
         self.goodput = GoodputMeter()
         self._base: float | None = None
         self._speed = 1.0
-        self._successes_at = 0
+        self._successes_at: int = 0
         self._strikes = 0.0
         self._set_at = 0.0
         self._set_at_active = 0.0
