@@ -42,11 +42,13 @@ class Attempt:
 
     Attributes:
         request: the request.
+        claimed_at: when it was claimed.
         started: when it was given to the worker.
         worker: the worker; None until it has begun, which is when the request may be on the wire.
     """
 
     request: UsageRequest
+    claimed_at: float
     started: float
     worker: asyncio.Task[None] | None = None
 
@@ -171,11 +173,17 @@ class Dispatcher:
             return None
         if self._flow.circuit.state == "open":  # the probe: a request that never failed says more of the service
             self.queue.rotate(-min(range(len(self.queue)), key=lambda index: self.queue[index][1].attempts))
-        request = self.queue.popleft()[1]
+        claimed_at, request = self.queue.popleft()
         self._flow.started()
         self.attempts += 1
-        attempt = self.under_way[request.id] = Attempt(request, now)
+        attempt = self.under_way[request.id] = Attempt(request, claimed_at, now)
         return attempt
+
+    def _put_back(self, attempt: Attempt) -> None:
+        del self.under_way[attempt.request.id]
+        self.queue.appendleft((attempt.claimed_at, attempt.request))
+        self._flow.withdrawn(attempt.started)
+        self.attempts -= 1
 
     def _pump_in(self, delay: float) -> None:
         loop = asyncio.get_running_loop()
@@ -195,6 +203,9 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         worker = asyncio.current_task()
         while not self._closed or attempt is not None:
+            if attempt is not None and self._flow.paused_for(self._clock()) > 0:  # since it was given to this worker
+                self._put_back(attempt)
+                attempt = self._take()
             while attempt is not None:
                 attempt.worker = worker
                 await self._send(attempt.request, attempt.started)

@@ -13,7 +13,11 @@ from .verdicts import Signal, Verdict
 MAX_RETRY_AFTER = 3600.0
 """Maximum number of seconds for which a `Retry-After` stops sending."""
 
-_FIRST_PAUSE = 1.0
+_ROW = 8  # refusals without Retry-After and without a success in between, after which to pause
+_FIRST_PAUSE_OF_ROW = 0.02
+_LONGEST_PAUSE_OF_ROW = 0.5
+
+_FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
 _FIRST_PAUSE_THROTTLED = 0.1
 _LONGEST_PAUSE_THROTTLED = 2.0
@@ -50,11 +54,14 @@ class FlowControl:
     """
 
     def __init__(self, concurrency: int, random: Callable[[], float]) -> None:
+        self._random = random
         self.circuit = Circuit(random=random)
         self.pacer = Pacer()
         self.in_flight = 0
         self._concurrency = AdaptiveConcurrency(concurrency)
         self._paused_until = -math.inf
+        self._refusals = 0
+        self._refused_at = -math.inf
 
     @property
     def limit(self) -> int:
@@ -78,6 +85,15 @@ class FlowControl:
         self.circuit.started()
         self.pacer.started()
 
+    def withdrawn(self, started: float) -> None:
+        """A request was not sent after all.
+
+        Args:
+            started: when it was to be sent.
+        """
+        self.in_flight -= 1
+        self.circuit.abandoned(started)
+
     def ended(self, request_id: int | str, verdict: Verdict, started: float, now: float) -> str | None:
         """An attempt has ended.
 
@@ -94,6 +110,7 @@ class FlowControl:
         signal = verdict.signal
         if signal is Signal.ALIVE:
             self._concurrency.succeeded()
+            self._refusals = 0
             if verdict.outcome is not Outcome.RETRY:
                 self.pacer.succeeded(now)
             return self._answered()
@@ -106,6 +123,8 @@ class FlowControl:
         self._paused_until = max(self._paused_until, now + pause) if pause else self._paused_until
         if signal is Signal.THROTTLED:
             self._concurrency.congested(started, now)
+            if not pause and started >= self._refused_at:
+                self._pause_after_row(now)
             self.pacer.throttled(started, now, pause or None)
             return self._answered()
         if signal is Signal.OVERLOADED:
@@ -119,6 +138,15 @@ class FlowControl:
             return None
         self._concurrency.restart()
         return "usage is not sent for now"
+
+    def _pause_after_row(self, now: float) -> None:
+        """Pause if the service refuses everything, and doesn't say for how long. A pace can't be found then."""
+        self._refusals += 1
+        self._refused_at = now
+        if self._refusals >= _ROW:
+            row = self._refusals - _ROW + 1
+            pause = exponential_pause(row, first=_FIRST_PAUSE_OF_ROW, maximum=_LONGEST_PAUSE_OF_ROW)
+            self._paused_until = max(self._paused_until, now + pause * (0.5 + 0.5 * self._random()))
 
     def _answered(self) -> str | None:
         return "usage is sent again" if self.circuit.succeeded() else None

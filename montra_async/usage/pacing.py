@@ -51,7 +51,7 @@ class GoodputMeter:
     _SHORTEST = 0.02
 
     def __init__(self) -> None:
-        self._successes = 0
+        self.successes: int = 0
         self._active_before = 0.0
         self._active_since: float | None = None
         self._samples: deque[tuple[float, int]] = deque([(0.0, 0)])
@@ -72,10 +72,10 @@ class GoodputMeter:
         """A request was handled."""
         active = self.active_time(now)
         if active - self._samples[-1][0] >= self._SAMPLE:
-            self._samples.append((active, self._successes))
+            self._samples.append((active, self.successes))
             while len(self._samples) > 1 and self._samples[1][0] <= active - self.WINDOWS[-1]:
                 self._samples.popleft()
-        self._successes += 1
+        self.successes += 1
 
     def rate(self, now: float) -> float:
         """Successes per second."""
@@ -88,7 +88,7 @@ class GoodputMeter:
             if sample[0] > start:
                 break
             since, before = sample
-        return (self._successes - before) / max(self._SHORTEST, active - since)
+        return (self.successes - before) / max(self._SHORTEST, active - since)
 
 
 class Pacer:
@@ -108,6 +108,7 @@ class Pacer:
     """Seconds until the goodput is reached again."""
 
     _PROBING = 1.5e-3  # of the goodput, per cubed second after that
+    _LARGEST_CUT = 0.4  # of the rate, at one refusal: the goodput may be low for other reasons
     _HASTE = 2.5  # times as fast along the curve
     _HASTY_ABOVE = 2.0  # times the goodput: so fast it was when it was refused
     _DROPPED_AT = 20.0  # times the goodput: the limit has gone
@@ -120,6 +121,7 @@ class Pacer:
         self.goodput = GoodputMeter()
         self._base: float | None = None
         self._speed = 1.0
+        self._successes_at: int = 0
         self._strikes = 0.0
         self._set_at = 0.0
         self._set_at_active = 0.0
@@ -171,10 +173,14 @@ class Pacer:
         self._strikes += 1.0
         if not pause and self._strikes < self._STRIKES:
             return
-        refused_at = self.rate(now)
-        self._base = max(self._SLOWEST, self.goodput.rate(now))
-        self._speed = self._HASTE if refused_at is None or refused_at > self._HASTY_ABOVE * self._base else 1.0
         self._strikes = 0.0
+        if self.goodput.successes == self._successes_at:  # nothing is known of a rate at which requests are handled
+            return
+        self._successes_at = self.goodput.successes
+        refused_at = self.rate(now)
+        lowest = self._SLOWEST if refused_at is None else refused_at * self._LARGEST_CUT
+        self._base = max(lowest, self.goodput.rate(now))
+        self._speed = self._HASTE if refused_at is None or refused_at > self._HASTY_ABOVE * self._base else 1.0
         self._set_at = now
         self._set_at_active = self.goodput.active_time(now) + (pause or 0.0)
         self._tokens = 0.0

@@ -405,6 +405,7 @@ class Sender:
             for attempt in await self._dispatcher.cancel():
                 sent = attempt.worker is not None
                 self._settlements.append(Settlement(attempt.request, Outcome.RETRY, sent=sent))
+            self._hand_back()
             await self._settle_rest()
 
     async def _drain_turn(self) -> None:

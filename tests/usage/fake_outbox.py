@@ -23,6 +23,7 @@ class FakeOutbox:
 
     Attributes:
         takes: seconds that an exchange takes.
+        failing: the exchanges that fail, counted from 1.
         errors: errors that the next exchanges raise, one each.
         claimed: requests that are claimed, by their ids.
         delivered: requests that were settled as delivered, in order.
@@ -30,6 +31,7 @@ class FakeOutbox:
         retried: settlements as to be tried again, in order.
         exchanges: number of exchanges.
         most_claimed: the largest number of requests that were claimed at once.
+        problems: what the sender did wrong.
     """
 
     def __init__(self, clock: Callable[[], float], takes: float = 0.002) -> None:
@@ -44,6 +46,8 @@ class FakeOutbox:
         self.exchanges = 0
         self.most_claimed = 0
         self.flushes: list[bool] = []
+        self.problems: list[str] = []
+        self.failing: set[int] = set()
         self._clock = clock
         self._waiting: list[tuple[float, UsageRequest]] = []
         self._busy = False
@@ -56,12 +60,14 @@ class FakeOutbox:
         return [request for _, request in self._waiting]
 
     async def exchange(self, settlements: Sequence[Settlement], limit: int, flush: bool) -> Exchange:
-        assert not self._busy, "one exchange at a time"
+        self._check(not self._busy, "two exchanges at once")
         self._busy = True
         try:
             await asyncio.sleep(self.takes)
             self.exchanges += 1
             self.flushes.append(flush)
+            if self.exchanges in self.failing:
+                raise outbox_error()
             if self.errors:
                 raise self.errors.pop(0)
             for settlement in settlements:
@@ -71,7 +77,7 @@ class FakeOutbox:
             self._busy = False
 
     async def renew(self, requests: Sequence[UsageRequest]) -> list[UsageRequest]:
-        assert not self._busy, "one call at a time"
+        self._check(not self._busy, "a renewal during an exchange")
         if self.errors:
             raise self.errors.pop(0)
         self.renewed += requests
@@ -80,9 +86,13 @@ class FakeOutbox:
                 del self.claimed[request.id]
         return [request for request in requests if request.id not in self.lost_on_renewal]
 
+    def _check(self, condition: bool, problem: str) -> None:
+        if not condition:
+            self.problems.append(problem)
+
     def _settle(self, settlement: Settlement) -> None:
         request = settlement.request
-        assert self.claimed.pop(request.id) == request, "settled exactly once, and as it was claimed"
+        self._check(self.claimed.pop(request.id, None) == request, f"{request} was settled, and was not claimed")
         if settlement.outcome is Outcome.DELIVERED:
             self.delivered.append(request)
         elif settlement.outcome is Outcome.REFUSED:

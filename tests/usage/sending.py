@@ -35,10 +35,12 @@ class Service:
         takes: seconds that an answer takes.
         behave: called with each key; what it returns is raised. What it raises itself is not seen as handled.
         sums: counted units by customer.
+        counted: keys that were counted.
         keys: how often each key has arrived.
         in_flight: requests being handled.
         most_in_flight: the largest number of requests at once.
         arrivals: when each request has arrived.
+        problems: what the sender did wrong.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -49,8 +51,10 @@ class Service:
         self.keys: Counter[str] = Counter()
         self.in_flight = self.most_in_flight = 0
         self.arrivals: list[float] = []
+        self.problems: list[str] = []
         self._clock = clock
-        self._counted: set[str] = set()
+        self.counted: set[str] = set()
+        self._paused_until = 0.0
 
     async def report(
         self, customer_id: str, meter_slug: str, *, amount: Any, metadata: Any, idempotency_key: str
@@ -59,13 +63,16 @@ class Service:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         self.arrivals.append(self._clock())
         self.keys[idempotency_key] += 1
+        if self._clock() < self._paused_until - 1e-6:
+            self.problems.append(f"sent {self._paused_until - self._clock()} s before the end of a pause")
         try:
             refused = self.behave(idempotency_key)
             await asyncio.sleep(self.takes)
             if refused is not None:
+                self._paused_until = max(self._paused_until, self._clock() + (getattr(refused, "retry_after", 0) or 0))
                 raise refused
-            if idempotency_key not in self._counted:
-                self._counted.add(idempotency_key)
+            if idempotency_key not in self.counted:
+                self.counted.add(idempotency_key)
                 self.sums[customer_id] += amount
             failure = self.after(idempotency_key)
             if failure is not None:
@@ -93,10 +100,11 @@ class Bench:
 
     async def until(self, condition: Callable[[], bool], seconds: float = 3600.0) -> None:
         """Wait on virtual time."""
-        end = self.clock() + seconds
+        start = self.clock()
         while not condition():
-            assert self.clock() < end, f"not within {seconds} s: {self.sender.state}"
-            await asyncio.sleep(0.001)
+            passed = self.clock() - start
+            assert passed < seconds, f"not within {seconds} s: {self.sender.state}"
+            await asyncio.sleep(min(0.05, max(0.001, passed / 50)))
 
     async def until_settled(self, seconds: float = 3600.0) -> None:
         await self.until(lambda: not self.outbox.claimed and not self.outbox.waiting, seconds)
@@ -110,6 +118,8 @@ async def running(**settings: Any) -> AsyncIterator[Bench]:
     finally:
         await bench.sender.stop(0)
         await asyncio.gather(bench.task, return_exceptions=True)
+        problems = bench.outbox.problems + bench.service.problems
+        assert problems == [], problems[:3]
 
 
 def times(count: int, error: Callable[[], BaseException]) -> Callable[[str], BaseException | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 
@@ -171,7 +172,6 @@ def test_poison_requests_do_not_hold_it_open() -> None:
 
     async def main() -> None:
         async with running(random=random.Random(3).random) as bench:
-            poison = {request.key for request in [usage_request() for _ in range(10)]}
             requests = [usage_request() for _ in range(10)]
             poison = {request.key for request in requests}
             bench.service.behave = lambda key: answer(500) if key in poison else None
@@ -181,5 +181,20 @@ def test_poison_requests_do_not_hold_it_open() -> None:
             bench.sender.wake()
             await bench.until(lambda: len(bench.outbox.delivered) == 100, 60)
             assert bench.service.sums.total() == 100
+
+    run(main())
+
+
+@pytest.mark.parametrize("retry_after", [None, 0.2])
+def test_a_service_that_refuses_everything_for_a_while_is_not_asked_all_the_time(retry_after: float | None) -> None:
+    async def main() -> None:
+        async with running() as bench:
+            bench.service.behave = lambda key: answer(429, retry_after=retry_after)
+            bench.outbox.add(*[usage_request() for _ in range(500)])
+            await asyncio.sleep(60)
+            assert len(bench.service.arrivals) < 400
+            bench.service.behave = lambda key: None
+            await bench.until_settled(20)
+            assert bench.service.sums.total() == 500
 
     run(main())
