@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
 import stat
@@ -546,6 +547,32 @@ class TestOwnersOfOneProcess:
         claim(one)
         assert two.exchange([], 10).next_due == 1.0
         one.exchange(delivered(), 0)
+
+
+class TestEnd:
+    def test_one_that_is_forgotten_hands_back_its_requests(self, open_outbox: Open, path: Path) -> None:
+        other = open_outbox()
+        forgotten = SqliteOutbox(path)
+        forgotten.open(settings())
+        forgotten.append([event()])
+        (request,) = claim(forgotten)
+        del forgotten
+        gc.collect()
+        third = open_outbox()
+        assert [each.key for each in claim(third)] == [request.key]
+        assert other.counts().claimed == 1
+
+    def test_a_failed_opening_leaves_nothing_open(self, path: Path) -> None:
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("CREATE TABLE theirs (x)")
+        before = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+        outbox = SqliteOutbox(path)
+        with pytest.raises(ConfigError):
+            outbox.open(settings())
+        with pytest.raises(OutboxError, match="not open"):
+            outbox.append([event()])
+        if before:
+            assert set(os.listdir("/proc/self/fd")) == before
 
 
 class TestParked:
