@@ -27,7 +27,7 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.002
 _HELD = (errno.EACCES, errno.EAGAIN)
 
 _files: dict[tuple[int, int], LockFile] = {}
-_registry = threading.Lock()
+_registry = threading.RLock()  # an outbox may be collected, and so closed, while its thread holds this
 
 
 class LockFile:
@@ -221,7 +221,7 @@ def _registered(path: str) -> LockFile | None:
 
 def _after_fork_in_child() -> None:
     global _registry
-    _registry = threading.Lock()
+    _registry = threading.RLock()
     for file in _files.values():
         file.forget_parent()
 

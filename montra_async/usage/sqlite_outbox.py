@@ -96,10 +96,15 @@ class SqliteOutbox:
         Raises:
             ConfigError: the file is no outbox, belongs to another API or has a newer version; or it is on a file system
                 of several machines, or one without write-ahead log or locks.
-            OutboxError: the file can't be used.
+            OutboxError: the file can't be used. The next call of any method tries again.
         """
         self._settings = settings
-        self._connection.open(settings.base_url)
+        try:
+            self._connection.open(settings.base_url)
+        except ConfigError:
+            self._settings = None
+            self._connection.close()
+            raise
         self._reserve.ensure()
 
     def append(self, events: Sequence[Event]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
 import stat
@@ -272,6 +273,12 @@ class TestSums:
         assert len(got) == 4
         assert (got[first.key].units, got[first.key].events, got[first.key].recorded_at) == (12, 3, START)
 
+    def test_the_key_of_a_sum_is_that_of_its_first_event(self, outbox: SqliteOutbox) -> None:
+        events = [summable(recorded_at=START + number) for number in range(3)]
+        outbox.append(events)
+        (request,) = claim(outbox, flush=True)
+        assert (request.key, request.recorded_at) == (events[0].key, START)
+
     def test_a_sum_never_changes_after_its_claim(self, outbox: SqliteOutbox) -> None:
         outbox.append([summable(units=1)])
         (one,) = claim(outbox, flush=True)
@@ -394,6 +401,21 @@ class TestAmbiguous:
         clock.wall_seconds += HOUR
         outbox.open(settings())
         assert len(claim(outbox)) == 1
+
+    def test_the_first_attempt_counts_after_a_restart_of_the_machine_too(
+        self, outbox: SqliteOutbox, clock: ManualClock
+    ) -> None:
+        outbox.append([event()])
+        (request,) = claim(outbox)
+        outbox.exchange([retry(request, sent=True)], 0)
+        outbox.before_fork()
+        clock.start = "second-boot"
+        clock.boot_seconds = 5.0
+        clock.wall_seconds += 20 * HOUR
+        (request,) = claim(outbox)
+        outbox.exchange([retry(request, sent=True)], 0)
+        clock.advance(5 * HOUR)
+        assert len(outbox.exchange([], 10).expired) == 1
 
     def test_a_clock_set_forward_parks_what_may_have_been_counted(
         self, outbox: SqliteOutbox, clock: ManualClock
@@ -546,6 +568,32 @@ class TestOwnersOfOneProcess:
         claim(one)
         assert two.exchange([], 10).next_due == 1.0
         one.exchange(delivered(), 0)
+
+
+class TestEnd:
+    def test_one_that_is_forgotten_hands_back_its_requests(self, open_outbox: Open, path: Path) -> None:
+        other = open_outbox()
+        forgotten = SqliteOutbox(path)
+        forgotten.open(settings())
+        forgotten.append([event()])
+        (request,) = claim(forgotten)
+        del forgotten
+        gc.collect()
+        third = open_outbox()
+        assert [each.key for each in claim(third)] == [request.key]
+        assert other.counts().claimed == 1
+
+    def test_a_failed_opening_leaves_nothing_open(self, path: Path) -> None:
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("CREATE TABLE theirs (x)")
+        before = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+        outbox = SqliteOutbox(path)
+        with pytest.raises(ConfigError):
+            outbox.open(settings())
+        with pytest.raises(OutboxError, match="not open"):
+            outbox.append([event()])
+        if before:
+            assert set(os.listdir("/proc/self/fd")) == before
 
 
 class TestParked:
