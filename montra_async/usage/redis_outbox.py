@@ -103,7 +103,7 @@ class RedisOutbox:
         """Make the names of this process in Redis. A forked child has names of its own."""
         host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:100]
         self._owner = f"{host}-{os.getpid()}-{os.urandom(8).hex()}"
-        self._exchange_number = 1
+        self._exchange_number = self._drop_number = 1
         self._held: dict[str, int] = {}
         self._in_doubt: tuple[str, frozenset[str]] | None = None
         self._new_writer()
@@ -260,7 +260,9 @@ class RedisOutbox:
         """
         dropped, start = 0, "-"
         while dropped < events:
-            _, count, following, sums = self._run(scripts.DROP_OLDEST, events - dropped, start)
+            args = (events - dropped, start, self._owner, self._drop_number)
+            _, count, following, sums = self._run(scripts.DROP_OLDEST, *args)
+            self._drop_number += 1
             dropped += int(count)
             start = text_of(following)
             if not start and not sums:
