@@ -183,6 +183,7 @@ return {'ok'}
 """Args: own owner name; milliseconds after which a silent consumer is deleted."""
 
 STAGE = Script("""
+if ARGV[3] == '1' then call('DEL', STAGE) end
 call('HSET', STAGE, 's' .. ARGV[3], ARGV[5], 'e' .. ARGV[3], ARGV[6])
 call('EXPIRE', STAGE, ARGV[4])
 return {'ok'}
@@ -201,6 +202,7 @@ end
 local stored = call('HMGET', META, 'events', 'parked_events', 'size')
 local all_events, all_size = tonumber(stored[1] or 0) + tonumber(stored[2] or 0), tonumber(stored[3] or 0)
 if all_events + events > max_events or all_size + size > max_size then
+  call('DEL', STAGE)
   return {{'full', format('%d', all_events), format('%d', all_size)}}
 end
 if parts > 0 and call('HLEN', STAGE) ~= 2 * parts then return {{'incomplete'}} end
@@ -323,8 +325,8 @@ local sums = call('ZCARD', DUE)
 call('HSET', EXCHANGES, 'drop:' .. ARGV[5], format('%s %d %s %d', number, dropped, following, sums))
 return {'ok', dropped, following, sums}
 """)
-"""Args: the number of events; the id to begin with; owner; number of the call. Returns the number of dropped events, the
-id to go on with, and the number of open sums that are left."""
+"""Args: the number of events; the id to begin with; owner; number of the call. Returns the number of dropped events,
+the id to go on with, and the number of open sums that are left."""
 
 LIST_PARKED = Script("""
 local ids = call('ZRANGEBYSCORE', PARKED, '(' .. ARGV[3], '+inf', 'LIMIT', 0, ARGV[4])

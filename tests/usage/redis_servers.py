@@ -48,6 +48,8 @@ class RedisServer:
                 try:
                     client.ping()
                     return
+                except redis.AuthenticationError:
+                    return
                 except (redis.ConnectionError, redis.TimeoutError):
                     assert time.monotonic() < until, "redis-server does not answer"
                     assert self._process.poll() is None, "redis-server has ended"
@@ -77,8 +79,8 @@ class RedisServer:
 def redis_server(folder: Path, **options: str) -> Iterator[RedisServer]:
     """A running server, until the end of the block."""
     server = RedisServer(folder, **options)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.kill()

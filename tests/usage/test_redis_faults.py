@@ -94,6 +94,28 @@ def test_appending_again_what_was_in_doubt_doubles_nothing(outbox: RedisOutbox, 
     assert units_left(outbox) == 31
 
 
+def test_an_interrupted_call_loses_nothing_of_the_next(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with redis.client() as client:
+        outbox = RedisOutbox(client)
+        outbox.open(settings())
+        run: Any = client.evalsha
+
+        def interrupted(*args: Any) -> None:
+            run(*args)
+            raise KeyboardInterrupt
+
+        for call in (lambda: outbox.append([summable(units=1)]), lambda: outbox.exchange([], 9, flush=True)):
+            outbox.append([summable(units=2)])
+            with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+                patched.setattr(client, "evalsha", interrupted)
+                call()
+        outbox.append([summable(units=4)])
+        found = outbox.exchange([], 9, flush=True)
+        assert sum(int(each.units) for each in found.requests) == 1 + 2 + 2 + 4
+        assert {each.attempts for each in found.requests} == {1}
+        outbox.close()
+
+
 def test_whether_a_group_was_recorded(outbox: RedisOutbox, proxy: LosingProxy, redis: RedisServer) -> None:
     other = RedisOutbox(redis.url)
     other.open(settings())

@@ -282,10 +282,10 @@ def test_another_api_needs_another_outbox(opened: Open, redis: RedisServer) -> N
     outbox = opened()
     outbox.append([event()])
     other = RedisOutbox(redis.url)
-    with pytest.raises(ConfigError, match=rf"has events for {BASE_URL}, not for https://other.test: give each API"):
+    with pytest.raises(ConfigError, match=rf"has events for {BASE_URL}, not for https://other\.test: give each API"):
         other.open(settings(base_url="https://other.test"))
     for call in (lambda: other.append([event()]), lambda: other.exchange([], 1), other.counts):
-        with pytest.raises(OutboxError, match="not for https://other.test"):
+        with pytest.raises(OutboxError, match=r"not for https://other\.test"):
             call()
     other.close()
     elsewhere = RedisOutbox(redis.url, name="other")
@@ -302,13 +302,15 @@ def test_a_group_of_any_size_is_stored_as_a_whole(opened: Open, redis: RedisServ
     assert outbox.counts()[:2] == (400, 400)
     with pytest.raises(OutboxFullError):
         outbox.append(events)
+    with pytest.raises(OutboxFullError):
+        outbox.append(events[:120])  # fewer parts than before
     got = outbox.exchange([], 1000)
     assert got.next_due == 0
     assert len(got.requests) < 200, "one call returns a few megabytes at most"
     outbox.exchange([retry(each, sent=False) for each in got.requests], 0)
     assert sorted(each.key for each in drain(outbox, 1000)) == sorted(each.key for each in events)
     with redis.client() as client:
-        assert not client.keys("*stage*") or 0 < client.ttl(client.keys("*stage*")[0]) <= 3600
+        assert not client.keys("*stage*")
 
 
 def test_many_settlements_at_once(opened: Open) -> None:

@@ -14,8 +14,8 @@ from montra_async.usage.redis_outbox import RedisOutbox
 
 from .outbox_helpers import ManualClock
 from .redis_servers import RedisServer, needs_redis
-from .test_outbox_rules import OutboxRules
 
+rules = pytest.importorskip("tests.usage.test_outbox_rules")
 pytestmark = needs_redis
 
 
@@ -39,7 +39,7 @@ class RedisKeys:
 
 
 def test_redis_keeps_the_rules(redis: RedisServer) -> None:
-    class Rules(OutboxRules):
+    class Rules(rules.OutboxRules):
         store_type: Callable[[], Any] = staticmethod(lambda: RedisKeys(redis))
 
         def set_clock(self, *_: Any, **__: Any) -> None:
