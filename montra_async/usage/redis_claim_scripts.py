@@ -75,11 +75,12 @@ local function claim(id, blob, st)
   if not events then return end  -- not one of ours
   st = st or {{attempts = 0, wire = '-', ambiguous = '0', events = events, size = cost(blob)}}
   st.ambiguous = st.wire == '-' and '0' or '1'
-  if st.ambiguous == '1' and now - tonumber(st.wire) >= expires_after then
+  local sent_at = tonumber(st.wire)
+  if sent_at and now - sent_at > expires_after then
     expired[#expired + 1] = park(id, blob, st, '"ambiguous",null,"",""')
     return
   end
-  if st.ambiguous == '0' then st.wire = format('%.6f', now) end
+  if not sent_at then st.wire = format('%.6f', now) end
   st.attempts, st.owner = st.attempts + 1, me
   set_state(id, st)
   call('ZADD', LEASES, format('%.6f', now + claim_ttl), id)
@@ -168,8 +169,7 @@ end
 
 EXCHANGE = Script(
     """
--- A write that needs no memory comes first: then Redis runs the rest even when its memory is full, and can be emptied.
-call('HDEL', STATE, '')
+allow_full_memory()
 local me, number, limit, flush = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6] == '1'
 local claim_ttl, expires_after, patience = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 """
@@ -213,6 +213,7 @@ sum stays open behind a backlog; settlements, each as the lines id, attempts, ou
 the reply as the lines id, request, attempts, ambiguous."""
 
 RENEW = Script("""
+allow_full_memory()
 local me, claim_ttl, kept = ARGV[3], tonumber(ARGV[4]), {}
 for i = 5, #ARGV, 2 do
   local id = ARGV[i]
@@ -228,6 +229,7 @@ return {'ok', kept}
 """Args: owner; seconds of a claim; for each request id and attempts."""
 
 RELEASE = Script("""
+allow_full_memory()
 local me = ARGV[3]
 for i = 4, #ARGV, 2 do
   local id = ARGV[i]
@@ -236,7 +238,7 @@ for i = 4, #ARGV, 2 do
 end
 grouped('XPENDING', STREAM, GROUP)
 call('XGROUP', 'DELCONSUMER', STREAM, GROUP, me)
-call('HDEL', EXCHANGES, me)
+call('HDEL', EXCHANGES, me, 'drop:' .. me)
 return {'ok'}
 """)
 """Hand back claims, and delete the consumer. Args: owner; for each request id and attempts."""

@@ -172,7 +172,7 @@ def _secrets_of(url: Secret | None) -> list[Secret]:
 
 def _place(client: Any) -> str:
     settings: Any = getattr(getattr(client, "connection_pool", None), "connection_kwargs", None)
-    if not is_mapping(settings):
-        return "a cluster"
+    if not is_mapping(settings) or not settings.keys() & {"host", "path"}:
+        return "the address of its client"
     address = settings.get("path") or f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
     return f"{address}/{settings.get('db') or 0}"

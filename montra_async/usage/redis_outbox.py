@@ -29,6 +29,7 @@ _BACKLOG_WINDOWS = 10
 """A sum stays open behind a backlog for this many coalesce windows at most."""
 
 _PAGE = 500
+_STAGE_MEMORY = 3600
 _LONGEST_IDLE = 24 * 3600
 _UNBOUNDED = 2**53
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -103,7 +104,7 @@ class RedisOutbox:
         """Make the names of this process in Redis. A forked child has names of its own."""
         host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:100]
         self._owner = f"{host}-{os.getpid()}-{os.urandom(8).hex()}"
-        self._exchange_number = 1
+        self._exchange_number = self._drop_number = 1
         self._held: dict[str, int] = {}
         self._in_doubt: tuple[str, frozenset[str]] | None = None
         self._new_writer()
@@ -142,16 +143,11 @@ class RedisOutbox:
         events = self._not_recorded_yet(events)
         if not events:
             return
-        parts = parts_of(events)
-        number, staged = self._group_number + 1, 0
-        if len(parts) > 1:
-            staged = len(parts)
-            for at, part in enumerate(parts, 1):
-                self._run(scripts.STAGE, at, 3600, part.sums, part.singles)
+        self._group_number += 1  # never used for another group, also when this one is interrupted
         try:
-            reply = self._append(number, parts, staged)
+            reply = self._append(parts_of(events))
         except OutboxUncertainError as error:
-            error.group = f"{self._writer}-{number}"
+            error.group = f"{self._writer}-{self._group_number}"
             self._in_doubt = error.group, frozenset(event.key for event in events)
             self._new_writer()  # so that the number of that group stays the last one of its writer
             raise
@@ -163,14 +159,26 @@ class RedisOutbox:
         if reply[0] != "ok":
             self._new_writer()
             raise OutboxError(f"Redis at {self._connection.place}: it has lost a part of the events ({reply[0]})")
-        self._group_number = number
 
-    def _append(self, number: int, parts: Sequence[Part], staged: int) -> Any:
-        window = self._opened().coalesce_window
+    def _append(self, parts: Sequence[Part]) -> list[Any]:
+        number, window = self._group_number, self._opened().coalesce_window
+        staged = len(parts) if len(parts) > 1 else 0
+        if staged:
+            self._stage(parts)
         events, size = sum(part.events for part in parts), sum(part.size for part in parts)
         bounds = (self._max_events, self._max_size, events, size, staged)
         lines = () if staged else (parts[0].sums, parts[0].singles)
         return self._run(scripts.APPEND, number, GROUP_MEMORY, window, *bounds, *lines)
+
+    def _stage(self, parts: Sequence[Part]) -> None:
+        """Send the parts of a large group. It is recorded when all of them are there."""
+        try:
+            for at, part in enumerate(parts, 1):
+                self._run(scripts.STAGE, at, _STAGE_MEMORY, part.sums, part.singles)
+            return
+        except OutboxUncertainError as error:
+            problem = str(error)
+        raise OutboxError(problem)
 
     def _not_recorded_yet(self, events: Sequence[Event]) -> Sequence[Event]:
         """Leave out what a group has recorded whose answer was lost."""
@@ -260,7 +268,9 @@ class RedisOutbox:
         """
         dropped, start = 0, "-"
         while dropped < events:
-            _, count, following, sums = self._run(scripts.DROP_OLDEST, events - dropped, start)
+            args = (events - dropped, start, self._owner, self._drop_number)
+            _, count, following, sums = self._run(scripts.DROP_OLDEST, *args)
+            self._drop_number += 1
             dropped += int(count)
             start = text_of(following)
             if not start and not sums:

@@ -9,15 +9,16 @@ The keys, which share one hash tag, so that they are on one node of a cluster:
                 are doubles); `n` and the same -> number of events
     due         sorted set: open sums by the time at which their window closes
     state       hash: id in the stream -> `attempts wire ambiguous events size owner`, once it was claimed. `wire` is
-                the first time at which it may have been sent, or `-`; `ambiguous` is 1 when that was before the last
-                claim
+                the first time at which it may have been sent, or `-` without one, or `+` when it is to begin anew;
+                `ambiguous` is 1 when it may have been sent before the last claim
     leases      sorted set: claimed requests by the time at which their claim expires; and a long member that is never
                 due. With it Redis keeps the set as a list with an index, and adding one takes a fifth of the time
     delayed     sorted set: requests that are to be claimed again, by the time
     late        sorted set: recorded_at of what was not recorded about when it was added, so that the oldest is known
     parked      sorted set: ids of parked requests by themselves
     bodies      hash: id of a parked request -> the request; `<id>m` -> why it was parked
-    exchanges   hash: owner -> number of its last exchange, and what it claimed
+    exchanges   hash: owner -> number of its last exchange, and what it claimed; `drop:<owner>` -> number and result of
+                its last call of drop_oldest
     writer:...  number of the last group of a writer; with `!` when that group will never be added
     stage:...   hash: number -> part of a group that is too large for one call
 
@@ -77,6 +78,9 @@ local function grouped(...)
   end
   return reply
 end
+
+-- Redis runs a script to its end when its first write needs no memory. So an outbox can be emptied when memory is full.
+local function allow_full_memory() call('HDEL', STATE, '') end
 
 local function count(field, number)
   if number ~= 0 then call('HINCRBY', META, field, format('%d', number)) end
@@ -171,7 +175,7 @@ for _, consumer in ipairs(call('XINFO', 'CONSUMERS', STREAM, GROUP)) do
   for i = 1, #consumer, 2 do facts_of[consumer[i]] = consumer[i + 1] end
   if facts_of.name ~= me and facts_of.idle > longest_idle then
     call('XGROUP', 'DELCONSUMER', STREAM, GROUP, facts_of.name)
-    call('HDEL', EXCHANGES, facts_of.name)
+    call('HDEL', EXCHANGES, facts_of.name, 'drop:' .. facts_of.name)
   end
 end
 return {'ok'}
@@ -179,6 +183,7 @@ return {'ok'}
 """Args: own owner name; milliseconds after which a silent consumer is deleted."""
 
 STAGE = Script("""
+if ARGV[3] == '1' then call('DEL', STAGE) end
 call('HSET', STAGE, 's' .. ARGV[3], ARGV[5], 'e' .. ARGV[3], ARGV[6])
 call('EXPIRE', STAGE, ARGV[4])
 return {'ok'}
@@ -197,6 +202,7 @@ end
 local stored = call('HMGET', META, 'events', 'parked_events', 'size')
 local all_events, all_size = tonumber(stored[1] or 0) + tonumber(stored[2] or 0), tonumber(stored[3] or 0)
 if all_events + events > max_events or all_size + size > max_size then
+  call('DEL', STAGE)
   return {{'full', format('%d', all_events), format('%d', all_size)}}
 end
 if parts > 0 and call('HLEN', STAGE) ~= 2 * parts then return {{'incomplete'}} end
@@ -279,7 +285,14 @@ return {'ok', tonumber(stored[1] or 0), call('XLEN', STREAM) + call('ZCARD', DUE
 """)
 
 DROP_OLDEST = Script("""
-local wanted, from, dropped = tonumber(ARGV[3]), ARGV[4], 0
+allow_full_memory()
+local wanted, from, number, dropped = tonumber(ARGV[3]), ARGV[4], ARGV[6], 0
+-- The same call again: its answer was lost.
+local last = call('HGET', EXCHANGES, 'drop:' .. ARGV[5])
+if last then
+  local last_number, last_dropped, last_from, last_sums = string.match(last, '^(%d+) (%d+) (%S*) (%d+)$')
+  if last_number == number then return {'ok', tonumber(last_dropped), last_from, tonumber(last_sums)} end
+end
 local ids, size = {}, 0
 local entries = from == '' and {} or call('XRANGE', STREAM, from, '+', 'COUNT', 200)
 local following = ''
@@ -308,9 +321,12 @@ if #entries < 200 and dropped < wanted then
 end
 count('events', -dropped)
 count('size', -size)
-return {'ok', dropped, following, call('ZCARD', DUE)}
+local sums = call('ZCARD', DUE)
+call('HSET', EXCHANGES, 'drop:' .. ARGV[5], format('%s %d %s %d', number, dropped, following, sums))
+return {'ok', dropped, following, sums}
 """)
-"""Args: the number of events; the id to begin with. Returns dropped events, the id to go on with, open sums left."""
+"""Args: the number of events; the id to begin with; owner; number of the call. Returns the number of dropped events,
+the id to go on with, and the number of open sums that are left."""
 
 LIST_PARKED = Script("""
 local ids = call('ZRANGEBYSCORE', PARKED, '(' .. ARGV[3], '+inf', 'LIMIT', 0, ARGV[4])
@@ -328,6 +344,7 @@ return {'ok', found}
 """Args: the id before the first; the maximum number."""
 
 UNPARK = Script("""
+allow_full_memory()
 local again, taken = ARGV[3] == 'retry', 0
 for i = 4, #ARGV do
   local id = ARGV[i]
@@ -341,7 +358,7 @@ for i = 4, #ARGV do
     count('size', -(cost(blob) + #why + 128))
     if again then
       local attempts, ambiguous = string.match(why, '^(%d+),.*,(%d),[^,]*$')
-      local wire = ambiguous == '1' and format('%.6f', now) or '-'
+      local wire = ambiguous == '1' and '+' or '-'
       set_state(enqueue(blob, recorded), {attempts = attempts, wire = wire, ambiguous = ambiguous, events = events,
                                           size = cost(blob), owner = '-'})
       count('events', events)
@@ -352,7 +369,8 @@ for i = 4, #ARGV do
 end
 return {'ok', taken}
 """)
-"""Args: `retry` or `drop`; ids. An ambiguous request may be sent again for `expires_after` from now on."""
+"""Args: `retry` or `drop`; ids. An ambiguous request may be sent again for `expires_after` from its next
+claim on."""
 
 PARKED_IDS = Script("""
 return {'ok', call('ZRANGE', PARKED, 0, -1)}

@@ -23,6 +23,7 @@ POUR_SIZE = 500
 CLOSE_TIMEOUT = 2.0
 """Seconds for which `close` moves what is left in the spill."""
 
+_BETWEEN_POURS = 0.05
 _PAUSE = 1.0
 _LOOK_AGAIN = 30.0
 _LONGEST_PAUSE = 30.0
@@ -126,7 +127,7 @@ class SpillingOutbox:
         else:
             self._pour_if_due()
             return
-        self._spill_is_empty = False
+        self._look_into_spill()
         self.spill.append(events)
 
     def exchange(self, settlements: Sequence[Settlement], limit: int, *, flush: bool = False) -> Exchange:
@@ -236,7 +237,7 @@ class SpillingOutbox:
         Raises:
             OutboxError: one of them can't be used.
         """
-        self._spill_is_empty = False
+        self._look_into_spill()
         return self._unpark("retry_parked", ids)
 
     def drop_parked(self, ids: Sequence[str] | None = None) -> int:
@@ -328,6 +329,9 @@ class SpillingOutbox:
         self._try_at = self._clock() + self._pause
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
+    def _look_into_spill(self) -> None:
+        self._spill_is_empty, self._pour_at = False, 0.0
+
     def _pour_if_due(self, *, now: bool = False) -> None:
         """Move some of what is in the spill, unless that was done, or found impossible, a moment ago."""
         if self._clock() < self._pour_at and (self._spill_is_empty or not now):
@@ -345,7 +349,8 @@ class SpillingOutbox:
             self._settled = []
         found = self.spill.exchange((), POUR_SIZE, flush=True)
         page = found.requests
-        self._expired += found.expired
+        self._expired = [*self._expired, *found.expired][-POUR_SIZE:]
+        self._pour_at = self._clock() + _BETWEEN_POURS
         if not page and not found.expired:
             # Others may spill into the same file, or die with something claimed: look again from time to time.
             self._spill_is_empty = self.spill.counts().requests == 0

@@ -1,0 +1,365 @@
+"""`RedisOutbox` when answers are lost, and when Redis is away, restarts, is full, or refuses."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from montra_async.usage.errors import OutboxError, OutboxFullError, OutboxUncertainError
+from montra_async.usage.events import Event
+from montra_async.usage.redis_outbox import RedisOutbox
+
+from .outbox_helpers import delivered, drain, event, refused, retry, settings, summable
+from .redis_servers import LosingProxy, RedisServer, losing_proxy, needs_redis, redis_server
+
+pytestmark = needs_redis
+
+
+@pytest.fixture
+def proxy(redis: RedisServer) -> Iterator[LosingProxy]:
+    with losing_proxy(redis) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def outbox(proxy: LosingProxy) -> Iterator[RedisOutbox]:
+    """An outbox behind a proxy, whose calls are attempted once only."""
+    outbox = RedisOutbox(proxy.url, patience=0.001, timeout=5)
+    outbox.open(settings())
+    outbox.append([event()])
+    drain(outbox)
+    yield outbox
+    outbox.close()
+
+
+@pytest.fixture
+def patient(proxy: LosingProxy) -> Iterator[RedisOutbox]:
+    """An outbox behind a proxy, whose calls are attempted again."""
+    outbox = RedisOutbox(proxy.url, patience=20, timeout=5)
+    outbox.open(settings())
+    yield outbox
+    outbox.close()
+
+
+def units_left(outbox: RedisOutbox) -> int:
+    return sum(int(each.units) for each in drain(outbox))
+
+
+def test_a_lost_answer_doubles_nothing(patient: RedisOutbox, proxy: LosingProxy) -> None:
+    for _ in range(10):
+        proxy.lose()
+        patient.append([summable(units=3), event(units=4)])
+    assert proxy.lost == 10
+    assert patient.counts().events == 20
+    assert units_left(patient) == 70
+
+
+def test_a_client_that_repeats_by_itself_doubles_nothing(redis: RedisServer, proxy: LosingProxy) -> None:
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    with Redis(port=proxy.port, retry=Retry(NoBackoff(), 3), socket_timeout=5) as client:
+        outbox = RedisOutbox(client)
+        outbox.open(settings())
+        for _ in range(10):
+            proxy.lose()
+            outbox.append([summable(units=3)])
+        assert proxy.lost == 10
+        assert units_left(outbox) == 30
+        outbox.close()
+
+
+def test_appending_again_what_was_in_doubt_doubles_nothing(outbox: RedisOutbox, proxy: LosingProxy) -> None:
+    first = [summable(units=1), event(units=2)]
+    proxy.lose()
+    with pytest.raises(OutboxUncertainError, match="no answer: it may have been done"):
+        outbox.append(first)
+    assert outbox.counts().events == 2
+    outbox.append([*first, summable(units=4)])
+    assert outbox.counts().events == 3
+    proxy.lose()
+    with pytest.raises(OutboxUncertainError):
+        outbox.append([summable(units=8)])
+    outbox.append([summable(units=16)])
+    assert units_left(outbox) == 31
+
+
+def test_an_interrupted_call_loses_nothing_of_the_next(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with redis.client() as client:
+        outbox = RedisOutbox(client)
+        outbox.open(settings())
+        run: Any = client.evalsha
+
+        def interrupted(*args: Any) -> None:
+            run(*args)
+            raise KeyboardInterrupt
+
+        for call in (lambda: outbox.append([summable(units=1)]), lambda: outbox.exchange([], 9, flush=True)):
+            outbox.append([summable(units=2)])
+            with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+                patched.setattr(client, "evalsha", interrupted)
+                call()
+        outbox.append([summable(units=4)])
+        found = outbox.exchange([], 9, flush=True)
+        assert sum(int(each.units) for each in found.requests) == 1 + 2 + 2 + 4
+        assert {each.attempts for each in found.requests} == {1}
+        outbox.close()
+
+
+def test_whether_a_group_was_recorded(outbox: RedisOutbox, proxy: LosingProxy, redis: RedisServer) -> None:
+    other = RedisOutbox(redis.url)
+    other.open(settings())
+    proxy.lose()
+    with pytest.raises(OutboxUncertainError) as caught:
+        outbox.append([event()])
+    assert [other.was_recorded(caught.value.group) for _ in range(2)] == [True, True]
+
+    never = f"{outbox._writer}-1"
+    assert [other.was_recorded(never) for _ in range(2)] == [False, False]
+    with pytest.raises(OutboxError, match="refused"):  # the group arrives after it was given up
+        outbox.append([event()])
+    assert outbox.counts().events == 1
+    other.close()
+
+
+def test_what_a_lost_answer_has_claimed_is_claimed_by_the_next_call(outbox: RedisOutbox, proxy: LosingProxy) -> None:
+    outbox.append([event() for _ in range(5)])
+    proxy.lose()
+    with pytest.raises(OutboxError):
+        outbox.exchange([], 3)
+    assert outbox.counts().claimed == 3
+    requests = outbox.exchange([], 4).requests
+    assert len(requests) == outbox.counts().claimed == 4
+    assert {(each.attempts, each.ambiguous) for each in requests} == {(1, False)}
+    proxy.lose()
+    with pytest.raises(OutboxError):
+        outbox.exchange(delivered(requests[0]), 1)
+    nothing = outbox.exchange(delivered(requests[0]), 0)
+    assert nothing.requests == []
+    assert nothing.next_due == 0
+    assert outbox.counts()[:3] == (4, 4, 3)
+
+
+def test_settling_again_is_safe(patient: RedisOutbox, proxy: LosingProxy) -> None:
+    patient.append([event() for _ in range(3)])
+    first, second, third = patient.exchange([], 3).requests
+    proxy.lose()
+    found = patient.exchange([*delivered(first), retry(second, sent=False), refused(third)], 1)
+    assert proxy.lost == 1
+    assert [(each.id, each.attempts, each.ambiguous) for each in found.requests] == [(second.id, 2, False)]
+    assert patient.counts()[:4] == (1, 1, 1, 1)
+
+
+def test_dropping_again_drops_no_more(patient: RedisOutbox, proxy: LosingProxy) -> None:
+    patient.append([event() for _ in range(10)])
+    proxy.lose()
+    assert patient.drop_oldest(4) == 4
+    assert proxy.lost == 1
+    assert patient.counts().events == 6
+
+
+def test_a_large_group_whose_answers_are_lost(patient: RedisOutbox, proxy: LosingProxy) -> None:
+    metadata = '{"text":"' + "x" * 60_000 + '"}'
+    for after in range(3):
+        proxy.lose(after=after)
+        patient.append([event(metadata=metadata) for _ in range(150)])
+    assert proxy.lost == 3
+    assert patient.counts().events == 450
+
+
+def test_redis_away(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    outbox = RedisOutbox(f"redis://user:hunter2@127.0.0.1:{port}/3", patience=0.05)
+    with pytest.raises(OutboxError, match=rf"^Redis at 127\.0\.0\.1:{port}/3: ConnectionError: ") as caught:
+        outbox.open(settings())
+    assert not isinstance(caught.value, OutboxUncertainError), "it was surely not sent"
+    for call in (lambda: outbox.append([event()]), lambda: outbox.exchange([], 1), outbox.counts):
+        with pytest.raises(OutboxError) as caught:
+            call()
+        shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        assert "hunter2" not in "".join(shown.format())
+    outbox.close()
+
+
+def test_a_wrong_password_is_in_no_message(tmp_path: Path) -> None:
+    with redis_server(tmp_path, requirepass="right-password") as server:
+        outbox = RedisOutbox(server.url.replace("127.", ":hunter2@127."), patience=20)
+        with pytest.raises(OutboxError, match="AuthenticationError") as caught:  # without waiting
+            outbox.open(settings())
+        shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        assert "hunter2" not in "".join(shown.format())
+
+
+def test_a_redis_that_does_not_answer_is_waited_for_as_long_as_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        outbox = RedisOutbox(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", timeout=0.1, patience=0.2)
+        with pytest.raises(OutboxError, match="TimeoutError"):
+            outbox.open(settings())
+
+
+def test_a_restart_within_a_call(tmp_path: Path) -> None:
+    with redis_server(tmp_path, appendonly="yes", appendfsync="always") as server:
+        outbox = RedisOutbox(server.url, patience=20)
+        outbox.open(settings())
+        outbox.append([summable(units=1), event(units=2)])
+        (held, _) = outbox.exchange([], 2, flush=True).requests
+        server.kill()
+        starting = threading.Thread(target=server.start)
+        starting.start()
+        outbox.append([summable(units=4)])
+        starting.join(20)
+        assert outbox.counts()[:3] == (3, 3, 2)
+        assert outbox.renew([held]) == [held]
+        outbox.close()
+
+
+def test_scripts_that_were_forgotten(redis: RedisServer, outbox: RedisOutbox) -> None:
+    with redis.client() as client:
+        client.script_flush()
+        outbox.append([summable()])
+        client.script_flush()
+        assert len(outbox.exchange([], 10, flush=True).requests) == 1
+
+
+def test_a_replica_that_becomes_the_master(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server, server.client() as client:
+        quick, patient = RedisOutbox(server.url, patience=0.001), RedisOutbox(server.url, patience=20)
+        for one in (quick, patient):
+            one.open(settings())
+        client.replicaof("127.0.0.1", "1")
+        with pytest.raises(OutboxError, match="ReadOnlyError"):
+            quick.append([event()])
+        promoting = threading.Timer(0.1, client.replicaof, ("NO", "ONE"))
+        promoting.start()
+        patient.append([event()])
+        promoting.join()
+        assert patient.counts().events == 1
+        for one in (quick, patient):
+            one.close()
+
+
+def test_redis_without_memory_can_be_emptied(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server, server.client() as client:
+        outbox = RedisOutbox(server.url, patience=20)
+        outbox.open(settings(coalesce_window=0.001))
+        outbox.append([event() for _ in range(10)])
+        outbox.append([summable()])
+        client.config_set("maxmemory", "1")
+        with pytest.raises(OutboxError, match="OutOfMemoryError") as caught:  # without waiting
+            outbox.append([event()])
+        assert not isinstance(caught.value, (OutboxUncertainError, OutboxFullError))
+        assert outbox.drop_oldest(1) == 1
+        first, second, *rest = outbox.exchange([], 100, flush=True).requests
+        assert outbox.renew([first]) == [first]
+        outbox.exchange([*delivered(*rest), retry(first, sent=True), refused(second)], 0)
+        assert outbox.counts()[:4] == (1, 1, 0, 1)
+        assert outbox.drop_parked() == 1
+        outbox.close()
+
+
+def test_a_key_of_another_kind_is_an_error_of_ours(redis: RedisServer, outbox: RedisOutbox) -> None:
+    with redis.client() as client:
+        client.delete("montra:usage:{default}:requests")
+        client.set("montra:usage:{default}:requests", "something else")
+    with pytest.raises(OutboxError, match="WRONGTYPE"):
+        outbox.exchange([], 1)
+
+
+def test_claims_that_can_not_be_handed_back_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with redis_server(tmp_path, appendonly="yes") as server:
+        outbox = RedisOutbox(server.url, patience=0.001)
+        outbox.open(settings())
+        server.kill()
+        with caplog.at_level(logging.WARNING, "montra"):
+            outbox.close()
+        assert "were not handed back, and will expire: Redis at" in caplog.text
+
+
+def in_child(work: Any) -> None:
+    """Run something in a forked child, which must end well."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_has_its_own_claims_and_numbers(redis: RedisServer, own: bool) -> None:
+    with redis.client() as client:
+        outbox = RedisOutbox(redis.url if own else client)
+        outbox.open(settings())
+        outbox.append([event(), event()])
+        (held,) = outbox.exchange([], 1).requests
+
+        def child() -> None:
+            outbox.after_fork_in_child()
+            outbox.append([event("cust_child")])
+            assert outbox.renew([held]) == []
+            requests = outbox.exchange([], 10).requests
+            assert len(requests) == 2
+            outbox.exchange(delivered(*requests), 0)
+            outbox.close()
+
+        outbox.before_fork()
+        in_child(child)
+        outbox.append([event("cust_parent")])
+        assert outbox.renew([held]) == [held]
+        (request,) = outbox.exchange(delivered(held), 10).requests
+        assert request.customer_id == "cust_parent"
+        outbox.close()
+
+
+def test_random_lost_answers(redis: RedisServer, proxy: LosingProxy) -> None:
+    """Two outboxes, one of which loses every third answer or so."""
+    losing, sending = RedisOutbox(proxy.url, patience=20), RedisOutbox(redis.url)
+    for one in (losing, sending):
+        one.open(settings(coalesce_window=0.01))
+    units, got = 0, 0
+    keys: set[str] = set()
+    for number in range(100):
+        events: list[Event] = [summable(f"cust_{number % 3}", number), event(units=1)]
+        proxy.lose(after=number % 3)
+        losing.append(events)
+        units += number + 1
+        requests = (losing if number % 2 else sending).exchange([], number % 7).requests
+        assert not keys & {each.key for each in requests}, "claimed by two"
+        keys |= {each.key for each in requests}
+        got += sum(int(each.units) for each in requests)
+        (losing if number % 2 else sending).exchange(delivered(*requests), 0)
+    proxy.lose(0)
+    got += units_left(sending)
+    assert proxy.lost > 30
+    assert got == units
+    for one in (losing, sending):
+        one.close()
+
+
+def test_time_is_redis_time(redis: RedisServer) -> None:
+    """Without the tests' clock: windows, delays and claims end by themselves."""
+    outbox = RedisOutbox(redis.url, claim_ttl=0.05)
+    outbox.open(settings(coalesce_window=0.05))
+    outbox.append([summable(recorded_at=time.time())])
+    assert outbox.exchange([], 1).requests == []
+    for attempt in (1, 2):
+        while not (requests := outbox.exchange([], 1).requests):
+            time.sleep(0.005)
+        assert requests[0].attempts == attempt
+    assert 0 <= outbox.counts().oldest_age < 600
+    outbox.close()
