@@ -286,7 +286,7 @@ class UsageReporter:
         Raises:
             OutboxError: the outbox can't be used.
         """
-        return self._engine.stats(wait_for(self._engine.counts()))
+        return self._engine.stats(wait_for(self._engine.look()))
 
     def list_parked(self, *, limit: int = 100, after: str | None = None) -> list[ParkedUsage]:
         """List requests that are not sent any more, the oldest first: refused, or maybe counted and too old.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import attrs
 
@@ -30,7 +30,8 @@ from .recorder import Recorder
 from .sender import Sender
 from .sender_thread import SenderThread
 from .settings import ReporterSettings, UsageStats
-from .writer import Done, Writer
+from .waiting_thread import WaitingThread
+from .writer import Group, Writer
 
 T = TypeVar("T")
 
@@ -87,6 +88,16 @@ class _Counters:
     expired: int = 0
 
 
+class Backlog(NamedTuple):
+    """What waits."""
+
+    counts: OutboxCounts
+    done: int
+    """Number of events that the writer has stored or could not store."""
+    pending: int
+    """Number of events that wait for the writer."""
+
+
 class UsageEngine:
     """One outbox, its writer's thread and its sender's thread.
 
@@ -132,12 +143,11 @@ class UsageEngine:
 
     # Recording
 
-    def hand_over(self, events: list[Event], done: Done) -> None:
+    def hand_over(self, group: Group) -> None:
         """Have events stored.
 
         Args:
-            events: at least one.
-            done: called by another thread when they are stored, or with the error.
+            group: is told when they are stored.
 
         Raises:
             ReporterClosedError: the reporter is closed, and its outbox would lose them.
@@ -145,33 +155,24 @@ class UsageEngine:
         if not self._registered or self._closed:
             self._begin()
         for observer in self.observers:
-            for event in events:
+            for event in group.events:
                 observer.recorded(event.customer_id, event.meter_slug, amount_of(event.units, event.scale))
-        self._writer.submit(events, done)
+        self._writer.submit(group)
 
     def store(self, events: list[Event]) -> None:
-        """Store events. Blocks until it is done.
+        """Store events, one after the other as far as they fit. Blocks until it is done.
 
         Args:
             events: at least one.
 
         Raises:
-            OutboxError: the outbox can't be used, or is full. They are not stored.
+            OutboxError: the outbox can't be used, or is full.
             ReporterClosedError: the reporter is closed, and its outbox would lose them.
         """
-        stored = threading.Lock()
-        stored.acquire()
-        problems: list[MontraError] = []
-
-        def done(error: MontraError | None) -> None:
-            if error is not None:
-                problems.append(error)
-            stored.release()
-
-        self.hand_over(events, done)
-        stored.acquire()
-        if problems:
-            raise copy_of(problems[0])
+        waiting = WaitingThread(events)
+        self.hand_over(waiting)
+        if (problem := waiting.wait()) is not None:
+            raise copy_of(problem)
 
     def hand_over_nowait(self, event: Event) -> None:
         """Have an event stored soon.
@@ -330,28 +331,24 @@ class UsageEngine:
         """Run a function with the outbox, on the writer's thread."""
         return self._writer.call(job)
 
-    def stats(self, counts: OutboxCounts) -> UsageStats:
+    def stats(self, backlog: Backlog) -> UsageStats:
         """Put the numbers together.
 
         Args:
-            counts: of the outbox.
+            backlog: what waits.
         """
+        counts = backlog.counts
         thread = self._sender_thread
         state = thread.sender.state if thread is not None and thread.sender is not None else None
         return UsageStats(
             **attrs.asdict(self._counters),
-            pending=self._writer.pending,
+            pending=backlog.pending,
             waiting=counts.events,
             parked=counts.parked,
             oldest_age=counts.oldest_age,
             size=counts.size,
             **({} if state is None else _sending(state)),
         )
-
-    @property
-    def handed_over(self) -> tuple[int, int]:
-        """Numbers of events: those that the writer has dealt with, and those that wait for it."""
-        return self._counters.stored + self._counters.failed, self._writer.pending
 
     def flush_sender(self, on: bool) -> None:
         """Have the sender send sums whose window is open, too."""
@@ -365,9 +362,14 @@ class UsageEngine:
         if thread is not None:
             thread.wake()
 
-    def counts(self) -> Future[OutboxCounts]:
-        """Count what is in the outbox."""
-        return self._writer.call(_counts)
+    def look(self) -> Future[Backlog]:
+        """Count what waits. The writer does it, so that no event is between memory and the outbox meanwhile."""
+
+        def look(outbox: Outbox) -> Backlog:
+            counters = self._counters
+            return Backlog(outbox.counts(), counters.stored + counters.failed, self._writer.pending)
+
+        return self._writer.call(look)
 
     @property
     def is_durable(self) -> bool:
@@ -485,11 +487,12 @@ class UsageEngine:
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             try:
-                counts = await asyncio.wrap_future(self._writer.call(_counts))
+                backlog = await asyncio.wrap_future(self.look())
             except MontraError as error:
                 log.warning("the outbox can't be looked at: %s", error)
                 continue
             now = time.monotonic()
+            counts = backlog.counts
             if counts.oldest_age > self.settings.max_age and now - self._last_warning >= _WARN_SECONDS:
                 self._last_warning = now
                 log.warning(
@@ -497,7 +500,7 @@ class UsageEngine:
                     counts.events,
                     counts.oldest_age,
                 )
-                self._tell(self.settings.on_backlog, self.stats(counts))
+                self._tell(self.settings.on_backlog, self.stats(backlog))
             if not self._meters_known:
                 self.look_up_meters()
 
@@ -514,10 +517,6 @@ def sum_meters(meters: Sequence[Meter]) -> set[str]:
 
 def _exchange(outbox: Outbox, settlements: Sequence[Settlement], limit: int, flush: bool) -> Exchange:
     return outbox.exchange(settlements, limit, flush=flush)
-
-
-def _counts(outbox: Outbox) -> OutboxCounts:
-    return outbox.counts()
 
 
 def _sending(state: Any) -> dict[str, Any]:

@@ -29,6 +29,18 @@ class ReporterClosedError(UsageError):
     """The reporter is closed, so nothing more can be recorded with it."""
 
 
+class OutboxUncertainError(OutboxError):
+    """The outbox can't be reached, and it is not known whether it has done what it was asked to.
+
+    To record an event again safely, use the `idempotency_key` that it had.
+
+    Attributes:
+        group: identifies what was to be recorded: see `RedisOutbox.was_recorded`. Empty for other calls.
+    """
+
+    group: str = ""
+
+
 def copy_of(error: E) -> E:
     """A copy of an error: one error of the outbox is raised to everybody who waits, and raising changes it."""
     copied = copy.copy(error)

@@ -7,9 +7,8 @@ import time
 from concurrent.futures import Future, TimeoutError as FutureTimeoutError
 from typing import TypeVar
 
-from .engine import UsageEngine
+from .engine import Backlog, UsageEngine
 from .errors import OutboxError
-from .outbox import OutboxCounts
 
 log = logging.getLogger("montra.usage")
 
@@ -31,22 +30,22 @@ class Flush:
         self._engine = engine
         self._until = time.monotonic() + timeout
         self._began = time.time()
-        done, pending = engine.handed_over
-        self._target = done + pending
+        self._target: int | None = None
         self._pause = 0.002
 
-    def count(self) -> Future[OutboxCounts]:
-        """Count what is in the outbox."""
+    def look(self) -> Future[Backlog]:
+        """Count what waits."""
         self._engine.flush_sender(True)  # again: it may have started only now
-        return self._engine.counts()
+        return self._engine.look()
 
-    def left(self, counts: OutboxCounts) -> int:
+    def left(self, backlog: Backlog) -> int:
         """The number of events that wait, or 0 when all of those recorded before are sent."""
-        done, pending = self._engine.handed_over
-        if done < self._target:
-            return counts.events + pending
-        oldest = counts.oldest_recorded_at
-        return 0 if oldest is None or oldest > self._began else counts.events + pending
+        if self._target is None:
+            self._target = backlog.done + backlog.pending
+        oldest = backlog.counts.oldest_recorded_at
+        if backlog.done >= self._target and (oldest is None or oldest > self._began):
+            return 0
+        return backlog.counts.events + backlog.pending
 
     def is_over(self) -> bool:
         """Whether the time is over."""
@@ -78,7 +77,7 @@ def flush(engine: UsageEngine, timeout: float) -> int:
     waiting = Flush(engine, timeout)
     try:
         while True:
-            left = waiting.left(wait_for(waiting.count()))
+            left = waiting.left(wait_for(waiting.look()))
             if not left or waiting.is_over():
                 return left
             time.sleep(waiting.pause())

@@ -231,7 +231,7 @@ class UsageReporter:
         flush = Flush(self._engine, timeout)
         try:
             while True:
-                left = flush.left(await asyncio.wrap_future(flush.count()))
+                left = flush.left(await asyncio.wrap_future(flush.look()))
                 if not left or flush.is_over():
                     return left
                 await asyncio.sleep(flush.pause())
@@ -257,7 +257,7 @@ class UsageReporter:
         Raises:
             OutboxError: the outbox can't be used.
         """
-        return self._engine.stats(await asyncio.wrap_future(self._engine.counts()))
+        return self._engine.stats(await asyncio.wrap_future(self._engine.look()))
 
     async def list_parked(self, *, limit: int = 100, after: str | None = None) -> list[ParkedUsage]:
         """List requests that are not sent any more, the oldest first: refused, or maybe counted and too old.

@@ -10,9 +10,7 @@ from collections.abc import Callable
 from ..core.errors import MontraError
 from .errors import copy_of
 from .events import Event
-from .writer import Done
-
-HandOver = Callable[[list[Event], Done], None]
+from .writer import Group
 
 
 class _Turn:
@@ -20,23 +18,29 @@ class _Turn:
 
     __slots__ = ("events", "futures", "loop")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, events: list[Event], futures: list[asyncio.Future[None]]
+    ) -> None:
         self.loop = loop
-        self.events: list[Event] = []
-        self.futures: list[asyncio.Future[None]] = []
+        self.events: list[Event] = events
+        self.futures = futures
 
-    def done(self, error: MontraError | None) -> None:
-        """Called by the writer's thread."""
+    def resolve(self, error: MontraError | None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self.loop.call_soon_threadsafe(self._resolve, error)
+            self.loop.call_soon_threadsafe(self.resolve_here, error)
 
-    def _resolve(self, error: MontraError | None) -> None:
+    def resolve_here(self, error: MontraError | None) -> None:
+        """The same on the loop."""
         for future in self.futures:
             if not future.done():
                 if error is None:
                     future.set_result(None)
                 else:
                     future.set_exception(copy_of(error))
+
+    def split(self, count: int) -> tuple[Group, Group]:
+        first = _Turn(self.loop, self.events[:count], self.futures[:count])
+        return first, _Turn(self.loop, self.events[count:], self.futures[count:])
 
 
 class Turns:
@@ -46,7 +50,7 @@ class Turns:
         hand_over: gives events to the writer.
     """
 
-    def __init__(self, hand_over: HandOver) -> None:
+    def __init__(self, hand_over: Callable[[Group], None]) -> None:
         self._hand_over = hand_over
         self.renew()
 
@@ -59,7 +63,7 @@ class Turns:
         loop = asyncio.get_running_loop()
         turn: _Turn | None = getattr(self._current, "turn", None)
         if turn is None or turn.loop is not loop:
-            turn = self._current.turn = _Turn(loop)
+            turn = self._current.turn = _Turn(loop, [], [])
             loop.call_soon(self._end, turn)
         future: asyncio.Future[None] = loop.create_future()
         turn.events.append(event)
@@ -70,6 +74,6 @@ class Turns:
         if getattr(self._current, "turn", None) is turn:
             self._current.turn = None
         try:
-            self._hand_over(turn.events, turn.done)
+            self._hand_over(turn)
         except MontraError as error:
-            turn._resolve(error)
+            turn.resolve_here(error)

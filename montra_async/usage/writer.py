@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from ..core.errors import MontraError
 from .errors import OutboxError, OutboxFullError, ReporterClosedError
@@ -37,8 +37,27 @@ _RETRY_SECONDS = 0.05
 
 _LOG_SECONDS = 60.0
 
-Done: TypeAlias = Callable[[MontraError | None], None]
-"""Is called by the writer when events are stored, or with the error."""
+
+class Group(Protocol):
+    """Events that somebody waits for."""
+
+    events: list[Event]
+
+    def resolve(self, error: MontraError | None) -> None:
+        """Tell those who wait that the events are stored, or why not. Called by the writer; must not raise or block.
+
+        Args:
+            error: why they are not stored.
+        """
+        ...
+
+    def split(self, count: int) -> tuple[Group, Group]:
+        """Divide the group.
+
+        Args:
+            count: number of events in the first part, at least 1 and fewer than there are.
+        """
+        ...
 
 
 class Writer:
@@ -73,7 +92,7 @@ class Writer:
         self._reset()
 
     def _reset(self) -> None:
-        self._groups: deque[tuple[list[Event], Done]] = deque()
+        self._groups: deque[Group] = deque()
         self._loose: deque[Event] = deque()  # nobody waits for them
         self._jobs: deque[tuple[Callable[[Outbox], Any], Future[Any]]] = deque()
         self._sleeping = False
@@ -92,16 +111,15 @@ class Writer:
     @property
     def pending(self) -> int:
         """Number of events that are not stored yet."""
-        return len(self._loose) + self._storing + sum(len(events) for events, _ in list(self._groups))
+        return len(self._loose) + self._storing + sum(len(group.events) for group in list(self._groups))
 
-    def submit(self, events: list[Event], done: Done) -> None:
+    def submit(self, group: Group) -> None:
         """Hand over events that a caller waits for. Does not block.
 
         Args:
-            events: at least one.
-            done: called by the writer's thread; must not raise or block.
+            group: at least one event.
         """
-        self._groups.append((events, done))
+        self._groups.append(group)
         if self._sleeping or self._thread is None:
             self._wake()
 
@@ -233,41 +251,51 @@ class Writer:
         self._sleeping = False
 
     def _store(self) -> None:
+        """Store what was handed over. When the outbox is full, store as much as fits."""
         if time.monotonic() < self._retry_at and not self._stopping:
             return
         groups, loose = self._take()
-        events = [event for group, _ in groups for event in group]
-        events += loose
-        self._storing = len(events)
-        try:
-            self._append(events)
-        except OutboxFullError as error:
-            if self._when_full == "wait" and not self._stopping:
-                self._put_back(groups, loose)
-            else:
-                self._fail(groups, loose, error)
-        except MontraError as error:
-            self._fail(groups, loose, error)
-        except Exception as error:
-            log.exception("storing usage failed unexpectedly")
-            self._fail(groups, loose, _unexpected(error))
-        else:
-            self._storing = 0
-            self._on_stored(len(events))
-            for _, done in groups:
-                done(None)
+        self._storing = sum(len(group.events) for group in groups) + len(loose)
+        limit = self._storing
+        while groups or loose:
+            part, part_loose = _split_off(groups, loose, limit)
+            events = [event for group in part for event in group.events]
+            events += part_loose
+            error = self._try_to_append(events)
+            if isinstance(error, OutboxFullError) and len(events) > 1:
+                limit = len(events) // 2
+                groups.extendleft(reversed(part))
+                loose.extendleft(reversed(part_loose))
+                continue
+            self._storing -= len(events)
+            if error is None:
+                self._on_stored(len(events))
+                for group in part:
+                    group.resolve(None)
+                continue
+            self._keep_or_fail([*part, *groups], [*part_loose, *loose], error)
+            break
         self._storing = 0
 
-    def _take(self) -> tuple[list[tuple[list[Event], Done]], list[Event]]:
+    def _try_to_append(self, events: list[Event]) -> MontraError | None:
+        try:
+            self._append(events)
+        except MontraError as error:
+            return error
+        except Exception as error:
+            log.exception("storing usage failed unexpectedly")
+            return _unexpected(error)
+        return None
+
+    def _take(self) -> tuple[deque[Group], deque[Event]]:
         """Take at most `MAX_GROUP` events, those that callers wait for first; at least one group."""
-        groups: list[tuple[list[Event], Done]] = []
+        groups: deque[Group] = deque()
         count = 0
         while self._groups and count < MAX_GROUP:
             groups.append(self._groups.popleft())
-            count += len(groups[-1][0])
+            count += len(groups[-1].events)
         take = self._loose.popleft
-        loose = [take() for _ in range(min(len(self._loose), max(0, MAX_GROUP - count)))]
-        return groups, loose
+        return groups, deque(take() for _ in range(min(len(self._loose), max(0, MAX_GROUP - count))))
 
     def _append(self, events: list[Event]) -> None:
         with self._busy:
@@ -293,25 +321,26 @@ class Writer:
             self._outbox.open(self._settings)
             self._opened = True
 
-    def _put_back(self, groups: list[tuple[list[Event], Done]], loose: list[Event]) -> None:
-        """Keep the events until there is room."""
-        self._groups.extendleft(reversed(groups))
-        self._loose.extendleft(reversed(loose))
-        self._retry_at = time.monotonic() + _RETRY_SECONDS
-        self._log("the outbox is full; events wait until there is room")
+    def _keep_or_fail(self, groups: list[Group], loose: list[Event], error: MontraError) -> None:
+        """Keep events until the outbox can be used again, or tell those who wait.
 
-    def _fail(self, groups: list[tuple[list[Event], Done]], loose: list[Event], error: MontraError) -> None:
-        """Tell the callers that wait. Events that nobody waits for are tried again, unless this is the end."""
-        for events, done in groups:
-            self._on_failed(events)
-            done(error)
-        if loose and self._stopping:
+        Nobody could tell of the loss of an event that nobody waits for, so it is kept, unless this is the end.
+        """
+        self._retry_at = time.monotonic() + _RETRY_SECONDS
+        if not self._stopping:
+            self._loose.extendleft(reversed(loose))
+            if isinstance(error, OutboxFullError) and self._when_full == "wait":
+                self._groups.extendleft(reversed(groups))
+                groups = []
+                self._log("the outbox is full; events wait until there is room")
+            elif loose:
+                self._log(f"events recorded with record_nowait wait in memory: {error}")
+        elif loose:
             self._on_failed(loose)
             log.error("%d events recorded with record_nowait are lost: %s", len(loose), error)
-        elif loose:
-            self._loose.extendleft(reversed(loose))
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
-            self._log(f"events recorded with record_nowait wait in memory: {error}")
+        for group in groups:
+            self._on_failed(group.events)
+            group.resolve(error)
 
     def _run_job(self, job: Callable[[Outbox], Any], future: Future[Any]) -> None:
         if not future.set_running_or_notify_cancel():
@@ -331,9 +360,9 @@ class Writer:
 
     def _fail_all(self, error: MontraError) -> None:
         while self._groups:
-            events, done = self._groups.popleft()
-            self._on_failed(events)
-            done(error)
+            group = self._groups.popleft()
+            self._on_failed(group.events)
+            group.resolve(error)
         while self._jobs:
             _, future = self._jobs.popleft()
             future.set_exception(error)
@@ -344,6 +373,20 @@ class Writer:
         if now - self._last_log.get(text[:20], -_LOG_SECONDS) >= _LOG_SECONDS:
             self._last_log[text[:20]] = now
             log.warning("%s", text)
+
+
+def _split_off(groups: deque[Group], loose: deque[Event], limit: int) -> tuple[list[Group], list[Event]]:
+    """Take the first events, at most `limit`; a group that is larger is divided."""
+    part: list[Group] = []
+    left = limit
+    while groups and left:
+        group = groups.popleft()
+        if len(group.events) > left:
+            group, rest = group.split(left)
+            groups.appendleft(rest)
+        part.append(group)
+        left -= len(group.events)
+    return part, [loose.popleft() for _ in range(min(left, len(loose)))]
 
 
 def _unexpected(error: Exception) -> OutboxError:

@@ -1,0 +1,181 @@
+"""How fast to send: adaptive concurrency, and a pace below a rate limit. No I/O; the caller gives the time."""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class AdaptiveConcurrency:
+    """A number of requests at once: one more for each success, half of it when the service has too many.
+
+    Args:
+        maximum: upper bound.
+        start: number at the beginning. Default: 8.
+    """
+
+    def __init__(self, maximum: int, start: int = 8) -> None:
+        self.limit: int = min(start, maximum)
+        self._maximum = maximum
+        self._halved_at: float | None = None
+
+    def succeeded(self) -> None:
+        """A request was handled."""
+        if self.limit < self._maximum:
+            self.limit += 1
+
+    def congested(self, started: float, now: float) -> None:
+        """A request was refused. All that were under way together count once.
+
+        Args:
+            started: when it was sent.
+            now: the time.
+        """
+        if self._halved_at is not None and started < self._halved_at:
+            return
+        self.limit = max(1, self.limit // 2)
+        self._halved_at = now
+
+    def restart(self) -> None:
+        """Begin with one at a time again."""
+        self.limit = 1
+
+
+class GoodputMeter:
+    """Successes per second, over the last one or two seconds of the time in which there was work to do."""
+
+    WINDOWS = (1.0, 2.0)
+    """Seconds. The larger of two rates counts: a limit that is counted per second shows its true rate only over one,
+    and over exactly one only if that begins with the service's second."""
+
+    _SAMPLE = 0.1
+    _SHORTEST = 0.02
+
+    def __init__(self) -> None:
+        self._successes = 0
+        self._active_before = 0.0
+        self._active_since: float | None = None
+        self._samples: deque[tuple[float, int]] = deque([(0.0, 0)])
+
+    def set_active(self, active: bool, now: float) -> None:
+        """Say whether there is anything to send, or under way."""
+        if active and self._active_since is None:
+            self._active_since = now
+        elif not active and self._active_since is not None:
+            self._active_before += now - self._active_since
+            self._active_since = None
+
+    def active_time(self, now: float) -> float:
+        """Seconds so far in which there was work to do."""
+        return self._active_before + (0.0 if self._active_since is None else now - self._active_since)
+
+    def succeeded(self, now: float) -> None:
+        """A request was handled."""
+        active = self.active_time(now)
+        if active - self._samples[-1][0] >= self._SAMPLE:
+            self._samples.append((active, self._successes))
+            while len(self._samples) > 1 and self._samples[1][0] <= active - self.WINDOWS[-1]:
+                self._samples.popleft()
+        self._successes += 1
+
+    def rate(self, now: float) -> float:
+        """Successes per second."""
+        active = self.active_time(now)
+        return max(self._rate_since(active - window, active) for window in self.WINDOWS)
+
+    def _rate_since(self, start: float, active: float) -> float:
+        since, before = self._samples[0]
+        for sample in self._samples:
+            if sample[0] > start:
+                break
+            since, before = sample
+        return (self._successes - before) / max(self._SHORTEST, active - since)
+
+
+class Pacer:
+    """Keeps the rate below a limit of the service's, once the service has shown that it has one.
+
+    A refusal with `Retry-After` shows it, or several without. The rate is then set to 85 % of the goodput so far. It
+    approaches the goodput within ten seconds, and grows beyond it, first slowly, until a refusal shows the limit again:
+    CUBIC's curve, which spends most of its time just below the limit. Without refusals, the pace is dropped in the end.
+
+    The goodput says little of the limit while most of the time goes by in pauses. The curve is passed faster then.
+    """
+
+    SHARE = 0.85
+    """The part of the goodput that remains after a refusal."""
+
+    APPROACH = 10.0
+    """Seconds until the goodput is reached again."""
+
+    _PROBING = 1.5e-3  # of the goodput, per cubed second after that
+    _HASTE = 2.5  # times as fast along the curve
+    _HASTY_ABOVE = 2.0  # times the goodput: so fast it was when it was refused
+    _DROPPED_AT = 20.0  # times the goodput: the limit has gone
+    _STRIKES = 5.0  # refusals without Retry-After that show a limit
+    _FORGIVEN = 0.05  # strikes that a success takes back: up to 5 % of refusals cost no rate
+    _BURST = 0.01  # seconds whose requests may be made up for at once
+    _SLOWEST = 0.2  # requests per second
+
+    def __init__(self) -> None:
+        self.goodput = GoodputMeter()
+        self._base: float | None = None
+        self._speed = 1.0
+        self._strikes = 0.0
+        self._set_at = 0.0
+        self._set_at_active = 0.0
+        self._tokens = 0.0
+        self._tokens_at = 0.0
+
+    def rate(self, now: float) -> float | None:
+        """Requests per second; None while there is no pace."""
+        if self._base is None:
+            return None
+        since = (self.goodput.active_time(now) - self._set_at_active) * self._speed - self.APPROACH
+        if since <= 0:
+            factor = 1 + (1 - self.SHARE) * max(-1.0, since / self.APPROACH) ** 3
+        else:
+            factor = 1 + self._PROBING * since**3
+        return None if factor > self._DROPPED_AT else max(self._SLOWEST, self._base * factor)
+
+    def delay(self, now: float) -> float:
+        """Seconds until the next request may be sent."""
+        rate = self.rate(now)
+        if rate is None:
+            return 0.0
+        burst = max(1.0, rate * self._BURST)
+        self._tokens = min(burst, self._tokens + max(0.0, now - self._tokens_at) * rate)
+        self._tokens_at = now
+        return 0.0 if self._tokens >= 1.0 else (1.0 - self._tokens) / rate
+
+    def started(self) -> None:
+        """A request is sent."""
+        if self._base is not None:
+            self._tokens -= 1.0
+
+    def succeeded(self, now: float) -> None:
+        """A request was handled."""
+        self.goodput.succeeded(now)
+        if self._strikes:
+            self._strikes = max(0.0, self._strikes - self._FORGIVEN)
+
+    def throttled(self, started: float, now: float, pause: float | None) -> None:
+        """A request was refused, because there are too many.
+
+        Args:
+            started: when it was sent. Those sent before the pace was set say nothing about it.
+            now: the time.
+            pause: seconds that the service asked to wait; None when it did not ask.
+        """
+        if self._base is not None and started < self._set_at:
+            return
+        self._strikes += 1.0
+        if not pause and self._strikes < self._STRIKES:
+            return
+        refused_at = self.rate(now)
+        self._base = max(self._SLOWEST, self.goodput.rate(now))
+        self._speed = self._HASTE if refused_at is None or refused_at > self._HASTY_ABOVE * self._base else 1.0
+        self._strikes = 0.0
+        self._set_at = now
+        self._set_at_active = self.goodput.active_time(now) + (pause or 0.0)
+        self._tokens = 0.0
+        self._tokens_at = now + (pause or 0.0)
