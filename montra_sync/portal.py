@@ -114,6 +114,14 @@ def has_loop() -> bool:
     return _background.find() is not None
 
 
+def post(function: Callable[[], None]) -> None:
+    """Run a plain function on the background loop, without waiting for it. Does nothing at the interpreter's end."""
+    thread = _background.find()
+    if thread is not None:
+        with contextlib.suppress(LoopEnded):
+            thread.post(function)
+
+
 def unwrap(facade: Any) -> Any:
     """Return the async object of a facade; anything else as it is."""
     return getattr(facade, "_async", facade)

@@ -17,7 +17,6 @@ from ..usage.errors import OutboxError
 from ..usage.observer import UsageObserver
 from .base import BaseAccess, checked_hold, checked_key
 from .decision import FEATURE, METER, AccessDecision
-from .errors import AccessDeniedError, HoldEndedError
 from .hold import Hold
 from .settings import AccessSettings, OnUnavailable
 from .watching import watched
@@ -250,36 +249,20 @@ class Access(BaseAccess):
             AccessDeniedError: there are not so many.
             HoldEndedError: the hold has ended or expired.
         """
-
-        def attempt(hold: Hold, now: float, *, force: bool = False) -> bool | None:
-            self._check_live(hold, now)
-            return self._ledger.extend(hold, amount, now, force=force)
-
-        await self._reserve(hold, amount, attempt)
+        await self._reserve(hold, amount, self._extending(amount))
 
     async def _reserve(self, hold: Hold, amount: int | Decimal, attempt: Callable[..., bool | None]) -> None:
         """Reserve, and ask the service if the answer is too old, or if a newer one could free units."""
         ledger, key = self._ledger, hold.key
         fits = attempt(hold, self._clock())
         if fits is None:
-            decision = await self._checker.check(key)
-            if decision.source == "fallback" and not decision.allowed:
-                raise AccessDeniedError(f"access of {key[0]} to {key[2]} can't be determined right now", decision)
+            self._refuse_fallback(hold, await self._checker.check(key))
             fits = attempt(hold, self._clock(), force=True)
         if not fits and ledger.may_gain(key, self._clock()):
             await self._checker.ask(key)
             fits = attempt(hold, self._clock(), force=True)
         if not fits:
             raise self._denied(hold, amount)
-
-    def _check_live(self, hold: Hold, now: float) -> None:
-        """
-        Raises:
-            HoldEndedError: the hold has ended or expired.
-        """
-        hold.check_open(self._ledger.epoch)
-        if not self._ledger.is_live(hold) or (hold.expires_at <= now and not hold.renews):
-            raise HoldEndedError("this hold has expired: its units are free for others")
 
     async def settle(self, hold: Hold, used: int | Decimal) -> None:
         """Record what a hold used, and release the rest. Called by `Hold`.
@@ -337,9 +320,7 @@ class Access(BaseAccess):
         Raises:
             HoldEndedError: the hold has ended or expired.
         """
-        now = self._clock()
-        self._check_live(hold, now)
-        hold.expires_at = now + hold.ttl
+        self._renew(hold)
 
     # Life
 

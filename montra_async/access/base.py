@@ -18,7 +18,7 @@ from ..webhooks.webhook_event import WebhookEvent
 from . import warm_start
 from .checker import Checker
 from .decision import FEATURE, METER, UNKNOWN, AccessDecision, Key
-from .errors import AccessDeniedError, LimitExceededError
+from .errors import AccessDeniedError, HoldEndedError, LimitExceededError
 from .ledger import Ledger
 from .reservation import Reservation
 from .settings import AccessSettings
@@ -209,6 +209,39 @@ class BaseAccess:
         self._ledger.acknowledged((customer_id, METER, meter_slug), amount)
 
     # Holds
+
+    def _extending(self, amount: int | Decimal) -> Callable[..., bool | None]:
+        """A function that extends a hold, called like `Ledger.reserve`."""
+
+        def attempt(hold: Reservation, now: float, *, force: bool = False) -> bool | None:
+            self._check_live(hold, now)
+            return self._ledger.extend(hold, amount, now, force=force)
+
+        return attempt
+
+    def _check_live(self, hold: Reservation, now: float) -> None:
+        """
+        Raises:
+            HoldEndedError: the hold has ended or expired.
+        """
+        hold.check_open(self._ledger.epoch)
+        if not self._ledger.is_live(hold) or (hold.expires_at <= now and not hold.renews):
+            raise HoldEndedError("this hold has expired: its units are free for others")
+
+    def _renew(self, hold: Reservation) -> None:
+        now = self._clock()
+        self._check_live(hold, now)
+        hold.expires_at = now + hold.ttl
+
+    @staticmethod
+    def _refuse_fallback(hold: Reservation, decision: AccessDecision) -> None:
+        """
+        Raises:
+            AccessDeniedError: the service can't be asked, and the setting says to deny.
+        """
+        if decision.source == "fallback" and not decision.allowed:
+            customer_id, _, slug = hold.key
+            raise AccessDeniedError(f"access of {customer_id} to {slug} can't be determined right now", decision)
 
     def _denied(self, hold: Reservation, amount: int | Decimal) -> AccessDeniedError:
         customer_id, _, slug = hold.key

@@ -44,7 +44,8 @@ def watched(montra: M, invalidate: Invalidate) -> M:
         invalidate: called after each such write, also if it may have failed.
     """
     view = copy(montra)
-    view.__class__ = _watched_class(type(montra))
+    kind: Any = type(montra)
+    view.__class__ = _watched_class(kind)
     view.__dict__["_invalidate"] = invalidate
     return view
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from aiohttp import web
 
 from ..client import Montra
 from ..webhooks import WebhookReceiver
 from .bypassed_guards import mark_guarded, reject_bypassed
-from .guards import CONTENT_TYPE, Kind, authorize, validate_guard
+from .guards import CONTENT_TYPE, Denial, Kind, authorize, validate_guard
+from .metering import Amount, Ending, Estimate, Metering, begin, finish, has_left, validate_metering
 from .request_body import read_chunks
+
+if TYPE_CHECKING:
+    from ..access import Access, Hold
 
 CLIENT = web.AppKey("montra", Montra)
 """`request.app[CLIENT]` is the application's client."""
@@ -51,13 +55,15 @@ def client_context(
     return context
 
 
-def require_feature(slug: str, *, customer: FindCustomer) -> Callable[[Handler], Handler]:
+def require_feature(slug: str, *, customer: FindCustomer, access: Access | None = None) -> Callable[[Handler], Handler]:
     """Let a handler respond only to customers whose plan includes a feature; others get 403 and a problem body.
 
     Args:
         slug: of the feature.
         customer: returns the Montra customer id of a request, or an awaitable of it: from your session, token or
             database. None and exceptions: 401, without asking the service; `web.HTTPException` is raised as it is.
+        access: an `Access` that decides, mostly from memory, instead of a question to the service for each request.
+            Default: None, the service is asked.
 
     Returns:
         A decorator for handlers.
@@ -66,16 +72,18 @@ def require_feature(slug: str, *, customer: FindCustomer) -> Callable[[Handler],
         InvalidArgumentError: `slug` is blank.
         TypeError: `customer` is not callable.
     """
-    return _guard("feature", slug, customer)
+    return _guard("feature", slug, customer, access)
 
 
-def require_quota(slug: str, *, customer: FindCustomer) -> Callable[[Handler], Handler]:
+def require_quota(slug: str, *, customer: FindCustomer, access: Access | None = None) -> Callable[[Handler], Handler]:
     """Let a handler respond only to customers with quota left of a meter; others get 402 and a problem body.
 
     Args:
         slug: of the meter.
         customer: returns the Montra customer id of a request, or an awaitable of it: from your session, token or
             database. None and exceptions: 401, without asking the service; `web.HTTPException` is raised as it is.
+        access: an `Access` that decides, mostly from memory, instead of a question to the service for each request.
+            Default: None, the service is asked.
 
     Returns:
         A decorator for handlers.
@@ -84,10 +92,10 @@ def require_quota(slug: str, *, customer: FindCustomer) -> Callable[[Handler], H
         InvalidArgumentError: `slug` is blank.
         TypeError: `customer` is not callable.
     """
-    return _guard("quota", slug, customer)
+    return _guard("quota", slug, customer, access)
 
 
-def _guard(kind: Kind, slug: str, customer: FindCustomer) -> Callable[[Handler], Handler]:
+def _guard(kind: Kind, slug: str, customer: FindCustomer, access: Access | None) -> Callable[[Handler], Handler]:
     validate_guard(slug, customer)
 
     def wrap(handler: Handler) -> Handler:
@@ -96,17 +104,104 @@ def _guard(kind: Kind, slug: str, customer: FindCustomer) -> Callable[[Handler],
         @functools.wraps(handler)
         async def guarded(request: web.Request) -> web.StreamResponse:
             denial = await authorize(
-                kind, slug, lambda: request.config_dict[CLIENT], lambda: customer(request), (web.HTTPException,)
+                kind,
+                slug,
+                lambda: access or request.config_dict[CLIENT],
+                lambda: customer(request),
+                (web.HTTPException,),
             )
             if denial is not None:
-                return web.Response(
-                    status=denial.status, body=denial.body(), headers=denial.headers(), content_type=CONTENT_TYPE
-                )
+                return _response(denial)
             return await handler(request)
 
         return guarded
 
     return wrap
+
+
+def _response(denial: Denial) -> web.Response:
+    return web.Response(status=denial.status, body=denial.body(), headers=denial.headers(), content_type=CONTENT_TYPE)
+
+
+def metered(
+    slug: str,
+    *,
+    access: Access | Callable[[], Access],
+    customer: FindCustomer,
+    estimate: Estimate = 1,
+    amount: Amount = None,
+) -> Callable[[Handler], Handler]:
+    """Hold units of a meter before a handler runs, and record what it used at its end.
+
+    Customers without enough units get 402 and a problem body; those without a plan 403. The handler may set
+    `get_hold(request).amount`. An exception or a 5xx response releases the units and records nothing. A stream is
+    recorded when it ends; if the client closes it earlier, what was set as `amount` until then is.
+
+    Args:
+        slug: of the meter.
+        access: an `Access` with a reporter, or a function that returns it.
+        customer: returns the Montra customer id of a request, or an awaitable of it. None and exceptions: 401;
+            `web.HTTPException` is raised as it is.
+        estimate: number of units to hold, more than 0, or a function that takes the request and returns it, or an
+            awaitable of it. Default: 1.
+        amount: takes the response and returns the number of units used, unless the amount was set; None from it means
+            the estimate. Default: the estimate.
+
+    Returns:
+        A decorator for handlers.
+
+    Raises:
+        InvalidArgumentError: `slug` is blank, or `estimate` is not more than 0.
+        TypeError: an argument is not callable.
+    """
+    metering = validate_metering(slug, access, customer, estimate, amount)
+
+    def wrap(handler: Handler) -> Handler:
+        mark_guarded(handler)
+
+        @functools.wraps(handler)
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            hold = await begin(metering, request, lambda: customer(request), (web.HTTPException,))
+            if isinstance(hold, Denial):
+                return _response(hold)
+            request[_HOLD] = hold
+            return await _respond(metering, hold, handler, request)
+
+        return guarded
+
+    return wrap
+
+
+_HOLD: Any = getattr(web, "RequestKey", web.AppKey)("montra_hold", object)  # newer versions warn of other keys
+
+
+def get_hold(request: web.Request) -> Hold:
+    """Return the hold of a request whose handler is `metered`.
+
+    Args:
+        request: the current request.
+
+    Raises:
+        RuntimeError: the handler is not `metered`.
+    """
+    if _HOLD not in request:
+        raise RuntimeError("no hold: the handler needs @metered(...) below the decorator of its route")
+    return cast("Hold", request[_HOLD])
+
+
+async def _respond(metering: Metering, hold: Hold, handler: Handler, request: web.Request) -> web.StreamResponse:
+    hold.renews = True
+    try:
+        response = await handler(request)
+    except web.HTTPException as raised:
+        # It is a response; of errors nothing is recorded, as of other exceptions.
+        await finish(metering, hold, Ending(raised.status if raised.status < 400 else 500, response=raised))
+        raise
+    except BaseException as error:
+        await finish(metering, hold, Ending(500, has_left(error)))
+        raise
+    await finish(metering, hold, Ending(response.status, response=response))
+    return response
 
 
 def webhook_handler(receiver: WebhookReceiver) -> Handler:

@@ -8,9 +8,9 @@ urlpatterns = [path("webhooks/montra", webhook_view(receiver)), ...]
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from inspect import isawaitable, isclass
-from typing import Any, Concatenate, ParamSpec, TypeAlias
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, cast
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
@@ -19,7 +19,11 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Ht
 from ..client import Montra
 from ..webhooks import Reply, WebhookReceiver
 from .guards import CONTENT_TYPE, Denial, Kind, authorize, validate_guard
+from .metering import Amount, Ending, Estimate, Metering, begin, finish, has_left, validate_metering
 from .request_body import read_stream
+
+if TYPE_CHECKING:
+    from ..access import Access, Hold
 
 P = ParamSpec("P")
 
@@ -49,7 +53,7 @@ def client_settings() -> dict[str, Any]:
     return dict(getattr(settings, "MONTRA", {}))
 
 
-def require_feature(slug: str, *, customer: FindCustomer) -> Callable[[View[P]], View[P]]:
+def require_feature(slug: str, *, customer: FindCustomer, access: Access | None = None) -> Callable[[View[P]], View[P]]:
     """Let a view respond only to customers whose plan includes a feature; others get 403 and a problem body.
 
     Args:
@@ -57,6 +61,8 @@ def require_feature(slug: str, *, customer: FindCustomer) -> Callable[[View[P]],
         customer: returns the Montra customer id of a request, or an awaitable of it: from your session, user or
             database. None and exceptions: 401, without asking the service; `Http404`, `PermissionDenied` and
             `SuspiciousOperation` are raised as they are.
+        access: an `Access` that decides, mostly from memory, instead of a question to the service for each request.
+            Default: None, the service is asked.
 
     Returns:
         A decorator for views.
@@ -65,10 +71,10 @@ def require_feature(slug: str, *, customer: FindCustomer) -> Callable[[View[P]],
         InvalidArgumentError: `slug` is blank.
         TypeError: `customer` is not callable.
     """
-    return _guard("feature", slug, customer)
+    return _guard("feature", slug, customer, access)
 
 
-def require_quota(slug: str, *, customer: FindCustomer) -> Callable[[View[P]], View[P]]:
+def require_quota(slug: str, *, customer: FindCustomer, access: Access | None = None) -> Callable[[View[P]], View[P]]:
     """Let a view respond only to customers with quota left of a meter; others get 402 and a problem body.
 
     Args:
@@ -76,6 +82,8 @@ def require_quota(slug: str, *, customer: FindCustomer) -> Callable[[View[P]], V
         customer: returns the Montra customer id of a request, or an awaitable of it: from your session, user or
             database. None and exceptions: 401, without asking the service; `Http404`, `PermissionDenied` and
             `SuspiciousOperation` are raised as they are.
+        access: an `Access` that decides, mostly from memory, instead of a question to the service for each request.
+            Default: None, the service is asked.
 
     Returns:
         A decorator for views.
@@ -84,10 +92,10 @@ def require_quota(slug: str, *, customer: FindCustomer) -> Callable[[View[P]], V
         InvalidArgumentError: `slug` is blank.
         TypeError: `customer` is not callable.
     """
-    return _guard("quota", slug, customer)
+    return _guard("quota", slug, customer, access)
 
 
-def _guard(kind: Kind, slug: str, customer: FindCustomer) -> Callable[[View[P]], View[P]]:
+def _guard(kind: Kind, slug: str, customer: FindCustomer, access: Access | None) -> Callable[[View[P]], View[P]]:
     validate_guard(slug, customer)
 
     def wrap(view: View[P]) -> View[P]:
@@ -95,7 +103,9 @@ def _guard(kind: Kind, slug: str, customer: FindCustomer) -> Callable[[View[P]],
 
         @functools.wraps(view)
         async def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-            denial = await authorize(kind, slug, get_client, lambda: customer(request), PASSTHROUGH_ERRORS)
+            denial = await authorize(
+                kind, slug, lambda: access or get_client(), lambda: customer(request), PASSTHROUGH_ERRORS
+            )
             if denial is not None:
                 return denial_response(denial)
             response: Any = view(request, *args, **kwargs)
@@ -106,6 +116,101 @@ def _guard(kind: Kind, slug: str, customer: FindCustomer) -> Callable[[View[P]],
         return guarded
 
     return wrap
+
+
+def metered(
+    slug: str,
+    *,
+    access: Access | Callable[[], Access],
+    customer: FindCustomer,
+    estimate: Estimate = 1,
+    amount: Amount = None,
+) -> Callable[[View[P]], View[P]]:
+    """Hold units of a meter before a view runs, and record what it used at its end.
+
+    Customers without enough units get 402 and a problem body; those without a plan 403. The view may set
+    `get_hold(request).amount`. An exception or a 5xx response releases the units and records nothing. A stream is
+    recorded when it ends; if the client closes it earlier, what was set as `amount` until then is.
+
+    Args:
+        slug: of the meter.
+        access: an `Access` with a reporter, or a function that returns it.
+        customer: returns the Montra customer id of a request, or an awaitable of it. None and exceptions: 401;
+            `Http404`, `PermissionDenied` and `SuspiciousOperation` are raised as they are.
+        estimate: number of units to hold, more than 0, or a function that takes the request and returns it, or an
+            awaitable of it. Default: 1.
+        amount: takes the response and returns the number of units used, unless the amount was set; None from it means
+            the estimate. Default: the estimate.
+
+    Returns:
+        A decorator for asynchronous views.
+
+    Raises:
+        InvalidArgumentError: `slug` is blank, or `estimate` is not more than 0.
+        TypeError: an argument is not callable.
+    """
+    metering = validate_metering(slug, access, customer, estimate, amount)
+
+    def wrap(view: View[P]) -> View[P]:
+        reject_class(view)
+
+        @functools.wraps(view)
+        async def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+            hold = await begin(metering, request, lambda: customer(request), PASSTHROUGH_ERRORS)
+            if isinstance(hold, Denial):
+                return denial_response(hold)
+            request.__dict__["montra_hold"] = hold
+            return await _respond(metering, hold, lambda: view(request, *args, **kwargs))
+
+        return guarded
+
+    return wrap
+
+
+def get_hold(request: HttpRequest) -> Hold:
+    """Return the hold of a request whose view is `metered`.
+
+    Args:
+        request: the current request.
+
+    Raises:
+        RuntimeError: the view is not `metered`.
+    """
+    hold = getattr(request, "montra_hold", None)
+    if hold is None:
+        raise RuntimeError("no hold: the view needs @metered(...)")
+    return cast("Hold", hold)
+
+
+async def _respond(metering: Metering, hold: Hold, call: Callable[[], Any]) -> HttpResponseBase:
+    hold.renews = True
+    try:
+        response: Any = call()
+        if not isawaitable(response):
+            raise TypeError("the guards of montra_async are for asynchronous views; use those of montra_sync")
+        answered: Any = await response
+    except BaseException as error:
+        await finish(metering, hold, Ending(500, has_left(error)))
+        raise
+    if answered.streaming and answered.is_async:
+        hold.renews = False  # it is renewed by the stream, which may never begin
+        answered.streaming_content = _metered_stream(metering, hold, answered, answered.streaming_content)
+    else:  # Django reads a synchronous iterator as a whole, before it sends anything
+        await finish(metering, hold, Ending(answered.status_code, response=answered))
+    return cast("HttpResponseBase", answered)
+
+
+async def _metered_stream(
+    metering: Metering, hold: Hold, response: Any, content: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    hold.renews = True
+    try:
+        async for chunk in content:
+            yield chunk
+    except BaseException as error:
+        await finish(metering, hold, Ending(500, has_left(error)))
+        raise
+    await finish(metering, hold, Ending(response.status_code, response=response))
 
 
 def reject_class(view: object) -> None:

@@ -9,20 +9,27 @@ async def reports(montra: Client) -> ...
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
-from inspect import Parameter, Signature
-from typing import Annotated, Any, NoReturn
+from inspect import Parameter, Signature, iscoroutinefunction, signature
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
 
 from fastapi.exceptions import HTTPException
 from fastapi.param_functions import Depends
 from fastapi.requests import Request
 from fastapi.responses import Response
 from fastapi.routing import APIRouter
+from starlette.concurrency import run_in_threadpool
 
 from ..client import Montra
 from ..webhooks import WebhookReceiver
+from .bypassed_guards import mark_guarded
 from .guards import CONTENT_TYPE, Denial, Kind, check_customer, customer_id_or_denial, validate_guard
-from .starlette import get_client, lifespan, webhook_endpoint
+from .metering import Amount, Estimate, begin, validate_metering
+from .starlette import get_client, get_hold, lifespan, respond, webhook_endpoint
+
+if TYPE_CHECKING:
+    from ..access import Access
 
 
 def _client(request: Request) -> Montra:
@@ -64,62 +71,145 @@ guarded_responses: dict[int | str, dict[str, Any]] = {
 """For `@app.get(..., responses=guarded_responses)`: the responses of guards, for the application's OpenAPI."""
 
 
-def require_feature(slug: str, *, customer: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
+def require_feature(
+    slug: str, *, customer: Callable[..., Any], access: Access | None = None
+) -> Callable[..., Awaitable[None]]:
     """Return a dependency that lets through customers whose plan includes a feature; others get 403.
 
     Args:
         slug: of the feature.
         customer: a dependency of yours that returns the Montra customer id. None: 401, without asking the service.
             FastAPI responds to its exceptions.
+        access: an `Access` that decides, mostly from memory, instead of a question to the service for each request.
+            Default: None, the service is asked.
 
     Raises:
         InvalidArgumentError: `slug` is blank.
         TypeError: `customer` is not callable.
     """
-    return _Guard("feature", slug, customer)
+    return _Guard("feature", slug, customer, access)
 
 
-def require_quota(slug: str, *, customer: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
+def require_quota(
+    slug: str, *, customer: Callable[..., Any], access: Access | None = None
+) -> Callable[..., Awaitable[None]]:
     """Return a dependency that lets through customers who have some of a meter's quota left; others get 402.
 
     Args:
         slug: of the meter.
         customer: a dependency of yours that returns the Montra customer id. None: 401, without asking the service.
             FastAPI responds to its exceptions.
+        access: an `Access` that decides, mostly from memory, instead of a question to the service for each request.
+            Default: None, the service is asked.
 
     Raises:
         InvalidArgumentError: `slug` is blank.
         TypeError: `customer` is not callable.
     """
-    return _Guard("quota", slug, customer)
+    return _Guard("quota", slug, customer, access)
 
 
 class _Guard:
     """A dependency for `Depends`. It fails wherever it would guard nothing: as a decorator when the module is loaded,
     because its parameters are keyword-only, and as the bare default of a parameter at the first request."""
 
-    def __init__(self, kind: Kind, slug: str, customer: Callable[..., Any]) -> None:
+    def __init__(self, kind: Kind, slug: str, customer: Callable[..., Any], access: Access | None) -> None:
         validate_guard(slug, customer)
         self._kind: Kind = kind
         self._slug = slug
+        self._access = access
         keyword_only = Parameter.KEYWORD_ONLY
-        self.__signature__ = Signature(
-            [
-                Parameter("montra", keyword_only, annotation=Client),
-                Parameter("customer_id", keyword_only, default=Depends(customer), annotation=Any),
-            ]
-        )
+        found = Parameter("customer_id", keyword_only, default=Depends(customer), annotation=Any)
+        client = Parameter("montra", keyword_only, annotation=Client)
+        self.__signature__ = Signature([found] if access is not None else [client, found])
 
-    async def __call__(self, *, montra: Montra, customer_id: object) -> None:
+    async def __call__(self, *, montra: Montra | None = None, customer_id: object) -> None:
+        asked = self._access or montra
+        assert asked is not None
         found = customer_id_or_denial(customer_id)
         denial = (
-            found if isinstance(found, Denial) else await check_customer(self._kind, self._slug, lambda: montra, found)
+            found if isinstance(found, Denial) else await check_customer(self._kind, self._slug, lambda: asked, found)
         )
         if denial is not None:
             raise AccessDenied(denial)
 
     def __deepcopy__(self, _: object) -> NoReturn:
         raise RuntimeError(f"a guard of {self._slug!r} is never called here: write Depends(...) around it")
+
+
+def metered(
+    slug: str,
+    *,
+    access: Access | Callable[[], Access],
+    customer: Callable[..., Any],
+    estimate: Estimate = 1,
+    amount: Amount = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Hold units of a meter before an endpoint runs, and record what it used at its end.
+
+    Customers without enough units get 402 and a problem body; those without a plan 403. The endpoint may set
+    `get_hold(request).amount`. An exception or a 5xx response releases the units and records nothing. A stream is
+    recorded when it ends; if the client closes it earlier, what was set as `amount` until then is.
+
+    Args:
+        slug: of the meter.
+        access: an `Access` with a reporter, or a function that returns it.
+        customer: a dependency of yours that returns the Montra customer id. None: 401. FastAPI responds to its
+            exceptions.
+        estimate: number of units to hold, more than 0, or a function that takes the request and returns it, or an
+            awaitable of it. Default: 1.
+        amount: takes the response and returns the number of units used, unless the amount was set; None from it means
+            the estimate. Default: the estimate.
+
+    Returns:
+        A decorator for endpoints, to be put below the one that registers the route.
+
+    Raises:
+        InvalidArgumentError: `slug` is blank, or `estimate` is not more than 0.
+        TypeError: an argument is not callable.
+    """
+    metering = validate_metering(slug, access, customer, estimate, amount)
+
+    def wrap(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+        mark_guarded(endpoint)
+
+        @functools.wraps(endpoint)
+        async def guarded(*, montra_request: Request, montra_customer_id: object, **arguments: Any) -> Any:
+            hold = await begin(metering, montra_request, lambda: montra_customer_id)
+            if isinstance(hold, Denial):
+                raise AccessDenied(hold)
+            montra_request.state.montra_hold = hold
+            if iscoroutinefunction(endpoint):
+                return await respond(metering, hold, lambda: endpoint(**arguments))
+            return await respond(metering, hold, lambda: run_in_threadpool(endpoint, **arguments))
+
+        guarded.__dict__["__signature__"] = _with_customer(endpoint, customer)
+        return guarded
+
+    return wrap
+
+
+def _request(request: Request) -> Request:
+    """The request, besides that which the endpoint may have a parameter for: FastAPI fills in one only."""
+    return request
+
+
+def _with_customer(endpoint: Callable[..., Any], customer: Callable[..., Any]) -> Signature:
+    """The signature of an endpoint, with the parameters of `metered`. FastAPI fills them in by name."""
+    found = signature(endpoint)
+    try:
+        hints = get_type_hints(endpoint, include_extras=True)  # as the endpoint's own module understands them
+    except NameError:  # names that are not imported at run time, or local: FastAPI says so
+        hints = {}
+    own = [
+        one.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints.get(name, one.annotation))
+        for name, one in found.parameters.items()
+    ]
+    ours = [
+        Parameter("montra_request", Parameter.KEYWORD_ONLY, default=Depends(_request), annotation=Any),
+        Parameter("montra_customer_id", Parameter.KEYWORD_ONLY, default=Depends(customer), annotation=Any),
+    ]
+    return found.replace(parameters=own + ours, return_annotation=hints.get("return", found.return_annotation))
 
 
 def webhook_router(path: str, receiver: WebhookReceiver) -> APIRouter:
@@ -139,8 +229,10 @@ __all__ = [
     "Client",
     "exception_handlers",
     "get_client",
+    "get_hold",
     "guarded_responses",
     "lifespan",
+    "metered",
     "require_feature",
     "require_quota",
     "webhook_router",

@@ -1,7 +1,8 @@
 """The decisions of all guards: which requests are let through, and what the others are answered (RFC 9457,
 `application/problem+json`).
 
-A request passes only if the service has granted access to its customer during this request: nothing is cached.
+A request passes only if the service has granted access to its customer during this request: nothing is cached. With an
+`Access` in place of the client, its decision counts.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import logging
 import math
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from inspect import isawaitable
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -30,11 +32,26 @@ from ..core.errors import (
 )
 from ..resources.features import Entitlement
 
+if TYPE_CHECKING:
+    from ..access import Access, AccessDecision
+
 log: logging.Logger = logging.getLogger("montra.frameworks")
 
 CONTENT_TYPE = "application/problem+json"
 
-Kind: TypeAlias = Literal["feature", "quota"]
+Kind: TypeAlias = Literal["feature", "quota", "metered"]
+
+
+class Answer(Protocol):
+    """What the service says of a quota: an `Entitlement`, or the decision of an `Access`."""
+
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def usage(self) -> Any: ...
+    @property
+    def limit(self) -> Any: ...
+
 
 _TITLES = {
     401: "Unauthorized",
@@ -97,19 +114,39 @@ _UNAVAILABLE = "access can't be checked right now; try again later"
 
 def denial_of(kind: Kind, slug: str, access: Entitlement) -> Denial | None:
     """Return the response for an entitlement, or None when it grants access."""
-    if access.has_access:
+    return None if access.has_access else denial_of_answer(kind, slug, access)
+
+
+def denial_of_decision(kind: Kind, slug: str, decision: AccessDecision) -> Denial | None:
+    """Return the response for the decision of an `Access`, or None when it grants access."""
+    if decision.allowed:
         return None
+    if decision.source in ("fallback", "unknown"):
+        return Denial(status=503, code="billing_unavailable", detail=_UNAVAILABLE)
+    return denial_of_answer(kind, slug, decision)
+
+
+def denial_of_answer(kind: Kind, slug: str, access: Answer) -> Denial:
+    """Return the response for an answer that does not grant access."""
     if kind == "feature":
         return Denial(status=403, code="feature_not_included", detail=f"your plan does not include {slug}")
     if access.reason == "no_plan":
         return Denial(status=403, code="no_plan", detail=f"there is no plan that includes {slug}")
-    numbers = {"usage": access.usage, "limit": access.limit}
+    numbers = {"usage": plain_number(access.usage), "limit": plain_number(access.limit)}
     return Denial(
         status=402,
         code="quota_exceeded",
         detail=f"your plan's quota of {slug} is used up",
         extra={name: value for name, value in numbers.items() if value is not None},
     )
+
+
+def plain_number(value: Any) -> int | float | None:
+    """Return a number that JSON can hold."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    number: int | float | None = value
+    return number
 
 
 def denial_for_error(error: MontraError) -> Denial:
@@ -158,12 +195,15 @@ def _is_misconfiguration(error: MontraError) -> bool:
 
 def denied(kind: Kind, slug: str, customer_id: str, error: MontraError) -> Denial:
     """Return the response for an error, and log its cause."""
+    decision: AccessDecision | None = getattr(error, "decision", None)
+    if decision is not None:  # a hold was refused, which is no failure
+        return denial_of_hold(slug, error, decision)
     denial = denial_for_error(error)
     level = logging.WARNING if denial.status in (401, 403) else logging.ERROR
     log.log(
         level,
-        "require_%s(%r): access of customer %r can't be checked, the request is denied with %d %s: %s: %s%s",
-        kind,
+        "%s(%r): access of customer %r can't be checked, the request is denied with %d %s: %s: %s%s",
+        kind if kind == "metered" else f"require_{kind}",
         slug,
         customer_id[:_MAX_LOGGED_LENGTH],
         denial.status,
@@ -173,6 +213,22 @@ def denied(kind: Kind, slug: str, customer_id: str, error: MontraError) -> Denia
         _advice(error, denial),
     )
     return denial
+
+
+def denial_of_hold(slug: str, error: MontraError, decision: AccessDecision) -> Denial:
+    """Return the response for a hold that was refused."""
+    requested: Any = getattr(error, "requested", None)
+    if requested is None or not decision.allowed:
+        denial = denial_of_decision("metered", slug, decision)
+        if denial is not None:
+            return denial
+    names = {"usage": decision.usage, "limit": decision.limit, "remaining": decision.remaining, "requested": requested}
+    return Denial(
+        status=402,
+        code="quota_exceeded",
+        detail=f"your plan's quota of {slug} has not enough left for this request",
+        extra={name: plain_number(value) for name, value in names.items() if value is not None},
+    )
 
 
 def _on_one_line(text: str) -> str:
@@ -229,7 +285,7 @@ def validate_guard(slug: str, customer: object) -> None:
 async def authorize(
     kind: Kind,
     slug: str,
-    client: Callable[[], Montra],
+    client: Callable[[], Montra | Access],
     customer: Callable[[], object],
     passthrough: tuple[type[Exception], ...] = (),
 ) -> Denial | None:
@@ -238,13 +294,27 @@ async def authorize(
     Args:
         kind: whether `slug` is a feature's or a quota's.
         slug: of the feature or meter.
-        client: returns the application's client.
+        client: returns the application's client, or an `Access`.
         customer: returns the customer's id, or an awaitable of it.
         passthrough: exceptions of `customer` that the framework turns into responses, e.g. a redirect to the login
             page. They are raised. Default: none.
 
     Returns:
         None when the request passes; otherwise the response.
+    """
+    customer_id = await find_customer(customer, passthrough)
+    return customer_id if isinstance(customer_id, Denial) else await check_customer(kind, slug, client, customer_id)
+
+
+async def find_customer(customer: Callable[[], object], passthrough: tuple[type[Exception], ...] = ()) -> str | Denial:
+    """Find the request's customer.
+
+    Args:
+        customer: returns the customer's id, or an awaitable of it.
+        passthrough: exceptions of `customer` that are raised. Default: none.
+
+    Returns:
+        The id, or the response.
     """
     try:
         found = customer()
@@ -254,17 +324,23 @@ async def authorize(
         if isinstance(error, passthrough) and not isinstance(error, LookupError):
             raise
         return denial_for_customer_error(error)
-    customer_id = customer_id_or_denial(found)
-    return customer_id if isinstance(customer_id, Denial) else await check_customer(kind, slug, client, customer_id)
+    return customer_id_or_denial(found)
 
 
-async def check_customer(kind: Kind, slug: str, client: Callable[[], Montra], customer_id: str) -> Denial | None:
+async def check_customer(
+    kind: Kind, slug: str, client: Callable[[], Montra | Access], customer_id: str
+) -> Denial | None:
     """Check a customer's access. Returns None when the request passes; otherwise the response."""
     try:
+        asked: Any = client()
+        if hasattr(asked, "peek"):
+            meter, feature = (None, slug) if kind == "feature" else (slug, None)
+            decision: AccessDecision = await asked.check(customer_id, meter=meter, feature=feature)
+            return denial_of_decision(kind, slug, decision)
         if kind == "feature":
-            access = await client().check_feature_access(customer_id, slug)
+            access = await asked.check_feature_access(customer_id, slug)
         else:
-            access = await client().check_entitlement(customer_id, slug)
+            access = await asked.check_entitlement(customer_id, slug)
     except MontraError as error:
         return denied(kind, slug, customer_id, error)
     return denial_of(kind, slug, access)

@@ -6,18 +6,23 @@ import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from inspect import isclass
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from ..client import Montra
 from ..webhooks import WebhookReceiver
 from .bypassed_guards import mark_guarded, reject_bypassed
-from .guards import CONTENT_TYPE, Kind, authorize, validate_guard
+from .guards import CONTENT_TYPE, Denial, Kind, authorize, validate_guard
+from .metering import Amount, Ending, Estimate, Metering, begin, finish, has_left, validate_metering
 from .request_body import read_chunks
+
+if TYPE_CHECKING:
+    from ..access import Access, Hold
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 """An endpoint of Starlette."""
@@ -69,13 +74,17 @@ def get_client(request: HTTPConnection) -> Montra:
     return cast("Montra", client)
 
 
-def require_feature(slug: str, *, customer: FindCustomer) -> Callable[[Endpoint], Endpoint]:
+def require_feature(
+    slug: str, *, customer: FindCustomer, access: Access | None = None
+) -> Callable[[Endpoint], Endpoint]:
     """Let an endpoint respond only to customers whose plan includes a feature; others get 403 and a problem body.
 
     Args:
         slug: of the feature.
         customer: returns the Montra customer id of a request, or an awaitable of it: from your session, token or
             database. None and exceptions: 401, without asking the service; `HTTPException` is raised as it is.
+        access: an `Access` that decides, mostly from memory, instead of a question to the service for each request.
+            Default: None, the service is asked.
 
     Returns:
         A decorator for endpoints.
@@ -84,16 +93,18 @@ def require_feature(slug: str, *, customer: FindCustomer) -> Callable[[Endpoint]
         InvalidArgumentError: `slug` is blank.
         TypeError: `customer` is not callable.
     """
-    return _guard("feature", slug, customer)
+    return _guard("feature", slug, customer, access)
 
 
-def require_quota(slug: str, *, customer: FindCustomer) -> Callable[[Endpoint], Endpoint]:
+def require_quota(slug: str, *, customer: FindCustomer, access: Access | None = None) -> Callable[[Endpoint], Endpoint]:
     """Let an endpoint respond only to customers with quota left of a meter; others get 402 and a problem body.
 
     Args:
         slug: of the meter.
         customer: returns the Montra customer id of a request, or an awaitable of it: from your session, token or
             database. None and exceptions: 401, without asking the service; `HTTPException` is raised as it is.
+        access: an `Access` that decides, mostly from memory, instead of a question to the service for each request.
+            Default: None, the service is asked.
 
     Returns:
         A decorator for endpoints.
@@ -102,10 +113,10 @@ def require_quota(slug: str, *, customer: FindCustomer) -> Callable[[Endpoint], 
         InvalidArgumentError: `slug` is blank.
         TypeError: `customer` is not callable.
     """
-    return _guard("quota", slug, customer)
+    return _guard("quota", slug, customer, access)
 
 
-def _guard(kind: Kind, slug: str, customer: FindCustomer) -> Callable[[Endpoint], Endpoint]:
+def _guard(kind: Kind, slug: str, customer: FindCustomer, access: Access | None) -> Callable[[Endpoint], Endpoint]:
     validate_guard(slug, customer)
 
     def wrap(endpoint: Endpoint) -> Endpoint:
@@ -116,7 +127,7 @@ def _guard(kind: Kind, slug: str, customer: FindCustomer) -> Callable[[Endpoint]
         @functools.wraps(endpoint)
         async def guarded(request: Request) -> Response:
             denial = await authorize(
-                kind, slug, lambda: get_client(request), lambda: customer(request), (HTTPException,)
+                kind, slug, lambda: access or get_client(request), lambda: customer(request), (HTTPException,)
             )
             if denial is not None:
                 return Response(denial.body(), denial.status, denial.headers(), CONTENT_TYPE)
@@ -125,6 +136,138 @@ def _guard(kind: Kind, slug: str, customer: FindCustomer) -> Callable[[Endpoint]
         return guarded
 
     return wrap
+
+
+def metered(
+    slug: str,
+    *,
+    access: Access | Callable[[], Access],
+    customer: FindCustomer,
+    estimate: Estimate = 1,
+    amount: Amount = None,
+) -> Callable[[Endpoint], Endpoint]:
+    """Hold units of a meter before an endpoint runs, and record what it used at its end.
+
+    Customers without enough units get 402 and a problem body; those without a plan 403. The endpoint may set
+    `get_hold(request).amount`. An exception or a 5xx response releases the units and records nothing. A stream is
+    recorded when it ends; if the client closes it earlier, what was set as `amount` until then is.
+
+    Args:
+        slug: of the meter.
+        access: an `Access` with a reporter, or a function that returns it.
+        customer: returns the Montra customer id of a request, or an awaitable of it. None and exceptions: 401;
+            `HTTPException` is raised as it is.
+        estimate: number of units to hold, more than 0, or a function that takes the request and returns it, or an
+            awaitable of it. Default: 1.
+        amount: takes the response and returns the number of units used, unless the amount was set; None from it means
+            the estimate. Default: the estimate.
+
+    Returns:
+        A decorator for endpoints.
+
+    Raises:
+        InvalidArgumentError: `slug` is blank, or `estimate` is not more than 0.
+        TypeError: an argument is not callable.
+    """
+    metering = validate_metering(slug, access, customer, estimate, amount)
+
+    def wrap(endpoint: Endpoint) -> Endpoint:
+        if isclass(endpoint):
+            raise TypeError(f"{endpoint.__qualname__}: a guard takes a function, not a class")
+        mark_guarded(endpoint)
+
+        @functools.wraps(endpoint)
+        async def guarded(request: Request) -> Response:
+            hold = await begin(metering, request, lambda: customer(request), (HTTPException,))
+            if isinstance(hold, Denial):
+                return Response(hold.body(), hold.status, hold.headers(), CONTENT_TYPE)
+            request.state.montra_hold = hold
+            response: Response = await respond(metering, hold, lambda: endpoint(request))
+            return response
+
+        return guarded
+
+    return wrap
+
+
+def get_hold(request: HTTPConnection) -> Hold:
+    """Return the hold of a request whose endpoint is `metered`.
+
+    Args:
+        request: the current request.
+
+    Raises:
+        RuntimeError: the endpoint is not `metered`.
+    """
+    hold = getattr(request.state, "montra_hold", None)
+    if hold is None:
+        raise RuntimeError("no hold: the endpoint needs @metered(...) below the decorator of its route")
+    return cast("Hold", hold)
+
+
+async def respond(metering: Metering, hold: Hold, call: Callable[[], Awaitable[Any]]) -> Any:
+    """Call an endpoint, and settle its hold: before the response is sent, or at the end of a stream.
+
+    Args:
+        metering: the guard's arguments.
+        hold: the request's hold.
+        call: calls the endpoint.
+    """
+    hold.renews = True
+    try:
+        response: Any = await call()
+    except BaseException as error:
+        await finish(metering, hold, Ending(500, has_left(error)))
+        raise
+    if hasattr(response, "body_iterator"):
+        return _MeteredResponse(response, metering, hold)
+    await finish(metering, hold, Ending(getattr(response, "status_code", 200), response=response))
+    return response
+
+
+_OWN = ("_response", "_metering", "_hold", "_ended", "_left", "_watch")
+
+
+class _MeteredResponse(Response):
+    """A streaming response that settles a hold when it ends. For everything else, it is the response itself."""
+
+    def __init__(self, response: Any, metering: Metering, hold: Hold) -> None:
+        self._response = response
+        self._metering = metering
+        self._hold = hold
+        self._ended = False
+        self._left = False
+
+    def __getattribute__(self, name: str) -> Any:
+        own = name in _OWN or name.startswith("__")
+        return object.__getattribute__(self, name) if own else getattr(self._response, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _OWN:
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._response, name, value)
+
+    def _watch(self, send: Send) -> Send:
+        async def watched(message: Message) -> None:
+            try:
+                await send(message)
+            except Exception:
+                self._left = True
+                raise
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self._ended = True
+
+        return watched
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = self._response
+        try:
+            await response(scope, receive, self._watch(send))
+        except BaseException as error:
+            await finish(self._metering, self._hold, Ending(500, self._left or has_left(error)))
+            raise
+        await finish(self._metering, self._hold, Ending(response.status_code, not self._ended, response))
 
 
 def _endpoints(routes: Iterable[Any]) -> Iterator[object]:
@@ -162,7 +305,9 @@ def webhook_route(path: str, receiver: WebhookReceiver) -> Route:
 
 __all__ = [
     "get_client",
+    "get_hold",
     "lifespan",
+    "metered",
     "require_feature",
     "require_quota",
     "webhook_endpoint",

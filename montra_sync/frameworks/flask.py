@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeAlias
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, cast
 from weakref import WeakSet
 
-from flask import Blueprint, Flask, Response, abort, current_app, request, request_started
+from flask import Blueprint, Flask, Response, abort, current_app, g, request, request_started
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from montra_async.frameworks.bypassed_guards import ADVICE, is_bypassed, mark_guarded, reject_bypassed
@@ -25,6 +25,10 @@ from montra_async.webhooks import WebhookReceiver
 
 from ..client import Montra
 from .guards import CONTENT_TYPE, MISCONFIGURED, Denial, Kind, authorize, log, reject_async_store, validate_guard
+from .metering import Amount, Ending, Estimate, Metering, begin, finish, has_left, metered_stream, validate_metering
+
+if TYPE_CHECKING:
+    from ..access import Access, Hold
 
 P = ParamSpec("P")
 
@@ -82,7 +86,7 @@ class MontraFlask:
         return client
 
     def require_feature(
-        self, slug: str, *, customer: FindCustomer
+        self, slug: str, *, customer: FindCustomer, access: Access | None = None
     ) -> Callable[[Callable[P, object]], Callable[P, Any]]:
         """Let a view respond only to customers whose plan includes a feature; others get 403 and a problem body.
 
@@ -90,6 +94,8 @@ class MontraFlask:
             slug: of the feature.
             customer: returns the Montra customer id of the current request: from your session, token or database. None
                 and exceptions: 401, without asking the service; `HTTPException`, as of `abort`, is raised as it is.
+            access: an `Access` that decides, mostly from memory, instead of a question to the service for each request.
+                Default: None, the service is asked.
 
         Returns:
             A decorator for views.
@@ -98,15 +104,19 @@ class MontraFlask:
             InvalidArgumentError: `slug` is blank.
             TypeError: `customer` is not callable.
         """
-        return self._guard("feature", slug, customer)
+        return self._guard("feature", slug, customer, access)
 
-    def require_quota(self, slug: str, *, customer: FindCustomer) -> Callable[[Callable[P, object]], Callable[P, Any]]:
+    def require_quota(
+        self, slug: str, *, customer: FindCustomer, access: Access | None = None
+    ) -> Callable[[Callable[P, object]], Callable[P, Any]]:
         """Let a view respond only to customers with quota left of a meter; others get 402 and a problem body.
 
         Args:
             slug: of the meter.
             customer: returns the Montra customer id of the current request: from your session, token or database. None
                 and exceptions: 401, without asking the service; `HTTPException`, as of `abort`, is raised as it is.
+            access: an `Access` that decides, mostly from memory, instead of a question to the service for each request.
+                Default: None, the service is asked.
 
         Returns:
             A decorator for views.
@@ -115,23 +125,76 @@ class MontraFlask:
             InvalidArgumentError: `slug` is blank.
             TypeError: `customer` is not callable.
         """
-        return self._guard("quota", slug, customer)
+        return self._guard("quota", slug, customer, access)
+
+    def metered(
+        self,
+        slug: str,
+        *,
+        access: Access | Callable[[], Access],
+        customer: FindCustomer,
+        estimate: Estimate = 1,
+        amount: Amount = None,
+    ) -> Callable[[Callable[P, object]], Callable[P, Any]]:
+        """Hold units of a meter before a view runs, and record what it used at its end.
+
+        Customers without enough units get 402 and a problem body; those without a plan 403. The view may set
+        `get_hold().amount`. An exception or a 5xx response releases the units and records nothing. A stream is
+        recorded when it ends; if the client closes it earlier, what was set as `amount` until then is.
+
+        Args:
+            slug: of the meter.
+            access: an `Access` with a reporter, or a function that returns it.
+            customer: returns the Montra customer id of the current request. None and exceptions: 401; `HTTPException`,
+                as of `abort`, is raised as it is.
+            estimate: number of units to hold, more than 0, or a function that takes the request and returns it.
+                Default: 1.
+            amount: takes the response and returns the number of units used, unless the amount was set; None from it
+                means the estimate. Default: the estimate.
+
+        Returns:
+            A decorator for views.
+
+        Raises:
+            InvalidArgumentError: `slug` is blank, or `estimate` is not more than 0.
+            TypeError: an argument is not callable.
+        """
+        metering = validate_metering(slug, access, customer, estimate, amount)
+
+        def wrap(view: Callable[P, object]) -> Callable[P, Any]:
+            self._mark(view)
+
+            @functools.wraps(view)
+            def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
+                hold = begin(metering, request, customer, (HTTPException,))
+                if isinstance(hold, Denial):
+                    return _response(hold)
+                g.montra_hold = hold
+                return _respond(metering, hold, lambda: current_app.ensure_sync(view)(*args, **kwargs))
+
+            return guarded
+
+        return wrap
+
+    def _mark(self, view: object) -> None:
+        """Record that a guard wraps a view, and check that no application serves it unguarded."""
+        mark_guarded(view)
+        # Before the check, which may raise. It is for all applications; connecting again changes nothing.
+        request_started.connect(_reject_bypassed_view)
+        for app in self._apps:
+            reject_bypassed(app.view_functions.values())
 
     def _guard(
-        self, kind: Kind, slug: str, customer: FindCustomer
+        self, kind: Kind, slug: str, customer: FindCustomer, access: Access | None
     ) -> Callable[[Callable[P, object]], Callable[P, Any]]:
         validate_guard(slug, customer)
 
         def wrap(view: Callable[P, object]) -> Callable[P, Any]:
-            mark_guarded(view)
-            # Before the check, which may raise. It is for all applications; connecting again changes nothing.
-            request_started.connect(_reject_bypassed_view)
-            for app in self._apps:
-                reject_bypassed(app.view_functions.values())
+            self._mark(view)
 
             @functools.wraps(view)
             def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
-                denial = authorize(kind, slug, lambda: self.client, customer, (HTTPException,))
+                denial = authorize(kind, slug, lambda: access or self.client, customer, (HTTPException,))
                 if denial is not None:
                     return _response(denial)
                 return current_app.ensure_sync(view)(*args, **kwargs)
@@ -139,6 +202,33 @@ class MontraFlask:
             return guarded
 
         return wrap
+
+
+def get_hold() -> Hold:
+    """Return the hold of the current request, whose view is `metered`.
+
+    Raises:
+        RuntimeError: the view is not `metered`.
+    """
+    hold = g.get("montra_hold")
+    if hold is None:
+        raise RuntimeError("no hold: the view needs @montra.metered(...) below the decorator of its route")
+    return cast("Hold", hold)
+
+
+def _respond(metering: Metering, hold: Hold, call: Callable[[], Any]) -> Response:
+    try:
+        response = current_app.make_response(call())
+    except BaseException as error:
+        finish(metering, hold, Ending(500, has_left(error)))
+        raise
+    if response.is_streamed:
+        hold.renews = False  # it is renewed by the stream, which may never begin
+        content: Any = response.response
+        response.response = metered_stream(metering, hold, response, content)
+    else:
+        finish(metering, hold, Ending(response.status_code, response=response))
+    return response
 
 
 def _response(denial: Denial) -> Response:
