@@ -4,6 +4,7 @@ from .bulk import ReportResult as ReportResult, ReportStatus as ReportStatus
 from .errors import (
     OutboxError as OutboxError,
     OutboxFullError as OutboxFullError,
+    OutboxUncertainError as OutboxUncertainError,
     ReporterClosedError as ReporterClosedError,
     UsageError as UsageError,
 )
@@ -26,5 +27,6 @@ from .outbox import (
 from .redis_outbox import RedisOutbox as RedisOutbox
 from .reporter import UsageReporter as UsageReporter
 from .settings import UsageStats as UsageStats
+from .spilling_outbox import SpillingOutbox as SpillingOutbox
 from .sqlite_outbox import SqliteOutbox as SqliteOutbox
 from .writer import WhenFull as WhenFull

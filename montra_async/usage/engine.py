@@ -35,7 +35,7 @@ from .writer import Group, Writer
 
 T = TypeVar("T")
 
-log = logging.getLogger("montra.usage")
+log: logging.Logger = logging.getLogger("montra")
 
 _WATCH_SECONDS = 5.0
 """How often the age of the oldest event is looked at."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 from .engine import Backlog, UsageEngine
 from .errors import OutboxError
 
-log = logging.getLogger("montra.usage")
+log: logging.Logger = logging.getLogger("montra")
 
 T = TypeVar("T")
 

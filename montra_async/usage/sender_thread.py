@@ -12,7 +12,7 @@ from typing import Any
 from ..core.concurrency import DaemonThreads
 from .sender import Sender
 
-log = logging.getLogger("montra.usage")
+log: logging.Logger = logging.getLogger("montra")
 
 _HELPERS = 2
 """Number of threads that look up host names."""

@@ -25,7 +25,7 @@ from .outbox import Outbox
 from .reporter import UsageReporter
 from .settings import UsageStats
 
-log = logging.getLogger("montra.usage")
+log: logging.Logger = logging.getLogger("montra")
 
 _REPORT_SECONDS = 10.0
 """How often `send` logs what it has done."""

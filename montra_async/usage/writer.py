@@ -24,7 +24,7 @@ T = TypeVar("T")
 WhenFull: TypeAlias = Literal["raise", "wait", "drop_oldest"]
 """What happens to a new event when the outbox is full."""
 
-log = logging.getLogger("montra.usage")
+log: logging.Logger = logging.getLogger("montra")
 
 MAX_GROUP = 16_384
 """Maximum number of events that are stored in one transaction."""
