@@ -7,6 +7,7 @@ import inspect
 import logging
 import threading
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,15 +17,35 @@ from hypothesis import given, strategies as st
 import montra_async.usage
 import montra_sync.usage
 from montra_async import ConfigError, InvalidArgumentError, Montra
-from montra_async.usage import MemoryOutbox, OutboxFullError, ReporterClosedError, UsageReporter
+from montra_async.usage import (
+    MemoryOutbox,
+    OutboxFullError,
+    RedisOutbox,
+    ReporterClosedError,
+    SqliteOutbox,
+    UsageReporter,
+)
 
 from ..contract_watch import WatchedSandbox
 from .reporters import make_async, make_sync
 
 
-@pytest.fixture(params=[make_async, make_sync], ids=["async", "sync"])
-def make(request: pytest.FixtureRequest) -> Any:
-    return request.param
+@pytest.fixture(params=["async memory", "async sqlite", "async redis", "sync memory", "sync sqlite"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Makes reporters of both packages, with each kind of outbox."""
+    kind, outbox = request.param.split(" ")
+    maker = make_async if kind == "async" else make_sync
+
+    def make(base_url: str, given: Any = None, **settings: Any) -> Any:
+        made = given
+        if given is None and outbox == "sqlite":
+            made = SqliteOutbox(tmp_path / "usage.db")
+        elif given is None and outbox == "redis":
+            made = RedisOutbox(request.getfixturevalue("redis").url)
+        return maker(base_url, made, **settings)
+
+    make.durable = outbox != "memory"  # type: ignore[attr-defined]
+    return make
 
 
 @pytest.fixture
@@ -297,13 +318,29 @@ async def test_an_invocation_says_what_its_end_means(
 
 
 async def test_after_closing_memory_takes_no_events(make: Any, sandbox: WatchedSandbox, customer: str) -> None:
-    usage = make(sandbox.base_url)
+    usage = make(sandbox.base_url, MemoryOutbox())
     await usage.record(customer, "api-tokens")
     assert await usage.aclose() == 0
     with pytest.raises(ReporterClosedError):
         await usage.record(customer, "api-tokens")
     with pytest.raises(ReporterClosedError):
         usage.record_nowait(customer, "api-tokens")
+
+
+async def test_after_closing_a_durable_outbox_keeps_events_for_the_next_start(
+    make: Any, sandbox: WatchedSandbox, montra: Montra, customer: str
+) -> None:
+    usage = make(sandbox.base_url)
+    if not make.durable:
+        pytest.skip("an outbox in memory takes none")
+    await usage.record(customer, "api-tokens")
+    assert await usage.aclose() == 0
+    await usage.record(customer, "api-tokens")
+    assert await used(montra, customer) == 1
+    await usage.start()
+    assert await usage.flush() == 0
+    assert await usage.aclose() == 0
+    assert await used(montra, customer) == 2
 
 
 async def test_a_reporter_can_be_started_again(
