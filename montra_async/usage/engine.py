@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import attrs
@@ -374,45 +373,56 @@ class UsageEngine:
             renew_after=self._outbox.renew_after,
             concurrency=self.settings.concurrency,
             request_timeout=self.settings.request_timeout,
-            observe=self._observe,
         )
 
     async def _exchange(self, settlements: Sequence[Settlement], limit: int, flush: bool) -> Exchange:
-        job = partial(_exchange, settlements=settlements, limit=limit, flush=flush)
-        exchange = await asyncio.wrap_future(self._writer.call(job))
-        for parked in exchange.expired:
-            self._counters.expired += 1
-            self._give_up(parked, None)
+        """Settle and claim. What was settled is counted by the writer, so that whoever looks afterwards sees it."""
+
+        def job(outbox: Outbox) -> tuple[Exchange, list[ParkedUsage]]:
+            exchange = outbox.exchange(settlements, limit, flush=flush)
+            parked = [one for settlement in settlements if (one := self._count(settlement)) is not None]
+            for one in exchange.expired:
+                self._counters.expired += 1
+                self._give_up(one, None)
+            return exchange, parked + exchange.expired
+
+        exchange, parked = await asyncio.wrap_future(self._writer.call(job))
+        for one in parked:
+            log.error(
+                "usage of meter %r was parked (%s): list it, then retry or drop it",
+                one.meter_slug,
+                f"{one.reason}, {one.code}" if one.code else one.reason,
+            )
+            self._tell(self.settings.on_parked, one)
         return exchange
 
     async def _renew(self, requests: Sequence[UsageRequest]) -> list[UsageRequest]:
         return await asyncio.wrap_future(self._writer.call(lambda outbox: outbox.renew(requests)))
 
-    def _observe(self, settlement: Settlement) -> None:
+    def _count(self, settlement: Settlement) -> ParkedUsage | None:
+        """Count what was settled, and tell observers. Returns the request if it was refused."""
         request = settlement.request
+        if settlement.outcome is Outcome.REFUSED:
+            self._counters.refused += 1
+            parked = parked_of(request, settlement)
+            self._give_up(parked, settlement)
+            return parked
         if settlement.outcome is Outcome.DELIVERED:
             self._counters.delivered += request.events
             self._counters.requests += 1
-            for observer in self.observers:
-                observer.delivered(request.customer_id, request.meter_slug, amount_of(request.units, request.scale))
+            if self.observers:
+                amount = amount_of(request.units, request.scale)
+                for observer in self.observers:
+                    observer.delivered(request.customer_id, request.meter_slug, amount)
             if self.tracked and (tell := self.tracked.get(request.key)):
                 tell(request.key, settlement)
-        elif settlement.outcome is Outcome.REFUSED:
-            self._counters.refused += 1
-            self._give_up(parked_of(request, settlement), settlement)
+        return None
 
     def _give_up(self, parked: ParkedUsage, settlement: Settlement | None) -> None:
-        log.error(
-            "usage of meter %r was parked (%s, %s); list and retry or drop it",
-            parked.meter_slug,
-            parked.reason,
-            parked.code or "may have been counted",
-        )
         for observer in self.observers:
             observer.given_up(parked.customer_id, parked.meter_slug, parked.amount)
         if tell := self.tracked.get(parked.key):
             tell(parked.key, settlement)
-        self._tell(self.settings.on_parked, parked)
 
     def _tell(self, hook: Callable[[T], object] | None, value: T) -> None:
         if hook is None:
@@ -442,10 +452,6 @@ class UsageEngine:
                 )
                 self._tell(self.settings.on_backlog, self.stats(backlog))
             self._meters.look_up()
-
-
-def _exchange(outbox: Outbox, settlements: Sequence[Settlement], limit: int, flush: bool) -> Exchange:
-    return outbox.exchange(settlements, limit, flush=flush)
 
 
 def _sending(state: Any) -> dict[str, Any]:
