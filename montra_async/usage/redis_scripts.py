@@ -49,8 +49,8 @@ class Script:
     """
 
     def __init__(self, source: str) -> None:
-        self.text = (_PRELUDE + source).encode()
-        self.digest = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
+        self.text: bytes = (_PRELUDE + source).encode()
+        self.digest: str = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 
 
 _PRELUDE = """
