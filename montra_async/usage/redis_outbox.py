@@ -15,7 +15,7 @@ from . import redis_claim_scripts as claims, redis_scripts as scripts
 from .errors import OutboxError, OutboxFullError, OutboxUncertainError
 from .events import Event, ParkedUsage, Settlement, UsageRequest
 from .outbox import Exchange, OutboxCounts, OutboxSettings
-from .redis_codec import Part, claimed_requests, parked_usage, parts_of, settlement_lines, text_of
+from .redis_codec import Part, claimed_requests, parked_requests, parts_of, settlement_lines, text_of
 from .redis_connection import RedisConnection
 from .redis_scripts import Script
 
@@ -231,7 +231,7 @@ class RedisOutbox:
         requests = claimed_requests(text_of(claimed))
         self._held.update((str(request.id), request.attempts) for request in requests)
         due = text_of(next_due)
-        return Exchange(requests, float(due) if due else None, [parked_usage(*parked) for parked in expired])
+        return Exchange(requests, float(due) if due else None, parked_requests(expired))
 
     def renew(self, requests: Sequence[UsageRequest]) -> list[UsageRequest]:
         """Renew claims.
@@ -309,11 +309,10 @@ class RedisOutbox:
         start = after if after is not None and after.isdecimal() else "0"
         while len(found) < limit:
             _, reply = self._run(scripts.LIST_PARKED, start, min(_PAGE, limit - len(found)))
-            page = [parked_usage(*reply[at : at + 3]) for at in range(0, len(reply), 3)]
-            if not page:
+            if not reply:
                 break
-            found += page
-            start = page[-1].id
+            found += parked_requests(reply[at : at + 3] for at in range(0, len(reply), 3))
+            start = text_of(reply[-3])
         return found
 
     def retry_parked(self, ids: Sequence[str] | None = None) -> int:

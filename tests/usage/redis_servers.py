@@ -69,10 +69,13 @@ class RedisServer:
             self._process = None
 
     def client(self, **settings: Any) -> Any:
-        """A client with short time-outs."""
+        """A client with short time-outs, which does not repeat."""
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
-        return redis.Redis(port=self.port, socket_timeout=5, socket_connect_timeout=5, **settings)
+        retry = Retry(NoBackoff(), 0)
+        return redis.Redis(port=self.port, socket_timeout=5, socket_connect_timeout=5, retry=retry, **settings)
 
 
 @contextlib.contextmanager

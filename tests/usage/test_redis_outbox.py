@@ -391,14 +391,25 @@ def test_a_deleted_group_is_created_again_and_claims_stay(opened: Open, redis: R
     assert ours.renew([first]) == [first]
 
 
-def test_strange_entries_in_the_stream_are_left_alone(opened: Open, redis: RedisServer) -> None:
+def test_strange_entries_keep_nothing_from_being_sent(
+    opened: Open, redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     outbox = opened()
     with redis.client() as client:
-        for fields in ({"b": "hello"}, {"x": "y"}, {"b": "[1\n,1,1.0]"}):
-            client.xadd("montra:usage:{default}:requests", fields)
+        for content in ("hello", "[1\n,1,1.0]", "hello,1,1.0]", b"\xff,1,1.0]", "[1,2,3,1,1.0]"):
+            client.xadd("montra:usage:{default}:requests", {"b": content})
+        client.xadd("montra:usage:{default}:requests", {"x": "y"})
     outbox.append([event()])
     assert len(claimed(outbox)) == 1
-    assert outbox.counts().events == 1
+    assert len(caplog.records) == 3
+    assert "is none of its own" in caplog.text
+
+
+def test_a_sum_of_a_huge_group(opened: Open) -> None:
+    outbox = opened()
+    outbox.append([summable("cust_1", 2**44 - 1) for _ in range(70_000)])
+    (only,) = claimed(outbox, flush=True)
+    assert (only.units, only.events) == (70_000 * (2**44 - 1), 70_000)
 
 
 def test_every_key_is_in_one_slot() -> None:
