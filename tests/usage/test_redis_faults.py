@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -21,6 +22,7 @@ from montra_async.usage.redis_outbox import RedisOutbox
 from .outbox_helpers import delivered, drain, event, refused, retry, settings, summable
 from .redis_servers import LosingProxy, RedisServer, losing_proxy, needs_redis, redis_server
 
+redis_errors = pytest.importorskip("redis.exceptions")
 pytestmark = needs_redis
 
 
@@ -237,6 +239,67 @@ def test_a_restart_within_a_call(tmp_path: Path) -> None:
         assert outbox.counts()[:3] == (3, 3, 2)
         assert outbox.renew([held]) == [held]
         outbox.close()
+
+
+def failing_once(outbox: RedisOutbox, error: Exception) -> list[str]:
+    """Make the next call of the client fail; the calls that were made since."""
+    client: Any = outbox._connection._client
+    calls: list[str] = []
+
+    class Client:
+        def __getattr__(self, name: str) -> Any:
+            calls.append(name)
+            if len(calls) == 1:
+                raise error
+            return getattr(client, name)
+
+    outbox._connection._client = Client()
+    return calls
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis_errors.BusyLoadingError("Redis is loading the dataset in memory"),
+        redis_errors.MasterDownError("Link with MASTER is down"),
+        redis_errors.ClusterDownError("The cluster is down"),
+        redis_errors.TryAgainError("Multiple keys request during rehashing of slot"),
+        redis_errors.ResponseError("BUSY Redis is busy running a script."),
+        redis_errors.ConnectionError("Connection closed by server."),
+        redis_errors.TimeoutError("Timeout reading from socket"),
+        OSError("broken pipe"),
+    ],
+)
+def test_errors_that_pass_are_waited_for(patient: RedisOutbox, error: Exception) -> None:
+    calls = failing_once(patient, error)
+    patient.append([event()])
+    assert calls[:2] == ["evalsha", "evalsha"]
+    assert patient.counts().events == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "uncertain"),
+    [
+        (redis_errors.ResponseError("ERR unknown command"), False),
+        (redis_errors.NoPermissionError("this user has no permissions to run the 'evalsha' command"), False),
+        (redis_errors.AuthenticationError("invalid username-password pair"), False),
+        (ZeroDivisionError("a mistake of the client"), True),
+    ],
+)
+def test_errors_that_stay_are_raised_at_once(patient: RedisOutbox, error: Exception, uncertain: bool) -> None:
+    calls = failing_once(patient, error)
+    with pytest.raises(OutboxError, match=f"{type(error).__name__}: ") as caught:
+        patient.append([event()])
+    assert isinstance(caught.value, OutboxUncertainError) == uncertain
+    assert calls == ["evalsha"]
+    patient.append([event()])
+    assert patient.counts().events == 1
+
+
+def test_redis_is_needed_for_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ImportError, match=r"pip install 'montra\[redis\]'"):
+        RedisOutbox("redis://127.0.0.1:1/0")
 
 
 def test_scripts_that_were_forgotten(redis: RedisServer, outbox: RedisOutbox) -> None:
