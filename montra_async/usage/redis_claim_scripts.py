@@ -238,7 +238,7 @@ for i = 4, #ARGV, 2 do
 end
 grouped('XPENDING', STREAM, GROUP)
 call('XGROUP', 'DELCONSUMER', STREAM, GROUP, me)
-call('HDEL', EXCHANGES, me, 'drop:' .. me)
+call('HDEL', EXCHANGES, me)
 return {'ok'}
 """)
 """Hand back claims, and delete the consumer. Args: owner; for each request id and attempts."""

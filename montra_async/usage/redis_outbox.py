@@ -29,7 +29,7 @@ _BACKLOG_WINDOWS = 10
 """A sum stays open behind a backlog for this many coalesce windows at most."""
 
 _PAGE = 500
-_STAGE_MEMORY = 3600
+_CALL_MEMORY = 3600
 _LONGEST_IDLE = 24 * 3600
 _UNBOUNDED = 2**53
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -174,7 +174,7 @@ class RedisOutbox:
         """Send the parts of a large group. It is recorded when all of them are there."""
         try:
             for at, part in enumerate(parts, 1):
-                self._run(scripts.STAGE, at, _STAGE_MEMORY, part.sums, part.singles)
+                self._run(scripts.STAGE, at, _CALL_MEMORY, part.sums, part.singles)
             return
         except OutboxUncertainError as error:
             problem = str(error)
@@ -268,8 +268,8 @@ class RedisOutbox:
         """
         dropped, start = 0, "-"
         while dropped < events:
-            args = (events - dropped, start, self._owner, self._drop_number)
-            _, count, following, sums = self._run(scripts.DROP_OLDEST, *args)
+            args = (events - dropped, start, self._drop_number, _CALL_MEMORY)
+            _, count, following, sums = self._run(scripts.DROP_OLDEST, *args, writer=self._owner)
             self._drop_number += 1
             dropped += int(count)
             start = text_of(following)
@@ -398,8 +398,8 @@ class RedisOutbox:
 
     def _other_api(self, reply: list[Any]) -> str:
         return (
-            f"Redis at {self._connection.place}: the outbox {self.name} has events for {text_of(reply[1])}, "
-            f"not for {self._opened().base_url}: give each API an outbox of its own (name=...)"
+            f"Redis at {self._connection.place}: the outbox {self.name} belongs to {text_of(reply[1])}, "
+            f"not to {self._opened().base_url}: give each API an outbox of its own (name=...)"
         )
 
     def _warn_of_settings(self) -> None:

@@ -17,9 +17,9 @@ The keys, which share one hash tag, so that they are on one node of a cluster:
     late        sorted set: recorded_at of what was not recorded about when it was added, so that the oldest is known
     parked      sorted set: ids of parked requests by themselves
     bodies      hash: id of a parked request -> the request; `<id>m` -> why it was parked
-    exchanges   hash: owner -> number of its last exchange, and what it claimed; `drop:<owner>` -> number and result of
-                its last call of drop_oldest
-    writer:...  number of the last group of a writer; with `!` when that group will never be added
+    exchanges   hash: owner -> number of its last exchange, and what it claimed
+    writer:...  number of the last group of a writer; with `!` when that group will never be added. For an owner: number
+                and result of its last call of drop_oldest
     stage:...   hash: number -> part of a group that is too large for one call
 
 The pending entries of the stream's consumer group are the claimed requests. A delayed one is acknowledged, but stays in
@@ -175,7 +175,7 @@ for _, consumer in ipairs(call('XINFO', 'CONSUMERS', STREAM, GROUP)) do
   for i = 1, #consumer, 2 do facts_of[consumer[i]] = consumer[i + 1] end
   if facts_of.name ~= me and facts_of.idle > longest_idle then
     call('XGROUP', 'DELCONSUMER', STREAM, GROUP, facts_of.name)
-    call('HDEL', EXCHANGES, facts_of.name, 'drop:' .. facts_of.name)
+    call('HDEL', EXCHANGES, facts_of.name)
   end
 end
 return {'ok'}
@@ -292,9 +292,9 @@ return {'ok', tonumber(stored[1] or 0), call('XLEN', STREAM) + call('ZCARD', DUE
 
 DROP_OLDEST = Script("""
 allow_full_memory()
-local wanted, from, number, dropped = tonumber(ARGV[3]), ARGV[4], ARGV[6], 0
+local wanted, from, number, dropped = tonumber(ARGV[3]), ARGV[4], ARGV[5], 0
 -- The same call again: its answer was lost.
-local last = call('HGET', EXCHANGES, 'drop:' .. ARGV[5])
+local last = call('GET', WRITER)
 if last then
   local last_number, last_dropped, last_from, last_sums = string.match(last, '^(%d+) (%d+) (%S*) (%d+)$')
   if last_number == number then return {'ok', tonumber(last_dropped), last_from, tonumber(last_sums)} end
@@ -328,11 +328,11 @@ end
 count('events', -dropped)
 count('size', -size)
 local sums = call('ZCARD', DUE)
-call('HSET', EXCHANGES, 'drop:' .. ARGV[5], format('%s %d %s %d', number, dropped, following, sums))
+call('SET', WRITER, format('%s %d %s %d', number, dropped, following, sums), 'EX', ARGV[6])
 return {'ok', dropped, following, sums}
 """)
-"""Args: the number of events; the id to begin with; owner; number of the call. Returns the number of dropped events,
-the id to go on with, and the number of open sums that are left."""
+"""Args: the number of events; the id to begin with; number of the call; seconds to remember it. Returns the number of
+dropped events, the id to go on with, and the number of open sums that are left."""
 
 LIST_PARKED = Script("""
 local ids = call('ZRANGEBYSCORE', PARKED, '(' .. ARGV[3], '+inf', 'LIMIT', 0, ARGV[4])

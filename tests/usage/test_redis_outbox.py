@@ -282,10 +282,10 @@ def test_another_api_needs_another_outbox(opened: Open, redis: RedisServer) -> N
     outbox = opened()
     outbox.append([event()])
     other = RedisOutbox(redis.url)
-    with pytest.raises(ConfigError, match=rf"has events for {BASE_URL}, not for https://other\.test: give each API"):
+    with pytest.raises(ConfigError, match=rf"belongs to {BASE_URL}, not to https://other\.test: give each API"):
         other.open(settings(base_url="https://other.test"))
     for call in (lambda: other.append([event()]), lambda: other.exchange([], 1), other.counts):
-        with pytest.raises(OutboxError, match=r"not for https://other\.test"):
+        with pytest.raises(OutboxError, match=r"not to https://other\.test"):
             call()
     other.close()
     elsewhere = RedisOutbox(redis.url, name="other")
