@@ -190,6 +190,8 @@ def test_two_processes_never_hold_the_same(redis: RedisServer) -> None:
     outbox = RedisOutbox(redis.url)
     outbox.open(settings())
     with processes(sender, sender, sender) as senders:
+        for each in senders:
+            each.wait_for("idle")
         keys: set[str] = set()
         for _ in range(40):
             events = [event() for _ in range(50)]
