@@ -306,7 +306,7 @@ class RedisOutbox:
             OutboxError: Redis can't be reached or refuses.
         """
         found: list[ParkedUsage] = []
-        start = after if after is not None and after.isdecimal() else "0"
+        start = after or ""
         while len(found) < limit:
             _, reply = self._run(scripts.LIST_PARKED, start, min(_PAGE, limit - len(found)))
             if not reply:

@@ -2,7 +2,7 @@
 
 The keys, which share one hash tag, so that they are on one node of a cluster:
 
-    meta        hash: base_url; events (waiting and claimed), parked_events, size; parked_seq, the last parked id
+    meta        hash: base_url; events (waiting and claimed), parked_events, size
     requests    stream: one field `b`, the request as a JSON array, see `redis_codec`
     sums        hash: three fields for each open sum. JSON of customer, meter and scale -> recorded_at, spaces, JSON of
                 the key; `u` and the same -> the sum, which Redis adds up in exact integers of 64 bits (Lua's numbers
@@ -15,7 +15,7 @@ The keys, which share one hash tag, so that they are on one node of a cluster:
                 due. With it Redis keeps the set as a list with an index, and adding one takes a fifth of the time
     delayed     sorted set: requests that are to be claimed again, by the time
     late        sorted set: recorded_at of what was not recorded about when it was added, so that the oldest is known
-    parked      sorted set: ids of parked requests by themselves
+    parked      sorted set: ids that parked requests had in the stream, all with the score 0: sorted by themselves
     bodies      hash: id of a parked request -> the request; `<id>m` -> why it was parked
     exchanges   hash: owner -> number of its last exchange, and what it claimed
     writer:...  number of the last group of a writer; with `!` when that group will never be added. For an owner: number
@@ -335,7 +335,7 @@ return {'ok', dropped, following, sums}
 dropped events, the id to go on with, and the number of open sums that are left."""
 
 LIST_PARKED = Script("""
-local ids = call('ZRANGEBYSCORE', PARKED, '(' .. ARGV[3], '+inf', 'LIMIT', 0, ARGV[4])
+local ids = call('ZRANGEBYLEX', PARKED, ARGV[3] == '' and '-' or '(' .. ARGV[3], '+', 'LIMIT', 0, ARGV[4])
 local found = {}
 for _, id in ipairs(ids) do
   local body = call('HMGET', BODIES, id, id .. 'm')
@@ -347,7 +347,7 @@ for _, id in ipairs(ids) do
 end
 return {'ok', found}
 """)
-"""Args: the id before the first; the maximum number."""
+"""Args: the id before the first, or nothing; the maximum number."""
 
 UNPARK = Script("""
 allow_full_memory()

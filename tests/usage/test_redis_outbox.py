@@ -207,7 +207,9 @@ def test_refused_requests_are_listed_retried_and_dropped(opened: Open, clock: Ma
     outbox = opened()
     for number in range(5):
         outbox.append([event(f"cust_{number}")])
-        outbox.exchange([refused(each) for each in claimed(outbox)], 0)
+        requests = claimed(outbox)
+        outbox.exchange([refused(each) for each in requests], 0)
+        assert [each.id for each in outbox.list_parked(9)][number:] == [each.id for each in requests]
         clock.advance(1)
     first, second = outbox.list_parked(2)
     assert [first.customer_id, second.customer_id] == ["cust_0", "cust_1"]
