@@ -49,7 +49,7 @@ def make_engine(montra: Any, outbox: Any, **settings: Any) -> UsageEngine:
 
 def _checked(outbox: Any) -> Outbox:
     if outbox is None:
-        from .sqlite_outbox import SqliteOutbox
+        from .sqlite.sqlite_outbox import SqliteOutbox
 
         return SqliteOutbox()
     if isinstance(outbox, (str, os.PathLike)):
