@@ -328,7 +328,7 @@ class Access(BaseAccess):
         Args:
             montra: the client.
         """
-        return montra._view(watched(unwrap(montra), self._invalidate))  # pyright: ignore[reportPrivateUsage]
+        return montra._view(watched(unwrap(montra), self._changed))  # pyright: ignore[reportPrivateUsage]
 
     # What holds call
 

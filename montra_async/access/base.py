@@ -102,10 +102,13 @@ class BaseAccess:
         slug = meter if meter is not None else feature
         if kind is not None:
             checked_name(kind, slug)
+        self._invalidate(customer_id, kind, slug)
+
+    def _invalidate(self, customer_id: str | None, kind: str | None, slug: str | None) -> None:
         self._ledger.invalidate(customer_id, kind, slug)
 
-    def _invalidate(self, customer_id: str | None, meter: str | None) -> None:
-        self._ledger.invalidate(customer_id, None if meter is None else METER, meter)
+    def _changed(self, customer_id: str | None, meter: str | None) -> None:
+        self._invalidate(customer_id, None if meter is None else METER, meter)
 
     # Webhooks
 
@@ -117,7 +120,7 @@ class BaseAccess:
         """
         changes = changes_of(event)
         if changes is not None:
-            self._invalidate(*changes)
+            self._changed(*changes)
 
     def connect(self, receiver: WebhookReceiver) -> None:
         """Register `webhook_handler` for all events that may change access.

@@ -194,6 +194,12 @@ class Ledger:
         while len(answers) >= self.settings.max_entries:
             del answers[next(iter(answers))]
 
+    def server_answer(self, key: Key) -> AccessDecision | None:
+        """The service's last answer, with its own numbers."""
+        with self._lock:
+            counter = self.counters.get(key)
+            return self.answers.get(key) if counter is None else counter.answer
+
     def known(self) -> list[tuple[Key, AccessDecision]]:
         """All answers of the service, with its own numbers."""
         with self._lock:
@@ -215,7 +221,7 @@ class Ledger:
         with self._lock:
             for ask in self._asks:
                 ask.outdated = ask.outdated or _matches(ask.key, customer_id, kind, slug)
-            for key in self._matching(customer_id, kind, slug):
+            for key in self.matching(customer_id, kind, slug):
                 if (found := self.answers.get(key)) is not None:
                     self.answers[key] = found.replace(fresh_until=INVALID)
                 counter = self.counters.get(key)
@@ -224,7 +230,8 @@ class Ledger:
                     counter.fresh_until = INVALID
                     self._hide(key, counter)
 
-    def _matching(self, customer_id: str | None, kind: str | None, slug: str | None) -> Iterator[Key]:
+    def matching(self, customer_id: str | None, kind: str | None, slug: str | None) -> Iterator[Key]:
+        """Keys that may be known, of a customer, kind and slug; None for all."""
         kinds = (METER, FEATURE) if kind is None else (kind,)
         names = [(one, name) for one in kinds for name in (self._slugs[one] if slug is None else (slug,))]
         if customer_id is not None and len(names) < 1000:
