@@ -125,14 +125,16 @@ class Fleet:
 
     async def _attempt(self, hold: Hold, amount: int | Decimal, max_age: float) -> _Reply:
         found = await self._holds.run(scripts.RESERVE, hold.key, *self._arguments(hold, amount, max_age))
-        status, scale, used, limit, held, age, uncertain = found
-        exact_limit = int(limit) if limit else None
-        remaining = None if exact_limit is None else max(0, exact_limit - int(used) - int(held))
+        status, *numbers = words(found)
+        limit = numbers.pop(2)
+        scale, used, held, age, uncertain = map(int, numbers)
+        exact_limit = None if limit == "-" else int(limit)
+        remaining = None if exact_limit is None else max(0, exact_limit - used - held)
         seconds = age / 1000
-        may_gain = bool(uncertain) and seconds >= min(1.0, self._settings.deny_ttl)
+        may_gain = uncertain > 0 and seconds >= min(1.0, self._settings.deny_ttl)
         return _Reply(
-            status.decode() if isinstance(status, bytes) else status,
-            _amount(int(used), scale),
+            status,
+            _amount(used, scale),
             None if exact_limit is None else _amount(exact_limit, scale),
             None if remaining is None else _amount(remaining, scale),
             seconds,
@@ -249,7 +251,7 @@ class Fleet:
 
     async def _ask(self, key: Key) -> MontraError | None:
         try:
-            base, scale, now = await self._holds.run(scripts.ASK, key)
+            base, scale, now = words(await self._holds.run(scripts.ASK, key))
             began = self._ledger.clock()
             for _ in range(3):
                 outcome = await self._checker.ask(key)
@@ -263,7 +265,7 @@ class Fleet:
             numbers = [_units(one) for one in (answer.usage or 0, answer.limit or 0)]
             common = max(one for _, one in numbers)
             usage, limit = (units * 10 ** (common - one) for units, one in numbers)
-            limits = "" if answer.limit is None else limit
+            limits = "-" if answer.limit is None else limit
             life = round(1000 * self._settings.local_usage_ttl)
             arguments = (base, scale, now, int(answer.allowed), limits, usage, common, life, self._key_life)
             await self._holds.run(scripts.ANSWER, key, *arguments)
@@ -350,6 +352,12 @@ class Fleet:
 
 class FallbackAllowed(AccessUnavailableError):
     """Redis or the service can't be used, and the setting says to allow: this process counts alone."""
+
+
+def words(reply: Any) -> list[str]:
+    """The words of a script's reply."""
+    text: str = reply.decode() if isinstance(reply, bytes) else reply
+    return text.split(" ")
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:

@@ -19,6 +19,8 @@ log = logging.getLogger("montra.access")
 
 _MAX_BATCH = 512
 """Maximum number of scripts in one round trip."""
+_MAX_KEYS = 10_000
+"""Maximum number of customers and meters whose keys are kept in memory."""
 MAX_WAITING = 100_000
 """Maximum number of scripts that wait for Redis."""
 
@@ -28,8 +30,8 @@ _SHA: dict[str, str] = {one: hashlib.sha1(one.encode()).hexdigest() for one in _
 
 class _Call(NamedTuple):
     script: str
-    keys: Sequence[str]
-    args: Sequence[Any]
+    keys: tuple[bytes, bytes, bytes]
+    args: str
     future: asyncio.Future[Any]
 
 
@@ -75,6 +77,7 @@ class RedisHolds:
         self._prefix = prefix
         self._given = given
         self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
+        self._keys: dict[Key, tuple[bytes, bytes, bytes]] = {}
         if isinstance(given, Secret):
             _from_url(given, self._timeout)  # refuses a wrong URL now
         elif not type(given).__module__.startswith("redis.asyncio") and not hasattr(given, "pipeline"):
@@ -110,11 +113,17 @@ class RedisHolds:
                 self._lines.pop(ended, None)
             client = _from_url(self._given, self._timeout) if isinstance(self._given, Secret) else self._given
             line = self._lines[loop] = _Line(client, self._timeout)
-        digest = hashlib.sha256(f"{key[0]}\0{key[2]}".encode(errors="replace")).hexdigest()[:32]
-        name = f"{self._prefix}{{{digest}}}"
         future: asyncio.Future[Any] = loop.create_future()
-        line.add(_Call(script, (f"{name}:sums", f"{name}:units", f"{name}:ends"), args, future))
+        line.add(_Call(script, self._keys.get(key) or self._keys_of(key), " ".join(map(str, args)), future))
         return future
+
+    def _keys_of(self, key: Key) -> tuple[bytes, bytes, bytes]:
+        digest = hashlib.sha256(f"{key[0]}\0{key[2]}".encode(errors="replace")).hexdigest()[:32]
+        name = f"{self._prefix}{{{digest}}}".encode()
+        if len(self._keys) >= _MAX_KEYS:
+            self._keys.clear()
+        keys = self._keys[key] = (name + b":sums", name + b":units", name + b":ends")
+        return keys
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's connections, without closing them."""
@@ -191,7 +200,7 @@ class _Line:
     async def _pipeline(self, batch: Sequence[_Call]) -> list[Any]:
         pipeline = self.client.pipeline(transaction=False)
         for call in batch:
-            pipeline.evalsha(_SHA[call.script], 3, *call.keys, *call.args)
+            pipeline.evalsha(_SHA[call.script], 3, *call.keys, call.args)
         results: list[Any] = await pipeline.execute(raise_on_error=False)
         return results
 
@@ -212,7 +221,7 @@ def _from_url(url: Secret, timeout: float) -> Any:
     try:
         return Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
             url.reveal(),
-            socket_timeout=timeout,
+            socket_timeout=None,  # a whole batch has a time-out; one for each of its replies takes longer than reading it
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),  # redis-py repeats by default, which would exceed the time-out
         )

@@ -1,7 +1,8 @@
 """The Lua scripts of `RedisHolds`. Each touches the keys of one customer and meter, which share a hash tag.
 
 KEYS: the sums (a hash), the units of each hold (a hash), the end of each hold (a sorted set). Time is that of Redis.
-Numbers are doubles in Lua, so a script refuses units beyond 2^53.
+Arguments are words of one string, and so are replies: that takes half the time. Numbers are doubles in Lua, so a script
+refuses units beyond 2^53.
 
 Fields of the sums: `scale`, all numbers are units of 10^-scale; `allowed`, `limit` (empty: none), `server`, `asked`:
 the service's answer; `R`: units recorded; `A`: of them acknowledged; `B`: of them included in the answer; `held`;
@@ -10,7 +11,14 @@ the service's answer; `R`: units recorded; `A`: of them acknowledged; `B`: of th
 
 from __future__ import annotations
 
-_BEGIN = """
+_ARGS = """
+local ARGS = {}
+for word in string.gmatch(ARGV[1], '%S+') do ARGS[#ARGS + 1] = word end
+"""
+
+_BEGIN = (
+    _ARGS
+    + """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local sums, units, ends = KEYS[1], KEYS[2], KEYS[3]
@@ -57,34 +65,36 @@ local function drop(id)
   return true
 end
 """
+)
 
 RESERVE = (
     _BEGIN
     + """
--- ARGV: id, units that it has afterwards, scale, life in ms, maximum age of the answer in ms, life of the keys in ms
-local wanted = scaled(ARGV[2], ARGV[3])
+-- ARGS: id, units that it has afterwards, scale, life in ms, maximum age of the answer in ms, life of the keys in ms
+local wanted = scaled(ARGS[2], ARGS[3])
 local expired = redis.call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, 1000)
 for _, id in ipairs(expired) do drop(id) end
 if #expired > 0 then save('held') end
 local used = s.server + math.max(0, s.R - s.B)
 local age = now - s.asked
 local status = 'held'
-if not answered or age > tonumber(ARGV[5]) then status = 'unknown'
+if not answered or age > tonumber(ARGS[5]) then status = 'unknown'
 elseif s.allowed == 0 then status = 'denied'
 else
-  local more = wanted - (tonumber(redis.call('HGET', units, ARGV[1])) or 0)
+  local more = wanted - (tonumber(redis.call('HGET', units, ARGS[1])) or 0)
   if s.limit and used + s.held + more > s.limit then status = 'exceeded'
   else
     s.held = check(s.held + more)
-    redis.call('HSET', units, ARGV[1], text(wanted))
-    redis.call('ZADD', ends, text(now + ARGV[4]), ARGV[1])
+    redis.call('HSET', units, ARGS[1], text(wanted))
+    redis.call('ZADD', ends, text(now + ARGS[4]), ARGS[1])
     save('held', 'scale')
-    redis.call('PEXPIRE', sums, ARGV[6])
-    redis.call('PEXPIRE', units, ARGV[6])
-    redis.call('PEXPIRE', ends, ARGV[6])
+    redis.call('PEXPIRE', sums, ARGS[6])
+    redis.call('PEXPIRE', units, ARGS[6])
+    redis.call('PEXPIRE', ends, ARGS[6])
   end
 end
-return {status, s.scale, text(used), s.limit and text(s.limit) or '', text(s.held), age, s.A > s.B and 1 or 0}
+local limit = s.limit and text(s.limit) or '-'
+return table.concat({status, s.scale, text(used), limit, text(s.held), text(age), s.A > s.B and 1 or 0}, ' ')
 """
 )
 """Gives a hold units, or says why not. The same call again changes nothing."""
@@ -92,9 +102,9 @@ return {status, s.scale, text(used), s.limit and text(s.limit) or '', text(s.hel
 SETTLE = (
     _BEGIN
     + """
--- ARGV: id, units used, scale
-local used = scaled(ARGV[2], ARGV[3])
-if not drop(ARGV[1]) then return 0 end
+-- ARGS: id, units used, scale
+local used = scaled(ARGS[2], ARGS[3])
+if not drop(ARGS[1]) then return 0 end
 s.R = check(s.R + used)
 save('held', 'R')
 return 1
@@ -102,24 +112,27 @@ return 1
 )
 """Ends a hold, and counts what it used. The same call again changes nothing."""
 
-RENEW = """
+RENEW = (
+    _ARGS
+    + """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local last = redis.call('ZSCORE', KEYS[3], ARGV[1])
+local last = redis.call('ZSCORE', KEYS[3], ARGS[1])
 if not last or tonumber(last) <= now then return 0 end
-redis.call('ZADD', KEYS[3], 'XX', string.format('%.0f', now + ARGV[2]), ARGV[1])
+redis.call('ZADD', KEYS[3], 'XX', string.format('%.0f', now + ARGS[2]), ARGS[1])
 return 1
 """
+)
 """Extends a hold's life. Returns 0 when it has expired."""
 
 COUNT = (
     _BEGIN
     + """
--- ARGV: units recorded (may be below 0), units acknowledged, scale, life of the keys in ms
-s.R = check(math.max(0, s.R + scaled(ARGV[1], ARGV[3])))
-s.A = check(s.A + scaled(ARGV[2], ARGV[3]))
+-- ARGS: units recorded (may be below 0), units acknowledged, scale, life of the keys in ms
+s.R = check(math.max(0, s.R + scaled(ARGS[1], ARGS[3])))
+s.A = check(s.A + scaled(ARGS[2], ARGS[3]))
 save('R', 'A', 'scale')
-redis.call('PEXPIRE', sums, ARGV[4])
+redis.call('PEXPIRE', sums, ARGS[4])
 return 1
 """
 )
@@ -128,7 +141,7 @@ return 1
 ASK = (
     _BEGIN
     + """
-return {text(s.A), s.scale, now}
+return table.concat({text(s.A), s.scale, text(now)}, ' ')
 """
 )
 """Before the service is asked: what was acknowledged until now."""
@@ -136,22 +149,22 @@ return {text(s.A), s.scale, now}
 ANSWER = (
     _BEGIN
     + """
--- ARGV: acknowledged and scale and time before, allowed, limit or '', usage, their scale, local_usage_ttl in ms, life
-if tonumber(ARGV[3]) < s.asked then return 0 end
-local base = scaled(ARGV[1], ARGV[2])
-local usage = scaled(ARGV[6], ARGV[7])
+-- ARGS: acknowledged and scale and time before, allowed, limit or -, usage, their scale, local_usage_ttl in ms, life
+if tonumber(ARGS[3]) < s.asked then return 0 end
+local base = scaled(ARGS[1], ARGS[2])
+local usage = scaled(ARGS[6], ARGS[7])
 s.limit = nil
-if ARGV[5] ~= '' then s.limit = scaled(ARGV[5], ARGV[7]) end
+if ARGS[5] ~= '-' then s.limit = scaled(ARGS[5], ARGS[7]) end
 if s.A > s.R then s.A = s.R end
 s.B = math.max(s.B, math.min(base, s.R))
 if s.marked == 0 then s.marked = now end
-if now - s.marked >= tonumber(ARGV[8]) then
+if now - s.marked >= tonumber(ARGS[8]) then
   s.B = math.max(s.B, s.mark)
   s.mark, s.marked = s.R, now
 end
-s.server, s.asked, s.allowed = usage, tonumber(ARGV[3]), tonumber(ARGV[4])
+s.server, s.asked, s.allowed = usage, tonumber(ARGS[3]), tonumber(ARGS[4])
 save('server', 'asked', 'allowed', 'limit', 'A', 'B', 'mark', 'marked', 'scale')
-redis.call('PEXPIRE', sums, ARGV[9])
+redis.call('PEXPIRE', sums, ARGS[9])
 return 1
 """
 )
