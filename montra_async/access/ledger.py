@@ -300,6 +300,8 @@ class Ledger:
             units = counter.units(amount)
             if units > counter.free and not self._gains_from_expiry(counter, units, now):
                 return False
+            if hold not in counter.holds:  # it has expired itself
+                return False
             counter.free -= units
             hold.units += units
             hold.estimate += amount

@@ -221,7 +221,7 @@ def _from_url(url: Secret, timeout: float) -> Any:
     try:
         return Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
             url.reveal(),
-            socket_timeout=None,  # a whole batch has a time-out; one for each of its replies takes longer than reading it
+            socket_timeout=None,  # the time-out is for a batch: one per reply takes longer than reading it
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),  # redis-py repeats by default, which would exceed the time-out
         )
