@@ -227,7 +227,7 @@ class Access(BaseAccess):
             hold_ttl=hold_ttl,
             local_usage_ttl=local_usage_ttl,
         )
-        super().__init__(unwrap(montra), settings, clock)
+        self._set_up(unwrap(montra), settings, clock)
         self._usage = usage
         if usage is not None:
             usage.add_observer(self)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ..client import Montra
 from ..core.compat import Self
@@ -16,7 +16,7 @@ from ..core.validation import Number
 from ..usage.errors import OutboxError
 from ..usage.observer import UsageObserver
 from .base import BaseAccess, checked_hold, checked_key
-from .decision import FEATURE, METER, AccessDecision
+from .decision import FEATURE, METER, AccessDecision, Key
 from .errors import AccessUnavailableError, HoldEndedError
 from .fleet import FallbackAllowed, Fleet, exact_sum
 from .hold import Hold
@@ -120,7 +120,7 @@ class Access(BaseAccess):
             hold_ttl=hold_ttl,
             local_usage_ttl=local_usage_ttl,
         )
-        super().__init__(montra, settings, clock)
+        self._set_up(montra, settings, clock)
         self._usage = usage
         self._fleet = None if fleet is None else Fleet(fleet, self._ledger, self._checker)
         if usage is not None:
@@ -393,27 +393,17 @@ class Access(BaseAccess):
             raise HoldEndedError("this hold has expired: its units are free for others")
         hold.expires_at = self._clock() + hold.ttl
 
-    # What a reporter tells, for the fleet
+    # The fleet
 
-    def recorded(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
-        super().recorded(customer_id, meter_slug, amount)
-        if self._fleet is not None:
-            self._fleet.recorded((customer_id, METER, meter_slug), amount)
-
-    def failed(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
-        super().failed(customer_id, meter_slug, amount)
-        if self._fleet is not None:
-            self._fleet.count((customer_id, METER, meter_slug), -amount, 0)
-
-    def delivered(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
-        super().delivered(customer_id, meter_slug, amount)
-        if self._fleet is not None:
-            self._fleet.count((customer_id, METER, meter_slug), 0, amount)
-
-    def given_up(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
-        super().given_up(customer_id, meter_slug, amount)
-        if self._fleet is not None:
-            self._fleet.count((customer_id, METER, meter_slug), 0, amount)
+    def _tell_fleet(self, what: Literal["recorded", "failed", "acknowledged"], key: Key, amount: int | Decimal) -> None:
+        if self._fleet is None:
+            return
+        if what == "recorded":
+            self._fleet.recorded(key, amount)
+        elif what == "failed":
+            self._fleet.count(key, -amount, 0)
+        else:
+            self._fleet.count(key, 0, amount)
 
     def _invalidate(self, customer_id: str | None, kind: str | None, slug: str | None) -> None:
         if self._fleet is not None:

@@ -257,7 +257,10 @@ class Ledger:
         amount = hold.estimate
         self._acquire()
         try:
-            counter = self.counters[key] if key in self.counters else self._counter(key)
+            try:
+                counter = self.counters[key]
+            except KeyError:
+                counter = self._counter(key)
             if now >= counter.fresh_until and not force:
                 return None
             units = amount if type(amount) is int and counter.scale == 0 else counter.units(amount)
@@ -321,11 +324,16 @@ class Ledger:
         counter = hold.counter
         self._acquire()
         try:
-            if hold not in counter.holds:
+            try:
+                counter.holds.remove(hold)
+            except KeyError:
                 return False
-            # Before the hold leaves: a finer amount changes the scale, also of the hold.
-            units = used if type(used) is int and counter.scale == 0 else counter.units(used)
-            counter.holds.remove(hold)
+            if type(used) is int and counter.scale == 0:
+                units = used
+            else:
+                scale = counter.scale
+                units = counter.units(used)  # a finer amount changes the scale
+                hold.units *= 10 ** (counter.scale - scale)
             counter.free += hold.units - units
             counter.recorded += units
             if counter.shown:
