@@ -26,7 +26,7 @@ from .decision import INVALID, METER, AccessDecision, Key
 from .errors import AccessUnavailableError
 from .ledger import Ask, Ledger
 
-log = logging.getLogger("montra.access")
+log: logging.Logger = logging.getLogger("montra")
 
 _FAILURES = 3
 """Failures in a row after which the service is not asked for a while."""

@@ -40,23 +40,23 @@ class Counter:
     )
 
     def __init__(self, answer: AccessDecision | None, now: float) -> None:
-        self.scale = 0
-        self.recorded = 0
+        self.scale: int = 0
+        self.recorded: int = 0
         """Units recorded here since this counter was made."""
-        self.acknowledged = 0
+        self.acknowledged: int = 0
         """Units of them that the service has counted, or never will."""
-        self.base = 0
+        self.base: int = 0
         """Units of them that are included in the service's answer."""
         self.holds: set[Reservation] = set()
-        self.next_expiry = math.inf
+        self.next_expiry: float = math.inf
         """No hold expires before."""
-        self.mark = 0
-        self.marked_at = now
-        self.server = 0
+        self.mark: int = 0
+        self.marked_at: float = now
+        self.server: int = 0
         self.free: int | float = math.inf
         self.answer: AccessDecision | None = None
-        self.fresh_until = INVALID
-        self.shown = False
+        self.fresh_until: float = INVALID
+        self.shown: bool = False
         """Whether a decision that was made from this counter is among the ledger's answers."""
         if answer is not None:
             self.apply(answer, 0, 0, now, math.inf)

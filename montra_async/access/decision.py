@@ -55,15 +55,15 @@ class AccessDecision:
         fresh_until: float = INVALID,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.allowed = allowed
+        self.allowed: bool = allowed
         self.source: AccessSource = source
-        self.reason = reason
-        self.usage = usage
-        self.limit = limit
-        self.remaining = remaining
-        self.asked_at = asked_at
-        self.fresh_until = fresh_until
-        self.used = False  # since the cache last looked for entries to evict
+        self.reason: str | None = reason
+        self.usage: int | Decimal | None = usage
+        self.limit: int | Decimal | None = limit
+        self.remaining: int | Decimal | None = remaining
+        self.asked_at: float | None = asked_at
+        self.fresh_until: float = fresh_until
+        self.used: bool = False  # since the cache last looked for entries to evict
         self._clock = clock
 
     @property

@@ -19,7 +19,7 @@ from .decision import FEATURE, INVALID, METER, AccessDecision, Key
 from .reservation import Reservation
 from .settings import AccessSettings
 
-log = logging.getLogger("montra.access")
+log: logging.Logger = logging.getLogger("montra")
 
 _EVICT_TRIES = 8
 """How often an entry that is in use is spared, per entry that must go."""
@@ -31,11 +31,11 @@ class Ask:
     __slots__ = ("asked_at", "base", "key", "outdated", "scale")
 
     def __init__(self, key: Key, asked_at: float, base: int, scale: int) -> None:
-        self.key = key
-        self.asked_at = asked_at
-        self.base = base
-        self.scale = scale
-        self.outdated = False
+        self.key: Key = key
+        self.asked_at: float = asked_at
+        self.base: int = base
+        self.scale: int = scale
+        self.outdated: bool = False
         """Whether access was invalidated meanwhile, so that the answer may be older than the change."""
 
 
@@ -52,7 +52,7 @@ class Ledger:
         self.clock = clock
         self.answers: dict[Key, AccessDecision] = {}
         self.counters: dict[Key, Counter] = {}
-        self.epoch = 0
+        self.epoch: int = 0
         """Number of forks that led to this process. Holds of another epoch belong to another process."""
         self._asks: set[Ask] = set()
         self._settling: dict[tuple[Key, int | Decimal], list[Reservation]] = {}

@@ -15,7 +15,7 @@ from . import redis_scripts as scripts
 from .decision import Key
 from .errors import AccessUnavailableError
 
-log = logging.getLogger("montra.access")
+log: logging.Logger = logging.getLogger("montra")
 
 _MAX_BATCH = 512
 """Maximum number of scripts in one round trip."""

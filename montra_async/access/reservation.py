@@ -71,12 +71,12 @@ class Reservation:
         metadata: Mapping[str, Any] | None = None,
         record_on_error: bool = False,
     ) -> None:
-        self.key = key
-        self.estimate = estimate
+        self.key: Key = key
+        self.estimate: int | Decimal = estimate
         """Number of units held, `extend` included."""
-        self.ttl = ttl
+        self.ttl: float = ttl
         self.state: HoldState = "new"
-        self.renews = False
+        self.renews: bool = False
         """Whether its life does not end, because its block is being executed."""
         self._amount: int | Decimal | None = None
         given = idempotency_key is not None or metadata is not None or record_on_error

@@ -20,7 +20,7 @@ from ..core.type_guards import is_object
 from .decision import FEATURE, INVALID, METER, AccessDecision, Key
 from .ledger import Ledger
 
-log = logging.getLogger("montra.access")
+log: logging.Logger = logging.getLogger("montra")
 
 _FORMAT = "montra-access-1"
 _BYTES_PER_ENTRY = 4096
