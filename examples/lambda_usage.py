@@ -22,7 +22,7 @@ SECONDS_TO_SEND = 2.0
 
 def make_outbox() -> Outbox:
     if url := os.environ.get("REDIS_URL"):
-        return RedisOutbox(url, name="lambda")
+        return RedisOutbox(url)
     return SqliteOutbox(os.environ.get("MONTRA_OUTBOX", "/tmp/usage.db"))
 
 

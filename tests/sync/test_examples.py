@@ -298,6 +298,6 @@ def test_another_instance_sends_what_lambda_has_left_in_redis(
         assert answers == 1
         assert "1 events wait in the outbox at the end of the invocation" in log
         assert montra.check_entitlement(ada.id, "api-tokens").usage == 0
-        with UsageReporter(montra, RedisOutbox(redis.url, name="lambda")) as usage:  # or `montra-usage`
+        with UsageReporter(montra, RedisOutbox(redis.url)) as usage:  # or `montra-usage`
             assert usage.flush(100) == 0  # a claim of the first one would expire after 60 s
     assert montra.check_entitlement(ada.id, "api-tokens").usage == 2
