@@ -6,24 +6,21 @@ Knows neither coroutines nor the caller's event loop: every method may be called
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from datetime import datetime, timezone
-from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import attrs
 
 from ..core import forks
-from ..core.errors import ConfigError, MontraError
-from ..resources.meters import Meter
+from ..core.errors import MontraError
 from . import exits
 from .errors import ReporterClosedError, copy_of
-from .events import Event, Outcome, ParkedUsage, Settlement, UsageRequest, amount_of, metadata_of
+from .events import Event, Outcome, ParkedUsage, Settlement, UsageRequest, amount_of, parked_of
+from .meter_lookup import MeterLookup, Service
 from .observer import UsageObserver
 from .outbox import Exchange, Outbox, OutboxCounts, OutboxSettings
 from .recorder import Recorder
@@ -45,34 +42,6 @@ _WARN_SECONDS = 60.0
 
 _CLOSE_SECONDS = 5.0
 """Time limit for storing what was handed over and closing the outbox."""
-
-
-class Service(Protocol):
-    """What is used of a client."""
-
-    async def report_usage(
-        self,
-        customer_id: str,
-        meter_slug: str,
-        *,
-        amount: Any = 1,
-        metadata: Mapping[str, Any] | None = None,
-        idempotency_key: str | None = None,
-    ) -> bool:
-        """`Montra.report_usage`.
-
-        Args:
-            customer_id: `cust_...`.
-            meter_slug: slug of the meter.
-            amount: number of units.
-            metadata: a JSON object.
-            idempotency_key: the event's key.
-        """
-        ...
-
-    async def list_meters(self) -> list[Meter]:
-        """`Montra.list_meters`."""
-        ...
 
 
 @attrs.define
@@ -123,8 +92,7 @@ class UsageEngine:
         self._registered = False
         self._closed = False
         self._last_warning = -_WARN_SECONDS
-        self._meters_known = not (settings.coalesce and settings.verify_meters)
-        self._looking_up = threading.Lock()
+        self._meters = MeterLookup(service, self.recorder, settings)
         self._writer = Writer(
             outbox,
             OutboxSettings(
@@ -137,8 +105,6 @@ class UsageEngine:
             on_failed=self._on_failed,
             on_dropped=self._on_dropped,
         )
-        if not settings.verify_meters and not isinstance(settings.coalesce, bool):
-            self.recorder.coalesce(settings.coalesce)
         forks.watch(self)
 
     # Recording
@@ -195,8 +161,7 @@ class UsageEngine:
             if not self._registered:
                 self._registered = True
                 exits.register(self, handle_sigterm=self.settings.handle_sigterm)
-                if not self._meters_known:
-                    self.look_up_meters()
+                self._meters.look_up()
 
     # Life
 
@@ -282,7 +247,8 @@ class UsageEngine:
         """
         self._writer.after_fork(closed=closed, child=child)
         if child:
-            self._lock, self._looking_up = threading.RLock(), threading.Lock()
+            self._lock = threading.RLock()
+            self._meters.renew()
             self._sender_thread = None
             self._counters = _Counters()
             self.tracked = {}
@@ -290,40 +256,13 @@ class UsageEngine:
             for renew in self.after_fork_in_child:
                 renew()
 
-    # Meters
-
-    def look_up_meters(self) -> None:
-        """Look up which meters add amounts, in a thread: events are coalesced as soon as it is known."""
-        self._meters_known = True
-        with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
-            threading.Thread(target=self._look_up_meters, name="montra-usage-meters", daemon=True).start()
-
-    def _look_up_meters(self) -> None:
-        if problem := self.verify_meters():
-            log.warning("usage is not coalesced as it should be: %s", problem)
-
     def verify_meters(self) -> MontraError | None:
         """Look up which meters add amounts, and coalesce the events of those. Blocks.
 
         Returns:
             Why not all meters that should be coalesced are.
         """
-        wanted = self.settings.coalesce
-        if not wanted or not self.settings.verify_meters:
-            return None
-        with self._looking_up:
-            try:
-                meters = asyncio.run(self._service.list_meters())
-            except MontraError as error:
-                self._meters_known = False
-                return error
-            self._meters_known = True
-        sums = sum_meters(meters)
-        names = sums if isinstance(wanted, bool) else sums & set(wanted)
-        self.recorder.coalesce(names)
-        if isinstance(wanted, bool) or not (wrong := sorted(set(wanted) - sums)):
-            return None
-        return ConfigError(f"coalesce: {', '.join(wrong)}: no such meter, or not one that adds amounts (`sum`)")
+        return self._meters.verify()
 
     # The outbox
 
@@ -434,45 +373,56 @@ class UsageEngine:
             renew_after=self._outbox.renew_after,
             concurrency=self.settings.concurrency,
             request_timeout=self.settings.request_timeout,
-            observe=self._observe,
         )
 
     async def _exchange(self, settlements: Sequence[Settlement], limit: int, flush: bool) -> Exchange:
-        job = partial(_exchange, settlements=settlements, limit=limit, flush=flush)
-        exchange = await asyncio.wrap_future(self._writer.call(job))
-        for parked in exchange.expired:
-            self._counters.expired += 1
-            self._give_up(parked, None)
+        """Settle and claim. What was settled is counted by the writer, so that whoever looks afterwards sees it."""
+
+        def job(outbox: Outbox) -> tuple[Exchange, list[ParkedUsage]]:
+            exchange = outbox.exchange(settlements, limit, flush=flush)
+            parked = [one for settlement in settlements if (one := self._count(settlement)) is not None]
+            for one in exchange.expired:
+                self._counters.expired += 1
+                self._give_up(one, None)
+            return exchange, parked + exchange.expired
+
+        exchange, parked = await asyncio.wrap_future(self._writer.call(job))
+        for one in parked:
+            log.error(
+                "usage of meter %r was parked (%s): list it, then retry or drop it",
+                one.meter_slug,
+                f"{one.reason}, {one.code}" if one.code else one.reason,
+            )
+            self._tell(self.settings.on_parked, one)
         return exchange
 
     async def _renew(self, requests: Sequence[UsageRequest]) -> list[UsageRequest]:
         return await asyncio.wrap_future(self._writer.call(lambda outbox: outbox.renew(requests)))
 
-    def _observe(self, settlement: Settlement) -> None:
+    def _count(self, settlement: Settlement) -> ParkedUsage | None:
+        """Count what was settled, and tell observers. Returns the request if it was refused."""
         request = settlement.request
+        if settlement.outcome is Outcome.REFUSED:
+            self._counters.refused += 1
+            parked = parked_of(request, settlement)
+            self._give_up(parked, settlement)
+            return parked
         if settlement.outcome is Outcome.DELIVERED:
             self._counters.delivered += request.events
             self._counters.requests += 1
-            for observer in self.observers:
-                observer.delivered(request.customer_id, request.meter_slug, amount_of(request.units, request.scale))
+            if self.observers:
+                amount = amount_of(request.units, request.scale)
+                for observer in self.observers:
+                    observer.delivered(request.customer_id, request.meter_slug, amount)
             if self.tracked and (tell := self.tracked.get(request.key)):
                 tell(request.key, settlement)
-        elif settlement.outcome is Outcome.REFUSED:
-            self._counters.refused += 1
-            self._give_up(_parked(settlement), settlement)
+        return None
 
     def _give_up(self, parked: ParkedUsage, settlement: Settlement | None) -> None:
-        log.error(
-            "usage of meter %r was parked (%s, %s); list and retry or drop it",
-            parked.meter_slug,
-            parked.reason,
-            parked.code or "may have been counted",
-        )
         for observer in self.observers:
             observer.given_up(parked.customer_id, parked.meter_slug, parked.amount)
         if tell := self.tracked.get(parked.key):
             tell(parked.key, settlement)
-        self._tell(self.settings.on_parked, parked)
 
     def _tell(self, hook: Callable[[T], object] | None, value: T) -> None:
         if hook is None:
@@ -501,22 +451,7 @@ class UsageEngine:
                     counts.oldest_age,
                 )
                 self._tell(self.settings.on_backlog, self.stats(backlog))
-            if not self._meters_known:
-                self.look_up_meters()
-
-
-def sum_meters(meters: Sequence[Meter]) -> set[str]:
-    """The slugs of meters that add amounts, in every pricing model that has a meter with this slug.
-
-    Args:
-        meters: all meters of the merchant.
-    """
-    others = {meter.slug for meter in meters if meter.aggregation != "sum"}
-    return {meter.slug for meter in meters} - others
-
-
-def _exchange(outbox: Outbox, settlements: Sequence[Settlement], limit: int, flush: bool) -> Exchange:
-    return outbox.exchange(settlements, limit, flush=flush)
+            self._meters.look_up()
 
 
 def _sending(state: Any) -> dict[str, Any]:
@@ -526,23 +461,3 @@ def _sending(state: Any) -> dict[str, Any]:
         "in_flight": state.in_flight,
         "last_error": state.last_error,
     }
-
-
-def _parked(settlement: Settlement) -> ParkedUsage:
-    request = settlement.request
-    return ParkedUsage(
-        id=str(request.id),
-        key=request.key,
-        customer_id=request.customer_id,
-        meter_slug=request.meter_slug,
-        amount=amount_of(request.units, request.scale),
-        metadata=metadata_of(request.metadata),
-        events=request.events,
-        reason="refused",
-        status=settlement.status,
-        code=settlement.code,
-        message=settlement.message,
-        attempts=request.attempts,
-        recorded_at=datetime.fromtimestamp(request.recorded_at, timezone.utc),
-        parked_at=datetime.now(timezone.utc),
-    )

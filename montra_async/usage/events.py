@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -137,6 +137,38 @@ class ParkedUsage:
     attempts: int
     recorded_at: datetime
     parked_at: datetime
+
+
+EXPIRED_MESSAGE = (
+    "An attempt may have been counted, and so much time has passed that the service may have forgotten the key. "
+    "Compare with the service's records, then retry or drop it."
+)
+"""The message of an `ambiguous` request."""
+
+
+def parked_of(request: UsageRequest, refusal: Settlement | None) -> ParkedUsage:
+    """A request that is parked now.
+
+    Args:
+        request: the request.
+        refusal: how the service refused it; None when it is ambiguous.
+    """
+    return ParkedUsage(
+        id=str(request.id),
+        key=request.key,
+        customer_id=request.customer_id,
+        meter_slug=request.meter_slug,
+        amount=amount_of(request.units, request.scale),
+        metadata=metadata_of(request.metadata),
+        events=request.events,
+        reason="ambiguous" if refusal is None else "refused",
+        status=None if refusal is None else refusal.status,
+        code="" if refusal is None else refusal.code,
+        message=EXPIRED_MESSAGE if refusal is None else refusal.message,
+        attempts=request.attempts,
+        recorded_at=datetime.fromtimestamp(request.recorded_at, timezone.utc),
+        parked_at=datetime.now(timezone.utc),
+    )
 
 
 def amount_of(units: int | str, scale: int) -> int | Decimal:

@@ -6,14 +6,13 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 
 import attrs
 
 from ..core import validation
 from ..core.errors import InvalidArgumentError
 from .errors import OutboxFullError
-from .events import Event, Outcome, ParkedUsage, Settlement, UsageRequest, amount_of, metadata_of
+from .events import Event, Outcome, ParkedUsage, Settlement, UsageRequest, parked_of
 from .outbox import Exchange, OutboxCounts, OutboxSettings
 
 MAX_EVENTS = 100_000
@@ -153,7 +152,7 @@ class MemoryOutbox:
         if state.first_sent_at is None:
             state.first_sent_at = now
         elif now - state.first_sent_at >= self._settings.expires_after:
-            expired.append(self._park(number, request, "ambiguous"))
+            expired.append(self._park(number, request, None))
             return
         state.claimed = True
         state.request = request._replace(attempts=request.attempts + 1)
@@ -169,7 +168,7 @@ class MemoryOutbox:
             del self._requests[number]
             self._count -= state.request.events
         elif settlement.outcome is Outcome.REFUSED:
-            self._park(number, state.request, "refused", settlement)
+            self._park(number, state.request, settlement)
         else:
             state.claimed = False
             self._schedule(number, state, now + settlement.delay, now)
@@ -178,25 +177,8 @@ class MemoryOutbox:
             if not ambiguous:
                 state.first_sent_at = None
 
-    def _park(
-        self, number: int, request: UsageRequest, reason: str, settlement: Settlement | None = None
-    ) -> ParkedUsage:
-        parked = ParkedUsage(
-            id=str(number),
-            key=request.key,
-            customer_id=request.customer_id,
-            meter_slug=request.meter_slug,
-            amount=amount_of(request.units, request.scale),
-            metadata=metadata_of(request.metadata),
-            events=request.events,
-            reason=reason,
-            status=settlement.status if settlement else None,
-            code=settlement.code if settlement else "",
-            message=settlement.message if settlement else "",
-            attempts=request.attempts,
-            recorded_at=datetime.fromtimestamp(request.recorded_at, timezone.utc),
-            parked_at=datetime.now(timezone.utc),
-        )
+    def _park(self, number: int, request: UsageRequest, refusal: Settlement | None) -> ParkedUsage:
+        parked = parked_of(request, refusal)
         del self._requests[number]
         self._count -= request.events
         self._parked[number] = parked

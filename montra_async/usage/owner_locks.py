@@ -1,7 +1,8 @@
 """Locks on a file beside an outbox: who of its owners is alive, and who may write.
 
 Each owner holds a lock on one byte of the file as long as it lives. The kernel releases it when the process ends, and
-not before: neither a paused process nor a clock that is set loses it. Byte 0 is the mutex of those that write.
+not before: neither a paused process nor a clock that is set loses it. Byte 0 is the mutex of those that write. Byte 1
+is held by the one that is next, so that the one who has just released the mutex can't take it again before others.
 
 Locks belong to a process and a file, not to a descriptor: they don't exclude each other within a process, and closing
 any descriptor of the file releases them all. Each process therefore has one descriptor per file, in `_files`.
@@ -22,8 +23,9 @@ from typing import Any
 from ..core.errors import ConfigError
 
 _FCNTL: Any = importlib.import_module("fcntl") if importlib.util.find_spec("fcntl") else None  # not on Windows
-_MUTEX = 0
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.002
+_MUTEX, _NEXT, _OWNERS = 0, 1, 1
+_SHORTEST_PAUSE, _LONG_PAUSE = 0.0001, 0.002
+_FREQUENT_POLLS = 300
 _HELD = (errno.EACCES, errno.EAGAIN)
 
 _files: dict[tuple[int, int], LockFile] = {}
@@ -96,17 +98,27 @@ class LockFile:
         """
         if not self._mutex.acquire(timeout=max(0.0, until - time.monotonic())):
             return False
+        acquired = False
         try:
-            pause = _SHORTEST_PAUSE
-            while not self._lock(_MUTEX):
-                if time.monotonic() >= until:
-                    self._mutex.release()
-                    return False
-                time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads those that wait
-                pause = min(pause * 1.5, _LONGEST_PAUSE)
-        except BaseException:
-            self._mutex.release()
-            raise
+            if self._wait_for(_NEXT, until):
+                try:
+                    acquired = self._wait_for(_MUTEX, until)
+                finally:
+                    self._unlock(_NEXT)
+        finally:
+            if not acquired:
+                self._mutex.release()
+        return acquired
+
+    def _wait_for(self, byte: int, until: float) -> bool:
+        """Poll until the byte is locked. Who has waited for longer polls more often, until it looks hopeless."""
+        attempt = 0
+        while not self._lock(byte):
+            if time.monotonic() >= until:
+                return False
+            pause = _LONG_PAUSE if attempt > _FREQUENT_POLLS else _LONG_PAUSE / (2 + attempt)
+            time.sleep(max(_SHORTEST_PAUSE, pause) * random.uniform(0.5, 1.0))  # noqa: S311 - spreads those that wait
+            attempt += 1
         return True
 
     def release_mutex(self) -> None:
@@ -125,7 +137,7 @@ class LockFile:
         Returns:
             False when another owner has this number.
         """
-        if number in self._owners or not self._lock(number):
+        if number in self._owners or not self._lock(number + _OWNERS):
             return False
         self._owners.add(number)
         return True
@@ -138,7 +150,7 @@ class LockFile:
         """
         if number in self._owners:
             self._owners.discard(number)
-            self._unlock(number)
+            self._unlock(number + _OWNERS)
 
     def owner_lives(self, number: int) -> bool:
         """Whether an owner lives, in this process or another. The caller holds the mutex.
@@ -148,9 +160,9 @@ class LockFile:
         """
         if number in self._owners:
             return True  # a trial would succeed within the process that has the lock, and end it
-        if not self._lock(number):
+        if not self._lock(number + _OWNERS):
             return True
-        self._unlock(number)
+        self._unlock(number + _OWNERS)
         return False
 
     def _lock(self, byte: int) -> bool:

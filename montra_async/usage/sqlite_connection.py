@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import sqlite3
@@ -17,9 +16,9 @@ from ..core import forks
 from ..core.errors import ConfigError
 from . import sqlite_files as files, sqlite_schema as schema
 from .clocks import Clock, Timestamp
-from .disk_reserve import free_space
 from .errors import OutboxError
 from .owner_locks import LockFile, close_lock_file, open_lock_file
+from .sqlite_errors import DamagedError, is_damage, is_lasting, is_locked, translated, translated_os_error
 
 T = TypeVar("T")
 
@@ -34,15 +33,6 @@ _CHECKPOINT_PAGES = 1000  # so that the reserved space is enough for a checkpoin
 _MAX_WAL = 32 * 1024 * 1024
 _MIN_SQLITE = (3, 24, 0)
 _CLOSE_TIMEOUT = 1.0
-_LITTLE_SPACE = 256 * 1024
-
-
-class DiskFullError(OutboxError):
-    """No space left on the disk. What was to be recorded is not recorded."""
-
-
-class _DamagedError(Exception):
-    """SQLite has found damage."""
 
 
 @attrs.define
@@ -113,7 +103,7 @@ class OutboxConnection:
             self._run(_nothing)
             if self._file is not None:
                 self._transaction(self._file, _check, "BEGIN", time.monotonic() + self.timeout)
-        except _DamagedError as error:
+        except DamagedError as error:
             if self._locks is None or not self._locks.is_marked():
                 self._damaged = None
                 self._release_locks()
@@ -145,7 +135,7 @@ class OutboxConnection:
             return self._run_or_raise(work)
         try:
             return self._transaction(self._file, work, "BEGIN", time.monotonic() + self.timeout)
-        except _DamagedError as error:
+        except DamagedError as error:
             raise self._damage(error) from error.__cause__
 
     def checkpoint(self) -> None:
@@ -190,12 +180,12 @@ class OutboxConnection:
     def _run_or_raise(self, work: Callable[[OpenFile], T], *, durable: bool = False, checkpoint: bool = False) -> T:
         try:
             return self._run(work, durable=durable, checkpoint=checkpoint)
-        except _DamagedError as error:
+        except DamagedError as error:
             raise self._damage(error) from error.__cause__
         except ConfigError as error:
             raise OutboxError(str(error)) from None
 
-    def _damage(self, error: _DamagedError) -> OutboxError:
+    def _damage(self, error: DamagedError) -> OutboxError:
         return OutboxError(f"{self.path}: damaged ({error}); it is set aside, and the next call starts a new file")
 
     def _run(self, work: Callable[[OpenFile], T], *, durable: bool = False, checkpoint: bool = False) -> T:
@@ -218,7 +208,7 @@ class OutboxConnection:
         except sqlite3.Error as error:
             raise self._translated(error) from error
         except OSError as error:
-            raise self._translated_os_error(error) from error
+            raise translated_os_error(error, self.path) from error
 
     def _set_synchronous(self, file: OpenFile, *, durable: bool) -> None:
         synchronous: Synchronous = "full" if durable else self._synchronous
@@ -261,7 +251,7 @@ class OutboxConnection:
             try:
                 return attempt()
             except sqlite3.OperationalError as error:
-                if not _is_locked(error):
+                if not is_locked(error):
                     raise
                 if db.in_transaction:
                     db.execute("ROLLBACK")
@@ -278,36 +268,12 @@ class OutboxConnection:
             self._close_connection()
 
     def _translated(self, error: sqlite3.Error) -> Exception:
-        """The error to raise for one of SQLite."""
-        if type(error) is sqlite3.DatabaseError:  # the class of SQLITE_CORRUPT and SQLITE_NOTADB
+        """The error to raise for one of SQLite. After some of them the file must be opened anew."""
+        if is_damage(error):
             self._damaged = self._file.identity if self._file is not None else files.identity(self.path)
+        if is_lasting(error):
             self._close_connection()
-            damaged = _DamagedError(str(error))
-            damaged.__cause__ = error
-            return damaged
-        text = str(error)
-        if _is_locked(error):
-            return self._locked()
-        if "full" in text or ("I/O" in text and self._little_space()):
-            return DiskFullError(f"{self.path}: no space left on the disk ({text})")
-        if "readonly" in text or "unable to open" in text or "I/O" in text:
-            self._close_connection()
-        if "readonly" in text:
-            return OutboxError(f"{self.path}: read-only; check the permissions of the file and its folder")
-        return OutboxError(f"{self.path}: {text}")
-
-    def _translated_os_error(self, error: OSError) -> OutboxError:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return DiskFullError(f"{self.path}: no space left on the disk ({error.strerror})")
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            return OutboxError(f"{self.path}: {error.strerror}; check the permissions of the file and its folder")
-        return OutboxError(f"{self.path}: {error.strerror or error}")
-
-    def _little_space(self) -> bool:
-        try:
-            return free_space(self.path) < _LITTLE_SPACE
-        except OSError:
-            return False
+        return self._locked() if is_locked(error) else translated(error, self.path)
 
     def _locked(self) -> OutboxError:
         return OutboxError(
@@ -438,7 +404,3 @@ def _check(file: OpenFile) -> None:
     found = file.db.execute("PRAGMA quick_check(1)").fetchone()
     if found is not None and found[0] != "ok":
         raise sqlite3.DatabaseError(str(found[0]).splitlines()[-1])
-
-
-def _is_locked(error: sqlite3.Error) -> bool:
-    return isinstance(error, sqlite3.OperationalError) and ("locked" in str(error) or "locking" in str(error))

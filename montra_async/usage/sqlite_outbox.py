@@ -13,7 +13,8 @@ from .disk_reserve import SIZE as RESERVE, DiskReserve
 from .errors import OutboxError, OutboxFullError
 from .events import Event, ParkedUsage, Settlement, UsageRequest
 from .outbox import Exchange, OutboxCounts, OutboxSettings
-from .sqlite_connection import DiskFullError, OpenFile, OutboxConnection, Synchronous
+from .sqlite_connection import OpenFile, OutboxConnection, Synchronous
+from .sqlite_errors import DiskFullError
 from .sqlite_files import outbox_path
 from .sqlite_schema import bytes_in_use, free_pages, page_size
 from .sqlite_statements import insert_rows

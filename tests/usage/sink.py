@@ -197,6 +197,13 @@ class Sink:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/faults", body, method="POST")
         urllib.request.urlopen(request, timeout=30).close()
 
+    def await_requests(self, more: int, seconds: float = 60) -> None:
+        """Wait until so many more requests have come."""
+        begin, until = self.report()["requests"], time.monotonic() + seconds
+        while self.report()["requests"] < begin + more:
+            assert time.monotonic() < until, self.report()
+            time.sleep(0.02)
+
     def await_total(self, amount: int | Decimal, seconds: float = 60) -> None:
         """Wait until so much was counted. Fails when it is not, or when more was."""
         until = time.monotonic() + seconds

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from .programs import run, start
+from .programs import finish, run, start
 from .sink import Sink, running_sink
 
 TASKS = 8
@@ -147,14 +147,33 @@ def test_kills_at_random_lose_and_double_nothing(sink: Sink, tmp_path: Path, set
 
 
 def test_paused_processes_keep_what_they_claimed(sink: Sink, tmp_path: Path) -> None:
-    """While a process is suspended, others must not send its requests: one request is never under way twice."""
+    """While a process is suspended for longer than others look for dead ones, nobody else sends its requests."""
     outbox = tmp_path / "usage.db"
-    sink.faults(seconds=0.02)
-    ledger = kill_at_random(sink, outbox, kills=10, recorders=2, settings="", seed=3, pauses=True)
+    run(
+        "usage = sync_reporter(send=False)\nfor _ in range(400): usage.record('cust_1', 'api-tokens')",
+        *at(sink, outbox),
+    )
+    sink.faults(seconds=0.2)
+    paused, other = (start(SEND.format(settings="concurrency=4"), *at(sink, outbox)) for _ in range(2))
+    for process in (paused, other):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+    for _ in range(2):
+        sink.await_requests(20)
+        paused.send_signal(signal.SIGSTOP)
+        time.sleep(2.5)
+        paused.send_signal(signal.SIGCONT)
     sink.faults()
-    assert start_quietly(SEND_THE_REST.format(settings=""), sink, outbox) == "0 0\n"
-    ledger.check(sink)
-    assert sink.report()["mismatches"] == 0
+    sink.await_total(400)
+    for process in (paused, other):
+        process.terminate()
+        finish(process, -signal.SIGTERM)
+    report = sink.report()
+    assert (report["replays"], report["at_once"]) == (0, 0)
+
+
+def at(sink: Sink, outbox: Path) -> tuple[str, Path]:
+    return sink.base_url, outbox
 
 
 @pytest.mark.soak

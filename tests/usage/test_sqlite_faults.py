@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -17,8 +18,10 @@ from typing import Any
 
 import pytest
 
+from montra_async.usage import sqlite_errors
 from montra_async.usage.disk_reserve import SIZE
 from montra_async.usage.errors import OutboxError
+from montra_async.usage.sqlite_errors import DiskFullError
 from montra_async.usage.sqlite_outbox import SqliteOutbox
 
 from .outbox_helpers import ManualClock, delivered, drain, event, retry, settings, summable
@@ -177,6 +180,45 @@ class TestReadOnly:
             os.chmod(folder, 0o555)
             _other_process(program, Path(folder, "usage.db"))
             os.chmod(folder, 0o755)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("error", "meaning"),
+        [
+            (sqlite3.OperationalError("attempt to write a readonly database"), "read-only; check the permissions"),
+            (sqlite3.OperationalError("disk I/O error"), "disk I/O error"),
+            (OSError(errno.EDQUOT, "Disk quota exceeded"), "no space left on the disk"),
+            (OSError(errno.EROFS, "Read-only file system"), "check the permissions"),
+            (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        ],
+    )
+    def test_what_the_system_says(self, path: Path, make: Make, error: Exception, meaning: str) -> None:
+        outbox = make(path)
+        connection: Any = outbox._connection
+
+        def fails(_: object) -> None:
+            raise error
+
+        with pytest.raises(OutboxError, match=meaning) as caught:
+            connection.write(fails)
+        assert str(path) in str(caught.value)
+        outbox.append([event()])
+        assert len(drain(outbox)) == 1
+
+    def test_an_io_error_on_a_full_disk(self, path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As when the shared memory file can't grow."""
+        monkeypatch.setattr(sqlite_errors, "free_space", lambda path: 1000)
+        assert isinstance(
+            sqlite_errors.translated(sqlite3.OperationalError("disk I/O error"), str(path)), DiskFullError
+        )
+
+        def unknown(path: str) -> int:
+            raise OSError(errno.ENOENT, "gone")
+
+        monkeypatch.setattr(sqlite_errors, "free_space", unknown)
+        error = sqlite_errors.translated(sqlite3.OperationalError("disk I/O error"), str(path))
+        assert not isinstance(error, DiskFullError)
 
 
 class TestDamaged:

@@ -513,9 +513,16 @@ class TestExchange:
         outbox.append([event(), event(), event()])
         requests = claim(outbox)
         stranger = open_outbox()
-        stranger.exchange([*delivered(requests[0]), refused(requests[1]), retry(requests[2], sent=False)], 10)
+        stranger.exchange([*delivered(requests[0]), refused(requests[1]), retry(requests[2], sent=False)], 0)
         counts = stranger.counts()
         assert (counts.events, counts.claimed, counts.parked) == (3, 3, 0)
+        assert outbox.renew(requests) == requests
+
+    def test_never_more_than_the_limit(self, outbox: SqliteOutbox) -> None:
+        outbox.append([event(), event()])
+        outbox.exchange([retry(request, sent=False) for request in claim(outbox)], 0)
+        outbox.append([event() for _ in range(5)])
+        assert [request.attempts for request in claim(outbox, 3)] == [2, 2, 1]
 
     def test_hundreds_at_once(self, outbox: SqliteOutbox) -> None:
         outbox.append([event() for _ in range(700)])

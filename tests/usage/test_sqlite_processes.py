@@ -158,7 +158,7 @@ def test_kills_at_any_moment_lose_nothing(path: Path, start: Start) -> None:
     _kill_some(path, start, 5)
 
 
-@pytest.mark.hostile
+@pytest.mark.soak
 def test_many_kills_at_any_moment_lose_nothing(path: Path, start: Start) -> None:
     _kill_some(path, start, 150)
 
@@ -178,7 +178,7 @@ def test_forks_while_a_thread_writes(path: Path, start: Start) -> None:
     _fork(path, start, "fork_while_writing", 40)
 
 
-@pytest.mark.hostile
+@pytest.mark.soak
 def test_many_forks_while_a_thread_writes(path: Path, start: Start) -> None:
     _fork(path, start, "fork_while_writing", 1300)
 
