@@ -124,6 +124,11 @@ class Montra:
         """URL of the API, the prefix of every path."""
         return self._async.base_url
 
+    @property
+    def is_bound_to_loop(self) -> bool:
+        """Whether a session or connector was given that belongs to one event loop: the client works on no other."""
+        return self._async.is_bound_to_loop
+
     def with_options(
         self,
         *,

@@ -229,6 +229,11 @@ class AuthClient:
         """URL of the API, the prefix of every path."""
         return self._async.base_url
 
+    @property
+    def is_bound_to_loop(self) -> bool:
+        """Whether a session or connector was given that belongs to one event loop: the client works on no other."""
+        return self._async.is_bound_to_loop
+
     def with_options(
         self,
         *,
@@ -659,6 +664,11 @@ class BillingClient:
     def base_url(self) -> str:
         """URL of the API, the prefix of every path."""
         return self._async.base_url
+
+    @property
+    def is_bound_to_loop(self) -> bool:
+        """Whether a session or connector was given that belongs to one event loop: the client works on no other."""
+        return self._async.is_bound_to_loop
 
     def with_options(
         self,
@@ -1163,6 +1173,11 @@ class ApiGatewayClient:
     def base_url(self) -> str:
         """URL of the API, the prefix of every path."""
         return self._async.base_url
+
+    @property
+    def is_bound_to_loop(self) -> bool:
+        """Whether a session or connector was given that belongs to one event loop: the client works on no other."""
+        return self._async.is_bound_to_loop
 
     def with_options(
         self,

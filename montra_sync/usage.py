@@ -5,7 +5,7 @@ A hop to the event loop of synchronous calls costs more than storing an event.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -272,7 +272,7 @@ class UsageReporter:
         return flush(self._engine, timeout)
 
     @contextmanager
-    def invocation(self, timeout: float = 2.0) -> Iterator[None]:
+    def invocation(self, timeout: float = 2.0) -> Generator[None, None, None]:
         """For functions that are frozen after each invocation, as on AWS Lambda: send before the block ends.
 
         Args:

@@ -55,9 +55,9 @@ class FlowControl:
 
     def __init__(self, concurrency: int, random: Callable[[], float]) -> None:
         self._random = random
-        self.circuit = Circuit(random=random)
-        self.pacer = Pacer()
-        self.in_flight = 0
+        self.circuit: Circuit = Circuit(random=random)
+        self.pacer: Pacer = Pacer()
+        self.in_flight: int = 0
         self._concurrency = AdaptiveConcurrency(concurrency)
         self._paused_until = -math.inf
         self._refusals = 0

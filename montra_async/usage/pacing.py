@@ -118,7 +118,7 @@ class Pacer:
     _SLOWEST = 0.2  # requests per second
 
     def __init__(self) -> None:
-        self.goodput = GoodputMeter()
+        self.goodput: GoodputMeter = GoodputMeter()
         self._base: float | None = None
         self._speed = 1.0
         self._successes_at: int = 0

@@ -4,7 +4,7 @@ application."""
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..core import validation
@@ -22,7 +22,8 @@ from .events import (
     units_of,
 )
 
-_new = tuple.__new__  # a named tuple's own constructor takes twice as long
+_new: Callable[[type[Event], tuple[Any, ...]], Event] = getattr(tuple, "__new__")  # noqa: B009
+"""A named tuple's own constructor takes twice as long."""
 
 _MAX_SLUGS = 10_000
 """Maximum number of slugs that are remembered as checked."""

@@ -13,15 +13,14 @@ MAX_CLAIMED_BYTES = 4 * 1024 * 1024
 _PARK = """
 local function park(id, blob, st, why)
   local events = facts(blob)
-  local parked = format('%d', call('HINCRBY', META, 'parked_seq', 1))
   local text = format('%d,%s,%s,%.6f', st.attempts, why, st.ambiguous, now)
-  call('HSET', BODIES, parked, blob, parked .. 'm', text)
-  call('ZADD', PARKED, parked, parked)
+  call('HSET', BODIES, id, blob, id .. 'm', text)
+  call('ZADD', PARKED, 0, id)
   forget({id})
   count('events', -st.events)
   count('size', cost(blob) + #text + 128 - st.size)
   count('parked_events', events)
-  return {parked, blob, text}
+  return {id, blob, text}
 end
 """
 
@@ -238,7 +237,7 @@ for i = 4, #ARGV, 2 do
 end
 grouped('XPENDING', STREAM, GROUP)
 call('XGROUP', 'DELCONSUMER', STREAM, GROUP, me)
-call('HDEL', EXCHANGES, me, 'drop:' .. me)
+call('HDEL', EXCHANGES, me)
 return {'ok'}
 """)
 """Hand back claims, and delete the consumer. Args: owner; for each request id and attempts."""

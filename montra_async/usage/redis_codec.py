@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from .errors import OutboxError
 from .events import (
     MAX_COALESCED_UNITS,
     Event,
@@ -19,6 +19,8 @@ from .events import (
     amount_of,
     metadata_of,
 )
+
+T = TypeVar("T")
 
 MAX_PART_ITEMS = 20_000
 """Maximum number of sums and events in one call of Redis."""
@@ -36,6 +38,8 @@ MAX_MESSAGE = 1000
 """Maximum number of characters of a service's message that is kept."""
 
 AMBIGUOUS = "It may have been counted, and is too old to be sent again: the service may have forgotten its key."
+
+log: logging.Logger = logging.getLogger("montra")
 
 
 class Part(NamedTuple):
@@ -136,7 +140,7 @@ def request_text(key: str, body: tuple[str, str, int | str, int, str | None], ev
 
 def text_of(value: Any) -> str:
     """A string of Redis. A client may have been told to decode them."""
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def settlement_lines(settlement: Settlement) -> str:
@@ -155,34 +159,39 @@ def settlement_lines(settlement: Settlement) -> str:
 
 def claimed_requests(lines: str) -> list[UsageRequest]:
     """The requests in the reply of the script that claims: id, request, attempts and ambiguous of each."""
-    requests: list[UsageRequest] = []
     reply = lines.split("\n") if lines else []
-    for at in range(0, len(reply), 4):
-        key, customer, meter, scale, metadata, units, events, recorded = _parsed(reply[at + 1])
-        requests.append(
-            UsageRequest(
-                id=reply[at],
-                key=key,
-                customer_id=customer,
-                meter_slug=meter,
-                units=units,
-                scale=scale,
-                metadata=metadata,
-                events=events,
-                recorded_at=recorded,
-                attempts=int(reply[at + 2]),
-                ambiguous=reply[at + 3] == "1",
-            )
-        )
-    return requests
+    found = (_valid(_request, *reply[at : at + 4]) for at in range(0, len(reply), 4))
+    return [request for request in found if request is not None]
 
 
-def parked_usage(id: Any, request: Any, why: Any) -> ParkedUsage:
-    """A parked request from its three strings in Redis."""
-    key, customer, meter, scale, metadata, units, events, recorded = _parsed(request)
-    attempts, reason, status, code, message, _, parked_at = _parsed(f"[{text_of(why)}]")
+def _request(id: str, request: str, attempts: str, ambiguous: str) -> UsageRequest:
+    key, customer, meter, scale, metadata, units, events, recorded = json.loads(request)
+    return UsageRequest(
+        id=id,
+        key=key,
+        customer_id=customer,
+        meter_slug=meter,
+        units=units,
+        scale=scale,
+        metadata=metadata,
+        events=events,
+        recorded_at=recorded,
+        attempts=int(attempts),
+        ambiguous=ambiguous == "1",
+    )
+
+
+def parked_requests(rows: Iterable[Sequence[Any]]) -> list[ParkedUsage]:
+    """Parked requests, from the three strings of each in Redis: id, request, and why it was parked."""
+    found = (_valid(_parked, *map(text_of, row)) for row in rows)
+    return [parked for parked in found if parked is not None]
+
+
+def _parked(id: str, request: str, why: str) -> ParkedUsage:
+    key, customer, meter, scale, metadata, units, events, recorded = json.loads(request)
+    attempts, reason, status, code, message, _, parked_at = json.loads(f"[{why}]")
     return ParkedUsage(
-        id=text_of(id),
+        id=id,
         key=key,
         customer_id=customer,
         meter_slug=meter,
@@ -199,9 +208,10 @@ def parked_usage(id: Any, request: Any, why: Any) -> ParkedUsage:
     )
 
 
-def _parsed(text: Any) -> Any:
+def _valid(parse: Callable[..., T], *texts: str) -> T | None:
+    """What was parsed. An entry that somebody else has written must not keep the others from being sent."""
     try:
-        return json.loads(text)
-    except ValueError:
-        problem = f"Redis: the outbox contains an entry that is none of its own: {text_of(text)[:100]}"
-    raise OutboxError(problem)
+        return parse(*texts)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        log.error("an entry of the usage outbox in Redis is none of its own (%s): %.200s", error, texts[1])
+    return None

@@ -19,7 +19,7 @@ _CONNECTING = re.compile(r"Error -?\d+ connecting to|Error connecting to|Timeout
 _PASSING = ("LOADING", "BUSY", "READONLY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS")
 _PASSING_TYPES = ("BusyLoadingError", "ReadOnlyError", "MasterDownError", "TryAgainError", "ClusterDownError")
 
-Kind: TypeAlias = Literal["unknown script", "not run", "perhaps run", "permanent"]
+Kind: TypeAlias = Literal["unknown script", "not run", "perhaps run", "refused", "unknown"]
 
 
 class _Problem(NamedTuple):
@@ -75,9 +75,9 @@ class RedisConnection:
             reply = self._attempt(script, keys, args)
             if not isinstance(reply, _Problem):
                 return reply
-            uncertain = uncertain or reply.kind == "perhaps run"
+            uncertain = uncertain or reply.kind in ("perhaps run", "unknown")
             pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
-            if reply.kind == "permanent" or time.monotonic() + pause > until:
+            if reply.kind in ("refused", "unknown") or time.monotonic() + pause > until:
                 break
             attempt += 1
             time.sleep(pause)
@@ -106,14 +106,13 @@ class RedisConnection:
         if "NoScriptError" in names or message.startswith("NOSCRIPT"):
             return _Problem("unknown script", text)
         if "AuthenticationError" in names or "AuthorizationError" in names:
-            return _Problem("permanent", text)
-        if names & set(_PASSING_TYPES) or message.startswith(_PASSING):
-            return _Problem("not run", text)
-        if names & {"ConnectionError", "TimeoutError", "OSError", "RedisClusterException"}:
-            # A client that repeats by itself may have sent it before it could not connect any more.
-            never_sent = self._url is not None and _CONNECTING.match(message)
-            return _Problem("not run" if never_sent else "perhaps run", text)
-        return _Problem("permanent" if "ResponseError" in names else "perhaps run", text)
+            return _Problem("refused", text)
+        is_passing = bool(names & set(_PASSING_TYPES)) or message.startswith(_PASSING)
+        if is_passing or names & {"ConnectionError", "TimeoutError", "OSError", "RedisClusterException"}:
+            # A client of the user's may repeat by itself: an attempt before the one that failed may have been run.
+            not_run = self._url is not None and (is_passing or _CONNECTING.match(message))
+            return _Problem("not run" if not_run else "perhaps run", text)
+        return _Problem("refused" if "ResponseError" in names else "unknown", text)
 
     def settings(self, *names: str) -> dict[str, str]:
         """Settings of the server. Empty when it does not tell them.

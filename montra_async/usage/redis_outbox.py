@@ -15,7 +15,7 @@ from . import redis_claim_scripts as claims, redis_scripts as scripts
 from .errors import OutboxError, OutboxFullError, OutboxUncertainError
 from .events import Event, ParkedUsage, Settlement, UsageRequest
 from .outbox import Exchange, OutboxCounts, OutboxSettings
-from .redis_codec import Part, claimed_requests, parked_usage, parts_of, settlement_lines, text_of
+from .redis_codec import Part, claimed_requests, parked_requests, parts_of, settlement_lines, text_of
 from .redis_connection import RedisConnection
 from .redis_scripts import Script
 
@@ -29,7 +29,7 @@ _BACKLOG_WINDOWS = 10
 """A sum stays open behind a backlog for this many coalesce windows at most."""
 
 _PAGE = 500
-_STAGE_MEMORY = 3600
+_CALL_MEMORY = 3600
 _LONGEST_IDLE = 24 * 3600
 _UNBOUNDED = 2**53
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -174,7 +174,7 @@ class RedisOutbox:
         """Send the parts of a large group. It is recorded when all of them are there."""
         try:
             for at, part in enumerate(parts, 1):
-                self._run(scripts.STAGE, at, _STAGE_MEMORY, part.sums, part.singles)
+                self._run(scripts.STAGE, at, _CALL_MEMORY, part.sums, part.singles)
             return
         except OutboxUncertainError as error:
             problem = str(error)
@@ -231,7 +231,7 @@ class RedisOutbox:
         requests = claimed_requests(text_of(claimed))
         self._held.update((str(request.id), request.attempts) for request in requests)
         due = text_of(next_due)
-        return Exchange(requests, float(due) if due else None, [parked_usage(*parked) for parked in expired])
+        return Exchange(requests, float(due) if due else None, parked_requests(expired))
 
     def renew(self, requests: Sequence[UsageRequest]) -> list[UsageRequest]:
         """Renew claims.
@@ -268,8 +268,8 @@ class RedisOutbox:
         """
         dropped, start = 0, "-"
         while dropped < events:
-            args = (events - dropped, start, self._owner, self._drop_number)
-            _, count, following, sums = self._run(scripts.DROP_OLDEST, *args)
+            args = (events - dropped, start, self._drop_number, _CALL_MEMORY)
+            _, count, following, sums = self._run(scripts.DROP_OLDEST, *args, writer=self._owner)
             self._drop_number += 1
             dropped += int(count)
             start = text_of(following)
@@ -306,14 +306,13 @@ class RedisOutbox:
             OutboxError: Redis can't be reached or refuses.
         """
         found: list[ParkedUsage] = []
-        start = after if after is not None and after.isdecimal() else "0"
+        start = after or ""
         while len(found) < limit:
             _, reply = self._run(scripts.LIST_PARKED, start, min(_PAGE, limit - len(found)))
-            page = [parked_usage(*reply[at : at + 3]) for at in range(0, len(reply), 3)]
-            if not page:
+            if not reply:
                 break
-            found += page
-            start = page[-1].id
+            found += parked_requests(reply[at : at + 3] for at in range(0, len(reply), 3))
+            start = text_of(reply[-3])
         return found
 
     def retry_parked(self, ids: Sequence[str] | None = None) -> int:
@@ -399,8 +398,8 @@ class RedisOutbox:
 
     def _other_api(self, reply: list[Any]) -> str:
         return (
-            f"Redis at {self._connection.place}: the outbox {self.name} has events for {text_of(reply[1])}, "
-            f"not for {self._opened().base_url}: give each API an outbox of its own (name=...)"
+            f"Redis at {self._connection.place}: the outbox {self.name} belongs to {text_of(reply[1])}, "
+            f"not to {self._opened().base_url}: give each API an outbox of its own (name=...)"
         )
 
     def _warn_of_settings(self) -> None:

@@ -2,7 +2,7 @@
 
 The keys, which share one hash tag, so that they are on one node of a cluster:
 
-    meta        hash: base_url; events (waiting and claimed), parked_events, size; parked_seq, the last parked id
+    meta        hash: base_url; events (waiting and claimed), parked_events, size
     requests    stream: one field `b`, the request as a JSON array, see `redis_codec`
     sums        hash: three fields for each open sum. JSON of customer, meter and scale -> recorded_at, spaces, JSON of
                 the key; `u` and the same -> the sum, which Redis adds up in exact integers of 64 bits (Lua's numbers
@@ -15,11 +15,11 @@ The keys, which share one hash tag, so that they are on one node of a cluster:
                 due. With it Redis keeps the set as a list with an index, and adding one takes a fifth of the time
     delayed     sorted set: requests that are to be claimed again, by the time
     late        sorted set: recorded_at of what was not recorded about when it was added, so that the oldest is known
-    parked      sorted set: ids of parked requests by themselves
+    parked      sorted set: ids that parked requests had in the stream, all with the score 0: sorted by themselves
     bodies      hash: id of a parked request -> the request; `<id>m` -> why it was parked
-    exchanges   hash: owner -> number of its last exchange, and what it claimed; `drop:<owner>` -> number and result of
-                its last call of drop_oldest
-    writer:...  number of the last group of a writer; with `!` when that group will never be added
+    exchanges   hash: owner -> number of its last exchange, and what it claimed
+    writer:...  number of the last group of a writer; with `!` when that group will never be added. For an owner: number
+                and result of its last call of drop_oldest
     stage:...   hash: number -> part of a group that is too large for one call
 
 The pending entries of the stream's consumer group are the claimed requests. A delayed one is acknowledged, but stays in
@@ -49,8 +49,8 @@ class Script:
     """
 
     def __init__(self, source: str) -> None:
-        self.text = (_PRELUDE + source).encode()
-        self.digest = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
+        self.text: bytes = (_PRELUDE + source).encode()
+        self.digest: str = hashlib.sha1(self.text, usedforsecurity=False).hexdigest()
 
 
 _PRELUDE = """
@@ -175,7 +175,7 @@ for _, consumer in ipairs(call('XINFO', 'CONSUMERS', STREAM, GROUP)) do
   for i = 1, #consumer, 2 do facts_of[consumer[i]] = consumer[i + 1] end
   if facts_of.name ~= me and facts_of.idle > longest_idle then
     call('XGROUP', 'DELCONSUMER', STREAM, GROUP, facts_of.name)
-    call('HDEL', EXCHANGES, facts_of.name, 'drop:' .. facts_of.name)
+    call('HDEL', EXCHANGES, facts_of.name)
   end
 end
 return {'ok'}
@@ -224,19 +224,25 @@ local function add_to_sum(sid, units, number_of_events, recorded, key)
   if call('HINCRBY', SUMS, 'u' .. sid, units) > {CLOSE_ABOVE} then seal(sid) end
 end
 
-local function add(sums, singles)
-  local line = '([^\\n]*)\\n'
-  for sid, units, number_of_events, recorded, key in string.gmatch(sums, line .. line .. line .. line .. line) do
-    add_to_sum(sid, units, number_of_events, recorded, key)
+-- A function that returns the lines of a text, one after the other. It is faster than a pattern.
+local function lines(text)
+  local find, sub, at = string.find, string.sub, 1
+  return function()
+    local stop = find(text, '\\n', at, true)
+    if not stop then return nil end
+    local line = sub(text, at, stop - 1)
+    at = stop + 1
+    return line
   end
-  local at = 1
-  while at < #singles do  -- faster than a pattern for long lines
-    local middle = string.find(singles, '\\n', at, true)
-    local last_byte = string.find(singles, '\\n', middle + 1, true)
-    local blob = string.sub(singles, at, middle - 1)
-    enqueue(blob, string.sub(singles, middle + 1, last_byte - 1))
+end
+
+local function add(sums, singles)
+  local line = lines(sums)
+  for sid in line do add_to_sum(sid, line(), line(), line(), line()) end
+  line = lines(singles)
+  for blob in line do
+    enqueue(blob, line())
     added_events, added_size = added_events + 1, added_size + cost(blob)
-    at = last_byte + 1
   end
 end
 
@@ -286,9 +292,9 @@ return {'ok', tonumber(stored[1] or 0), call('XLEN', STREAM) + call('ZCARD', DUE
 
 DROP_OLDEST = Script("""
 allow_full_memory()
-local wanted, from, number, dropped = tonumber(ARGV[3]), ARGV[4], ARGV[6], 0
+local wanted, from, number, dropped = tonumber(ARGV[3]), ARGV[4], ARGV[5], 0
 -- The same call again: its answer was lost.
-local last = call('HGET', EXCHANGES, 'drop:' .. ARGV[5])
+local last = call('GET', WRITER)
 if last then
   local last_number, last_dropped, last_from, last_sums = string.match(last, '^(%d+) (%d+) (%S*) (%d+)$')
   if last_number == number then return {'ok', tonumber(last_dropped), last_from, tonumber(last_sums)} end
@@ -322,14 +328,14 @@ end
 count('events', -dropped)
 count('size', -size)
 local sums = call('ZCARD', DUE)
-call('HSET', EXCHANGES, 'drop:' .. ARGV[5], format('%s %d %s %d', number, dropped, following, sums))
+call('SET', WRITER, format('%s %d %s %d', number, dropped, following, sums), 'EX', ARGV[6])
 return {'ok', dropped, following, sums}
 """)
-"""Args: the number of events; the id to begin with; owner; number of the call. Returns the number of dropped events,
-the id to go on with, and the number of open sums that are left."""
+"""Args: the number of events; the id to begin with; number of the call; seconds to remember it. Returns the number of
+dropped events, the id to go on with, and the number of open sums that are left."""
 
 LIST_PARKED = Script("""
-local ids = call('ZRANGEBYSCORE', PARKED, '(' .. ARGV[3], '+inf', 'LIMIT', 0, ARGV[4])
+local ids = call('ZRANGEBYLEX', PARKED, ARGV[3] == '' and '-' or '(' .. ARGV[3], '+', 'LIMIT', 0, ARGV[4])
 local found = {}
 for _, id in ipairs(ids) do
   local body = call('HMGET', BODIES, id, id .. 'm')
@@ -341,7 +347,7 @@ for _, id in ipairs(ids) do
 end
 return {'ok', found}
 """)
-"""Args: the id before the first; the maximum number."""
+"""Args: the id before the first, or nothing; the maximum number."""
 
 UNPARK = Script("""
 allow_full_memory()

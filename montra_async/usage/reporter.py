@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -239,7 +239,7 @@ class UsageReporter:
             flush.end()
 
     @asynccontextmanager
-    async def invocation(self, timeout: float = 2.0) -> AsyncIterator[None]:
+    async def invocation(self, timeout: float = 2.0) -> AsyncGenerator[None, None]:
         """For functions that are frozen after each invocation, as on AWS Lambda: send before the block ends.
 
         Args:

@@ -75,9 +75,10 @@ BacklogHook: TypeAlias = Callable[[UsageStats], object]
 def _slugs(value: Any) -> Coalesce:
     if isinstance(value, bool):
         return value
+    slugs: Any = value
     if not is_sequence(value) and not isinstance(value, (set, frozenset)):
         raise InvalidArgumentError("coalesce", f"a list of meter slugs, or True, not {type(value).__name__}")
-    return frozenset(validation.text("coalesce", one) for one in value)
+    return frozenset(validation.text("coalesce", one) for one in slugs)
 
 
 def _seconds(name: str, default: float) -> Any:

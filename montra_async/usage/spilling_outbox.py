@@ -115,20 +115,20 @@ class SpillingOutbox:
             OutboxFullError: the primary is full, or it is away and the spill is full.
             OutboxError: neither can be used.
         """
+        group = ""
         try:
             self._with_primary(lambda: self.primary.append(events))
         except OutboxFullError:
             raise
         except OutboxUncertainError as error:
-            # Whether the primary has them is found out before they are moved. They must not be added up until then.
-            events = [_in_doubt(event, error.group) for event in events] if error.group else events
+            group = error.group
         except OutboxError:
             pass
         else:
             self._pour_if_due()
             return
         self._look_into_spill()
-        self.spill.append(events)
+        self.spill.append([_spilled(event, group) for event in events])
 
     def exchange(self, settlements: Sequence[Settlement], limit: int, *, flush: bool = False) -> Exchange:
         """Settle and claim in the primary, and move some of what is in the spill.
@@ -394,11 +394,18 @@ class SpillingOutbox:
         return f"<SpillingOutbox {getattr(self, 'primary', '')!r} {getattr(self, 'spill', '')!r}>"
 
 
-def _in_doubt(event: Event, group: str) -> Event:
+def _spilled(event: Event, group: str) -> Event:
+    """An event as it is recorded into the spill.
+
+    With a group, the primary may have it: that is found out before it is moved, and it must not be added up until then.
+    """
+    if not group and not event.key.startswith(_IN_DOUBT):
+        return event
     return event._replace(key=f"{_IN_DOUBT}{group}:{event.key}", coalescable=False)
 
 
 def _group_and_key(key: str) -> tuple[str, str]:
+    """The group that an event of the spill may have been recorded in, or an empty text, and the event's own key."""
     if not key.startswith(_IN_DOUBT):
         return "", key
     group, _, original = key[len(_IN_DOUBT) :].partition(":")

@@ -31,16 +31,33 @@ class WaitingThread:
         return self._problem
 
     def resolve(self, error: MontraError | None) -> None:
-        """See `Group`."""
+        """See `Group`.
+
+        Args:
+            error: why the events are not stored.
+        """
         self._problem = self._problem or error
         self._open -= 1
         if not self._open:
             self._stored.release()
 
     def split(self, count: int) -> tuple[Group, Group]:
-        """See `Group`."""
-        self._open += 1
-        return _Part(self.events[:count], self), _Part(self.events[count:], self)
+        """See `Group`.
+
+        Args:
+            count: number of events in the first part.
+        """
+        return self.part(self.events[:count], 1), self.part(self.events[count:], 0)
+
+    def part(self, events: list[Event], more: int) -> Group:
+        """Some of the events.
+
+        Args:
+            events: those of the part.
+            more: by how many the number of parts grows.
+        """
+        self._open += more
+        return _Part(events, self)
 
 
 class _Part:
@@ -54,5 +71,4 @@ class _Part:
         self._whole.resolve(error)
 
     def split(self, count: int) -> tuple[Group, Group]:
-        self._whole._open += 1
-        return _Part(self.events[:count], self._whole), _Part(self.events[count:], self._whole)
+        return self._whole.part(self.events[:count], 1), self._whole.part(self.events[count:], 0)

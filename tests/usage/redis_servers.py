@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import pytest
 
 from ..servers import free_port
 
-needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
+needs_redis = pytest.mark.skipif(
+    shutil.which("redis-server") is None or find_spec("redis") is None, reason="needs redis and redis-server"
+)
 
 
 class RedisServer:
@@ -69,10 +72,13 @@ class RedisServer:
             self._process = None
 
     def client(self, **settings: Any) -> Any:
-        """A client with short time-outs."""
+        """A client with short time-outs, which does not repeat."""
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
-        return redis.Redis(port=self.port, socket_timeout=5, socket_connect_timeout=5, **settings)
+        retry = Retry(NoBackoff(), 0)
+        return redis.Redis(port=self.port, socket_timeout=5, socket_connect_timeout=5, retry=retry, **settings)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -21,6 +22,7 @@ from montra_async.usage.redis_outbox import RedisOutbox
 from .outbox_helpers import delivered, drain, event, refused, retry, settings, summable
 from .redis_servers import LosingProxy, RedisServer, losing_proxy, needs_redis, redis_server
 
+redis_errors = pytest.importorskip("redis.exceptions")
 pytestmark = needs_redis
 
 
@@ -85,13 +87,17 @@ def test_appending_again_what_was_in_doubt_doubles_nothing(outbox: RedisOutbox, 
     with pytest.raises(OutboxUncertainError, match="no answer: it may have been done"):
         outbox.append(first)
     assert outbox.counts().events == 2
-    outbox.append([*first, summable(units=4)])
-    assert outbox.counts().events == 3
+    outbox.append(first)
+    assert outbox.counts().events == 2
     proxy.lose()
     with pytest.raises(OutboxUncertainError):
         outbox.append([summable(units=8)])
     outbox.append([summable(units=16)])
-    assert units_left(outbox) == 31
+    proxy.lose()
+    with pytest.raises(OutboxUncertainError):
+        outbox.append(last := [summable(units=4)])
+    outbox.append([*last, summable(units=32)])
+    assert units_left(outbox) == 63
 
 
 def test_an_interrupted_call_loses_nothing_of_the_next(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +183,17 @@ def test_a_large_group_whose_answers_are_lost(patient: RedisOutbox, proxy: Losin
     assert patient.counts().events == 450
 
 
+def test_a_large_group_is_not_recorded_when_a_part_is_lost(outbox: RedisOutbox, proxy: LosingProxy) -> None:
+    metadata = '{"text":"' + "x" * 60_000 + '"}'
+    proxy.lose()
+    with pytest.raises(OutboxError, match="no answer") as caught:
+        outbox.append([event(metadata=metadata) for _ in range(150)])
+    assert not isinstance(caught.value, OutboxUncertainError)
+    assert outbox.counts().events == 0
+    outbox.append([event(metadata=metadata) for _ in range(80)])
+    assert outbox.counts().events == 80
+
+
 def test_redis_away(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -222,6 +239,67 @@ def test_a_restart_within_a_call(tmp_path: Path) -> None:
         assert outbox.counts()[:3] == (3, 3, 2)
         assert outbox.renew([held]) == [held]
         outbox.close()
+
+
+def failing_once(outbox: RedisOutbox, error: Exception) -> list[str]:
+    """Make the next call of the client fail; the calls that were made since."""
+    client: Any = outbox._connection._client
+    calls: list[str] = []
+
+    class Client:
+        def __getattr__(self, name: str) -> Any:
+            calls.append(name)
+            if len(calls) == 1:
+                raise error
+            return getattr(client, name)
+
+    outbox._connection._client = Client()
+    return calls
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis_errors.BusyLoadingError("Redis is loading the dataset in memory"),
+        redis_errors.MasterDownError("Link with MASTER is down"),
+        redis_errors.ClusterDownError("The cluster is down"),
+        redis_errors.TryAgainError("Multiple keys request during rehashing of slot"),
+        redis_errors.ResponseError("BUSY Redis is busy running a script."),
+        redis_errors.ConnectionError("Connection closed by server."),
+        redis_errors.TimeoutError("Timeout reading from socket"),
+        OSError("broken pipe"),
+    ],
+)
+def test_errors_that_pass_are_waited_for(patient: RedisOutbox, error: Exception) -> None:
+    calls = failing_once(patient, error)
+    patient.append([event()])
+    assert calls[:2] == ["evalsha", "evalsha"]
+    assert patient.counts().events == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "uncertain"),
+    [
+        (redis_errors.ResponseError("ERR unknown command"), False),
+        (redis_errors.NoPermissionError("this user has no permissions to run the 'evalsha' command"), False),
+        (redis_errors.AuthenticationError("invalid username-password pair"), False),
+        (ZeroDivisionError("a mistake of the client"), True),
+    ],
+)
+def test_errors_that_stay_are_raised_at_once(patient: RedisOutbox, error: Exception, uncertain: bool) -> None:
+    calls = failing_once(patient, error)
+    with pytest.raises(OutboxError, match=f"{type(error).__name__}: ") as caught:
+        patient.append([event()])
+    assert isinstance(caught.value, OutboxUncertainError) == uncertain
+    assert calls == ["evalsha"]
+    patient.append([event()])
+    assert patient.counts().events == 1
+
+
+def test_redis_is_needed_for_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ImportError, match=r"pip install 'montra\[redis\]'"):
+        RedisOutbox("redis://127.0.0.1:1/0")
 
 
 def test_scripts_that_were_forgotten(redis: RedisServer, outbox: RedisOutbox) -> None:

@@ -17,6 +17,7 @@ from montra_async.usage.errors import OutboxError, OutboxFullError
 from montra_async.usage.events import UsageRequest, amount_of
 from montra_async.usage.redis_outbox import RedisOutbox
 
+from ..servers import free_port
 from .outbox_helpers import BASE_URL, START, ManualClock, delivered, drain, event, refused, retry, settings, summable
 from .redis_servers import RedisServer, needs_redis, redis_server
 
@@ -206,7 +207,9 @@ def test_refused_requests_are_listed_retried_and_dropped(opened: Open, clock: Ma
     outbox = opened()
     for number in range(5):
         outbox.append([event(f"cust_{number}")])
-        outbox.exchange([refused(each) for each in claimed(outbox)], 0)
+        requests = claimed(outbox)
+        outbox.exchange([refused(each) for each in requests], 0)
+        assert [each.id for each in outbox.list_parked(9)][number:] == [each.id for each in requests]
         clock.advance(1)
     first, second = outbox.list_parked(2)
     assert [first.customer_id, second.customer_id] == ["cust_0", "cust_1"]
@@ -282,10 +285,10 @@ def test_another_api_needs_another_outbox(opened: Open, redis: RedisServer) -> N
     outbox = opened()
     outbox.append([event()])
     other = RedisOutbox(redis.url)
-    with pytest.raises(ConfigError, match=rf"has events for {BASE_URL}, not for https://other\.test: give each API"):
+    with pytest.raises(ConfigError, match=rf"belongs to {BASE_URL}, not to https://other\.test: give each API"):
         other.open(settings(base_url="https://other.test"))
     for call in (lambda: other.append([event()]), lambda: other.exchange([], 1), other.counts):
-        with pytest.raises(OutboxError, match=r"not for https://other\.test"):
+        with pytest.raises(OutboxError, match=r"not to https://other\.test"):
             call()
     other.close()
     elsewhere = RedisOutbox(redis.url, name="other")
@@ -391,14 +394,25 @@ def test_a_deleted_group_is_created_again_and_claims_stay(opened: Open, redis: R
     assert ours.renew([first]) == [first]
 
 
-def test_strange_entries_in_the_stream_are_left_alone(opened: Open, redis: RedisServer) -> None:
+def test_strange_entries_keep_nothing_from_being_sent(
+    opened: Open, redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     outbox = opened()
     with redis.client() as client:
-        for fields in ({"b": "hello"}, {"x": "y"}, {"b": "[1\n,1,1.0]"}):
-            client.xadd("montra:usage:{default}:requests", fields)
+        for content in ("hello", "[1\n,1,1.0]", "hello,1,1.0]", b"\xff,1,1.0]", "[1,2,3,1,1.0]"):
+            client.xadd("montra:usage:{default}:requests", {"b": content})
+        client.xadd("montra:usage:{default}:requests", {"x": "y"})
     outbox.append([event()])
     assert len(claimed(outbox)) == 1
-    assert outbox.counts().events == 1
+    assert len(caplog.records) == 3
+    assert "is none of its own" in caplog.text
+
+
+def test_a_sum_of_a_huge_group(opened: Open) -> None:
+    outbox = opened()
+    outbox.append([summable("cust_1", 2**44 - 1) for _ in range(70_000)])
+    (only,) = claimed(outbox, flush=True)
+    assert (only.units, only.events) == (70_000 * (2**44 - 1), 70_000)
 
 
 def test_every_key_is_in_one_slot() -> None:
@@ -413,7 +427,7 @@ def test_every_key_is_in_one_slot() -> None:
 def test_a_cluster(tmp_path: Path) -> None:
     from redis import RedisCluster
 
-    with redis_server(tmp_path, cluster_enabled="yes") as server:
+    with redis_server(tmp_path, cluster_enabled="yes", cluster_port=str(free_port())) as server:
         with server.client() as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):

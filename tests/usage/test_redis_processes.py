@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from montra_async.usage.redis_outbox import RedisOutbox
+from montra_async.usage.spilling_outbox import SpillingOutbox
 
 from .outbox_helpers import BASE_URL, delivered, drain, event, settings
 from .redis_servers import RedisServer, needs_redis, redis_server
@@ -29,9 +30,11 @@ from montra_async.usage.events import Event, KeySource, Outcome, Settlement
 from montra_async.usage.outbox import OutboxSettings
 from montra_async.usage.redis_outbox import RedisOutbox
 
+BASE_URL = {BASE_URL!r}
+
 def opened(url, **arguments):
     outbox = RedisOutbox(url, patience=30, **arguments)
-    outbox.open(OutboxSettings(base_url={BASE_URL!r}, coalesce_window=0.02))
+    outbox.open(OutboxSettings(base_url=BASE_URL, coalesce_window=0.02))
     return outbox
 
 def tell(*words):
@@ -64,6 +67,24 @@ while True:
     if not settlements:
         tell("idle")
         time.sleep(0.002)
+"""
+
+SPILLER = """
+from montra_async.usage.spilling_outbox import SpillingOutbox
+from montra_async.usage.sqlite_outbox import SqliteOutbox
+me, path = arguments
+outbox = SpillingOutbox(RedisOutbox(url, patience=0.01), SqliteOutbox(path))
+outbox.open(OutboxSettings(base_url=BASE_URL, coalesce_window=0.02))
+keys, number = KeySource(), 0
+while True:
+    number += 1
+    now = time.time()
+    outbox.append([
+        Event(keys.new(), me, "tokens", number, 0, None, now, True),
+        Event(keys.new(), me, "tokens", 1000, 0, None, now, False),
+    ])
+    tell("recorded", number)
+    tell("spilled" if outbox.spilling else "stored")
 """
 
 HOLDER = """
@@ -169,6 +190,8 @@ def test_two_processes_never_hold_the_same(redis: RedisServer) -> None:
     outbox = RedisOutbox(redis.url)
     outbox.open(settings())
     with processes(sender, sender, sender) as senders:
+        for each in senders:
+            each.wait_for("idle")
         keys: set[str] = set()
         for _ in range(40):
             events = [event() for _ in range(50)]
@@ -244,6 +267,58 @@ def test_killed_processes_lose_and_double_nothing(redis: RedisServer) -> None:
 def test_a_killed_redis_loses_and_doubles_nothing(tmp_path: Path) -> None:
     with redis_server(tmp_path, appendonly="yes", appendfsync="always") as server:
         kills(server, 6, kill_redis=True, seed=2)
+
+
+def kills_with_a_spill(folder: Path, rounds: int, seed: int) -> None:
+    """Kill Redis, and what records, again and again: what was spilled is poured back, and no key has two bodies."""
+    chance, path = random.Random(seed), str(folder / "spill.db")
+    spillers: list[tuple[str, Process]] = []
+
+    def spiller() -> Process:
+        name = f"cust_{len(spillers)}"
+        spillers.append((name, Process(SPILLER, server.url, name, path)))
+        return spillers[-1][1]
+
+    with redis_server(folder, appendonly="yes", appendfsync="always") as server:
+        try:
+            for _ in range(rounds):
+                spiller().wait_for("stored", chance.randint(1, 30))
+                server.kill()
+                running = spillers[-1][1]
+                running.wait_for("spilled", len(running.all("spilled")) + chance.randint(1, 30))
+                if chance.random() < 0.5:
+                    running.kill()
+                    running = spiller()
+                    running.wait_for("spilled", chance.randint(1, 30))
+                server.start()
+                running.wait_for("stored", len(running.all("stored")) + chance.randint(1, 200))
+                running.kill()
+        finally:
+            for _, each in spillers:
+                each.kill()
+        pour(server, path)
+        compare(server, spillers, [])
+
+
+def pour(server: RedisServer, path: str) -> None:
+    """Pour back what is left."""
+    spill = pytest.importorskip("montra_async.usage.sqlite_outbox").SqliteOutbox(path)
+    outbox = SpillingOutbox(RedisOutbox(server.url), spill)
+    outbox.open(settings())
+    while spill.counts().events:
+        outbox.append([event("cust_of_nobody")])  # claims nothing
+    outbox.close()
+
+
+def test_kills_between_spilling_and_pouring(tmp_path: Path) -> None:
+    pytest.importorskip("montra_async.usage.sqlite_outbox")
+    kills_with_a_spill(tmp_path, 3, seed=3)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10))
+def test_many_kills_between_spilling_and_pouring(tmp_path: Path, seed: int) -> None:
+    kills_with_a_spill(tmp_path, 20, seed)
 
 
 @pytest.mark.soak

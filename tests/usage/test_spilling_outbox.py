@@ -340,6 +340,15 @@ def test_what_is_in_doubt_is_moved_only_if_it_was_not_recorded(pair: Pair) -> No
     assert pair.keys() == ["a", "b", "c"]
 
 
+def test_any_key_of_the_caller_stays_what_it_is(pair: Pair) -> None:
+    pair.primary.away = True
+    keys = ["in-doubt:", "in-doubt:writer-1:x", "spill:1", "x" * 255]
+    pair.outbox.append([event(key=key) for key in keys])
+    pair.primary.away = False
+    pair.pour()
+    assert pair.primary.contents.appended == keys
+
+
 def test_counts_are_those_of_both(pair: Pair) -> None:
     pair.outbox.append([event(recorded_at=5.0)])
     assert len(pair.outbox.exchange([], 1).requests) == 1
