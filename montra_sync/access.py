@@ -227,7 +227,7 @@ class Access(BaseAccess):
             hold_ttl=hold_ttl,
             local_usage_ttl=local_usage_ttl,
         )
-        super().__init__(unwrap(montra), settings, clock)
+        self._set_up(unwrap(montra), settings, clock)
         self._usage = usage
         if usage is not None:
             usage.add_observer(self)
@@ -328,7 +328,7 @@ class Access(BaseAccess):
         Args:
             montra: the client.
         """
-        return montra._view(watched(unwrap(montra), self._invalidate))  # pyright: ignore[reportPrivateUsage]
+        return montra._view(watched(unwrap(montra), self._changed))  # pyright: ignore[reportPrivateUsage]
 
     # What holds call
 

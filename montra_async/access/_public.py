@@ -10,4 +10,5 @@ from .errors import (
     LimitExceededError as LimitExceededError,
 )
 from .hold import Hold as Hold
+from .redis_holds import RedisHolds as RedisHolds
 from .settings import OnUnavailable as OnUnavailable

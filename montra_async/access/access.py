@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ..client import Montra
 from ..core.compat import Self
@@ -16,8 +16,11 @@ from ..core.validation import Number
 from ..usage.errors import OutboxError
 from ..usage.observer import UsageObserver
 from .base import BaseAccess, checked_hold, checked_key
-from .decision import FEATURE, METER, AccessDecision
+from .decision import FEATURE, METER, AccessDecision, Key
+from .errors import AccessUnavailableError, HoldEndedError
+from .fleet import FallbackAllowed, Fleet, exact_sum
 from .hold import Hold
+from .redis_holds import RedisHolds
 from .settings import AccessSettings, OnUnavailable
 from .watching import watched
 
@@ -80,6 +83,9 @@ class Access(BaseAccess):
         local_usage_ttl: seconds after which recorded usage counts as known to the service, although no delivery was
             seen: because another process sends it. Each answer after that time takes it off. It must be longer than
             usage can wait there. Default: 3,600.
+        fleet: `RedisHolds`, for processes that must not exceed a limit together. Default: none. Decisions are from
+            this process's memory all the same, and don't count what others hold. If Redis can't be used,
+            `on_unavailable` decides; with `allow`, this process counts alone.
         clock: seconds, never goes back. Default: `time.monotonic`; for tests.
 
     Raises:
@@ -100,6 +106,7 @@ class Access(BaseAccess):
         max_entries: int = 10_000,
         hold_ttl: float = 600.0,
         local_usage_ttl: float = 3600.0,
+        fleet: RedisHolds | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = AccessSettings(
@@ -113,8 +120,9 @@ class Access(BaseAccess):
             hold_ttl=hold_ttl,
             local_usage_ttl=local_usage_ttl,
         )
-        super().__init__(montra, settings, clock)
+        self._set_up(montra, settings, clock)
         self._usage = usage
+        self._fleet = None if fleet is None else Fleet(fleet, self._ledger, self._checker)
         if usage is not None:
             usage.add_observer(self)
 
@@ -215,7 +223,7 @@ class Access(BaseAccess):
         Args:
             montra: the client.
         """
-        return watched(montra, self._invalidate)
+        return watched(montra, self._changed)
 
     # What holds call
 
@@ -225,7 +233,7 @@ class Access(BaseAccess):
         Args:
             hold: the hold.
         """
-        return bool(self._ledger.reserve(hold, self._clock()))
+        return self._fleet is None and bool(self._ledger.reserve(hold, self._clock()))
 
     async def reserve(self, hold: Hold) -> None:
         """Reserve the units of a new hold. Called by `Hold`.
@@ -236,7 +244,25 @@ class Access(BaseAccess):
         Raises:
             AccessDeniedError: there are not so many.
         """
+        if self._fleet is not None:
+            try:
+                await self._fleet.reserve(hold, hold.estimate)
+            except AccessUnavailableError as error:
+                self._count_alone(hold, error)
+            else:
+                return
         await self._reserve(hold, hold.estimate, self._ledger.reserve)
+
+    def _count_alone(self, hold: Hold, error: AccessUnavailableError) -> None:
+        """Let this process count alone if Redis can't be used, and the setting says to allow.
+
+        Raises:
+            AccessUnavailableError: it says to raise.
+            AccessDeniedError: it says to deny.
+        """
+        if not isinstance(error, FallbackAllowed):
+            self._refuse_fallback(hold, self._checker.fallback(error))
+        hold.fleet_id = ""
 
     async def extend(self, hold: Hold, amount: int | Decimal) -> None:
         """Reserve more units. Called by `Hold`.
@@ -249,6 +275,11 @@ class Access(BaseAccess):
             AccessDeniedError: there are not so many.
             HoldEndedError: the hold has ended or expired.
         """
+        fleet = self._fleet_of(hold)
+        if fleet is not None:
+            hold.check_open(self._ledger.epoch)
+            await fleet.reserve(hold, exact_sum(hold.estimate, amount))
+            return
         await self._reserve(hold, amount, self._extending(amount))
 
     async def _reserve(self, hold: Hold, amount: int | Decimal, attempt: Callable[..., bool | None]) -> None:
@@ -275,19 +306,18 @@ class Access(BaseAccess):
             HoldEndedError: the hold has ended.
             UsageError: the usage can't be recorded.
         """
-        usage = self._usage
-        assert usage is not None
         hold.check_open(self._ledger.epoch)
         if not used:
             await self.release(hold)
             return
+        fleet = self._fleet_of(hold)
+        if fleet is not None:
+            await self._settle_in_fleet(fleet, hold, used)
+            return
         hold.state = "settling"
         self._ledger.begin_settling(hold, used)
-        customer_id, _, slug = hold.key
         try:
-            await usage.record(
-                customer_id, slug, amount=used, metadata=hold.metadata, idempotency_key=hold.idempotency_key
-            )
+            await self._record(hold, used)
         except OutboxError:  # the ledger was told that it was recorded, and that it failed
             hold.state = "open"
             raise
@@ -301,6 +331,36 @@ class Access(BaseAccess):
             raise
         hold.state = "ended"
 
+    async def _record(self, hold: Hold, used: int | Decimal) -> None:
+        usage = self._usage
+        assert usage is not None
+        customer_id, _, slug = hold.key
+        await usage.record(customer_id, slug, amount=used, metadata=hold.metadata, idempotency_key=hold.idempotency_key)
+
+    async def _settle_in_fleet(self, fleet: Fleet, hold: Hold, used: int | Decimal) -> None:
+        """Record first: the hold stays until the usage is durable, whatever happens to Redis or this process."""
+        hold.state = "settling"
+        fleet.expect(hold.key, used)
+        try:
+            await self._record(hold, used)
+        except OutboxError:  # the fleet was told that it was recorded, which it ignored, and that it failed
+            fleet.count(hold.key, used, 0)
+            hold.state = "open"
+            raise
+        except MontraError:
+            fleet.unexpect(hold.key, used)
+            hold.state = "open"
+            raise
+        except BaseException:  # it was handed over
+            hold.state = "ended"
+            fleet.end_later(hold, used)
+            raise
+        hold.state = "ended"
+        await fleet.end(hold, used)
+
+    def _fleet_of(self, hold: Hold) -> Fleet | None:
+        return self._fleet if self._fleet is not None and hold.state != "new" and hold.fleet_id else None
+
     async def release(self, hold: Hold) -> None:
         """Release a hold's units. Called by `Hold`.
 
@@ -308,8 +368,12 @@ class Access(BaseAccess):
             hold: the hold.
         """
         if hold.state == "open":
+            fleet = self._fleet_of(hold)
             hold.state = "ended"
-            self._ledger.settle(hold, 0)
+            if fleet is None:
+                self._ledger.settle(hold, 0)
+            elif hold.epoch == self._ledger.epoch:
+                await fleet.end(hold, 0)
 
     async def renew(self, hold: Hold) -> None:
         """Begin a hold's life anew. Called by `Hold`.
@@ -320,7 +384,32 @@ class Access(BaseAccess):
         Raises:
             HoldEndedError: the hold has ended or expired.
         """
-        self._renew(hold)
+        fleet = self._fleet_of(hold)
+        if fleet is None:
+            self._renew(hold)
+            return
+        hold.check_open(self._ledger.epoch)
+        if not await fleet.renew(hold):
+            raise HoldEndedError("this hold has expired: its units are free for others")
+        hold.expires_at = self._clock() + hold.ttl
+
+    # The fleet
+
+    def _tell_fleet(self, what: Literal["recorded", "failed", "acknowledged"], key: Key, amount: int | Decimal) -> None:
+        if self._fleet is None:
+            return
+        if what == "recorded":
+            self._fleet.recorded(key, amount)
+        elif what == "failed":
+            self._fleet.count(key, -amount, 0)
+        else:
+            self._fleet.count(key, 0, amount)
+
+    def _invalidate(self, customer_id: str | None, kind: str | None, slug: str | None) -> None:
+        if self._fleet is not None:
+            for key in self._ledger.matching(customer_id, kind, slug):
+                self._fleet.invalidate(key)
+        super()._invalidate(customer_id, kind, slug)
 
     # Life
 
@@ -329,9 +418,11 @@ class Access(BaseAccess):
 
         The client and the reporter stay open.
         """
-        await self._checker.aclose()
         if self._usage is not None:
             self._usage.remove_observer(self)
+        if self._fleet is not None:
+            await self._fleet.aclose()
+        await self._checker.aclose()
 
     async def __aenter__(self) -> Self:
         return self

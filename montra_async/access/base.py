@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from ..client import Montra
 from ..core import validation
@@ -26,15 +25,10 @@ from .watching import EVENTS, changes_of
 
 
 class BaseAccess:
-    """The cache, the counters, and what a reporter tells of usage.
+    """The cache, the counters, and what a reporter tells of usage."""
 
-    Args:
-        montra: asks the service.
-        settings: the settings.
-        clock: seconds, never goes back.
-    """
-
-    def __init__(self, montra: Montra, settings: AccessSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def _set_up(self, montra: Montra, settings: AccessSettings, clock: Callable[[], float]) -> None:
+        """Called by the constructors of both twins."""
         self._settings = settings
         self._clock = clock
         self._ledger = Ledger(settings, clock)
@@ -102,10 +96,13 @@ class BaseAccess:
         slug = meter if meter is not None else feature
         if kind is not None:
             checked_name(kind, slug)
+        self._invalidate(customer_id, kind, slug)
+
+    def _invalidate(self, customer_id: str | None, kind: str | None, slug: str | None) -> None:
         self._ledger.invalidate(customer_id, kind, slug)
 
-    def _invalidate(self, customer_id: str | None, meter: str | None) -> None:
-        self._ledger.invalidate(customer_id, None if meter is None else METER, meter)
+    def _changed(self, customer_id: str | None, meter: str | None) -> None:
+        self._invalidate(customer_id, None if meter is None else METER, meter)
 
     # Webhooks
 
@@ -117,7 +114,7 @@ class BaseAccess:
         """
         changes = changes_of(event)
         if changes is not None:
-            self._invalidate(*changes)
+            self._changed(*changes)
 
     def connect(self, receiver: WebhookReceiver) -> None:
         """Register `webhook_handler` for all events that may change access.
@@ -174,7 +171,9 @@ class BaseAccess:
             meter_slug: slug of the meter.
             amount: number of units.
         """
-        self._ledger.recorded((customer_id, METER, meter_slug), amount)
+        key = (customer_id, METER, meter_slug)
+        self._ledger.recorded(key, amount)
+        self._tell_fleet("recorded", key, amount)
 
     def failed(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
         """Recorded usage could not be stored: it counts no longer. Called by the `UsageReporter`.
@@ -184,29 +183,40 @@ class BaseAccess:
             meter_slug: slug of the meter.
             amount: number of units.
         """
-        self._ledger.unrecorded((customer_id, METER, meter_slug), amount)
+        key = (customer_id, METER, meter_slug)
+        self._ledger.unrecorded(key, amount)
+        self._tell_fleet("failed", key, amount)
 
     def delivered(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
-        """The service has counted usage. Answers that are asked for from now on include it. Called by the
-        `UsageReporter`.
+        """The service has counted usage: answers that are asked for from now on include it.
+
+        Called by the `UsageReporter`.
 
         Args:
             customer_id: `cust_...`.
             meter_slug: slug of the meter.
             amount: number of units.
         """
-        self._ledger.acknowledged((customer_id, METER, meter_slug), amount)
+        key = (customer_id, METER, meter_slug)
+        self._ledger.acknowledged(key, amount)
+        self._tell_fleet("acknowledged", key, amount)
 
     def given_up(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
-        """Usage was parked or dropped. It may have been counted, so it counts until the service is asked again. Called
-        by the `UsageReporter`.
+        """Usage was parked or dropped. It may have been counted, so it counts until the service is asked again.
+
+        Called by the `UsageReporter`.
 
         Args:
             customer_id: `cust_...`.
             meter_slug: slug of the meter.
             amount: number of units.
         """
-        self._ledger.acknowledged((customer_id, METER, meter_slug), amount)
+        key = (customer_id, METER, meter_slug)
+        self._ledger.acknowledged(key, amount)
+        self._tell_fleet("acknowledged", key, amount)
+
+    def _tell_fleet(self, what: Literal["recorded", "failed", "acknowledged"], key: Key, amount: int | Decimal) -> None:
+        """Tell other processes, if there are any."""
 
     # Holds
 
@@ -281,7 +291,16 @@ def checked_hold(
     Raises:
         InvalidArgumentError: an argument is invalid.
     """
-    key = checked_key(customer_id, meter, None)
+    # The usual case first: a short identifier needs no further check.
+    if (
+        type(customer_id) is str
+        and len(customer_id) < 256
+        and customer_id.isidentifier()
+        and (type(meter) is str and len(meter) < 256 and meter.isascii() and meter.isprintable() and meter.strip())
+    ):
+        key: Key = (customer_id, METER, meter)
+    else:
+        key = checked_key(customer_id, meter, None)
     if type(estimate) is not int or not 0 < estimate < 2**53:
         estimate = validation.number("estimate", estimate, above_zero=True)
     if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0 < ttl < float("inf"):

@@ -38,6 +38,9 @@ class Hold(Reservation):
 
     Without a block: `hold = await access.hold(...)`, and later `await hold.settle()` or `await hold.release()`. Such a
     hold loses its units when `ttl` has passed since it was made or renewed. What it used can still be recorded then.
+
+    Args:
+        owner: the `Access` that made it.
     """
 
     def __init__(self, owner: HoldOwner, key: Key, estimate: int | Decimal, ttl: float, *,

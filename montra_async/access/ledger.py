@@ -194,6 +194,12 @@ class Ledger:
         while len(answers) >= self.settings.max_entries:
             del answers[next(iter(answers))]
 
+    def server_answer(self, key: Key) -> AccessDecision | None:
+        """The service's last answer, with its own numbers."""
+        with self._lock:
+            counter = self.counters.get(key)
+            return self.answers.get(key) if counter is None else counter.answer
+
     def known(self) -> list[tuple[Key, AccessDecision]]:
         """All answers of the service, with its own numbers."""
         with self._lock:
@@ -215,7 +221,7 @@ class Ledger:
         with self._lock:
             for ask in self._asks:
                 ask.outdated = ask.outdated or _matches(ask.key, customer_id, kind, slug)
-            for key in self._matching(customer_id, kind, slug):
+            for key in self.matching(customer_id, kind, slug):
                 if (found := self.answers.get(key)) is not None:
                     self.answers[key] = found.replace(fresh_until=INVALID)
                 counter = self.counters.get(key)
@@ -224,7 +230,8 @@ class Ledger:
                     counter.fresh_until = INVALID
                     self._hide(key, counter)
 
-    def _matching(self, customer_id: str | None, kind: str | None, slug: str | None) -> Iterator[Key]:
+    def matching(self, customer_id: str | None, kind: str | None, slug: str | None) -> Iterator[Key]:
+        """Keys that may be known, of a customer, kind and slug; None for all."""
         kinds = (METER, FEATURE) if kind is None else (kind,)
         names = [(one, name) for one in kinds for name in (self._slugs[one] if slug is None else (slug,))]
         if customer_id is not None and len(names) < 1000:
@@ -250,7 +257,10 @@ class Ledger:
         amount = hold.estimate
         self._acquire()
         try:
-            counter = self.counters[key] if key in self.counters else self._counter(key)
+            try:
+                counter = self.counters[key]
+            except KeyError:
+                counter = self._counter(key)
             if now >= counter.fresh_until and not force:
                 return None
             units = amount if type(amount) is int and counter.scale == 0 else counter.units(amount)
@@ -293,6 +303,8 @@ class Ledger:
             units = counter.units(amount)
             if units > counter.free and not self._gains_from_expiry(counter, units, now):
                 return False
+            if hold not in counter.holds:  # it has expired itself
+                return False
             counter.free -= units
             hold.units += units
             hold.estimate += amount
@@ -312,11 +324,16 @@ class Ledger:
         counter = hold.counter
         self._acquire()
         try:
-            if hold not in counter.holds:
+            try:
+                counter.holds.remove(hold)
+            except KeyError:
                 return False
-            # Before the hold leaves: a finer amount changes the scale, also of the hold.
-            units = used if type(used) is int and counter.scale == 0 else counter.units(used)
-            counter.holds.remove(hold)
+            if type(used) is int and counter.scale == 0:
+                units = used
+            else:
+                scale = counter.scale
+                units = counter.units(used)  # a finer amount changes the scale
+                hold.units *= 10 ** (counter.scale - scale)
             counter.free += hold.units - units
             counter.recorded += units
             if counter.shown:

@@ -113,8 +113,11 @@ class Reservation:
 
     @property
     def amount(self) -> int | Decimal:
-        """Number of units that are recorded at the end. Default: the estimate. May be set to any number of at least 0,
-        also to more than the estimate: what was used is recorded in full. With 0, nothing is recorded."""
+        """Number of units that are recorded at the end. Default: the estimate.
+
+        May be set to any number of at least 0, also to more than the estimate: what was used is recorded in full. With
+        0, nothing is recorded.
+        """
         return self.estimate if self._amount is None else self._amount
 
     @amount.setter
@@ -127,7 +130,11 @@ class Reservation:
         return self._amount is not None
 
     def check_open(self, epoch: int) -> None:
-        """
+        """Check that the hold has units of this process.
+
+        Args:
+            epoch: the ledger's epoch.
+
         Raises:
             HoldEndedError: the hold has no units any more, or never had any.
         """
@@ -137,7 +144,8 @@ class Reservation:
             raise HoldEndedError("this hold belongs to the parent process, which records it")
 
     def begin(self) -> None:
-        """
+        """Check that the hold is new.
+
         Raises:
             ConfigError: the hold was used already.
         """

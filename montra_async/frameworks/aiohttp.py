@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from aiohttp import web
 
+from ..access import Access, Hold
 from ..client import Montra
 from ..webhooks import WebhookReceiver
 from .bypassed_guards import mark_guarded, reject_bypassed
 from .guards import CONTENT_TYPE, Denial, Kind, authorize, validate_guard
 from .metering import Amount, Ending, Estimate, Metering, begin, finish, has_left, validate_metering
 from .request_body import read_chunks
-
-if TYPE_CHECKING:
-    from ..access import Access, Hold
 
 CLIENT = web.AppKey("montra", Montra)
 """`request.app[CLIENT]` is the application's client."""

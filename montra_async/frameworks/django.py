@@ -10,20 +10,18 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from inspect import isawaitable, isclass
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, cast
+from typing import Any, Concatenate, ParamSpec, TypeAlias, cast
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 
+from ..access import Access, Hold
 from ..client import Montra
 from ..webhooks import Reply, WebhookReceiver
 from .guards import CONTENT_TYPE, Denial, Kind, authorize, validate_guard
 from .metering import Amount, Ending, Estimate, Metering, begin, finish, has_left, validate_metering
 from .request_body import read_stream
-
-if TYPE_CHECKING:
-    from ..access import Access, Hold
 
 P = ParamSpec("P")
 

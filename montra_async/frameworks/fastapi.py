@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable
 from inspect import Parameter, Signature, iscoroutinefunction, signature
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
+from typing import Annotated, Any, NoReturn, get_type_hints
 
 from fastapi.exceptions import HTTPException
 from fastapi.param_functions import Depends
@@ -21,15 +21,13 @@ from fastapi.responses import Response
 from fastapi.routing import APIRouter
 from starlette.concurrency import run_in_threadpool
 
+from ..access import Access
 from ..client import Montra
 from ..webhooks import WebhookReceiver
 from .bypassed_guards import mark_guarded
 from .guards import CONTENT_TYPE, Denial, Kind, check_customer, customer_id_or_denial, validate_guard
 from .metering import Amount, Estimate, begin, validate_metering
 from .starlette import get_client, get_hold, lifespan, respond, webhook_endpoint
-
-if TYPE_CHECKING:
-    from ..access import Access
 
 
 def _client(request: Request) -> Montra:

@@ -14,10 +14,11 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
 
+from ..access import Access, AccessDecision
 from ..client import Montra
 from ..core import validation
 from ..core.errors import (
@@ -31,9 +32,6 @@ from ..core.errors import (
     PermissionDeniedError,
 )
 from ..resources.features import Entitlement
-
-if TYPE_CHECKING:
-    from ..access import Access, AccessDecision
 
 log: logging.Logger = logging.getLogger("montra.frameworks")
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from decimal import Decimal
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+from ..access import Access, Hold
+from ..access.reservation import Reservation
 from ..core import validation
 from ..core.errors import MontraError
-from ..core.validation import Number
 from .guards import Denial, denied, find_customer, validate_guard
 
-if TYPE_CHECKING:
-    from ..access import Access, Hold
-    from ..access.reservation import Reservation
-
-Estimate: TypeAlias = "Number | Callable[[Any], Any]"
+Estimate: TypeAlias = int | float | Decimal | Callable[[Any], Any]
 """Number of units to hold, or a function that takes the request and returns it."""
 
-Amount: TypeAlias = "Callable[[Any], Any] | None"
+Amount: TypeAlias = Callable[[Any], Any] | None
 """Takes the response and returns the number of units used; None from it: what the handler has set, or the estimate."""
 
 
@@ -39,6 +37,13 @@ class Metering(NamedTuple):
 
 def validate_metering(slug: str, access: Any, customer: Any, estimate: Any, amount: Any) -> Metering:
     """Check the arguments of a `metered` guard when it is created.
+
+    Args:
+        slug: of the meter.
+        access: an `Access`, or a function that returns it.
+        customer: the function that returns the customer's id.
+        estimate: number of units, or a function.
+        amount: a function; None without one.
 
     Raises:
         InvalidArgumentError: the slug is blank, or the estimate is not a number above 0.
@@ -70,6 +75,11 @@ def is_recorded(metering: Metering, hold: Reservation, ending: Ending) -> bool:
     After an exception or a 5xx response nothing is, unless the hold says `record_on_error`. If the client went away, or
     the hold says so, what was set as its amount is: else whoever closes a stream before its end would get it for
     nothing.
+
+    Args:
+        metering: the guard's arguments.
+        hold: the request's hold.
+        ending: how the request ended.
     """
     if ending.left:
         return hold.amount_is_set
@@ -115,6 +125,11 @@ async def begin(
 async def finish(metering: Metering, hold: Hold, ending: Ending) -> None:
     """Record what a request used, or release its units.
 
+    Args:
+        metering: the guard's arguments.
+        hold: the request's hold.
+        ending: how the request ended.
+
     Raises:
         UsageError: it can't be recorded.
     """
@@ -129,5 +144,9 @@ async def finish(metering: Metering, hold: Hold, ending: Ending) -> None:
 
 
 def has_left(error: BaseException) -> bool:
-    """Whether an error means that the client went away."""
+    """Whether an error means that the client went away.
+
+    Args:
+        error: what the handler raised.
+    """
     return isinstance(error, (asyncio.CancelledError, GeneratorExit, ConnectionError))

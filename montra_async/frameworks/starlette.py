@@ -6,7 +6,7 @@ import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from inspect import isclass
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
@@ -14,15 +14,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from ..access import Access, Hold
 from ..client import Montra
 from ..webhooks import WebhookReceiver
 from .bypassed_guards import mark_guarded, reject_bypassed
 from .guards import CONTENT_TYPE, Denial, Kind, authorize, validate_guard
 from .metering import Amount, Ending, Estimate, Metering, begin, finish, has_left, validate_metering
 from .request_body import read_chunks
-
-if TYPE_CHECKING:
-    from ..access import Access, Hold
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 """An endpoint of Starlette."""

@@ -24,9 +24,9 @@ from .outbox import (
     OutboxCounts as OutboxCounts,
     OutboxSettings as OutboxSettings,
 )
-from .redis_outbox import RedisOutbox as RedisOutbox
+from .redis.redis_outbox import RedisOutbox as RedisOutbox
 from .reporter import UsageReporter as UsageReporter
 from .settings import UsageStats as UsageStats
 from .spilling_outbox import SpillingOutbox as SpillingOutbox
-from .sqlite_outbox import SqliteOutbox as SqliteOutbox
+from .sqlite.sqlite_outbox import SqliteOutbox as SqliteOutbox
 from .writer import WhenFull as WhenFull

@@ -37,13 +37,19 @@ def make_engine(montra: Any, outbox: Any, **settings: Any) -> UsageEngine:
             "montra: this client has a session or connector that belongs to one event loop; usage is sent on another: "
             "give a client without session=, or connector=<a function that makes one>"
         )
+    box = _checked(outbox)
+    if box.renew_after is not None and checked.request_timeout >= box.renew_after:
+        raise ConfigError(
+            f"request_timeout: less than half of the outbox's claim_ttl, i.e. less than {box.renew_after:g} s: "
+            "a claim must not expire while its request is under way"
+        )
     view = montra.with_options(max_attempts=1, timeout=checked.request_timeout)
-    return UsageEngine(view, montra.base_url, _checked(outbox), checked)
+    return UsageEngine(view, montra.base_url, box, checked)
 
 
 def _checked(outbox: Any) -> Outbox:
     if outbox is None:
-        from .sqlite_outbox import SqliteOutbox
+        from .sqlite.sqlite_outbox import SqliteOutbox
 
         return SqliteOutbox()
     if isinstance(outbox, (str, os.PathLike)):

@@ -24,8 +24,8 @@ from .meter_lookup import MeterLookup, Service
 from .observer import UsageObserver
 from .outbox import Exchange, Outbox, OutboxCounts, OutboxSettings
 from .recorder import Recorder
-from .sender import Sender
-from .sender_thread import SenderThread
+from .sending.sender import Sender
+from .sending.sender_thread import SenderThread
 from .settings import ReporterSettings, UsageStats
 from .waiting_thread import WaitingThread
 from .writer import Group, Writer

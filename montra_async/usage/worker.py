@@ -135,10 +135,10 @@ def _outbox(given: Secret | None) -> Outbox | None:
         return None
     text = given.reveal()
     if text.startswith(("redis://", "rediss://", "unix://")):
-        from .redis_outbox import RedisOutbox
+        from .redis.redis_outbox import RedisOutbox
 
         return RedisOutbox(text)
-    from .sqlite_outbox import SqliteOutbox
+    from .sqlite.sqlite_outbox import SqliteOutbox
 
     return SqliteOutbox(text)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, cast
+from typing import Any, Concatenate, ParamSpec, TypeAlias, cast
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 
@@ -25,12 +25,10 @@ from montra_async.frameworks.django import (
 from montra_async.frameworks.guards import Denial
 from montra_async.webhooks import WebhookReceiver
 
+from ..access import Access, Hold
 from ..client import Montra
 from .guards import Kind, authorize, reject_async_store, validate_guard
 from .metering import Amount, Ending, Estimate, Metering, begin, finish, has_left, metered_stream, validate_metering
-
-if TYPE_CHECKING:
-    from ..access import Access, Hold
 
 P = ParamSpec("P")
 

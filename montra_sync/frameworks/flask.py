@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, cast
+from typing import Any, ParamSpec, TypeAlias, cast
 from weakref import WeakSet
 
 from flask import Blueprint, Flask, Response, abort, current_app, g, request, request_started
@@ -23,12 +23,10 @@ from montra_async.frameworks.bypassed_guards import ADVICE, is_bypassed, mark_gu
 from montra_async.frameworks.request_body import read_stream
 from montra_async.webhooks import WebhookReceiver
 
+from ..access import Access, Hold
 from ..client import Montra
 from .guards import CONTENT_TYPE, MISCONFIGURED, Denial, Kind, authorize, log, reject_async_store, validate_guard
 from .metering import Amount, Ending, Estimate, Metering, begin, finish, has_left, metered_stream, validate_metering
-
-if TYPE_CHECKING:
-    from ..access import Access, Hold
 
 P = ParamSpec("P")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from montra_async import ConfigError, MontraError
 from montra_async.frameworks.guards import (
@@ -21,10 +21,8 @@ from montra_async.frameworks.guards import (
 )
 from montra_async.webhooks import WebhookReceiver
 
+from ..access import Access
 from ..client import Montra
-
-if TYPE_CHECKING:
-    from ..access import Access
 
 
 def authorize(

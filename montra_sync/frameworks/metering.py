@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from montra_async import MontraError
 from montra_async.frameworks.guards import Denial, denied
@@ -17,10 +17,8 @@ from montra_async.frameworks.metering import (
     validate_metering,
 )
 
+from ..access import Access, Hold
 from .guards import find_customer
-
-if TYPE_CHECKING:
-    from ..access import Access, Hold
 
 
 def begin(
@@ -55,6 +53,11 @@ def begin(
 def finish(metering: Metering, hold: Hold, ending: Ending) -> None:
     """Record what a request used, or release its units.
 
+    Args:
+        metering: the guard's arguments.
+        hold: the request's hold.
+        ending: how the request ended.
+
     Raises:
         UsageError: it can't be recorded.
     """
@@ -72,7 +75,14 @@ def finish(metering: Metering, hold: Hold, ending: Ending) -> None:
 
 
 def metered_stream(metering: Metering, hold: Hold, response: Any, content: Iterable[Any]) -> Iterator[Any]:
-    """The content of a streaming response. It settles the hold at its end."""
+    """The content of a streaming response. It settles the hold at its end.
+
+    Args:
+        metering: the guard's arguments.
+        hold: the request's hold.
+        response: the response.
+        content: what it streams.
+    """
     hold.renews = True
     try:
         yield from content

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from montra_async.usage.events import Event, KeySource
-from montra_async.usage.sqlite_outbox import SqliteOutbox
+from montra_async.usage.sqlite.sqlite_outbox import SqliteOutbox
 
 from .outbox_helpers import delivered, settings
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from montra_async.core.errors import ApiError, CallInfo, NetworkError, error_class
 from montra_async.usage.events import Settlement
-from montra_async.usage.sender import Sender
+from montra_async.usage.sending.sender import Sender
 
 from .fake_outbox import FakeOutbox
 

@@ -9,9 +9,9 @@ import random
 import pytest
 from hypothesis import given, strategies as st
 
-from montra_async.usage.circuit import Circuit, exponential_pause
-from montra_async.usage.flow import MAX_RETRY_AFTER, FlowControl, bounded_pause, retry_delay
-from montra_async.usage.verdicts import DELIVERED, INTERRUPTED, verdict_of
+from montra_async.usage.sending.circuit import Circuit, exponential_pause
+from montra_async.usage.sending.flow import MAX_RETRY_AFTER, FlowControl, bounded_pause, retry_delay
+from montra_async.usage.sending.verdicts import DELIVERED, INTERRUPTED, verdict_of
 
 from .fake_outbox import usage_request
 from .sending import answer, lost, running

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 from montra_async.usage.events import Event, Outcome, ParkedUsage, Settlement, UsageRequest
 from montra_async.usage.outbox import Outbox
-from montra_async.usage.sqlite_outbox import SqliteOutbox
+from montra_async.usage.sqlite.sqlite_outbox import SqliteOutbox
 
 from .outbox_helpers import ManualClock, event, settings
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from montra_async.usage.pacing import AdaptiveConcurrency, GoodputMeter, Pacer
+from montra_async.usage.sending.pacing import AdaptiveConcurrency, GoodputMeter, Pacer
 
 from .fake_outbox import usage_request
 from .sending import answer, running

@@ -17,7 +17,7 @@ import pytest
 
 from montra_async.usage.errors import OutboxError, OutboxFullError, OutboxUncertainError
 from montra_async.usage.events import Event
-from montra_async.usage.redis_outbox import RedisOutbox
+from montra_async.usage.redis.redis_outbox import RedisOutbox
 
 from .outbox_helpers import delivered, drain, event, refused, retry, settings, summable
 from .redis_servers import LosingProxy, RedisServer, losing_proxy, needs_redis, redis_server

@@ -15,7 +15,7 @@ import pytest
 from montra_async.core.errors import ConfigError
 from montra_async.usage.errors import OutboxError, OutboxFullError
 from montra_async.usage.events import UsageRequest, amount_of
-from montra_async.usage.redis_outbox import RedisOutbox
+from montra_async.usage.redis.redis_outbox import RedisOutbox
 
 from ..servers import free_port
 from .outbox_helpers import BASE_URL, START, ManualClock, delivered, drain, event, refused, retry, settings, summable
@@ -345,7 +345,7 @@ def test_consumers_that_are_gone_are_deleted(opened: Open, redis: RedisServer, m
     gone = opened()
     gone.append([event()])
     assert len(claimed(gone)) == 1
-    monkeypatch.setattr("montra_async.usage.redis_outbox._LONGEST_IDLE", -1)
+    monkeypatch.setattr("montra_async.usage.redis.redis_outbox._LONGEST_IDLE", -1)
     new = opened()
     with redis.client() as client:
         assert client.xinfo_consumers("montra:usage:{default}:requests", "senders") == []

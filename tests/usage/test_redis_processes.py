@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from montra_async.usage.redis_outbox import RedisOutbox
+from montra_async.usage.redis.redis_outbox import RedisOutbox
 from montra_async.usage.spilling_outbox import SpillingOutbox
 
 from .outbox_helpers import BASE_URL, delivered, drain, event, settings
@@ -28,7 +28,7 @@ PRELUDE = f"""
 import sys, time
 from montra_async.usage.events import Event, KeySource, Outcome, Settlement
 from montra_async.usage.outbox import OutboxSettings
-from montra_async.usage.redis_outbox import RedisOutbox
+from montra_async.usage.redis.redis_outbox import RedisOutbox
 
 BASE_URL = {BASE_URL!r}
 
@@ -71,7 +71,7 @@ while True:
 
 SPILLER = """
 from montra_async.usage.spilling_outbox import SpillingOutbox
-from montra_async.usage.sqlite_outbox import SqliteOutbox
+from montra_async.usage.sqlite.sqlite_outbox import SqliteOutbox
 me, path = arguments
 outbox = SpillingOutbox(RedisOutbox(url, patience=0.01), SqliteOutbox(path))
 outbox.open(OutboxSettings(base_url=BASE_URL, coalesce_window=0.02))
@@ -302,7 +302,7 @@ def kills_with_a_spill(folder: Path, rounds: int, seed: int) -> None:
 
 def pour(server: RedisServer, path: str) -> None:
     """Pour back what is left."""
-    spill = pytest.importorskip("montra_async.usage.sqlite_outbox").SqliteOutbox(path)
+    spill = pytest.importorskip("montra_async.usage.sqlite.sqlite_outbox").SqliteOutbox(path)
     outbox = SpillingOutbox(RedisOutbox(server.url), spill)
     outbox.open(settings())
     while spill.counts().events:
@@ -311,7 +311,7 @@ def pour(server: RedisServer, path: str) -> None:
 
 
 def test_kills_between_spilling_and_pouring(tmp_path: Path) -> None:
-    pytest.importorskip("montra_async.usage.sqlite_outbox")
+    pytest.importorskip("montra_async.usage.sqlite.sqlite_outbox")
     kills_with_a_spill(tmp_path, 3, seed=3)
 
 

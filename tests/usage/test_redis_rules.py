@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from montra_async.usage.outbox import Outbox
-from montra_async.usage.redis_outbox import RedisOutbox
+from montra_async.usage.redis.redis_outbox import RedisOutbox
 
 from .outbox_helpers import ManualClock
 from .redis_servers import RedisServer, needs_redis

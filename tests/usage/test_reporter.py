@@ -502,6 +502,13 @@ async def test_a_client_of_one_loop_is_refused() -> None:
             UsageReporter(Montra("sk_test_x", session=session), MemoryOutbox())
 
 
+def test_a_claim_must_outlast_its_request() -> None:
+    outbox = RedisOutbox("redis://127.0.0.1:1", claim_ttl=30)
+    with pytest.raises(ConfigError, match="request_timeout: less than half"):
+        UsageReporter(Montra("sk_test_x"), outbox, request_timeout=15)
+    UsageReporter(Montra("sk_test_x"), outbox, request_timeout=14)
+
+
 @pytest.mark.parametrize("outbox", ["usage.db", object(), 5])
 def test_what_is_no_outbox_is_refused(outbox: Any) -> None:
     with pytest.raises(ConfigError, match="outbox"):

@@ -12,9 +12,9 @@ import attrs
 import pytest
 
 from montra_async import Montra
-from montra_async.usage.dispatcher import Report
 from montra_async.usage.events import UsageRequest
-from montra_async.usage.sender import Sender
+from montra_async.usage.sending.dispatcher import Report
+from montra_async.usage.sending.sender import Sender
 
 from ..contract_watch import WatchedSandbox
 from .fake_outbox import FakeOutbox, usage_request

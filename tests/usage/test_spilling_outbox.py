@@ -467,14 +467,14 @@ def test_a_crash_at_any_call_loses_nothing_and_adds_no_key(
 
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Any]:
-    sqlite_outbox = pytest.importorskip("montra_async.usage.sqlite_outbox")
+    sqlite_outbox = pytest.importorskip("montra_async.usage.sqlite.sqlite_outbox")
     return sqlite_outbox.SqliteOutbox(tmp_path / "spill.db")
 
 
 @needs_redis
 def test_redis_with_sqlite_as_its_spill(redis: RedisServer, sqlite: Any) -> None:
     """Answers are lost, and Redis is away for a while: everything arrives, and nothing twice."""
-    from montra_async.usage.redis_outbox import RedisOutbox
+    from montra_async.usage.redis.redis_outbox import RedisOutbox
 
     clock = Clock()
     with losing_proxy(redis) as proxy:
@@ -509,7 +509,7 @@ def test_redis_with_sqlite_as_its_spill(redis: RedisServer, sqlite: Any) -> None
 
 @needs_redis
 def test_claims_survive_while_redis_is_away(redis: RedisServer, sqlite: Any) -> None:
-    from montra_async.usage.redis_outbox import RedisOutbox
+    from montra_async.usage.redis.redis_outbox import RedisOutbox
 
     clock = Clock()
     with losing_proxy(redis) as proxy:

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from montra_async.usage import sqlite_errors
-from montra_async.usage.disk_reserve import SIZE
 from montra_async.usage.errors import OutboxError
-from montra_async.usage.sqlite_errors import DiskFullError
-from montra_async.usage.sqlite_outbox import SqliteOutbox
+from montra_async.usage.sqlite import sqlite_errors
+from montra_async.usage.sqlite.disk_reserve import SIZE
+from montra_async.usage.sqlite.sqlite_errors import DiskFullError
+from montra_async.usage.sqlite.sqlite_outbox import SqliteOutbox
 
 from .outbox_helpers import ManualClock, delivered, drain, event, retry, settings, summable
 
@@ -167,7 +167,7 @@ class TestReadOnly:
     def test_a_folder_that_may_not_be_written(self) -> None:
         program = (
             "import os, sys\n"
-            "from montra_async.usage.sqlite_outbox import SqliteOutbox\n"
+            "from montra_async.usage.sqlite.sqlite_outbox import SqliteOutbox\n"
             "from montra_async.usage.outbox import OutboxSettings\n"
             "from montra_async.usage.errors import OutboxError\n"
             "outbox = SqliteOutbox(sys.argv[1])\n"

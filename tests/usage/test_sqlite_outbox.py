@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from montra_async.core.errors import ConfigError
-from montra_async.usage import sqlite_files
-from montra_async.usage.clocks import SystemClock, Timestamp, age
 from montra_async.usage.errors import OutboxError, OutboxFullError
 from montra_async.usage.events import Outcome, Settlement, units_of
-from montra_async.usage.sqlite_claims import MAX_DELAY
-from montra_async.usage.sqlite_outbox import SqliteOutbox
-from montra_async.usage.sqlite_schema import MAX_SUM
+from montra_async.usage.sqlite import sqlite_files
+from montra_async.usage.sqlite.clocks import SystemClock, Timestamp, age
+from montra_async.usage.sqlite.sqlite_claims import MAX_DELAY
+from montra_async.usage.sqlite.sqlite_outbox import SqliteOutbox
+from montra_async.usage.sqlite.sqlite_schema import MAX_SUM
 
 from .outbox_helpers import START, ManualClock, delivered, drain, event, refused, retry, settings, summable
 
@@ -199,7 +199,7 @@ class TestFiles:
             SqliteOutbox(path).open(settings())
 
     def test_no_locks_no_outbox(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("montra_async.usage.owner_locks._FCNTL", None)
+        monkeypatch.setattr("montra_async.usage.sqlite.owner_locks._FCNTL", None)
         with pytest.raises(ConfigError, match="fcntl"):
             SqliteOutbox(path).open(settings())
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from montra_async.usage.events import UsageRequest
-from montra_async.usage.sqlite_outbox import SqliteOutbox
+from montra_async.usage.sqlite.sqlite_outbox import SqliteOutbox
 
 from .outbox_helpers import delivered, drain, event, settings
 

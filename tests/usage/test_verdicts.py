@@ -15,7 +15,7 @@ from montra_async.core.errors import (
     error_class,
 )
 from montra_async.usage.events import Outcome
-from montra_async.usage.verdicts import (
+from montra_async.usage.sending.verdicts import (
     DUPLICATE_CODES,
     IN_PROGRESS_CODES,
     MAX_CODE_LENGTH,

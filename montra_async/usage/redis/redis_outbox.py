@@ -9,12 +9,12 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..core.errors import ConfigError
-from ..core.redaction import SecretText
+from ...core.errors import ConfigError
+from ...core.redaction import SecretText
+from ..errors import OutboxError, OutboxFullError, OutboxUncertainError
+from ..events import Event, ParkedUsage, Settlement, UsageRequest
+from ..outbox import Exchange, OutboxCounts, OutboxSettings
 from . import redis_claim_scripts as claims, redis_scripts as scripts
-from .errors import OutboxError, OutboxFullError, OutboxUncertainError
-from .events import Event, ParkedUsage, Settlement, UsageRequest
-from .outbox import Exchange, OutboxCounts, OutboxSettings
 from .redis_codec import Part, claimed_requests, parked_requests, parts_of, settlement_lines, text_of
 from .redis_connection import RedisConnection
 from .redis_scripts import Script

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ..core.concurrency import DaemonThreads
+from ...core.concurrency import DaemonThreads
 from .sender import Sender
 
 log: logging.Logger = logging.getLogger("montra")

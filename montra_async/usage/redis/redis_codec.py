@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from .events import (
+from ..events import (
     MAX_COALESCED_UNITS,
     Event,
     Outcome,

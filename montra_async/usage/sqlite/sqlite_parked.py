@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from ..core.redaction import bounded
+from ...core.redaction import bounded
+from ..events import ParkedUsage, Settlement, amount_of, metadata_of
 from .clocks import Timestamp
-from .events import ParkedUsage, Settlement, amount_of, metadata_of
 from .sqlite_connection import OpenFile
 from .sqlite_statements import marks, padded_parts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from ..core.errors import (
+from ...core.errors import (
     ApiError,
     ConfigError,
     InvalidArgumentError,
@@ -14,8 +14,8 @@ from ..core.errors import (
     NetworkError,
     PoolTimeoutError,
 )
-from ..core.redaction import bounded
-from .events import Outcome, Settlement, UsageRequest
+from ...core.redaction import bounded
+from ..events import Outcome, Settlement, UsageRequest
 
 MAX_MESSAGE_LENGTH = 1000
 """Maximum number of characters of a message that is stored with a refused request."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import sqlite3
 
+from ..errors import OutboxError
 from .disk_reserve import free_space
-from .errors import OutboxError
 
 _LITTLE_SPACE = 256 * 1024
 _LASTING = ("readonly", "unable to open", "I/O")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from ..events import Outcome
 from .circuit import Circuit, exponential_pause
-from .events import Outcome
 from .pacing import AdaptiveConcurrency, Pacer
 from .verdicts import Signal, Verdict
 

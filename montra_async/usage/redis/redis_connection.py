@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
-from ..core.errors import ConfigError
-from ..core.redaction import Secret, SecretText, scrub
-from ..core.type_guards import is_mapping
-from .errors import OutboxError, OutboxUncertainError
+from ...core.errors import ConfigError
+from ...core.redaction import Secret, SecretText, scrub
+from ...core.type_guards import is_mapping
+from ..errors import OutboxError, OutboxUncertainError
 from .redis_scripts import Script
 
 _PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)

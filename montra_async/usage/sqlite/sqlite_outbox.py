@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ..core.errors import ConfigError
+from ...core.errors import ConfigError
+from ..errors import OutboxError, OutboxFullError
+from ..events import Event, ParkedUsage, Settlement, UsageRequest
+from ..outbox import Exchange, OutboxCounts, OutboxSettings
 from . import sqlite_claims as claims, sqlite_counts as counting, sqlite_parked as parked
 from .clocks import Clock, SystemClock
 from .disk_reserve import SIZE as RESERVE, DiskReserve
-from .errors import OutboxError, OutboxFullError
-from .events import Event, ParkedUsage, Settlement, UsageRequest
-from .outbox import Exchange, OutboxCounts, OutboxSettings
 from .sqlite_connection import OpenFile, OutboxConnection, Synchronous
 from .sqlite_errors import DiskFullError
 from .sqlite_files import outbox_path

@@ -12,11 +12,11 @@ from typing import Literal, TypeAlias, TypeVar
 
 import attrs
 
-from ..core import forks
-from ..core.errors import ConfigError
+from ...core import forks
+from ...core.errors import ConfigError
+from ..errors import OutboxError
 from . import sqlite_files as files, sqlite_schema as schema
 from .clocks import Clock, Timestamp
-from .errors import OutboxError
 from .owner_locks import LockFile, close_lock_file, open_lock_file
 from .sqlite_errors import DamagedError, is_damage, is_lasting, is_locked, translated, translated_os_error
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from ..core.errors import ConfigError
-from .events import MAX_COALESCED_UNITS
+from ...core.errors import ConfigError
+from ..events import MAX_COALESCED_UNITS
 
 VERSION = 1
 """Version of the schema. A file with a newer one is refused."""

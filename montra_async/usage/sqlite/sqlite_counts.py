@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from ..outbox import OutboxCounts
 from .clocks import Timestamp, age
-from .outbox import OutboxCounts
 from .sqlite_schema import bytes_in_use
 from .sqlite_sealing import EventRange, all_events, remove_events
 from .sqlite_statements import marks, padded_parts

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import attrs
 
-from ..core.errors import InvalidArgumentError, MontraError
-from .events import UsageRequest, amount_of, metadata_of
+from ...core.errors import InvalidArgumentError, MontraError
+from ..events import UsageRequest, amount_of, metadata_of
+from ..logs import OccasionalLog
 from .flow import FlowControl
-from .logs import OccasionalLog
 from .verdicts import DELIVERED, INTERRUPTED, OVERDUE, Verdict, verdict_of
 
 _GRACE = 5.0  # seconds for an attempt to end after its time-out, and again after it was cancelled

@@ -8,7 +8,7 @@ import re
 import time
 from pathlib import Path
 
-from ..core.errors import ConfigError
+from ...core.errors import ConfigError
 
 WAL_SUFFIXES = ("-wal", "-shm")
 """Suffixes of the files that SQLite creates beside a database."""

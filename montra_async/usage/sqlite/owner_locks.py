@@ -20,7 +20,7 @@ import threading
 import time
 from typing import Any
 
-from ..core.errors import ConfigError
+from ...core.errors import ConfigError
 
 _FCNTL: Any = importlib.import_module("fcntl") if importlib.util.find_spec("fcntl") else None  # not on Windows
 _MUTEX, _NEXT, _OWNERS = 0, 1, 1

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
 
+from ..errors import OutboxError
+from ..events import Outcome, Settlement, UsageRequest
+from ..logs import OccasionalLog
+from ..outbox import Exchange
 from .circuit import CircuitState, exponential_pause
 from .dispatcher import Dispatcher, Report
-from .errors import OutboxError
-from .events import Outcome, Settlement, UsageRequest
 from .flow import FlowControl, retry_delay
-from .logs import OccasionalLog
-from .outbox import Exchange
 from .verdicts import Signal, Verdict, describe, settlement_of
 
 _LINGER = 0.005  # seconds that a settlement waits for others, and between two claims that got less than they asked for

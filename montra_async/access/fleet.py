@@ -1,0 +1,392 @@
+"""`Fleet`: the holds of an `Access` whose counters are in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import Counter
+from decimal import Decimal
+from functools import partial
+from typing import Any, NamedTuple
+
+from ..core.errors import MontraError
+from . import redis_scripts as scripts
+from .checker import Checker
+from .decision import AccessDecision, Key
+from .errors import AccessDeniedError, AccessUnavailableError, LimitExceededError
+from .hold import Hold
+from .ledger import Ledger, log
+from .redis_holds import RedisHolds
+
+_MAX_KEYS = 100_000
+"""Maximum number of customers and meters whose usage waits to be counted in Redis."""
+_RETRY_SECONDS = 1.0
+
+
+class _Reply(NamedTuple):
+    """What Redis says to a hold."""
+
+    status: str
+    """`held`; `unknown`: there is no recent answer of the service; `denied`; `exceeded`."""
+    usage: int | Decimal
+    limit: int | Decimal | None
+    remaining: int | Decimal | None
+    age: float
+    may_gain: bool
+
+
+class Fleet:
+    """Reserves and ends holds in Redis, and counts there what is recorded without one.
+
+    Args:
+        holds: Redis.
+        ledger: answers and settings.
+        checker: asks the service.
+    """
+
+    def __init__(self, holds: RedisHolds, ledger: Ledger, checker: Checker) -> None:
+        self._holds = holds
+        self._ledger = ledger
+        self._settings = ledger.settings
+        self._checker = checker
+        self._key_life = round(1000 * (2 * ledger.settings.local_usage_ttl + ledger.settings.max_stale + 3600))
+        self._lock = threading.Lock()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._epoch = self._ledger.epoch
+        self._open: set[Hold] = set()
+        self._renewing: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
+        self._flights: dict[tuple[asyncio.AbstractEventLoop, Key], asyncio.Task[MontraError | None]] = {}
+        self._expected: Counter[tuple[Key, int | Decimal]] = Counter()
+        self._uncounted: dict[Key, list[int | Decimal]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _enter(self) -> asyncio.AbstractEventLoop:
+        """Use the running loop. A forked child forgets what belongs to its parent."""
+        if self._epoch != self._ledger.epoch:
+            self._lock = threading.Lock()
+            self._reset()
+            self._holds.after_fork_in_child()
+        loop = self._loop = asyncio.get_running_loop()
+        return loop
+
+    # Holds
+
+    async def reserve(self, hold: Hold, amount: int | Decimal) -> None:
+        """Have a hold hold `amount` units altogether.
+
+        Args:
+            hold: the hold.
+            amount: number of units that it has afterwards.
+
+        Raises:
+            AccessDeniedError: there are not so many.
+            AccessUnavailableError: Redis can't be used, or the service can't be asked and the setting says to raise.
+        """
+        self._enter()
+        is_new = hold.state == "new"
+        if is_new:
+            hold.fleet_id = os.urandom(12).hex()
+        try:
+            await self._reserve(hold, amount)
+        except asyncio.CancelledError:  # it may be, or become, reserved
+            if is_new:
+                self._send(scripts.SETTLE, hold.key, hold.fleet_id, 0, 0)
+            else:
+                self._send(scripts.RESERVE, hold.key, *self._arguments(hold, hold.estimate, 2**50))
+            raise
+        hold.estimate = amount
+        hold.epoch = self._epoch
+        if is_new:
+            hold.state = "open"
+            hold.expires_at = self._ledger.clock() + hold.ttl
+            self._open.add(hold)
+            self._start_renewing()
+
+    async def _reserve(self, hold: Hold, amount: int | Decimal) -> None:
+        settings = self._settings
+        reply = await self._attempt(hold, amount, settings.ttl + settings.stale_ttl)
+        if reply.status == "held":
+            if reply.age > settings.ttl:
+                self._refresh(hold.key)
+            return
+        asked = reply.status == "unknown" or reply.age >= settings.deny_ttl or reply.may_gain
+        if asked:
+            problem = await asyncio.shield(self._refresh(hold.key))
+            if problem is not None and reply.status == "unknown":
+                self._refuse_without_service(hold, problem)
+            reply = await self._attempt(hold, amount, settings.ttl if problem is None else settings.max_stale)
+            if reply.status == "unknown":
+                self._refuse_fallback(hold, problem or AccessUnavailableError("the service's answer is not in Redis"))
+        if reply.status != "held":
+            raise self._denied(hold, amount, reply)
+
+    async def _attempt(self, hold: Hold, amount: int | Decimal, max_age: float) -> _Reply:
+        found = await self._holds.run(scripts.RESERVE, hold.key, *self._arguments(hold, amount, max_age))
+        status, *numbers = words(found)
+        limit = numbers.pop(2)
+        scale, used, held, age, uncertain = map(int, numbers)
+        exact_limit = None if limit == "-" else int(limit)
+        remaining = None if exact_limit is None else max(0, exact_limit - used - held)
+        seconds = age / 1000
+        may_gain = uncertain > 0 and seconds >= min(1.0, self._settings.deny_ttl)
+        return _Reply(
+            status,
+            _amount(used, scale),
+            None if exact_limit is None else _amount(exact_limit, scale),
+            None if remaining is None else _amount(remaining, scale),
+            seconds,
+            may_gain,
+        )
+
+    def _arguments(self, hold: Hold, amount: int | Decimal, max_age: float) -> tuple[Any, ...]:
+        lease = round(1000 * min(self._holds.lease, hold.ttl))
+        return (hold.fleet_id, *_units(amount), lease, round(1000 * max_age), self._key_life)
+
+    def _refuse_without_service(self, hold: Hold, problem: MontraError) -> None:
+        """
+        Raises:
+            MontraError: it is not an outage.
+            AccessDeniedError: it is one, and the setting says to deny.
+        """
+        decision = self._checker.without_service(hold.key, problem)
+        if decision.source == "fallback":
+            self._refuse_fallback(hold, problem)
+
+    def _refuse_fallback(self, hold: Hold, problem: MontraError) -> None:
+        """
+        Raises:
+            AccessUnavailableError: the setting says to raise; `Allowed` if it says to allow.
+            AccessDeniedError: the setting says to deny.
+        """
+        decision = self._checker.fallback(problem)
+        if decision.allowed:
+            raise FallbackAllowed(str(problem))
+        customer_id, _, slug = hold.key
+        raise AccessDeniedError(f"access of {customer_id} to {slug} can't be determined right now", decision)
+
+    def _denied(self, hold: Hold, amount: int | Decimal, reply: _Reply) -> AccessDeniedError:
+        customer_id, _, slug = hold.key
+        allowed = reply.status == "exceeded" and bool(reply.remaining)
+        known = self._ledger.find(hold.key)
+        reason = "limit_reached" if reply.status == "exceeded" else None if known is None else known.reason
+        decision = AccessDecision(
+            allowed,
+            "cached",
+            reason=None if allowed else reason,
+            usage=reply.usage,
+            limit=reply.limit,
+            remaining=reply.remaining,
+            asked_at=self._ledger.clock() - reply.age,
+            clock=self._ledger.clock,
+        )
+        if reply.status == "denied":
+            return AccessDeniedError(f"{customer_id} has no access to {slug}: {reason}", decision)
+        problem = f"{customer_id} has {reply.remaining} of {reply.limit} units of {slug} left, not {amount}"
+        return LimitExceededError(problem, decision, amount)
+
+    async def end(self, hold: Hold, used: int | Decimal) -> None:
+        """End a hold and count what it used. If Redis can't be used, the hold ends when its lease does.
+
+        Args:
+            hold: the hold.
+            used: number of units; 0 for none.
+        """
+        self._enter()
+        self._open.discard(hold)
+        try:
+            await self._send(scripts.SETTLE, hold.key, hold.fleet_id, *_units(used))
+        except AccessUnavailableError as error:
+            log.warning("a hold stays until its lease ends: %s", error)
+
+    def end_later(self, hold: Hold, used: int | Decimal) -> None:
+        """End a hold without waiting for Redis."""
+        self._open.discard(hold)
+        self._send(scripts.SETTLE, hold.key, hold.fleet_id, *_units(used))
+
+    async def renew(self, hold: Hold) -> bool:
+        """Begin a hold's life anew. Returns whether it still had its units."""
+        self._enter()
+        alive = await self._send(scripts.RENEW, hold.key, hold.fleet_id, round(1000 * self._holds.lease))
+        return bool(alive)
+
+    def _start_renewing(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop not in self._renewing:
+            for ended in [one for one in self._renewing if one.is_closed()]:
+                del self._renewing[ended]
+            self._renewing[loop] = loop.create_task(self._renew_open())
+
+    async def _renew_open(self) -> None:
+        """Renew the open holds as long as there are any: those of this process are not those of a dead one."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self._open:
+                await asyncio.sleep(self._holds.lease / 3)
+                now = self._ledger.clock()
+                self._open = {hold for hold in self._open if hold.renews or hold.expires_at > now}
+                for hold in self._open:
+                    lease = round(1000 * min(self._holds.lease, hold.ttl))
+                    self._send(scripts.RENEW, hold.key, hold.fleet_id, lease)
+        finally:
+            self._renewing.pop(loop, None)
+
+    def _send(self, script: str, key: Key, *args: Any) -> asyncio.Future[Any]:
+        future = self._holds.send(script, key, *args)
+        future.add_done_callback(_retrieve)
+        return future
+
+    # The service's answers
+
+    def _refresh(self, key: Key) -> asyncio.Task[MontraError | None]:
+        """Ask the service, once for all who want to know, and tell Redis."""
+        loop = self._enter()
+        task = self._flights.get((loop, key))
+        if task is None:
+            task = self._flights[loop, key] = loop.create_task(self._ask(key))
+            task.add_done_callback(lambda _: self._flights.pop((loop, key), None))
+        return task
+
+    async def _ask(self, key: Key) -> MontraError | None:
+        try:
+            base, scale, now = words(await self._holds.run(scripts.ASK, key))
+            began = self._ledger.clock()
+            for _ in range(3):
+                outcome = await self._checker.ask(key)
+                if isinstance(outcome, MontraError):
+                    return outcome
+                if (outcome.asked_at or 0.0) >= began:  # else the question was older than what Redis was asked
+                    break
+            answer = self._ledger.server_answer(key)
+            if answer is None:
+                return AccessUnavailableError("the service's answer is not known any more")
+            numbers = [_units(one) for one in (answer.usage or 0, answer.limit or 0)]
+            common = max(one for _, one in numbers)
+            usage, limit = (units * 10 ** (common - one) for units, one in numbers)
+            limits = "-" if answer.limit is None else limit
+            life = round(1000 * self._settings.local_usage_ttl)
+            arguments = (base, scale, now, int(answer.allowed), limits, usage, common, life, self._key_life)
+            await self._holds.run(scripts.ANSWER, key, *arguments)
+        except MontraError as error:
+            return error
+        return None
+
+    def invalidate(self, key: Key) -> None:
+        """Have the service asked again by the fleet."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._forget, key)
+
+    def _forget(self, key: Key) -> None:
+        self._send(scripts.FORGET, key)
+
+    # What a reporter tells
+
+    def expect(self, key: Key, amount: int | Decimal) -> None:
+        """A hold's usage is going to be recorded, and counted when the hold ends."""
+        with self._lock:
+            self._expected[key, amount] += 1
+
+    def unexpect(self, key: Key, amount: int | Decimal) -> None:
+        """It was not recorded after all."""
+        with self._lock:
+            if self._expected[key, amount] <= 1:
+                del self._expected[key, amount]
+            else:
+                self._expected[key, amount] -= 1
+
+    def recorded(self, key: Key, amount: int | Decimal) -> None:
+        """Usage was recorded, with a hold or without."""
+        if self._expected.get((key, amount)):
+            self.unexpect(key, amount)
+        else:
+            self.count(key, amount, 0)
+
+    def count(self, key: Key, recorded: int | Decimal, acknowledged: int | Decimal) -> None:
+        """Count usage in Redis soon. Any thread may call it.
+
+        Args:
+            key: the customer and meter.
+            recorded: number of units recorded.
+            acknowledged: number of units that the service has counted, or never will.
+        """
+        loop = self._loop
+        with self._lock:
+            first = not self._uncounted
+            found = self._uncounted.get(key)
+            if found is None:
+                if len(self._uncounted) >= _MAX_KEYS:
+                    return
+                found = self._uncounted[key] = [0, 0]
+            found[0] = exact_sum(found[0], recorded)
+            found[1] = exact_sum(found[1], acknowledged)
+        if first and loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._flush)
+
+    def _flush(self) -> None:
+        with self._lock:
+            uncounted, self._uncounted = self._uncounted, {}
+        for key, (recorded, acknowledged) in uncounted.items():
+            (units, one), (known, other) = _units(recorded), _units(acknowledged)
+            scale = max(one, other)
+            arguments = (units * 10 ** (scale - one), known * 10 ** (scale - other), scale, self._key_life)
+            future = self._holds.send(scripts.COUNT, key, *arguments)
+            future.add_done_callback(partial(self._counted, key, recorded))
+
+    def _counted(self, key: Key, recorded: int | Decimal, done: asyncio.Future[Any]) -> None:
+        """Count again what may not have been counted: rather twice than not at all."""
+        if not done.cancelled() and done.exception() is not None and recorded:
+            done.get_loop().call_later(_RETRY_SECONDS, self.count, key, recorded, 0)
+
+    async def aclose(self) -> None:
+        """Stop renewing, and finish what is under way on this event loop."""
+        task = self._renewing.pop(asyncio.get_running_loop(), None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self._flush()
+        await self._holds.aclose()
+
+
+class FallbackAllowed(AccessUnavailableError):
+    """Redis or the service can't be used, and the setting says to allow: this process counts alone."""
+
+
+def words(reply: Any) -> list[str]:
+    """The words of a script's reply."""
+    text: str = reply.decode() if isinstance(reply, bytes) else reply
+    return text.split(" ")
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Nobody may be waiting for it."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _units(amount: int | Decimal) -> tuple[int, int]:
+    """An exact amount as an integer and its scale."""
+    if isinstance(amount, int):
+        return amount, 0
+    sign, digits, exponent = amount.as_tuple()
+    assert isinstance(exponent, int)
+    units = int("".join(map(str, digits))) * 10 ** max(exponent, 0)
+    return -units if sign else units, max(-exponent, 0)
+
+
+def _amount(units: int, scale: int) -> int | Decimal:
+    if not scale:
+        return units
+    whole, rest = divmod(units, 10**scale)
+    return Decimal(f"{units}E-{scale}") if rest else whole
+
+
+def exact_sum(first: int | Decimal, second: int | Decimal) -> int | Decimal:
+    """An exact sum: the thread's decimal context may round."""
+    if isinstance(first, int) and isinstance(second, int):
+        return first + second
+    (one, scale), (other, finer) = _units(first), _units(second)
+    common = max(scale, finer)
+    return _amount(one * 10 ** (common - scale) + other * 10 ** (common - finer), common)

@@ -1,0 +1,1 @@
+"""An outbox in an SQLite file."""
