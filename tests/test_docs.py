@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -19,10 +20,16 @@ SNIPPETS = [
 
 
 @pytest.mark.parametrize("code", SNIPPETS)
-def test_snippets_run(code: str, served: str) -> None:
+def test_snippets_run(code: str, served: str, tmp_path: Path) -> None:
     assert "http://" not in code.replace("http://127.0.0.1:4242", "")
     code = code.replace("http://127.0.0.1:4242", served.removesuffix("/api/v1"))
-    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "MONTRA_OUTBOX": str(tmp_path / "usage.db")},
+    )
     assert (run.returncode, run.stderr) == (0, "")
 
 

@@ -18,8 +18,10 @@ import pytest
 
 from montra_async.webhooks.signature import sign
 from montra_sync import Customer, Montra
+from montra_sync.usage import RedisOutbox, UsageReporter
 
 from ..servers import EXAMPLES, running
+from ..usage.redis_servers import needs_redis, redis_server
 
 
 @pytest.fixture
@@ -179,14 +181,17 @@ def test_lambda_takes_webhooks_over_http(make: Any, served: str, tmp_path: Path)
     assert all(isinstance(answer["body"], str) for answer in answers)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the prefork pool forks")
-def test_celery_with_prefork_workers(montra: Montra, served: str, tmp_path: Path) -> None:
-    for folder in ("queue", "results", "control"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "settings.py").write_text(
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the prefork pool forks")
+
+
+def _celery_environment(served: str, folder: Path, **more: str) -> dict[str, str]:
+    """Celery with a broker in files."""
+    for name in ("queue", "results", "control"):
+        (folder / name).mkdir()
+    (folder / "settings.py").write_text(
         f"""
 broker_url = "filesystem://"
-folder = {str(tmp_path)!r}
+folder = {str(folder)!r}
 broker_transport_options = dict(
     data_folder_in=folder + "/queue", data_folder_out=folder + "/queue", control_folder=folder + "/control"
 )
@@ -194,22 +199,105 @@ result_backend = "file://" + folder + "/results"
 broker_connection_retry_on_startup = True
 """
     )
-    paths = f"{EXAMPLES}{os.pathsep}{tmp_path}"
-    environment = _environment(served, CELERY_CONFIG_MODULE="settings", PYTHONPATH=paths)
+    paths = f"{EXAMPLES}{os.pathsep}{folder}{os.pathsep}{EXAMPLES.parent}"
+    return _environment(served, CELERY_CONFIG_MODULE="settings", PYTHONPATH=paths, **more)
+
+
+def _worker(app: str) -> list[str]:
+    return [sys.executable, "-m", "celery", "-A", app, "worker", "-P", "prefork", "-c", "2", "-l", "INFO"]
+
+
+def _run(code: str, folder: Path, environment: dict[str, str]) -> str:
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment, cwd=folder
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@needs_fork
+def test_celery_with_prefork_workers(montra: Montra, served: str, tmp_path: Path) -> None:
+    environment = _celery_environment(served, tmp_path)
     link = montra.create_checkout_link(link_name="l", payment_name="p", amount=10)
     form = "name=Ada&email=celery%40example.com&card=4242424242424242&action=pay"
     request = urllib.request.Request(link.url, data=form.encode())
     with urllib.request.urlopen(request, timeout=30) as page:
         transaction = re.findall(r"tx_\w+", page.read().decode())[0]
 
-    worker = [sys.executable, "-m", "celery", "-A", "celery_task", "worker", "-P", "prefork", "-c", "2", "-l", "INFO"]
-    with running(worker, r"ready\.", cwd=tmp_path, **environment):
+    with running(_worker("celery_task"), r"ready\.", cwd=tmp_path, **environment):
         code = (
             "from celery_task import refund\n"
             f"sent = [refund.delay({transaction!r}, amount) for amount in ('4.00', '4.00', '4.00')]\n"
             "print(*sorted(one.get(timeout=60)[:4] for one in sent))"
         )
-        run = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment, cwd=tmp_path
+        assert _run(code, tmp_path, environment).split() == ["ref_", "ref_", "refu"]
+
+
+@needs_fork
+def test_celery_workers_share_an_outbox_that_one_process_sends(
+    montra: Montra, ada: Customer, served: str, tmp_path: Path
+) -> None:
+    environment = _celery_environment(served, tmp_path, MONTRA_OUTBOX=str(tmp_path / "usage.db"))
+    with running(_worker("celery_usage"), r"ready\.", cwd=tmp_path, **environment):
+        code = (
+            "from celery_usage import answer\n"
+            "names = [f'task-{number}' for number in range(6)]\n"
+            # The first one twice: brokers deliver at least once.
+            f"sent = [answer.apply_async(({ada.id!r}, 'two words'), task_id=name) for name in ['task-0', *names]]\n"
+            "print(*(one.get(timeout=60) for one in sent), sep=',')"
         )
-    assert run.stdout.split() == ["ref_", "ref_", "refu"], run.stderr
+        assert _run(code, tmp_path, environment).strip() == ",".join(["TWO WORDS"] * 7)
+        assert montra.check_entitlement(ada.id, "api-tokens").usage == 0
+    command = "import sys; from montra_async.usage.worker import main; sys.exit(main(['send', '--once']))"
+    _run(command, tmp_path, environment)
+    assert montra.check_entitlement(ada.id, "api-tokens").usage == 12
+
+
+_USAGE = """
+import json, sys; sys.path.insert(0, '.'); import lambda_usage
+for event in json.load(sys.stdin):
+    class Context: aws_request_id = event.pop("id")
+    print(json.dumps(lambda_usage.handler(event, Context)), flush=True)
+import os; os._exit(0)  # Lambda ends instances without notice
+"""
+
+
+def _ask(events: list[dict[str, str]], served: str, **environment: str) -> tuple[int, str]:
+    """Invoke the function for several events in one process. Return the number of its answers, and its log."""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _USAGE],
+        input=json.dumps(events),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=EXAMPLES,
+        env=_environment(served, **environment),
+    )
+    assert "Traceback" not in run.stderr, run.stderr
+    return run.stdout.count('"statusCode": 200'), run.stderr
+
+
+def test_lambda_sends_usage_before_it_is_frozen(montra: Montra, ada: Customer, served: str, tmp_path: Path) -> None:
+    events = [{"id": f"{ada.id}-{n}", "customer_id": ada.id, "prompt": "two words"} for n in (1, 2, 2)]
+    assert _ask(events, served, MONTRA_OUTBOX=str(tmp_path / "usage.db")) == (3, "")
+    assert montra.check_entitlement(ada.id, "api-tokens").usage == 4  # the second one was invoked twice
+
+
+@needs_redis
+def test_another_instance_sends_what_lambda_has_left_in_redis(
+    montra: Montra, ada: Customer, served: str, tmp_path: Path
+) -> None:
+    events = [{"id": f"{ada.id}-{n}", "customer_id": ada.id, "prompt": "two words"} for n in (1, 2)]
+    faults = served.replace("/api/v1", "/_sandbox/faults")
+    with redis_server(tmp_path, appendonly="yes", appendfsync="always") as redis:
+        _post(faults, json.dumps({"kind": "status", "status": 503, "share": 1, "path": "/usage"}).encode())
+        try:
+            answers, log = _ask(events[:1], served, REDIS_URL=redis.url)
+        finally:
+            urllib.request.urlopen(urllib.request.Request(faults, method="DELETE"), timeout=30).close()
+        assert answers == 1
+        assert "1 events wait in the outbox at the end of the invocation" in log
+        assert montra.check_entitlement(ada.id, "api-tokens").usage == 0
+        with UsageReporter(montra, RedisOutbox(redis.url)) as usage:  # or `montra-usage`
+            assert usage.flush(100) == 0  # a claim of the first one would expire after 60 s
+    assert montra.check_entitlement(ada.id, "api-tokens").usage == 2

@@ -1,4 +1,4 @@
-"""Every promise of docs/guarantees.md names a test, and that test exists."""
+"""Every promise of docs/guarantees.md names a test, and every test that a page names exists."""
 
 from __future__ import annotations
 
@@ -28,6 +28,20 @@ def test_a_promise_has_its_test(row: str) -> None:
     for path, name in named:
         assert name.startswith("test_")
         assert name in names_in(path), f"{path} has no {name}"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_what_a_page_names_exists(page: Path) -> None:
+    for path, name in NAMED.findall(page.read_text()):
+        assert name in names_in(path), f"{path} has no {name}"
+
+
+@pytest.mark.parametrize("name", ["usage.md", "access.md"])
+def test_each_row_of_promises_names_a_test(name: str) -> None:
+    table = (ROOT / "docs" / name).read_text().partition("| promise | test |\n|---|---|\n")[2].partition("\n\n")[0]
+    rows = table.strip().splitlines()
+    assert len(rows) > 10
+    assert all(NAMED.search(row) for row in rows)
 
 
 def test_there_are_promises() -> None:
