@@ -25,8 +25,16 @@ def taking_part(contenders: Mapping[str, tuple[T, str | None]], only: str) -> di
     return found
 
 
+def is_installed(package: str) -> bool:
+    """Whether a package or module can be imported."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the package that it is in
+        return False
+
+
 def _installed(package: str | None, *, contender: str) -> bool:
-    if package is None or importlib.util.find_spec(package) is not None:
+    if package is None or is_installed(package):
         return True
     print(f"{contender}: {package} is not installed, left out", file=sys.stderr)
     return False

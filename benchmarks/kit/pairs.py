@@ -15,7 +15,8 @@ Measure = Callable[[], float]
 class Row:
     """A contender. `ratio` to the baseline is the median of the pairs' ratios, `low` and `high` their quartiles.
 
-    A table without a baseline has costs alone.
+    A table without a baseline has costs alone. `target` is what the project wants of the cost, or of the ratio if
+    there is one.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Row:
     ratio: float | None = None
     low: float | None = None
     high: float | None = None
+    target: float | None = None
 
 
 @dataclass

@@ -15,13 +15,16 @@ from .pairs import Row, Table
 
 RESULTS = Path(__file__).parents[1] / "results"
 
-PACKAGES = ("aiohttp", "anyio", "attrs", "cattrs", "httpx", "openai", "pydantic", "requests", "stripe", "urllib3")
+PACKAGES = (
+    *("aiohttp", "anyio", "attrs", "cattrs", "httpx", "openai", "pydantic", "redis", "requests", "stripe", "urllib3"),
+    *("opentelemetry-sdk", "posthog", "schematichq", "segment-analytics-python", "snowplow-tracker"),
+)
 
 
-def write(name: str, tables: Sequence[Table], folder: Path = RESULTS) -> None:
-    """Print the tables, and write `<name>.json`, `<name>.md` and `<name>.svg`."""
+def write(name: str, tables: Sequence[Table], folder: Path = RESULTS, *, text: str | None = None) -> None:
+    """Print the tables, and write `<name>.json`, `<name>.md` and `<name>.svg`. `text` replaces the tables."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = "\n\n".join(markdown(table) for table in tables) + "\n"
+    text = ("\n\n".join(markdown(table) for table in tables) if text is None else text) + "\n"
     print(f"\n{text}")
     (folder / f"{name}.md").write_text(f"{_where()}\n\n{text}", encoding="utf-8")
     results = {"machine": _machine(), "tables": [asdict(table) for table in tables]}
@@ -37,10 +40,13 @@ def write(name: str, tables: Sequence[Table], folder: Path = RESULTS) -> None:
 
 def markdown(table: Table) -> str:
     compared = any(row.ratio is not None for row in table.rows)
-    lines = [f"### {table.title}", "", f"| | {table.unit} | {'ratio | quartiles |' if compared else ''}".rstrip()]
-    lines.append("|---|---:|" + ("---:|---|" if compared else ""))
+    wanted = any(row.target is not None for row in table.rows)
+    head = f"| | {table.unit} |{' ratio | quartiles |' if compared else ''}{' target |' if wanted else ''}"
+    lines = [f"### {table.title}", "", head]
+    lines.append("|---|---:|" + ("---:|---|" if compared else "") + ("---:|" if wanted else ""))
     for row in sorted(table.rows, key=lambda row: row.cost, reverse=table.better == "more"):
-        lines.append(f"| {row.name} | {_figure(row.cost)} |{_ratio(row) if compared else ''}")
+        target = _target(row, better=table.better) if wanted else ""
+        lines.append(f"| {row.name} | {_figure(row.cost)} |{_ratio(row) if compared else ''}{target}")
     return "\n".join(lines)
 
 
@@ -49,6 +55,13 @@ def _ratio(row: Row) -> str:
         return " | |"
     quartiles = "" if row.low is None or row.high is None else f"{row.low:.2f} - {row.high:.2f} "
     return f" {row.ratio:.2f}x | {quartiles}|"
+
+
+def _target(row: Row, *, better: str) -> str:
+    if row.target is None:
+        return " |"
+    figure = f"{row.target:.2f}x" if row.ratio is not None else _figure(row.target)
+    return f" {'>=' if better == 'more' else '<='} {figure} |"
 
 
 def _figure(cost: float) -> str:
