@@ -86,11 +86,11 @@ def most_tokens(request: Request) -> int:
 @metered("api-tokens", access=access, customer=customer_id, estimate=most_tokens)
 async def ask(request: Request, prompt: str) -> StreamingResponse:
     hold = get_hold(request)
-    hold.amount = 0  # whoever leaves before the first token pays nothing
+    hold.add(0)  # whoever leaves before the first token pays nothing, not the estimate
 
     async def answer() -> AsyncIterator[str]:
         async for token in model(prompt):
-            hold.amount += 1  # whoever leaves later pays for what was sent
+            hold.add(1)  # whoever leaves later pays for what was sent
             yield token
 
     return StreamingResponse(answer(), media_type="text/plain")

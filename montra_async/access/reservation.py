@@ -124,6 +124,15 @@ class Reservation:
     def amount(self, amount: Number) -> None:
         self._amount = validation.number("amount", amount)
 
+    def add(self, amount: Number) -> None:
+        """Count units that were used, beginning with none: for streams, which learn their amount bit by bit.
+
+        Args:
+            amount: number of units, at least 0.
+        """
+        used = validation.number("amount", amount)
+        self._amount = used if self._amount is None else self._amount + used
+
     @property
     def amount_is_set(self) -> bool:
         """Whether `amount` was set."""

@@ -248,13 +248,15 @@ class _MeteredResponse(Response):
 
     def _watch(self, send: Send) -> Send:
         async def watched(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                # First recorded, then sent: no answer is complete whose usage a crash could lose.
+                await finish(self._metering, self._hold, Ending(self._response.status_code, response=self._response))
+                self._ended = True
             try:
                 await send(message)
             except Exception:
                 self._left = True
                 raise
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                self._ended = True
 
         return watched
 

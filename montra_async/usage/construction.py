@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from ..client import Montra
 from ..core.errors import ConfigError
+from ..core.redaction import Secret
 from .engine import UsageEngine
 from .outbox import Outbox
 from .settings import ReporterSettings
@@ -49,11 +50,37 @@ def make_engine(montra: Any, outbox: Any, **settings: Any) -> UsageEngine:
 
 def _checked(outbox: Any) -> Outbox:
     if outbox is None:
-        from .sqlite.sqlite_outbox import SqliteOutbox
-
-        return SqliteOutbox()
+        return default_outbox()
     if isinstance(outbox, (str, os.PathLike)):
         raise ConfigError("outbox: SqliteOutbox(path), RedisOutbox(url) or MemoryOutbox(), not a path or URL")
     if missing := [name for name in _METHODS if not callable(getattr(outbox, name, None))]:
         raise ConfigError(f"outbox: {type(outbox).__name__} is no outbox: it has no {missing[0]}()")
     return cast("Outbox", outbox)
+
+
+def default_outbox() -> Outbox:
+    """The outbox of the environment variable `MONTRA_OUTBOX`: a path or the URL of a Redis. Without it, a file.
+
+    Raises:
+        ConfigError: neither.
+    """
+    return outbox_at(Secret(os.environ.get("MONTRA_OUTBOX", "")))
+
+
+def outbox_at(place: Secret, name: str = "default") -> Outbox:
+    """An outbox in a file or in Redis.
+
+    Args:
+        place: a path, or a URL that begins with `redis://`, `rediss://` or `unix://`; empty for the user's own file.
+        name: name of the outbox in Redis. Default: "default".
+
+    Raises:
+        ConfigError: neither.
+    """
+    if place.reveal().startswith(("redis://", "rediss://", "unix://")):
+        from .redis.redis_outbox import RedisOutbox
+
+        return RedisOutbox(place.reveal(), name=name)
+    from .sqlite.sqlite_outbox import SqliteOutbox
+
+    return SqliteOutbox(place.reveal() or None)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from .._version import __version__
 from ..client import Montra
 from ..core.errors import MontraError
 from ..core.redaction import Secret
-from .outbox import Outbox
+from .construction import default_outbox, outbox_at
 from .reporter import UsageReporter
 from .settings import UsageStats
 
@@ -32,9 +33,9 @@ _REPORT_SECONDS = 10.0
 
 _EPILOG = """
 environment:
-  MONTRA_API_KEY   secret key, required
+  MONTRA_API_KEY   secret key, needed for sending
   MONTRA_BASE_URL  URL of the API
-  MONTRA_OUTBOX    path of the outbox, if --outbox is not given
+  MONTRA_OUTBOX    path or URL of the outbox, if --outbox is not given
 
 examples:
   montra-usage                                     send until SIGTERM or Ctrl-C
@@ -83,18 +84,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--outbox", metavar="PATH|URL", help="an SQLite file, or a Redis (default: the file of this user)"
     )
+    parser.add_argument("--name", default="default", help="name of the outbox in Redis (default: default)")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     send = commands.add_parser("send", help="send what waits and what comes (the default)")
     send.add_argument("--once", action="store_true", help="end when nothing waits")
     send.add_argument("--timeout", type=_positive, default=60.0, metavar="SECONDS", help="with --once (default: 60)")
-    send.add_argument("--concurrency", type=int, default=32, metavar="N", help="requests at once (default: 32)")
+    send.add_argument(
+        "--concurrency", type=_concurrency, default=32, metavar="N", help="requests at once (default: 32)"
+    )
     send.add_argument(
         "--dedupe-window",
         type=_positive,
         default=24 * 3600.0,
         metavar="SECONDS",
         help="how long the service remembers idempotency keys (default: 86400)",
+    )
+    send.add_argument(
+        "--coalesce-window",
+        type=_positive,
+        default=1.0,
+        metavar="SECONDS",
+        help="how long sums stay open, as given to the reporters that record (default: 1)",
     )
     commands.add_parser("status", help="print what waits, as JSON")
     parked = commands.add_parser("parked", help="list, retry or drop requests that need a decision")
@@ -112,12 +123,24 @@ def _positive(text: str) -> float:
     return seconds
 
 
+def _concurrency(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 1000:
+        raise ValueError(text)
+    return number
+
+
 async def _run(given: argparse.Namespace, outbox: Secret | None) -> int:
     command = given.command or "send"
     options: dict[str, Any] = {"send": command == "send", "handle_sigterm": False}
     if command == "send" and given.command is not None:
-        options |= {"concurrency": given.concurrency, "dedupe_window": given.dedupe_window}
-    async with Montra() as montra, UsageReporter(montra, _outbox(outbox), **options) as usage:
+        options |= {
+            "concurrency": given.concurrency,
+            "dedupe_window": given.dedupe_window,
+            "coalesce_window": given.coalesce_window,
+        }
+    place = default_outbox() if outbox is None else outbox_at(outbox, given.name)
+    async with _client(command) as montra, UsageReporter(montra, place, **options) as usage:
         if command == "status":
             _print(json.dumps(attrs.asdict(await usage.stats())))
             return 0
@@ -130,17 +153,10 @@ async def _run(given: argparse.Namespace, outbox: Secret | None) -> int:
         return await _send(usage)
 
 
-def _outbox(given: Secret | None) -> Outbox | None:
-    if given is None:
-        return None
-    text = given.reveal()
-    if text.startswith(("redis://", "rediss://", "unix://")):
-        from .redis.redis_outbox import RedisOutbox
-
-        return RedisOutbox(text)
-    from .sqlite.sqlite_outbox import SqliteOutbox
-
-    return SqliteOutbox(text)
+def _client(command: str) -> Montra:
+    """The client. A key is needed for sending only."""
+    key = os.environ.get("MONTRA_API_KEY")
+    return Montra() if command == "send" or key else Montra("unused")
 
 
 async def _send(usage: UsageReporter) -> int:

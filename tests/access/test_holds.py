@@ -48,6 +48,18 @@ async def test_the_estimate_is_recorded_by_default_under_the_callers_key(access:
     assert usage.outbox == [("c", "m", 5, {"a": 1}, "job-1")]
 
 
+async def test_a_stream_adds_what_it_used(access: Access, service: Service, usage: Usage) -> None:
+    """It begins with nothing, whatever the estimate is."""
+    service.limit = 100
+    async with access.hold("cust_1", "tokens", estimate=50) as hold:
+        for part in (2, 3, Decimal("0.5")):
+            hold.add(part)
+        with pytest.raises(InvalidArgumentError):
+            hold.add(-1)
+        assert hold.amount == Decimal("5.5")
+    assert [one[2] for one in usage.outbox] == [Decimal("5.5")]
+
+
 async def test_more_than_the_estimate_is_recorded_in_full(access: Access, service: Service, usage: Usage) -> None:
     service.limit = 100
     async with access.hold("c", "m", estimate=10) as hold:

@@ -30,6 +30,13 @@ def test_it_opens_after_failures_in_a_row_of_different_requests() -> None:
     assert one.delay(2.0) == 0.0
 
 
+def test_the_more_are_under_way_the_more_must_fail() -> None:
+    """Lost connections are noticed at once, answers arrive later: a few failures of many come in a row."""
+    one = circuit(threshold=5)
+    assert not any(one.failed(number, 0.0, 1.0, 32) for number in range(15))
+    assert one.failed(15, 0.0, 1.0, 32)
+
+
 def test_one_request_that_always_fails_does_not_open_it() -> None:
     one = circuit()
     for at in range(100):

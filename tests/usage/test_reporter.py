@@ -509,6 +509,20 @@ def test_a_claim_must_outlast_its_request() -> None:
     UsageReporter(Montra("sk_test_x"), outbox, request_timeout=14)
 
 
+def test_the_environment_names_the_outbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    montra = Montra("sk_test_x")
+    monkeypatch.setenv("MONTRA_OUTBOX", str(tmp_path / "here.db"))
+    assert repr(UsageReporter(montra)._engine._outbox) == f"<SqliteOutbox {tmp_path / 'here.db'}>"
+    monkeypatch.setenv("MONTRA_OUTBOX", "redis://:secret-password@127.0.0.1:1/0")
+    assert isinstance(UsageReporter(montra)._engine._outbox, RedisOutbox)
+    monkeypatch.setenv("MONTRA_OUTBOX", "postgres://:secret-password@127.0.0.1:1/0")
+    with pytest.raises(ConfigError, match="not a URL") as caught:
+        UsageReporter(montra)
+    assert "secret" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == [], "nothing is created before the first event, nor a folder of a URL's name"
+
+
 @pytest.mark.parametrize("outbox", ["usage.db", object(), 5])
 def test_what_is_no_outbox_is_refused(outbox: Any) -> None:
     with pytest.raises(ConfigError, match="outbox"):

@@ -129,16 +129,15 @@ def start_quietly(program: str, sink: Sink, outbox: Path) -> str:
     return run("import logging; logging.disable()\n" + program, sink.base_url, outbox)
 
 
-@pytest.mark.parametrize("recorders", [1, 4])
 @pytest.mark.parametrize(
     "settings",
     ["", "coalesce=['api-tokens'], coalesce_window=0.05, verify_meters=False"],
     ids=["single", "coalesced"],
 )
-def test_kills_at_random_lose_and_double_nothing(sink: Sink, tmp_path: Path, settings: str, recorders: int) -> None:
+def test_kills_at_random_lose_and_double_nothing(sink: Sink, tmp_path: Path, settings: str) -> None:
     outbox = tmp_path / "usage.db"
     sink.faults(**FAULTS)
-    ledger = kill_at_random(sink, outbox, kills=14, recorders=recorders, settings=settings, seed=recorders)
+    ledger = kill_at_random(sink, outbox, kills=12, recorders=3, settings=settings, seed=1)
     sink.faults()
     assert start_quietly(SEND_THE_REST.format(settings=settings), sink, outbox) == "0 0\n"
     assert sum(ledger.least.values()) > 0

@@ -246,6 +246,28 @@ def test_the_command_shows_and_decides(sink: Sink, outbox: Path) -> None:
     assert command(sink, outbox, "parked", "--drop", "all").returncode == 3, "there was none"
 
 
+def test_the_command_needs_a_key_for_sending_only(sink: Sink, outbox: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "MONTRA_API_KEY"}
+    line = [sys.executable, "-W", "error", "-m", "montra_async.usage.worker", "--outbox", str(outbox)]
+    for arguments, code in (
+        (["status"], 0),
+        (["parked"], 0),
+        (["send", "--once"], 1),
+        (["send", "--concurrency", "0"], 2),
+    ):
+        ended = subprocess.run(
+            [*line, *arguments],
+            env={**environment, "MONTRA_BASE_URL": sink.base_url},
+            cwd=ROOT,
+            timeout=60,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == code, ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
 def test_the_command_tells_what_is_left(sink: Sink, outbox: Path) -> None:
     run("usage = sync_reporter(send=False)\nusage.record('cust_1', 'api-tokens')", sink.base_url, outbox)
     sink.faults(down=True)

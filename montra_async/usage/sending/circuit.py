@@ -73,20 +73,22 @@ class Circuit:
         self._failed.clear()
         return was_open
 
-    def failed(self, request_id: int | str, started: float, now: float) -> bool:
+    def failed(self, request_id: int | str, started: float, now: float, at_once: int = 1) -> bool:
         """An attempt failed.
 
         Args:
             request_id: the request's.
             started: when it was sent.
             now: the time.
+            at_once: number of requests that may be under way. More than half of those must fail: lost connections are
+                noticed sooner than answers arrive, so that the few failures of many requests may come in a row.
 
         Returns:
             Whether it opened the circuit, which was closed before.
         """
         if self.state == "closed":
             self._failed.add(request_id)
-            if len(self._failed) < self._threshold:
+            if len(self._failed) < max(self._threshold, at_once // 2):
                 return False
         return self.open(started, now)
 

@@ -132,7 +132,7 @@ class FlowControl:
         opened = (
             self.circuit.open(started, now)
             if signal is Signal.BLOCKED
-            else self.circuit.failed(request_id, started, now)
+            else self.circuit.failed(request_id, started, now, self._concurrency.limit)
         )
         if not opened:
             return None

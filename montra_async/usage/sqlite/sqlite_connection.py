@@ -333,6 +333,8 @@ class OutboxConnection:
                 "use a folder on a local disk, or RedisOutbox"
             )
         db.execute("PRAGMA synchronous = full")
+        db.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync does not reach the disk
+        db.execute("PRAGMA checkpoint_fullfsync = ON")
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         db.execute(f"PRAGMA journal_size_limit = {_MAX_WAL}")

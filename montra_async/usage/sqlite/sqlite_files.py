@@ -34,6 +34,8 @@ def outbox_path(given: str | os.PathLike[str] | None) -> str:
         ConfigError: not the path of a file.
     """
     name = os.fsdecode(given) if given is not None else _default_path()
+    if "://" in name:  # it may hold a password: don't show it
+        raise ConfigError("path: the path of a file, not a URL; for Redis use RedisOutbox, or UsageReporter's default")
     if name in ("", ":memory:") or "\0" in name:
         raise ConfigError("path: the path of a file; for an outbox in memory, use MemoryOutbox()")
     real = os.path.realpath(os.path.expanduser(name))
