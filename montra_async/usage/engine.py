@@ -6,6 +6,7 @@ Knows neither coroutines nor the caller's event loop: every method may be called
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -162,6 +163,8 @@ class UsageEngine:
                 self._registered = True
                 exits.register(self, handle_sigterm=self.settings.handle_sigterm)
                 self._meters.look_up()
+                if not self._closed:
+                    self._start_sender()  # here, not when the event is stored: at the end, no thread can be started
 
     # Life
 
@@ -173,6 +176,7 @@ class UsageEngine:
         """
         self._closed = False
         self._begin()
+        self._start_sender()
         return self._writer.call(lambda _: self._on_stored(0))
 
     def stop_sending(self, timeout: float) -> None:
@@ -213,12 +217,11 @@ class UsageEngine:
     def _flush(self, timeout: float) -> int:
         from .flush import flush
 
-        if not self.settings.send:
-            return self._writer.pending
         try:
-            return flush(self, timeout)
+            return flush(self, timeout if self._sender_thread is not None else 0.0)
         except MontraError as error:
-            log.warning("it can't be told what waits in the outbox: %s", error)
+            if self._counters.stored:
+                log.warning("it can't be told what waits in the outbox: %s", error)
             return self._writer.pending
 
     def close_at_exit(self) -> None:
@@ -250,6 +253,7 @@ class UsageEngine:
             self._lock = threading.RLock()
             self._meters.renew()
             self._sender_thread = None
+            self._registered = False
             self._counters = _Counters()
             self.tracked = {}
             self.recorder.renew()
@@ -338,21 +342,20 @@ class UsageEngine:
     def _on_stored(self, count: int) -> None:
         self._counters.stored += count
         thread = self._sender_thread
-        if thread is None and self.settings.send and not self._closed:
-            thread = self._start_sender()
-        if thread is not None:
-            thread.wake()
+        if thread is not None and not thread.wake() and not self._closed:
+            self._start_sender()
 
-    def _start_sender(self) -> SenderThread | None:
+    def _start_sender(self) -> None:
+        """Start the sender's thread, unless it runs or this process does not send."""
         with self._lock:
-            if self._sender_thread is None:
-                thread = SenderThread(self._make_sender, self._watch)
-                try:
-                    thread.start()
-                except RuntimeError:  # the interpreter is shutting down: what is stored is sent after the next start
-                    return None
+            running = self._sender_thread
+            if not self.settings.send or (running is not None and running.is_alive()):
+                return
+            thread = SenderThread(self._make_sender, self._watch)
+            # When the interpreter is shutting down, what is stored is sent after the next start.
+            with contextlib.suppress(RuntimeError):
+                thread.start()
                 self._sender_thread = thread
-            return self._sender_thread
 
     def _on_failed(self, events: list[Event]) -> None:
         self._counters.failed += len(events)

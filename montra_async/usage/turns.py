@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-from ..core.errors import MontraError
+from ..core.errors import ConfigError, MontraError
 from .errors import copy_of
 from .events import Event
 from .writer import Group
@@ -60,7 +60,10 @@ class Turns:
 
     def record(self, event: Event) -> asyncio.Future[None]:
         """Hand over an event. The future is done when it is stored."""
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigError("no asyncio event loop is running: use the UsageReporter of montra_sync.usage") from None
         turn: _Turn | None = getattr(self._current, "turn", None)
         if turn is None or turn.loop is not loop:
             turn = self._current.turn = _Turn(loop, [], [])

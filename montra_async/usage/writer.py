@@ -269,7 +269,7 @@ class Writer:
                 continue
             self._storing -= len(events)
             if error is None:
-                self._on_stored(len(events))
+                self._tell(self._on_stored, len(events))
                 for group in part:
                     group.resolve(None)
                 continue
@@ -312,7 +312,7 @@ class Writer:
     def _drop_oldest(self, events: int) -> int:
         dropped = self._outbox.drop_oldest(events)
         if dropped:
-            self._on_dropped(dropped)
+            self._tell(self._on_dropped, dropped)
             self._log(f"the outbox is full; {dropped} of the oldest events were dropped to make room")
         return dropped
 
@@ -336,10 +336,10 @@ class Writer:
             elif loose:
                 self._log(f"events recorded with record_nowait wait in memory: {error}")
         elif loose:
-            self._on_failed(loose)
+            self._tell(self._on_failed, loose)
             log.error("%d events recorded with record_nowait are lost: %s", len(loose), error)
         for group in groups:
-            self._on_failed(group.events)
+            self._tell(self._on_failed, group.events)
             group.resolve(error)
 
     def _run_job(self, job: Callable[[Outbox], Any], future: Future[Any]) -> None:
@@ -361,11 +361,18 @@ class Writer:
     def _fail_all(self, error: MontraError) -> None:
         while self._groups:
             group = self._groups.popleft()
-            self._on_failed(group.events)
+            self._tell(self._on_failed, group.events)
             group.resolve(error)
         while self._jobs:
             _, future = self._jobs.popleft()
             future.set_exception(error)
+
+    def _tell(self, callback: Callable[[T], object], value: T) -> None:
+        """Call somebody, whose error must not end this thread."""
+        try:
+            callback(value)
+        except Exception:
+            log.exception("what is told of recorded usage failed")
 
     def _log(self, text: str) -> None:
         """Log a warning, the same at most once a minute."""

@@ -552,3 +552,24 @@ async def unused_base_url() -> str:
     server.close()
     await server.wait_closed()
     return f"http://127.0.0.1:{port}"
+
+
+async def test_a_sender_that_has_died_is_replaced(
+    sandbox: WatchedSandbox, montra: Montra, customer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    usage = make_async(sandbox.base_url)
+    await usage.record(customer, "api-tokens")
+    assert await usage.flush() == 0
+    first = usage._engine._sender_thread
+    first.sender.run = None  # what it awaits is running already; break the loop instead
+    first._loop.call_soon_threadsafe(_raise)
+    await until(lambda: not first.is_alive())
+    await usage.record(customer, "api-tokens")
+    assert await usage.flush() == 0
+    assert await used(montra, customer) == 2
+    await usage.aclose()
+    assert [one for one in caplog.records if "has failed" in one.message]
+
+
+def _raise() -> None:
+    raise SystemExit("of a callback")

@@ -280,3 +280,24 @@ def test_the_command_explains_errors_in_one_line(sink: Sink, tmp_path: Path) -> 
     assert failed.returncode == 1
     assert len(failed.stderr.splitlines()) == 1
     assert failed.stderr.startswith("montra-usage: ")
+
+
+@pytest.mark.parametrize("kind", ["reporter", "sync_reporter"])
+def test_a_process_that_ends_right_after_its_first_event(sink: Sink, outbox: Path, kind: str) -> None:
+    """From Python 3.12 on, no thread can be started when the interpreter ends: those that are needed run already."""
+    run(f"usage = {kind}()\nusage.record_nowait('cust_1', 'api-tokens')", sink.base_url, outbox)
+    assert sink.total() == 1
+
+
+def test_the_end_does_not_wait_for_what_was_recorded_after_closing(sink: Sink, outbox: Path) -> None:
+    """Nothing sends it any more, so there is nothing to wait for."""
+    program = """
+usage = sync_reporter(exit_timeout=1000)
+usage.record("cust_1", "api-tokens")
+usage.close()
+usage.record("cust_1", "api-tokens")
+"""
+    run(program, sink.base_url, outbox)
+    assert sink.total() == 1
+    assert run(SEND_THE_REST, sink.base_url, outbox) == "0\n"
+    assert sink.total() == 2

@@ -202,6 +202,21 @@ def test_events_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told.stored == 6
 
 
+def test_whoever_is_told_can_not_end_the_writer(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("of whoever is told")
+
+    outbox = ScriptedOutbox()
+    writer = Writer(outbox, SETTINGS, when_full="raise", on_stored=fail, on_failed=fail, on_dropped=fail)
+    assert store(writer) is None
+    outbox.problem = OutboxError("locked")
+    assert isinstance(store(writer), OutboxError)
+    outbox.problem = None
+    assert store(writer) is None
+    assert writer.stop(20)
+    assert len([one for one in caplog.records if "is told" in one.message]) == 3
+
+
 def test_a_loss_at_the_end_is_told(caplog: pytest.LogCaptureFixture) -> None:
     outbox = ScriptedOutbox()
     outbox.problem = OutboxError("locked")

@@ -47,12 +47,22 @@ class SenderThread:
         """
         self._thread.start()
 
-    def wake(self) -> None:
-        """Tell the sender that there is something to send. From any thread; cheap while it has not noticed yet."""
+    def is_alive(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._thread.is_alive()
+
+    def wake(self) -> bool:
+        """Tell the sender that there is something to send. From any thread; cheap while it has not noticed yet.
+
+        Returns:
+            False when the thread has ended, or has only begun to start.
+        """
         if not self._woken:
             self._woken = True
             if not self._post(self._wake):
                 self._woken = False
+                return False
+        return True
 
     def flush(self, on: bool) -> None:
         """Have the sender send sums whose window is open, too. From any thread."""
