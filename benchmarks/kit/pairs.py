@@ -15,8 +15,7 @@ Measure = Callable[[], float]
 class Row:
     """A contender. `ratio` to the baseline is the median of the pairs' ratios, `low` and `high` their quartiles.
 
-    A table without a baseline has costs alone. `target` is what the project wants of the cost, or of the ratio if
-    there is one.
+    A table without a baseline has costs alone. `target` and `target_ratio` are what the project wants of them.
     """
 
     name: str
@@ -25,6 +24,7 @@ class Row:
     low: float | None = None
     high: float | None = None
     target: float | None = None
+    target_ratio: float | None = None
 
 
 @dataclass

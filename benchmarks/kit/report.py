@@ -40,7 +40,7 @@ def write(name: str, tables: Sequence[Table], folder: Path = RESULTS, *, text: s
 
 def markdown(table: Table) -> str:
     compared = any(row.ratio is not None for row in table.rows)
-    wanted = any(row.target is not None for row in table.rows)
+    wanted = any(row.target is not None or row.target_ratio is not None for row in table.rows)
     head = f"| | {table.unit} |{' ratio | quartiles |' if compared else ''}{' target |' if wanted else ''}"
     lines = [f"### {table.title}", "", head]
     lines.append("|---|---:|" + ("---:|---|" if compared else "") + ("---:|" if wanted else ""))
@@ -58,10 +58,10 @@ def _ratio(row: Row) -> str:
 
 
 def _target(row: Row, *, better: str) -> str:
-    if row.target is None:
-        return " |"
-    figure = f"{row.target:.2f}x" if row.ratio is not None else _figure(row.target)
-    return f" {'>=' if better == 'more' else '<='} {figure} |"
+    least = ">=" if better == "more" else "<="
+    if row.target_ratio is not None:
+        return f" {least} {row.target_ratio:.2f}x |"
+    return " |" if row.target is None else f" {least} {_figure(row.target)} |"
 
 
 def _figure(cost: float) -> str:
