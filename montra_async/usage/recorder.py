@@ -75,6 +75,8 @@ class Recorder:
         coalesced: bool | None = self._slugs.get(meter_slug) if meter_slug.__class__ is str else None
         if coalesced is None:
             meter_slug, coalesced = self._check_slug(meter_slug)
+        if metadata is None and idempotency_key is None and type(amount) is int and 0 <= amount < MAX_COALESCED_UNITS:
+            return _new(Event, (self._new_key(), customer_id, meter_slug, amount, 0, None, time.time(), coalesced))
         units: int | str = 0
         scale = 0
         if type(amount) is int and 0 <= amount < MAX_EXACT_UNITS:

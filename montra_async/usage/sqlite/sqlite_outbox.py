@@ -16,7 +16,7 @@ from .disk_reserve import SIZE as RESERVE, DiskReserve
 from .sqlite_connection import OpenFile, OutboxConnection, Synchronous
 from .sqlite_errors import DiskFullError
 from .sqlite_files import outbox_path
-from .sqlite_schema import bytes_in_use, free_pages, page_size
+from .sqlite_schema import free_pages, is_larger, page_size
 from .sqlite_statements import insert_rows
 
 T = TypeVar("T")
@@ -123,9 +123,8 @@ class SqliteOutbox:
             if not self._reserve.ensure() and free_pages(file.db) * page_size(file.db) < RESERVE:
                 raise DiskFullError(f"{self.path}: no space left on the disk; what is left is needed for sending")
             now = self._connection.now(file)
-            clock = (now.boot, now.boot_number)
-            insert_rows(file.db, _EVENT, [event + clock for event in events])
-            if bytes_in_use(file.db) > self.max_size:
+            insert_rows(file.db, _EVENT, events, (now.boot, now.boot_number))
+            if is_larger(file.db, self.max_size):
                 raise OutboxFullError(f"{self.path}: the maximum size of {self.max_size} bytes is reached")
 
         self._write(work)

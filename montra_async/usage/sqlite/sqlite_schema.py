@@ -142,6 +142,17 @@ def bytes_in_use(db: sqlite3.Connection) -> int:
     return (pages - free_pages(db)) * page_size(db)
 
 
+def is_larger(db: sqlite3.Connection, size: int) -> bool:
+    """Whether more than so many bytes are in use. Mostly the size of the file tells, which takes half of the time.
+
+    Args:
+        db: the connection.
+        size: number of bytes.
+    """
+    pages: int = db.execute("PRAGMA page_count").fetchone()[0]
+    return pages * page_size(db) > size and bytes_in_use(db) > size
+
+
 def free_pages(db: sqlite3.Connection) -> int:
     """Number of pages that are not in use.
 

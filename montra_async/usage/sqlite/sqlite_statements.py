@@ -19,24 +19,32 @@ MAX_ROWS = 256
 
 
 @lru_cache(maxsize=32)
-def _insert_sql(head: str, columns: int, rows: int) -> str:
-    row = f"({', '.join('?' * columns)})"
-    return f"{head} VALUES {', '.join([row] * rows)}"
+def _insert_sql(head: str, columns: int, rows: int, common: int) -> str:
+    same = "".join(f", ?{number + 1}" for number in range(common))
+    parts: list[str] = []
+    for row in range(rows):
+        first = common + row * columns + 1
+        parts.append(f"({', '.join(f'?{number}' for number in range(first, first + columns))}{same})")
+    return f"{head} VALUES {', '.join(parts)}"
 
 
-def insert_rows(db: sqlite3.Connection, head: str, rows: Sequence[tuple[Any, ...]]) -> None:
+def insert_rows(
+    db: sqlite3.Connection, head: str, rows: Sequence[tuple[Any, ...]], common: tuple[Any, ...] = ()
+) -> None:
     """Insert rows in their order.
 
     Args:
         db: the connection.
         head: the statement up to `VALUES`.
         rows: their values; all of the same length.
+        common: values of the last columns, the same in all rows. They are given to SQLite once per statement.
     """
     start = 0
     while start < len(rows):
         size = min(MAX_ROWS, 1 << ((len(rows) - start).bit_length() - 1))
         part = rows[start : start + size]
-        db.execute(_insert_sql(head, len(part[0]), size), list(chain.from_iterable(part)))
+        values = [*common, *chain.from_iterable(part)]
+        db.execute(_insert_sql(head, len(part[0]), size, len(common)), values)
         start += size
 
 
