@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from ..client import Montra
 from ..core.compat import Self
@@ -16,9 +16,9 @@ from ..core.validation import Number
 from ..usage.errors import OutboxError
 from ..usage.observer import UsageObserver
 from .base import BaseAccess, checked_hold, checked_key
-from .decision import FEATURE, METER, AccessDecision, Key
+from .decision import FEATURE, METER, AccessDecision
 from .errors import AccessUnavailableError, HoldEndedError
-from .fleet import FallbackAllowed, Fleet, exact_sum
+from .fleet import Fleet, exact_sum
 from .hold import Hold
 from .redis_holds import RedisHolds
 from .settings import AccessSettings, OnUnavailable
@@ -253,17 +253,6 @@ class Access(BaseAccess):
                 return
         await self._reserve(hold, hold.estimate, self._ledger.reserve)
 
-    def _count_alone(self, hold: Hold, error: AccessUnavailableError) -> None:
-        """Let this process count alone if Redis can't be used, and the setting says to allow.
-
-        Raises:
-            AccessUnavailableError: it says to raise.
-            AccessDeniedError: it says to deny.
-        """
-        if not isinstance(error, FallbackAllowed):
-            self._refuse_fallback(hold, self._checker.fallback(error))
-        hold.fleet_id = ""
-
     async def extend(self, hold: Hold, amount: int | Decimal) -> None:
         """Reserve more units. Called by `Hold`.
 
@@ -358,9 +347,6 @@ class Access(BaseAccess):
         hold.state = "ended"
         await fleet.end(hold, used)
 
-    def _fleet_of(self, hold: Hold) -> Fleet | None:
-        return self._fleet if self._fleet is not None and hold.state != "new" and hold.fleet_id else None
-
     async def release(self, hold: Hold) -> None:
         """Release a hold's units. Called by `Hold`.
 
@@ -392,24 +378,6 @@ class Access(BaseAccess):
         if not await fleet.renew(hold):
             raise HoldEndedError("this hold has expired: its units are free for others")
         hold.expires_at = self._clock() + hold.ttl
-
-    # The fleet
-
-    def _tell_fleet(self, what: Literal["recorded", "failed", "acknowledged"], key: Key, amount: int | Decimal) -> None:
-        if self._fleet is None:
-            return
-        if what == "recorded":
-            self._fleet.recorded(key, amount)
-        elif what == "failed":
-            self._fleet.count(key, -amount, 0)
-        else:
-            self._fleet.count(key, 0, amount)
-
-    def _invalidate(self, customer_id: str | None, kind: str | None, slug: str | None) -> None:
-        if self._fleet is not None:
-            for key in self._ledger.matching(customer_id, kind, slug):
-                self._fleet.invalidate(key)
-        super()._invalidate(customer_id, kind, slug)
 
     # Life
 
