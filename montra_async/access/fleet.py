@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from . import redis_scripts as scripts
 from .checker import Checker
 from .decision import AccessDecision, Key
 from .errors import AccessDeniedError, AccessUnavailableError, LimitExceededError
+from .last_loop import LastLoop, Post
 from .ledger import Ledger, log
 from .redis_holds import RedisHolds
 from .reservation import Reservation
@@ -46,8 +45,7 @@ class Fleet:
         holds: Redis.
         ledger: answers and settings.
         checker: asks the service.
-        post: runs a function on an event loop, without waiting for it; any thread may call it. None: on the one that
-            was used last.
+        post: runs functions on an event loop. None: on the caller's, or else the one that was used last.
     """
 
     def __init__(
@@ -55,14 +53,15 @@ class Fleet:
         holds: RedisHolds,
         ledger: Ledger,
         checker: Checker,
-        post: Callable[[Callable[[], None]], None] | None = None,
+        post: Post | None = None,
     ) -> None:
         self._holds = holds
         self._ledger = ledger
         self._settings = ledger.settings
         self._checker = checker
         self._key_life = round(1000 * (2 * ledger.settings.local_usage_ttl + ledger.settings.max_stale + 3600))
-        self._post: Callable[[Callable[[], None]], None] = self._post_to_last_loop if post is None else post
+        self._last = LastLoop()
+        self._post: Post = self._last.post if post is None else post
         self._forget_usage()
         self._reset()
         forks.watch(self)
@@ -77,7 +76,7 @@ class Fleet:
         self._open: set[Reservation] = set()
         self._renewing: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
         self._flights: dict[tuple[asyncio.AbstractEventLoop, Key], asyncio.Task[MontraError | None]] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._last.loop = None
 
     def _enter(self) -> asyncio.AbstractEventLoop:
         """Use the running loop. A forked child forgets what belongs to its parent."""
@@ -85,17 +84,11 @@ class Fleet:
             self._reset()
             self._holds.after_fork_in_child()
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop = loop
+        if loop is not self._last.loop:
+            self._last.loop = loop
             if self._uncounted:  # there was no loop to count it on
                 loop.call_soon(self._flush)
         return loop
-
-    def _post_to_last_loop(self, function: Callable[[], None]) -> None:
-        loop = self._loop
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):  # it is closed
-                loop.call_soon_threadsafe(function)
 
     # Forks
 
