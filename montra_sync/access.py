@@ -20,6 +20,7 @@ from montra_async.access import (
     HoldEndedError,
     LimitExceededError,
     OnUnavailable,
+    RedisAnswers,
     RedisHolds,
 )
 from montra_async.access.base import BaseAccess, checked_hold, checked_key
@@ -27,6 +28,7 @@ from montra_async.access.decision import FEATURE, METER, Key
 from montra_async.access.fleet import Fleet, exact_sum
 from montra_async.access.reservation import Reservation
 from montra_async.access.settings import AccessSettings
+from montra_async.access.shared_answers import SharedAnswers
 from montra_async.access.watching import watched
 from montra_async.core import validation
 from montra_async.core.compat import Self
@@ -47,6 +49,7 @@ __all__ = [
     "HoldEndedError",
     "LimitExceededError",
     "OnUnavailable",
+    "RedisAnswers",
     "RedisHolds",
 ]
 
@@ -201,6 +204,8 @@ class Access(BaseAccess):
             to the event loop of synchronous calls. Default: none. Decisions are from this process's memory all the
             same, and don't count what others hold. If Redis can't be used, `on_unavailable` decides; with `allow`,
             this process counts alone.
+        shared_answers: `RedisAnswers`, for processes that share what they know of access, and tell each other of
+            changes; given a URL, too. Default: none.
         clock: seconds, never goes back. Default: `time.monotonic`; for tests.
 
     Raises:
@@ -222,6 +227,7 @@ class Access(BaseAccess):
         hold_ttl: float = 600.0,
         local_usage_ttl: float = 3600.0,
         fleet: RedisHolds | None = None,
+        shared_answers: RedisAnswers | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = AccessSettings(
@@ -236,6 +242,8 @@ class Access(BaseAccess):
             local_usage_ttl=local_usage_ttl,
         )
         self._set_up(unwrap(montra), settings, clock)
+        if shared_answers is not None:
+            self._checker.shared = SharedAnswers(shared_answers, self._ledger, self._base_url, post)
         self._usage = usage
         self._fleet = None if fleet is None else Fleet(fleet, self._ledger, self._checker, post)
         if usage is not None:
@@ -385,7 +393,7 @@ class Access(BaseAccess):
             self._refuse_fallback(hold, self._check(hold.key))
             fits = attempt(hold, self._clock(), force=True)
         if not fits and self._ledger.may_gain(hold.key, self._clock()):
-            run(self._checker.ask, hold.key)
+            run(self._checker.ask, hold.key, of_service=True)
             fits = attempt(hold, self._clock(), force=True)
         if not fits:
             raise self._denied(hold, amount)
@@ -492,6 +500,8 @@ class Access(BaseAccess):
             self._usage.remove_observer(self)
         if self._fleet is not None:
             run(self._fleet.aclose)
+        if self._checker.shared is not None:
+            run(self._checker.shared.aclose)
 
     def __enter__(self) -> Self:
         return self

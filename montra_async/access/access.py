@@ -20,8 +20,10 @@ from .decision import FEATURE, METER, AccessDecision
 from .errors import AccessUnavailableError, HoldEndedError
 from .fleet import Fleet, exact_sum
 from .hold import Hold
+from .redis_answers import RedisAnswers
 from .redis_holds import RedisHolds
 from .settings import AccessSettings, OnUnavailable
+from .shared_answers import SharedAnswers
 from .watching import watched
 
 
@@ -86,6 +88,8 @@ class Access(BaseAccess):
         fleet: `RedisHolds`, for processes that must not exceed a limit together. Default: none. Decisions are from
             this process's memory all the same, and don't count what others hold. If Redis can't be used,
             `on_unavailable` decides; with `allow`, this process counts alone.
+        shared_answers: `RedisAnswers`, for processes that share what they know of access, and tell each other of
+            changes. Default: none.
         clock: seconds, never goes back. Default: `time.monotonic`; for tests.
 
     Raises:
@@ -107,6 +111,7 @@ class Access(BaseAccess):
         hold_ttl: float = 600.0,
         local_usage_ttl: float = 3600.0,
         fleet: RedisHolds | None = None,
+        shared_answers: RedisAnswers | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = AccessSettings(
@@ -121,6 +126,8 @@ class Access(BaseAccess):
             local_usage_ttl=local_usage_ttl,
         )
         self._set_up(montra, settings, clock)
+        if shared_answers is not None:
+            self._checker.shared = SharedAnswers(shared_answers, self._ledger, self._base_url)
         self._usage = usage
         self._fleet = None if fleet is None else Fleet(fleet, self._ledger, self._checker)
         if usage is not None:
@@ -279,7 +286,7 @@ class Access(BaseAccess):
             self._refuse_fallback(hold, await self._checker.check(key))
             fits = attempt(hold, self._clock(), force=True)
         if not fits and ledger.may_gain(key, self._clock()):
-            await self._checker.ask(key)
+            await self._checker.ask(key, of_service=True)
             fits = attempt(hold, self._clock(), force=True)
         if not fits:
             raise self._denied(hold, amount)
@@ -391,6 +398,8 @@ class Access(BaseAccess):
         if self._fleet is not None:
             await self._fleet.aclose()
         await self._checker.aclose()
+        if self._checker.shared is not None:
+            await self._checker.shared.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -105,6 +105,8 @@ class BaseAccess:
         if self._fleet is not None:
             for key in self._ledger.matching(customer_id, kind, slug):
                 self._fleet.invalidate(key)
+        if self._checker.shared is not None:  # first, so that no older answer is taken from there meanwhile
+            self._checker.shared.invalidate(customer_id)
         self._ledger.invalidate(customer_id, kind, slug)
 
     def _changed(self, customer_id: str | None, meter: str | None) -> None:
@@ -125,7 +127,8 @@ class BaseAccess:
     def connect(self, receiver: WebhookReceiver) -> None:
         """Register `webhook_handler` for all events that may change access.
 
-        A delivery reaches one process. The others ask again when their answers' time to live has passed.
+        A delivery reaches one process. The others ask again when their answers' time to live has passed, or with
+        `shared_answers` a moment later.
 
         Args:
             receiver: handles the service's webhooks.

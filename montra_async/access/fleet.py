@@ -265,9 +265,7 @@ class Fleet:
             self._renewing.pop(loop, None)
 
     def _send(self, script: str, key: Key, *args: Any) -> asyncio.Future[Any]:
-        future = self._holds.send(script, key, *args)
-        future.add_done_callback(_retrieve)
-        return future
+        return self._holds.send(script, key, *args)
 
     # The service's answers
 
@@ -285,7 +283,7 @@ class Fleet:
             base, scale, now = words(await self._holds.run(scripts.ASK, key))
             began = self._ledger.clock()
             for _ in range(3):
-                outcome = await self._checker.ask(key)
+                outcome = await self._checker.ask(key, of_service=True)
                 if isinstance(outcome, MontraError):
                     return outcome
                 if (outcome.asked_at or 0.0) >= began:  # else the question was older than what Redis was asked
@@ -388,12 +386,6 @@ def words(reply: Any) -> list[str]:
     """The words of a script's reply."""
     text: str = reply.decode() if isinstance(reply, bytes) else reply
     return text.split(" ")
-
-
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Nobody may be waiting for it."""
-    if not future.cancelled():
-        future.exception()
 
 
 def _units(amount: int | Decimal) -> tuple[int, int]:

@@ -71,6 +71,7 @@ class RedisLines:
             client = _from_url(given, self._timeout, self._owner) if isinstance(given, Secret) else given
             line = self._lines[loop] = _Line(client, self._timeout)
         future: asyncio.Future[Any] = loop.create_future()
+        future.add_done_callback(_retrieve)
         line.add(_Call(script, keys, args, future))
         return future
 
@@ -149,6 +150,12 @@ class _Line:
             pipeline.evalsha(_sha(call.script), len(call.keys), *call.keys, *call.args)
         results: list[Any] = await pipeline.execute(raise_on_error=False)
         return results
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    """Nobody may be waiting for it."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _resolve_failed(batch: Sequence[_Call], problem: str) -> None:

@@ -39,8 +39,13 @@ class Redis:
                     time.sleep(0.02)
         raise AssertionError("redis-server does not answer")
 
-    def stop(self) -> None:
+    def stop(self, *, save: bool = False) -> None:
+        import redis
+
         assert self.process is not None
+        if save:
+            with redis.Redis.from_url(self.url) as client:
+                client.save()
         self.process.terminate()
         self.process.wait(20)
 
