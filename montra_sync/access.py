@@ -20,11 +20,15 @@ from montra_async.access import (
     HoldEndedError,
     LimitExceededError,
     OnUnavailable,
+    RedisAnswers,
+    RedisHolds,
 )
 from montra_async.access.base import BaseAccess, checked_hold, checked_key
 from montra_async.access.decision import FEATURE, METER, Key
+from montra_async.access.fleet import Fleet, exact_sum
 from montra_async.access.reservation import Reservation
 from montra_async.access.settings import AccessSettings
+from montra_async.access.shared_answers import SharedAnswers
 from montra_async.access.watching import watched
 from montra_async.core import validation
 from montra_async.core.compat import Self
@@ -45,6 +49,8 @@ __all__ = [
     "HoldEndedError",
     "LimitExceededError",
     "OnUnavailable",
+    "RedisAnswers",
+    "RedisHolds",
 ]
 
 
@@ -175,7 +181,7 @@ class Access(BaseAccess):
     holds, and asks the service itself.
 
     What is recorded with `usage` counts at once, and concurrent holds never exceed a limit together with it, within
-    this process.
+    this process. Several processes that must not exceed a limit together need `fleet`.
 
     Args:
         montra: the client that asks the service.
@@ -194,6 +200,12 @@ class Access(BaseAccess):
         local_usage_ttl: seconds after which recorded usage counts as known to the service, although no delivery was
             seen: because another process sends it. Each answer after that time takes it off. It must be longer than
             usage can wait there. Default: 3,600.
+        fleet: `RedisHolds`, for processes that must not exceed a limit together, given a URL: its connections belong
+            to the event loop of synchronous calls. Default: none. Decisions are from this process's memory all the
+            same, and don't count what others hold. If Redis can't be used, `on_unavailable` decides; with `allow`,
+            this process counts alone.
+        shared_answers: `RedisAnswers`, for processes that share what they know of access, and tell each other of
+            changes; given a URL, too. Default: none.
         clock: seconds, never goes back. Default: `time.monotonic`; for tests.
 
     Raises:
@@ -214,6 +226,8 @@ class Access(BaseAccess):
         max_entries: int = 10_000,
         hold_ttl: float = 600.0,
         local_usage_ttl: float = 3600.0,
+        fleet: RedisHolds | None = None,
+        shared_answers: RedisAnswers | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = AccessSettings(
@@ -228,7 +242,10 @@ class Access(BaseAccess):
             local_usage_ttl=local_usage_ttl,
         )
         self._set_up(unwrap(montra), settings, clock)
+        if shared_answers is not None:
+            self._checker.shared = SharedAnswers(shared_answers, self._ledger, self._base_url, post)
         self._usage = usage
+        self._fleet = None if fleet is None else Fleet(fleet, self._ledger, self._checker, post)
         if usage is not None:
             usage.add_observer(self)
 
@@ -341,6 +358,13 @@ class Access(BaseAccess):
         Raises:
             AccessDeniedError: there are not so many.
         """
+        if self._fleet is not None:
+            try:
+                run(self._fleet.reserve, hold, hold.estimate)
+            except AccessUnavailableError as error:
+                self._count_alone(hold, error)
+            else:
+                return
         if not self._ledger.reserve(hold, self._clock()):
             self._reserve(hold, hold.estimate, self._ledger.reserve)
 
@@ -355,6 +379,11 @@ class Access(BaseAccess):
             AccessDeniedError: there are not so many.
             HoldEndedError: the hold has ended or expired.
         """
+        fleet = self._fleet_of(hold)
+        if fleet is not None:
+            hold.check_open(self._ledger.epoch)
+            run(fleet.reserve, hold, exact_sum(hold.estimate, amount))
+            return
         self._reserve(hold, amount, self._extending(amount))
 
     def _reserve(self, hold: Hold, amount: int | Decimal, attempt: Callable[..., bool | None]) -> None:
@@ -364,7 +393,7 @@ class Access(BaseAccess):
             self._refuse_fallback(hold, self._check(hold.key))
             fits = attempt(hold, self._clock(), force=True)
         if not fits and self._ledger.may_gain(hold.key, self._clock()):
-            run(self._checker.ask, hold.key)
+            run(self._checker.ask, hold.key, of_service=True)
             fits = attempt(hold, self._clock(), force=True)
         if not fits:
             raise self._denied(hold, amount)
@@ -380,17 +409,18 @@ class Access(BaseAccess):
             HoldEndedError: the hold has ended.
             UsageError: the usage can't be recorded.
         """
-        usage = self._usage
-        assert usage is not None
         hold.check_open(self._ledger.epoch)
         if not used:
             self.release(hold)
             return
+        fleet = self._fleet_of(hold)
+        if fleet is not None:
+            self._settle_in_fleet(fleet, hold, used)
+            return
         hold.state = "settling"
         self._ledger.begin_settling(hold, used)
-        customer_id, _, slug = hold.key
         try:
-            usage.record(customer_id, slug, amount=used, metadata=hold.metadata, idempotency_key=hold.idempotency_key)
+            self._record(hold, used)
         except OutboxError:  # the ledger was told that it was recorded, and that it failed
             hold.state = "open"
             raise
@@ -403,6 +433,33 @@ class Access(BaseAccess):
             raise
         hold.state = "ended"
 
+    def _record(self, hold: Hold, used: int | Decimal) -> None:
+        usage = self._usage
+        assert usage is not None
+        customer_id, _, slug = hold.key
+        usage.record(customer_id, slug, amount=used, metadata=hold.metadata, idempotency_key=hold.idempotency_key)
+
+    def _settle_in_fleet(self, fleet: Fleet, hold: Hold, used: int | Decimal) -> None:
+        """Record first: the hold stays until the usage is durable, whatever happens to Redis or this process."""
+        hold.state = "settling"
+        fleet.expect(hold.key, used)
+        try:
+            self._record(hold, used)
+        except OutboxError:  # the fleet was told that it was recorded, which it ignored, and that it failed
+            fleet.count(hold.key, used, 0)
+            hold.state = "open"
+            raise
+        except MontraError:
+            fleet.unexpect(hold.key, used)
+            hold.state = "open"
+            raise
+        except BaseException:  # Ctrl-C, for one: it may be recorded
+            hold.state = "ended"
+            post(partial(fleet.end_later, hold, used))
+            raise
+        hold.state = "ended"
+        run(fleet.end, hold, used)
+
     def release(self, hold: Hold) -> None:
         """Release a hold's units. Called by `Hold`.
 
@@ -410,8 +467,12 @@ class Access(BaseAccess):
             hold: the hold.
         """
         if hold.state == "open":
+            fleet = self._fleet_of(hold)
             hold.state = "ended"
-            self._ledger.settle(hold, 0)
+            if fleet is None:
+                self._ledger.settle(hold, 0)
+            elif hold.epoch == self._ledger.epoch:
+                run(fleet.end, hold, 0)
 
     def renew(self, hold: Hold) -> None:
         """Begin a hold's life anew. Called by `Hold`.
@@ -422,7 +483,14 @@ class Access(BaseAccess):
         Raises:
             HoldEndedError: the hold has ended or expired.
         """
-        self._renew(hold)
+        fleet = self._fleet_of(hold)
+        if fleet is None:
+            self._renew(hold)
+            return
+        hold.check_open(self._ledger.epoch)
+        if not run(fleet.renew, hold):
+            raise HoldEndedError("this hold has expired: its units are free for others")
+        hold.expires_at = self._clock() + hold.ttl
 
     # Life
 
@@ -430,6 +498,10 @@ class Access(BaseAccess):
         """Stop observing the reporter. The client and the reporter stay open."""
         if self._usage is not None:
             self._usage.remove_observer(self)
+        if self._fleet is not None:
+            run(self._fleet.aclose)
+        if self._checker.shared is not None:
+            run(self._checker.shared.aclose)
 
     def __enter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ __all__ = [
     "HoldEndedError",
     "LimitExceededError",
     "OnUnavailable",
+    "RedisAnswers",
     "RedisHolds",
 ]
 

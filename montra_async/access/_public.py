@@ -10,5 +10,6 @@ from .errors import (
     LimitExceededError as LimitExceededError,
 )
 from .hold import Hold as Hold
+from .redis_answers import RedisAnswers as RedisAnswers
 from .redis_holds import RedisHolds as RedisHolds
 from .settings import OnUnavailable as OnUnavailable

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from ..client import Montra
 from ..core.compat import Self
@@ -16,12 +16,14 @@ from ..core.validation import Number
 from ..usage.errors import OutboxError
 from ..usage.observer import UsageObserver
 from .base import BaseAccess, checked_hold, checked_key
-from .decision import FEATURE, METER, AccessDecision, Key
+from .decision import FEATURE, METER, AccessDecision
 from .errors import AccessUnavailableError, HoldEndedError
-from .fleet import FallbackAllowed, Fleet, exact_sum
+from .fleet import Fleet, exact_sum
 from .hold import Hold
+from .redis_answers import RedisAnswers
 from .redis_holds import RedisHolds
 from .settings import AccessSettings, OnUnavailable
+from .shared_answers import SharedAnswers
 from .watching import watched
 
 
@@ -86,6 +88,8 @@ class Access(BaseAccess):
         fleet: `RedisHolds`, for processes that must not exceed a limit together. Default: none. Decisions are from
             this process's memory all the same, and don't count what others hold. If Redis can't be used,
             `on_unavailable` decides; with `allow`, this process counts alone.
+        shared_answers: `RedisAnswers`, for processes that share what they know of access, and tell each other of
+            changes. Default: none.
         clock: seconds, never goes back. Default: `time.monotonic`; for tests.
 
     Raises:
@@ -107,6 +111,7 @@ class Access(BaseAccess):
         hold_ttl: float = 600.0,
         local_usage_ttl: float = 3600.0,
         fleet: RedisHolds | None = None,
+        shared_answers: RedisAnswers | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         settings = AccessSettings(
@@ -121,6 +126,8 @@ class Access(BaseAccess):
             local_usage_ttl=local_usage_ttl,
         )
         self._set_up(montra, settings, clock)
+        if shared_answers is not None:
+            self._checker.shared = SharedAnswers(shared_answers, self._ledger, self._base_url)
         self._usage = usage
         self._fleet = None if fleet is None else Fleet(fleet, self._ledger, self._checker)
         if usage is not None:
@@ -253,17 +260,6 @@ class Access(BaseAccess):
                 return
         await self._reserve(hold, hold.estimate, self._ledger.reserve)
 
-    def _count_alone(self, hold: Hold, error: AccessUnavailableError) -> None:
-        """Let this process count alone if Redis can't be used, and the setting says to allow.
-
-        Raises:
-            AccessUnavailableError: it says to raise.
-            AccessDeniedError: it says to deny.
-        """
-        if not isinstance(error, FallbackAllowed):
-            self._refuse_fallback(hold, self._checker.fallback(error))
-        hold.fleet_id = ""
-
     async def extend(self, hold: Hold, amount: int | Decimal) -> None:
         """Reserve more units. Called by `Hold`.
 
@@ -290,7 +286,7 @@ class Access(BaseAccess):
             self._refuse_fallback(hold, await self._checker.check(key))
             fits = attempt(hold, self._clock(), force=True)
         if not fits and ledger.may_gain(key, self._clock()):
-            await self._checker.ask(key)
+            await self._checker.ask(key, of_service=True)
             fits = attempt(hold, self._clock(), force=True)
         if not fits:
             raise self._denied(hold, amount)
@@ -358,9 +354,6 @@ class Access(BaseAccess):
         hold.state = "ended"
         await fleet.end(hold, used)
 
-    def _fleet_of(self, hold: Hold) -> Fleet | None:
-        return self._fleet if self._fleet is not None and hold.state != "new" and hold.fleet_id else None
-
     async def release(self, hold: Hold) -> None:
         """Release a hold's units. Called by `Hold`.
 
@@ -393,24 +386,6 @@ class Access(BaseAccess):
             raise HoldEndedError("this hold has expired: its units are free for others")
         hold.expires_at = self._clock() + hold.ttl
 
-    # The fleet
-
-    def _tell_fleet(self, what: Literal["recorded", "failed", "acknowledged"], key: Key, amount: int | Decimal) -> None:
-        if self._fleet is None:
-            return
-        if what == "recorded":
-            self._fleet.recorded(key, amount)
-        elif what == "failed":
-            self._fleet.count(key, -amount, 0)
-        else:
-            self._fleet.count(key, 0, amount)
-
-    def _invalidate(self, customer_id: str | None, kind: str | None, slug: str | None) -> None:
-        if self._fleet is not None:
-            for key in self._ledger.matching(customer_id, kind, slug):
-                self._fleet.invalidate(key)
-        super()._invalidate(customer_id, kind, slug)
-
     # Life
 
     async def aclose(self) -> None:
@@ -423,6 +398,8 @@ class Access(BaseAccess):
         if self._fleet is not None:
             await self._fleet.aclose()
         await self._checker.aclose()
+        if self._checker.shared is not None:
+            await self._checker.shared.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -17,7 +17,8 @@ from ..webhooks.webhook_event import WebhookEvent
 from . import warm_start
 from .checker import Checker
 from .decision import FEATURE, METER, UNKNOWN, AccessDecision, Key
-from .errors import AccessDeniedError, HoldEndedError, LimitExceededError
+from .errors import AccessDeniedError, AccessUnavailableError, HoldEndedError, LimitExceededError
+from .fleet import FallbackAllowed, Fleet
 from .ledger import Ledger
 from .reservation import Reservation
 from .settings import AccessSettings
@@ -26,6 +27,8 @@ from .watching import EVENTS, changes_of
 
 class BaseAccess:
     """The cache, the counters, and what a reporter tells of usage."""
+
+    _fleet: Fleet | None
 
     def _set_up(self, montra: Montra, settings: AccessSettings, clock: Callable[[], float]) -> None:
         """Called by the constructors of both twins."""
@@ -99,6 +102,11 @@ class BaseAccess:
         self._invalidate(customer_id, kind, slug)
 
     def _invalidate(self, customer_id: str | None, kind: str | None, slug: str | None) -> None:
+        if self._fleet is not None:
+            for key in self._ledger.matching(customer_id, kind, slug):
+                self._fleet.invalidate(key)
+        if self._checker.shared is not None:  # first, so that no older answer is taken from there meanwhile
+            self._checker.shared.invalidate(customer_id)
         self._ledger.invalidate(customer_id, kind, slug)
 
     def _changed(self, customer_id: str | None, meter: str | None) -> None:
@@ -119,7 +127,8 @@ class BaseAccess:
     def connect(self, receiver: WebhookReceiver) -> None:
         """Register `webhook_handler` for all events that may change access.
 
-        A delivery reaches one process. The others ask again when their answers' time to live has passed.
+        A delivery reaches one process. The others ask again when their answers' time to live has passed, or with
+        `shared_answers` a moment later.
 
         Args:
             receiver: handles the service's webhooks.
@@ -215,8 +224,32 @@ class BaseAccess:
         self._ledger.acknowledged(key, amount)
         self._tell_fleet("acknowledged", key, amount)
 
+    # The fleet
+
     def _tell_fleet(self, what: Literal["recorded", "failed", "acknowledged"], key: Key, amount: int | Decimal) -> None:
-        """Tell other processes, if there are any."""
+        if self._fleet is None:
+            return
+        if what == "recorded":
+            self._fleet.recorded(key, amount)
+        elif what == "failed":
+            self._fleet.count(key, -amount, 0)
+        else:
+            self._fleet.count(key, 0, amount)
+
+    def _fleet_of(self, hold: Reservation) -> Fleet | None:
+        """The fleet, if it has a hold's units."""
+        return self._fleet if self._fleet is not None and hold.state != "new" and hold.fleet_id else None
+
+    def _count_alone(self, hold: Reservation, error: AccessUnavailableError) -> None:
+        """Let this process count alone if Redis can't be used, and the setting says to allow.
+
+        Raises:
+            AccessUnavailableError: it says to raise.
+            AccessDeniedError: it says to deny.
+        """
+        if not isinstance(error, FallbackAllowed):
+            self._refuse_fallback(hold, self._checker.fallback(error))
+        hold.fleet_id = ""
 
     # Holds
 

@@ -25,6 +25,7 @@ from ..resources.features import Entitlement
 from .decision import INVALID, METER, AccessDecision, Key
 from .errors import AccessUnavailableError
 from .ledger import Ask, Ledger
+from .shared_answers import Look, SharedAnswers, is_recent
 
 log: logging.Logger = logging.getLogger("montra")
 
@@ -40,11 +41,12 @@ _Asked: TypeAlias = AccessDecision | MontraError
 class _Flight:
     """A question in progress, in a task of its own."""
 
-    __slots__ = ("ask", "loop", "task")
+    __slots__ = ("ask", "loop", "of_service", "task")
 
-    def __init__(self, ask: Ask, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, ask: Ask, loop: asyncio.AbstractEventLoop, of_service: bool) -> None:
         self.ask = ask
         self.loop = loop
+        self.of_service = of_service
         self.task: asyncio.Task[_Asked]
 
 
@@ -60,7 +62,9 @@ class Checker:
         self._ledger = ledger
         self._settings = ledger.settings
         self._montra = montra
-        self._flights: dict[tuple[asyncio.AbstractEventLoop, Key], _Flight] = {}
+        self.shared: SharedAnswers | None = None
+        """Answers of a fleet, which are looked at first."""
+        self._flights: dict[tuple[asyncio.AbstractEventLoop, Key, bool], _Flight] = {}
         self._tasks: set[asyncio.Task[_Asked]] = set()  # the event loop itself holds tasks only weakly
         self._epoch = 0
         self._failures = 0
@@ -88,11 +92,18 @@ class Checker:
 
     def may_be_stale(self, found: AccessDecision, now: float) -> bool:
         """Whether an answer that is too old may be given once more, while the service is asked."""
+        if self.shared is not None and self.shared.is_usable:  # another process may have invalidated it
+            return False
         return found.allowed and found.fresh_until != INVALID and now < found.fresh_until + self._settings.stale_ttl
 
-    async def ask(self, key: Key) -> _Asked:
-        """Ask the service, or wait for the answer to a question in progress. Returns the decision, or the error."""
-        flight = self._join(key)
+    async def ask(self, key: Key, *, of_service: bool = False) -> _Asked:
+        """Ask the service, or wait for the answer to a question in progress. Returns the decision, or the error.
+
+        Args:
+            key: the key.
+            of_service: an answer that the service gave to another process is not enough.
+        """
+        flight = self._join(key, of_service)
         if flight is None:
             return AccessUnavailableError(f"the service is not asked for a moment, after {self._failures} failures")
         done, _ = await asyncio.wait([flight.task], timeout=self._settings.timeout)
@@ -106,22 +117,27 @@ class Checker:
         """Ask the service in the background, unless it is being asked. Needs a running event loop."""
         self._join(key)
 
-    def _join(self, key: Key) -> _Flight | None:
+    def _join(self, key: Key, of_service: bool = False) -> _Flight | None:
         loop = asyncio.get_running_loop()
         if self._epoch != self._ledger.epoch:  # a forked child: the parent's questions are not answered here
             self._epoch = self._ledger.epoch
             self._flights, self._tasks = {}, set()
-        flight = self._flights.get((loop, key))
+        name = (loop, key, of_service)
+        flight = self._flights.get(name)
         if flight is not None and not flight.ask.outdated:
             return flight
-        if self._ledger.clock() < self._paused_until:
+        if self._is_paused and (of_service or self.shared is None or not self.shared.is_usable):
             return None
         self._discard_ended()
-        flight = self._flights[loop, key] = _Flight(self._ledger.begin(key), loop)
+        flight = self._flights[name] = _Flight(self._ledger.begin(key), loop, of_service)
         flight.task = loop.create_task(self._fly(flight))
         self._tasks.add(flight.task)
         flight.task.add_done_callback(self._tasks.discard)
         return flight
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._ledger.clock() < self._paused_until
 
     def _discard_ended(self) -> None:
         for name, flight in [(name, one) for name, one in list(self._flights.items()) if one.loop.is_closed()]:
@@ -132,7 +148,12 @@ class Checker:
         ask = flight.ask
         answered = False
         try:
-            decision = self._answered(ask, await self._request(ask.key))
+            look = None if self.shared is None else await self.shared.look(ask.key)
+            if look is not None and (found := self._found(flight, look)) is not None:
+                return found
+            if self.shared is not None and self._is_paused:  # this question was only for Redis
+                return AccessUnavailableError(f"the service is not asked for a moment, after {self._failures} failures")
+            decision = self._answered(ask, await self._request(ask.key), look)
             answered = True
         except MontraError as error:
             without_frames(error)  # their local variables hold the request
@@ -144,8 +165,9 @@ class Checker:
         finally:
             if not answered:
                 self._ledger.failed(ask)
-            if self._flights.get((flight.loop, ask.key)) is flight:
-                del self._flights[flight.loop, ask.key]
+            name = (flight.loop, ask.key, flight.of_service)
+            if self._flights.get(name) is flight:
+                del self._flights[name]
         self._failures = 0
         return decision
 
@@ -155,13 +177,34 @@ class Checker:
             return await self._montra.check_entitlement(customer_id, slug)
         return await self._montra.check_feature_access(customer_id, slug)
 
-    def _answered(self, ask: Ask, found: Entitlement) -> AccessDecision:
+    def _found(self, flight: _Flight, look: Look) -> AccessDecision | None:
+        """The decision of a shared answer, if it will do. If it is old, the service is asked in the background."""
+        answer, ask, shared = look.answer, flight.ask, self.shared
+        if answer is None or shared is None or flight.of_service or not is_recent(answer, self._ledger):
+            return None
+        decision = self._ledger.found(ask, *answer, shared.local_ttl)
+        if self._ledger.clock() < decision.fresh_until:
+            return decision
+        if not decision.allowed or ask.outdated:
+            return None
+        self._join(ask.key, of_service=True)
+        return decision.replace(source="stale")
+
+    def _answered(self, ask: Ask, found: Entitlement, look: Look | None) -> AccessDecision:
         usage = limit = None
         if ask.key[1] == METER:
             usage, limit = _exact("usage", found.usage), _exact("limit", found.limit)
             if usage is None:  # without it, a limit can't be counted against: `has_access` decides
                 limit = None
-        return self._ledger.answered(ask, found.has_access, found.reason, usage, limit)
+        shared = self.shared
+        if shared is None:
+            return self._ledger.answered(ask, found.has_access, found.reason, usage, limit)
+        local_ttl = shared.local_ttl
+        decision = self._ledger.answered(ask, found.has_access, found.reason, usage, limit, local_ttl=local_ttl)
+        if look is not None and not ask.outdated:
+            own = AccessDecision(found.has_access, "fresh", reason=found.reason, usage=usage, limit=limit)
+            shared.keep(ask.key, look.now, own)
+        return decision
 
     def _failed(self, error: MontraError) -> None:
         if not is_outage(error):

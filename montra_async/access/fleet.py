@@ -10,14 +10,16 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
 
+from ..core import forks
 from ..core.errors import MontraError
 from . import redis_scripts as scripts
 from .checker import Checker
 from .decision import AccessDecision, Key
 from .errors import AccessDeniedError, AccessUnavailableError, LimitExceededError
-from .hold import Hold
+from .last_loop import LastLoop, Post
 from .ledger import Ledger, log
 from .redis_holds import RedisHolds
+from .reservation import Reservation
 
 _MAX_KEYS = 100_000
 """Maximum number of customers and meters whose usage waits to be counted in Redis."""
@@ -43,38 +45,67 @@ class Fleet:
         holds: Redis.
         ledger: answers and settings.
         checker: asks the service.
+        post: runs functions on an event loop. None: on the caller's, or else the one that was used last.
     """
 
-    def __init__(self, holds: RedisHolds, ledger: Ledger, checker: Checker) -> None:
+    def __init__(
+        self,
+        holds: RedisHolds,
+        ledger: Ledger,
+        checker: Checker,
+        post: Post | None = None,
+    ) -> None:
         self._holds = holds
         self._ledger = ledger
         self._settings = ledger.settings
         self._checker = checker
         self._key_life = round(1000 * (2 * ledger.settings.local_usage_ttl + ledger.settings.max_stale + 3600))
-        self._lock = threading.Lock()
+        self._last = LastLoop()
+        self._post: Post = self._last.post if post is None else post
+        self._forget_usage()
         self._reset()
+        forks.watch(self)
+
+    def _forget_usage(self) -> None:
+        self._lock = threading.RLock()  # reentrant: a signal handler may record usage in a thread that holds it
+        self._expected: Counter[tuple[Key, int | Decimal]] = Counter()
+        self._uncounted: dict[Key, list[int | Decimal]] = {}
 
     def _reset(self) -> None:
         self._epoch = self._ledger.epoch
-        self._open: set[Hold] = set()
+        self._open: set[Reservation] = set()
         self._renewing: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
         self._flights: dict[tuple[asyncio.AbstractEventLoop, Key], asyncio.Task[MontraError | None]] = {}
-        self._expected: Counter[tuple[Key, int | Decimal]] = Counter()
-        self._uncounted: dict[Key, list[int | Decimal]] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._last.loop = None
 
     def _enter(self) -> asyncio.AbstractEventLoop:
         """Use the running loop. A forked child forgets what belongs to its parent."""
         if self._epoch != self._ledger.epoch:
-            self._lock = threading.Lock()
             self._reset()
             self._holds.after_fork_in_child()
-        loop = self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        if loop is not self._last.loop:
+            self._last.loop = loop
+            if self._uncounted:  # there was no loop to count it on
+                loop.call_soon(self._flush)
         return loop
+
+    # Forks
+
+    def before_fork(self, timeout: float) -> bool:
+        """Wait until no other thread is counting usage. Called by `core.forks`."""
+        return self._lock.acquire(timeout=timeout)
+
+    def after_fork(self, *, closed: bool, child: bool) -> None:
+        """Go on. What waits to be counted is counted by the parent. Called by `core.forks`."""
+        if child:
+            self._forget_usage()
+        elif closed:
+            self._lock.release()
 
     # Holds
 
-    async def reserve(self, hold: Hold, amount: int | Decimal) -> None:
+    async def reserve(self, hold: Reservation, amount: int | Decimal) -> None:
         """Have a hold hold `amount` units altogether.
 
         Args:
@@ -105,7 +136,7 @@ class Fleet:
             self._open.add(hold)
             self._start_renewing()
 
-    async def _reserve(self, hold: Hold, amount: int | Decimal) -> None:
+    async def _reserve(self, hold: Reservation, amount: int | Decimal) -> None:
         settings = self._settings
         reply = await self._attempt(hold, amount, settings.ttl + settings.stale_ttl)
         if reply.status == "held":
@@ -123,7 +154,7 @@ class Fleet:
         if reply.status != "held":
             raise self._denied(hold, amount, reply)
 
-    async def _attempt(self, hold: Hold, amount: int | Decimal, max_age: float) -> _Reply:
+    async def _attempt(self, hold: Reservation, amount: int | Decimal, max_age: float) -> _Reply:
         found = await self._holds.run(scripts.RESERVE, hold.key, *self._arguments(hold, amount, max_age))
         status, *numbers = words(found)
         limit = numbers.pop(2)
@@ -141,11 +172,11 @@ class Fleet:
             may_gain,
         )
 
-    def _arguments(self, hold: Hold, amount: int | Decimal, max_age: float) -> tuple[Any, ...]:
+    def _arguments(self, hold: Reservation, amount: int | Decimal, max_age: float) -> tuple[Any, ...]:
         lease = round(1000 * min(self._holds.lease, hold.ttl))
         return (hold.fleet_id, *_units(amount), lease, round(1000 * max_age), self._key_life)
 
-    def _refuse_without_service(self, hold: Hold, problem: MontraError) -> None:
+    def _refuse_without_service(self, hold: Reservation, problem: MontraError) -> None:
         """
         Raises:
             MontraError: it is not an outage.
@@ -155,7 +186,7 @@ class Fleet:
         if decision.source == "fallback":
             self._refuse_fallback(hold, problem)
 
-    def _refuse_fallback(self, hold: Hold, problem: MontraError) -> None:
+    def _refuse_fallback(self, hold: Reservation, problem: MontraError) -> None:
         """
         Raises:
             AccessUnavailableError: the setting says to raise; `Allowed` if it says to allow.
@@ -167,7 +198,7 @@ class Fleet:
         customer_id, _, slug = hold.key
         raise AccessDeniedError(f"access of {customer_id} to {slug} can't be determined right now", decision)
 
-    def _denied(self, hold: Hold, amount: int | Decimal, reply: _Reply) -> AccessDeniedError:
+    def _denied(self, hold: Reservation, amount: int | Decimal, reply: _Reply) -> AccessDeniedError:
         customer_id, _, slug = hold.key
         allowed = reply.status == "exceeded" and bool(reply.remaining)
         known = self._ledger.find(hold.key)
@@ -187,7 +218,7 @@ class Fleet:
         problem = f"{customer_id} has {reply.remaining} of {reply.limit} units of {slug} left, not {amount}"
         return LimitExceededError(problem, decision, amount)
 
-    async def end(self, hold: Hold, used: int | Decimal) -> None:
+    async def end(self, hold: Reservation, used: int | Decimal) -> None:
         """End a hold and count what it used. If Redis can't be used, the hold ends when its lease does.
 
         Args:
@@ -201,12 +232,12 @@ class Fleet:
         except AccessUnavailableError as error:
             log.warning("a hold stays until its lease ends: %s", error)
 
-    def end_later(self, hold: Hold, used: int | Decimal) -> None:
+    def end_later(self, hold: Reservation, used: int | Decimal) -> None:
         """End a hold without waiting for Redis."""
         self._open.discard(hold)
         self._send(scripts.SETTLE, hold.key, hold.fleet_id, *_units(used))
 
-    async def renew(self, hold: Hold) -> bool:
+    async def renew(self, hold: Reservation) -> bool:
         """Begin a hold's life anew. Returns whether it still had its units."""
         self._enter()
         alive = await self._send(scripts.RENEW, hold.key, hold.fleet_id, round(1000 * self._holds.lease))
@@ -234,9 +265,7 @@ class Fleet:
             self._renewing.pop(loop, None)
 
     def _send(self, script: str, key: Key, *args: Any) -> asyncio.Future[Any]:
-        future = self._holds.send(script, key, *args)
-        future.add_done_callback(_retrieve)
-        return future
+        return self._holds.send(script, key, *args)
 
     # The service's answers
 
@@ -254,7 +283,7 @@ class Fleet:
             base, scale, now = words(await self._holds.run(scripts.ASK, key))
             began = self._ledger.clock()
             for _ in range(3):
-                outcome = await self._checker.ask(key)
+                outcome = await self._checker.ask(key, of_service=True)
                 if isinstance(outcome, MontraError):
                     return outcome
                 if (outcome.asked_at or 0.0) >= began:  # else the question was older than what Redis was asked
@@ -275,11 +304,10 @@ class Fleet:
 
     def invalidate(self, key: Key) -> None:
         """Have the service asked again by the fleet."""
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._forget, key)
+        self._post(partial(self._forget, key))
 
     def _forget(self, key: Key) -> None:
+        self._enter()
         self._send(scripts.FORGET, key)
 
     # What a reporter tells
@@ -312,7 +340,6 @@ class Fleet:
             recorded: number of units recorded.
             acknowledged: number of units that the service has counted, or never will.
         """
-        loop = self._loop
         with self._lock:
             first = not self._uncounted
             found = self._uncounted.get(key)
@@ -322,10 +349,11 @@ class Fleet:
                 found = self._uncounted[key] = [0, 0]
             found[0] = exact_sum(found[0], recorded)
             found[1] = exact_sum(found[1], acknowledged)
-        if first and loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._flush)
+        if first:
+            self._post(self._flush)
 
     def _flush(self) -> None:
+        self._enter()
         with self._lock:
             uncounted, self._uncounted = self._uncounted, {}
         for key, (recorded, acknowledged) in uncounted.items():
@@ -358,12 +386,6 @@ def words(reply: Any) -> list[str]:
     """The words of a script's reply."""
     text: str = reply.decode() if isinstance(reply, bytes) else reply
     return text.split(" ")
-
-
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Nobody may be waiting for it."""
-    if not future.cancelled():
-        future.exception()
 
 
 def _units(amount: int | Decimal) -> tuple[int, int]:

@@ -115,6 +115,8 @@ class Ledger:
         reason: str | None = None,
         usage: int | Decimal | None = None,
         limit: int | Decimal | None = None,
+        *,
+        local_ttl: float = math.inf,
     ) -> AccessDecision:
         """Keep an answer of the service. Returns the decision with what is known here.
 
@@ -124,24 +126,67 @@ class Ledger:
             reason: why not.
             usage: units used.
             limit: units that the plan includes.
+            local_ttl: seconds for which the answer is used at most.
         """
+        answer = self._answer(ask, allowed, reason, usage, limit, ask.asked_at, local_ttl)
+        with self._lock:
+            self._asks.discard(ask)
+            decision = self.store(ask.key, answer, ask.base, ask.scale)
+        return decision.replace(source="fresh")
+
+    def found(
+        self,
+        ask: Ask,
+        allowed: bool,
+        reason: str | None,
+        usage: int | Decimal | None,
+        limit: int | Decimal | None,
+        asked_at: float,
+        local_ttl: float,
+    ) -> AccessDecision:
+        """Keep an answer that the service gave to another process, and that is valid. The question goes on.
+
+        It may include all that was acknowledged here before the answer that is known here, and nothing else is sure.
+
+        Args:
+            ask: the question.
+            allowed: whether the customer has access.
+            reason: why not.
+            usage: units used.
+            limit: units that the plan includes.
+            asked_at: when the service was asked, by the clock of this ledger.
+            local_ttl: seconds for which the answer is used at most.
+        """
+        with self._lock:
+            known = self.server_answer(ask.key)
+            if known is not None and (known.asked_at or 0.0) > asked_at and known.fresh_until != INVALID:
+                # Nothing has changed since an older answer was given, so ours is still valid.
+                allowed, reason, usage, limit = known.allowed, known.reason, known.usage, known.limit
+                asked_at = known.asked_at or 0.0
+            return self.store(ask.key, self._answer(ask, allowed, reason, usage, limit, asked_at, local_ttl))
+
+    def _answer(
+        self,
+        ask: Ask,
+        allowed: bool,
+        reason: str | None,
+        usage: int | Decimal | None,
+        limit: int | Decimal | None,
+        asked_at: float,
+        local_ttl: float,
+    ) -> AccessDecision:
         ttl = self.settings.ttl if allowed else self.settings.deny_ttl
-        remaining = None if limit is None or usage is None else max(0, limit - usage)
-        answer = AccessDecision(
+        return AccessDecision(
             allowed,
             "cached",
             reason=None if allowed else reason,
             usage=usage,
             limit=limit,
-            remaining=remaining,
-            asked_at=ask.asked_at,
-            fresh_until=INVALID if ask.outdated else ask.asked_at + ttl,
+            remaining=None if limit is None or usage is None else max(0, limit - usage),
+            asked_at=asked_at,
+            fresh_until=INVALID if ask.outdated else min(asked_at + ttl, self.clock() + local_ttl),
             clock=self.clock,
         )
-        with self._lock:
-            self._asks.discard(ask)
-            decision = self.store(ask.key, answer, ask.base, ask.scale)
-        return decision.replace(source="fresh")
 
     def failed(self, ask: Ask) -> None:
         """The question was not answered."""
@@ -167,7 +212,7 @@ class Ledger:
                 return answer
             if counter.answer is None or (counter.answer.asked_at or 0.0) <= asked_at:
                 counter.apply(answer, base, scale, asked_at, self.settings.local_usage_ttl)
-            return self._show(key, counter, answer)
+            return self._show(key, counter, answer if counter.answer is None else counter.answer)
 
     def _keep(self, key: Key, decision: AccessDecision) -> None:
         answers = self.answers

@@ -4,35 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..core.durations import Duration, positive_seconds
-from ..core.errors import ConfigError
 from ..core.redaction import Secret, SecretText
-from . import redis_scripts as scripts
 from .decision import Key
-from .errors import AccessUnavailableError
+from .redis_lines import RedisLines
 
-log: logging.Logger = logging.getLogger("montra")
-
-_MAX_BATCH = 512
-"""Maximum number of scripts in one round trip."""
 _MAX_KEYS = 10_000
 """Maximum number of customers and meters whose keys are kept in memory."""
-MAX_WAITING = 100_000
-"""Maximum number of scripts that wait for Redis."""
-
-_ALL = (scripts.RESERVE, scripts.SETTLE, scripts.RENEW, scripts.COUNT, scripts.ASK, scripts.ANSWER, scripts.FORGET)
-_SHA: dict[str, str] = {one: hashlib.sha1(one.encode()).hexdigest() for one in _ALL}  # noqa: S324 - Redis names scripts so
-
-
-class _Call(NamedTuple):
-    script: str
-    keys: tuple[bytes, bytes, bytes]
-    args: str
-    future: asyncio.Future[Any]
 
 
 class RedisHolds:
@@ -73,15 +53,9 @@ class RedisHolds:
         del client  # a URL may contain a password, which a traceback with local variables must not show
         self.lease: float = positive_seconds("lease", lease)
         """Seconds that a hold lasts without being renewed."""
-        self._timeout = positive_seconds("timeout", timeout)
         self._prefix = prefix
-        self._given = given
-        self._lines: dict[asyncio.AbstractEventLoop, _Line] = {}
         self._keys: dict[Key, tuple[bytes, bytes, bytes]] = {}
-        if isinstance(given, Secret):
-            _from_url(given, self._timeout)  # refuses a wrong URL now
-        elif not type(given).__module__.startswith("redis.asyncio") and not hasattr(given, "pipeline"):
-            raise TypeError(f"client: a URL or a redis.asyncio.Redis, not {type(given).__name__}")
+        self._lines = RedisLines(given, positive_seconds("timeout", timeout), "RedisHolds")
 
     async def run(self, script: str, key: Key, *args: Any) -> Any:
         """Run a script for a customer and meter.
@@ -106,16 +80,8 @@ class RedisHolds:
             key: customer, kind and slug.
             args: the script's arguments.
         """
-        loop = asyncio.get_running_loop()
-        line = self._lines.get(loop)
-        if line is None:
-            for ended in [one for one in list(self._lines) if one.is_closed()]:
-                self._lines.pop(ended, None)
-            client = _from_url(self._given, self._timeout) if isinstance(self._given, Secret) else self._given
-            line = self._lines[loop] = _Line(client, self._timeout)
-        future: asyncio.Future[Any] = loop.create_future()
-        line.add(_Call(script, self._keys.get(key) or self._keys_of(key), " ".join(map(str, args)), future))
-        return future
+        # All arguments in one word list: see `redis_scripts`.
+        return self._lines.send(script, self._keys.get(key) or self._keys_of(key), " ".join(map(str, args)))
 
     def _keys_of(self, key: Key) -> tuple[bytes, bytes, bytes]:
         digest = hashlib.sha256(f"{key[0]}\0{key[2]}".encode(errors="replace")).hexdigest()[:32]
@@ -127,104 +93,11 @@ class RedisHolds:
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's connections, without closing them."""
-        self._lines = {}
+        self._lines.after_fork_in_child()
 
     async def aclose(self) -> None:
         """Finish what is under way on this event loop, and close its connections, unless the client is yours."""
-        line = self._lines.pop(asyncio.get_running_loop(), None)
-        if line is not None:
-            await line.finish()
-            if isinstance(self._given, Secret):
-                await line.client.aclose()
+        await self._lines.aclose()
 
     def __repr__(self) -> str:
         return f"<RedisHolds {getattr(self, '_prefix', '')}>"
-
-
-class _Line:
-    """The scripts of an event loop. What is begun during a round trip goes with the next one."""
-
-    def __init__(self, client: Any, timeout: float) -> None:
-        self.client = client
-        self._timeout = timeout
-        self._waiting: list[_Call] = []
-        self._task: asyncio.Task[None] | None = None
-
-    def add(self, call: _Call) -> None:
-        if len(self._waiting) >= MAX_WAITING:
-            call.future.set_exception(AccessUnavailableError(f"{MAX_WAITING} calls wait for Redis"))
-            return
-        self._waiting.append(call)
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def finish(self) -> None:
-        if self._task is not None:
-            await asyncio.wait([self._task])
-
-    async def _run(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
-            try:
-                results = await asyncio.wait_for(self._execute(batch), self._timeout)
-            except asyncio.CancelledError:
-                for call in (*batch, *self._waiting):
-                    call.future.cancel()
-                self._waiting = []
-                raise
-            except Exception as error:
-                # Without the error itself: its frames contain the connection's password.
-                results = [f"{type(error).__name__}: {error!s:.200}"] * len(batch)
-                _resolve_failed(batch, results[0])
-                continue
-            for call, result in zip(batch, results, strict=True):
-                if call.future.done():
-                    continue
-                if isinstance(result, Exception):
-                    call.future.set_exception(
-                        AccessUnavailableError(f"Redis: {type(result).__name__}: {result!s:.200}")
-                    )
-                else:
-                    call.future.set_result(result)
-
-    async def _execute(self, batch: Sequence[_Call]) -> list[Any]:
-        results = await self._pipeline(batch)
-        missing = [i for i, result in enumerate(results) if type(result).__name__ == "NoScriptError"]
-        if missing:
-            for one in {batch[i].script for i in missing}:
-                await self.client.script_load(one)
-            for i, result in zip(missing, await self._pipeline([batch[i] for i in missing]), strict=True):
-                results[i] = result
-        return results
-
-    async def _pipeline(self, batch: Sequence[_Call]) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=False)
-        for call in batch:
-            pipeline.evalsha(_SHA[call.script], 3, *call.keys, call.args)
-        results: list[Any] = await pipeline.execute(raise_on_error=False)
-        return results
-
-
-def _resolve_failed(batch: Sequence[_Call], problem: str) -> None:
-    for call in batch:
-        if not call.future.done():
-            call.future.set_exception(AccessUnavailableError(f"Redis can't be used: {problem}"))
-
-
-def _from_url(url: Secret, timeout: float) -> Any:
-    try:
-        from redis.asyncio import Redis
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-    except ImportError:
-        raise ImportError("RedisHolds needs redis: pip install 'montra[redis]'") from None
-    try:
-        return Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-            url.reveal(),
-            socket_timeout=None,  # the time-out is for a batch: one per reply takes longer than reading it
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),  # redis-py repeats by default, which would exceed the time-out
-        )
-    except Exception as error:
-        problem = f"client: not the URL of a Redis, e.g. redis://localhost:6379/0 ({type(error).__name__})"
-    raise ConfigError(problem)

@@ -9,16 +9,15 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError, MontraError
-from ..core.limits import is_amount
 from ..core.models.json import dumps, loads
 from ..core.type_guards import is_object
 from .decision import FEATURE, INVALID, METER, AccessDecision, Key
 from .ledger import Ledger
+from .numbers import parsed_amount
 
 log: logging.Logger = logging.getLogger("montra")
 
@@ -107,7 +106,7 @@ def _answers(ledger: Ledger, entries: Any, elapsed: float) -> Iterator[tuple[Key
             raise ValueError("a reason is not valid")
         if age + elapsed > settings.max_stale:
             continue
-        used, maximum = _number(usage), _number(limit)
+        used, maximum = parsed_amount(usage), parsed_amount(limit)
         asked_at = now - age - elapsed
         # A meter's usage may have grown unseen, so it is asked for before units are held.
         fresh_until = INVALID if kind == METER else min(now, asked_at + settings.ttl)
@@ -125,17 +124,6 @@ def _answers(ledger: Ledger, entries: Any, elapsed: float) -> Iterator[tuple[Key
                 clock=ledger.clock,
             ),
         )
-
-
-def _number(text: Any) -> int | Decimal | None:
-    if text is None:
-        return None
-    if not isinstance(text, str) or len(text) > 200:
-        raise ValueError("a number is not valid")
-    number = int(text) if text.isdecimal() else Decimal(text)
-    if not is_amount(number) or number < 0:
-        raise ValueError("a number is not valid")
-    return number
 
 
 def _fingerprint(base_url: str) -> str:
