@@ -26,6 +26,7 @@ class Counter:
     __slots__ = (
         "acknowledged",
         "answer",
+        "answered",
         "base",
         "free",
         "fresh_until",
@@ -56,6 +57,8 @@ class Counter:
         self.free: int | float = math.inf
         self.answer: AccessDecision | None = None
         self.fresh_until: float = INVALID
+        self.answered: int = 0
+        """Number of the question that was answered."""
         self.shown: bool = False
         """Whether a decision that was made from this counter is among the ledger's answers."""
         if answer is not None:

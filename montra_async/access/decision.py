@@ -103,6 +103,8 @@ class AccessDecision:
         return hash(self._facts())
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_clock"):  # a frame may show one that is half built
+            return "AccessDecision()"
         age = self.age
         known = "" if age is None else f", age={age:.1f}"
         return (

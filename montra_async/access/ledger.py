@@ -28,13 +28,15 @@ _EVICT_TRIES = 8
 class Ask:
     """A question that is on its way to the service."""
 
-    __slots__ = ("asked_at", "base", "key", "outdated", "scale")
+    __slots__ = ("asked_at", "base", "key", "number", "outdated", "scale")
 
-    def __init__(self, key: Key, asked_at: float, base: int, scale: int) -> None:
+    def __init__(self, key: Key, asked_at: float, base: int, scale: int, number: int) -> None:
         self.key: Key = key
         self.asked_at: float = asked_at
         self.base: int = base
         self.scale: int = scale
+        self.number: int = number
+        """Of two questions at the same time, the one with the larger number was asked later."""
         self.outdated: bool = False
         """Whether access was invalidated meanwhile, so that the answer may be older than the change."""
 
@@ -55,6 +57,7 @@ class Ledger:
         self.epoch: int = 0
         """Number of forks that led to this process. Holds of another epoch belong to another process."""
         self._asks: set[Ask] = set()
+        self._asked = 0
         self._settling: dict[tuple[Key, int | Decimal], list[Reservation]] = {}
         self._slugs: dict[str, set[str]] = {METER: set(), FEATURE: set()}
         self._sweep_at = settings.max_entries
@@ -104,7 +107,8 @@ class Ledger:
         with self._lock:
             counter = self.counters.get(key)
             acknowledged, scale = (0, 0) if counter is None else (counter.acknowledged, counter.scale)
-            ask = Ask(key, self.clock(), acknowledged, scale)
+            self._asked += 1
+            ask = Ask(key, self.clock(), acknowledged, scale, self._asked)
             self._asks.add(ask)
             return ask
 
@@ -131,7 +135,7 @@ class Ledger:
         answer = self._answer(ask, allowed, reason, usage, limit, ask.asked_at, local_ttl)
         with self._lock:
             self._asks.discard(ask)
-            decision = self.store(ask.key, answer, ask.base, ask.scale)
+            decision = self.store(ask.key, answer, ask.base, ask.scale, ask.number)
         return decision.replace(source="fresh")
 
     def found(
@@ -193,7 +197,7 @@ class Ledger:
         with self._lock:
             self._asks.discard(ask)
 
-    def store(self, key: Key, answer: AccessDecision, base: int = 0, scale: int = 0) -> AccessDecision:
+    def store(self, key: Key, answer: AccessDecision, base: int = 0, scale: int = 0, number: int = 0) -> AccessDecision:
         """Keep an answer, unless a newer one is known. Returns the decision with what is known here.
 
         Args:
@@ -201,6 +205,7 @@ class Ledger:
             answer: the service's answer.
             base: what was acknowledged when the service was asked.
             scale: the counter's scale at that time.
+            number: of the question.
         """
         asked_at = answer.asked_at or 0.0
         with self._lock:
@@ -210,8 +215,10 @@ class Ledger:
                 if known is None or (known.asked_at or 0.0) <= asked_at:
                     self._keep(key, answer)
                 return answer
-            if counter.answer is None or (counter.answer.asked_at or 0.0) <= asked_at:
+            known = counter.answer
+            if known is None or (known.asked_at or 0.0, counter.answered) <= (asked_at, number or counter.answered):
                 counter.apply(answer, base, scale, asked_at, self.settings.local_usage_ttl)
+                counter.answered = number or counter.answered
             return self._show(key, counter, answer if counter.answer is None else counter.answer)
 
     def _keep(self, key: Key, decision: AccessDecision) -> None:

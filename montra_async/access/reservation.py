@@ -162,4 +162,6 @@ class Reservation:
             raise ConfigError("a hold can be used once: call hold(...) for each")
 
     def __repr__(self) -> str:
+        if not hasattr(self, "state"):  # a frame may show one that is half built
+            return f"<{type(self).__name__}>"
         return f"<{type(self).__name__} {self.key[0]} {self.key[2]} {self.estimate} {self.state}>"

@@ -9,6 +9,7 @@ import attrs
 
 from ..core import validation
 from ..core.errors import ConfigError
+from ..core.redaction import ShownWhenHalfBuilt
 
 OnUnavailable: TypeAlias = Literal["deny", "allow", "raise"]
 """What to decide when the service can't be asked and there is no usable answer."""
@@ -38,8 +39,8 @@ def _policy(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         raise ConfigError(f"{attribute.name}: 'deny', 'allow' or 'raise', not {value!r:.60}")
 
 
-@attrs.frozen(kw_only=True)
-class AccessSettings:
+@attrs.frozen(kw_only=True, repr=False)
+class AccessSettings(ShownWhenHalfBuilt):
     """The settings of `Access`, checked. See there.
 
     Raises:

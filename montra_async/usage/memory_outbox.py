@@ -287,7 +287,8 @@ class MemoryOutbox:
                 state.request = state.request._replace(ambiguous=True)
 
     def __repr__(self) -> str:
-        return f"<MemoryOutbox {self._count} of {self._max_events} events>"
+        count, most = (getattr(self, name, "?") for name in ("_count", "_max_events"))  # a frame may show half of it
+        return f"<MemoryOutbox {count} of {most} events>"
 
 
 def _number(given: str) -> int:

@@ -11,6 +11,7 @@ import attrs
 from ..core import validation
 from ..core.durations import positive_seconds
 from ..core.errors import ConfigError, InvalidArgumentError
+from ..core.redaction import ShownWhenHalfBuilt
 from ..core.type_guards import is_sequence
 from .events import ParkedUsage
 from .writer import WhenFull
@@ -112,8 +113,8 @@ def _when_full(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         raise InvalidArgumentError(attribute.name, '"raise", "wait" or "drop_oldest"')
 
 
-@attrs.frozen(kw_only=True)
-class ReporterSettings:
+@attrs.frozen(kw_only=True, repr=False)
+class ReporterSettings(ShownWhenHalfBuilt):
     """What the user gave to a reporter. `UsageReporter` documents each setting."""
 
     send: bool = _flag("send", True)
