@@ -14,6 +14,7 @@ from montra_async.core import validation
 from montra_async.core.compat import Self
 from montra_async.core.validation import Number
 from montra_async.usage import (
+    BacklogObserver,
     Event,
     Exchange,
     MemoryOutbox,
@@ -33,10 +34,12 @@ from montra_async.usage import (
     Settlement,
     SpillingOutbox,
     SqliteOutbox,
+    SummingOutbox,
     UsageError,
     UsageObserver,
     UsageRequest,
     UsageStats,
+    WaitingSum,
     WhenFull,
 )
 from montra_async.usage.bulk import BulkReport, ProgressHook
@@ -51,6 +54,7 @@ from .portal import unwrap
 T = TypeVar("T")
 
 __all__ = [
+    "BacklogObserver",
     "Event",
     "Exchange",
     "MemoryOutbox",
@@ -70,11 +74,13 @@ __all__ = [
     "Settlement",
     "SpillingOutbox",
     "SqliteOutbox",
+    "SummingOutbox",
     "UsageError",
     "UsageObserver",
     "UsageReporter",
     "UsageRequest",
     "UsageStats",
+    "WaitingSum",
     "WhenFull",
 ]
 

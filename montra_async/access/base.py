@@ -210,6 +210,18 @@ class BaseAccess:
         self._ledger.acknowledged(key, amount)
         self._tell_fleet("acknowledged", key, amount)
 
+    def waiting(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
+        """Usage of an earlier run waits to be sent: it counts. Called by the `UsageReporter` when it starts.
+
+        A fleet was told of it by the process that has recorded it.
+
+        Args:
+            customer_id: `cust_...`.
+            meter_slug: slug of the meter.
+            amount: number of units.
+        """
+        self._ledger.waiting((customer_id, METER, meter_slug), amount)
+
     def given_up(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
         """Usage was parked or dropped. It may have been counted, so it counts until the service is asked again.
 

@@ -92,6 +92,9 @@ class Fleet:
 
     # Forks
 
+    fork_order: int = 1
+    """After the stores whose threads tell this of usage while they use the store."""
+
     def before_fork(self, timeout: float) -> bool:
         """Wait until no other thread is counting usage. Called by `core.forks`."""
         return self._lock.acquire(timeout=timeout)

@@ -489,6 +489,11 @@ class Ledger:
                     del self._settling[key, amount]
                 if self.settle(hold, amount):
                     return
+            self.waiting(key, amount)
+
+    def waiting(self, key: Key, amount: int | Decimal) -> None:
+        """Usage waits that the service does not know of: recorded here without a hold, or by an earlier process."""
+        with self._lock:
             counter = self.counters.get(key)
             if counter is None:
                 counter = self._counter(key)
@@ -528,6 +533,9 @@ class Ledger:
             return age >= deny_ttl or (counter.acknowledged > counter.base and age >= min(1.0, deny_ttl))
 
     # Forks
+
+    fork_order: int = 1
+    """After the stores whose threads tell this of usage while they use the store."""
 
     def before_fork(self, timeout: float) -> bool:
         """Wait until no other thread is changing this. Called by `core.forks`."""

@@ -19,7 +19,11 @@ FORK_TIMEOUT = 10.0
 
 
 class ForkAware(Protocol):
-    """A store that is told of forks."""
+    """A store that is told of forks.
+
+    One whose lock is taken by threads that hold another store's lock has a `fork_order` above that of the other, which
+    is 0 without one: a fork takes all locks in this order.
+    """
 
     def before_fork(self, timeout: float) -> bool: ...
     def after_fork(self, *, closed: bool, child: bool) -> None: ...
@@ -44,12 +48,19 @@ def leave_to_parent(connection: Any) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
+def _order(store: ForkAware) -> int:
+    order: int = getattr(store, "fork_order", 0)
+    return order
+
+
 def _before() -> None:
     import time
 
     _lock.acquire()  # no store is created before the fork is over
     until = time.monotonic() + FORK_TIMEOUT
-    _told.extend((store, store.before_fork(max(0.0, until - time.monotonic()))) for store in list(_stores))
+    _told.extend(
+        (store, store.before_fork(max(0.0, until - time.monotonic()))) for store in sorted(_stores, key=_order)
+    )
 
 
 def _after(*, child: bool) -> None:

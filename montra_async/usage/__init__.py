@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 __all__ = [
+    "BacklogObserver",
     "Event",
     "Exchange",
     "MemoryOutbox",
@@ -22,11 +23,13 @@ __all__ = [
     "Settlement",
     "SpillingOutbox",
     "SqliteOutbox",
+    "SummingOutbox",
     "UsageError",
     "UsageObserver",
     "UsageReporter",
     "UsageRequest",
     "UsageStats",
+    "WaitingSum",
     "WhenFull",
 ]
 

@@ -17,12 +17,14 @@ from .events import (
     UsageRequest as UsageRequest,
 )
 from .memory_outbox import MemoryOutbox as MemoryOutbox
-from .observer import UsageObserver as UsageObserver
+from .observer import BacklogObserver as BacklogObserver, UsageObserver as UsageObserver
 from .outbox import (
     Exchange as Exchange,
     Outbox as Outbox,
     OutboxCounts as OutboxCounts,
     OutboxSettings as OutboxSettings,
+    SummingOutbox as SummingOutbox,
+    WaitingSum as WaitingSum,
 )
 from .redis.redis_outbox import RedisOutbox as RedisOutbox
 from .reporter import UsageReporter as UsageReporter

@@ -22,8 +22,8 @@ from . import exits
 from .errors import ReporterClosedError, copy_of
 from .events import Event, Outcome, ParkedUsage, Settlement, UsageRequest, amount_of, parked_of
 from .meter_lookup import MeterLookup, Service
-from .observer import UsageObserver
-from .outbox import Exchange, Outbox, OutboxCounts, OutboxSettings
+from .observer import BacklogObserver, UsageObserver
+from .outbox import Exchange, Outbox, OutboxCounts, OutboxSettings, SummingOutbox
 from .recorder import Recorder
 from .sending.sender import Sender
 from .sending.sender_thread import SenderThread
@@ -40,6 +40,9 @@ _WATCH_SECONDS = 5.0
 
 _WARN_SECONDS = 60.0
 """How often the log warns of the same backlog."""
+
+_MAX_SUMS = 40_000
+"""Maximum number of sums of what waits that observers are told."""
 
 _CLOSE_SECONDS = 5.0
 """Time limit for storing what was handed over and closing the outbox."""
@@ -84,6 +87,7 @@ class UsageEngine:
         self.settings: ReporterSettings = settings
         self.recorder: Recorder = Recorder()
         self.observers: tuple[UsageObserver, ...] = ()
+        self._new_observers: list[BacklogObserver] = []
         self.tracked: dict[str, Callable[[str, Settlement | None], None]] = {}
         """By key of a request: is told when it is settled; without a settlement when it was parked as ambiguous."""
         self.after_fork_in_child: list[Callable[[], None]] = []
@@ -105,6 +109,7 @@ class UsageEngine:
             on_stored=self._on_stored,
             on_failed=self._on_failed,
             on_dropped=self._on_dropped,
+            on_opened=self._tell_backlog,
         )
         forks.watch(self)
 
@@ -320,13 +325,17 @@ class UsageEngine:
         return self._outbox.durable
 
     def add_observer(self, observer: UsageObserver) -> None:
-        """Tell an object of every event.
+        """Tell an object of every event. A `BacklogObserver` is also told of what waits in the outbox.
 
         Args:
             observer: the object.
         """
         with self._lock:
             self.observers = (*self.observers, observer)
+            if isinstance(observer, BacklogObserver):
+                self._new_observers.append(observer)
+        if self._registered:  # else when the outbox is opened, before anything new is in it
+            self._writer.call(self._tell_backlog)
 
     def remove_observer(self, observer: UsageObserver) -> None:
         """Stop telling an object.
@@ -336,6 +345,7 @@ class UsageEngine:
         """
         with self._lock:
             self.observers = tuple(one for one in self.observers if one is not observer)
+            self._new_observers = [one for one in self._new_observers if one is not observer]
 
     # Called by the writer's thread
 
@@ -356,6 +366,23 @@ class UsageEngine:
             with contextlib.suppress(RuntimeError):
                 thread.start()
                 self._sender_thread = thread
+
+    def _tell_backlog(self, outbox: Outbox) -> None:
+        """Tell new observers what waits in the outbox."""
+        with self._lock:
+            observers, self._new_observers = self._new_observers, []
+        if not observers or not isinstance(outbox, SummingOutbox):
+            return
+        try:
+            sums = outbox.waiting_sums(_MAX_SUMS)
+        except Exception as error:
+            log.warning("what waits in the outbox is not counted until it is sent: %s: %s", type(error).__name__, error)
+            return
+        if len(sums) >= _MAX_SUMS:
+            log.warning("usage of more than %d customers and meters waits; the rest is not counted yet", _MAX_SUMS)
+        for observer in observers:
+            for one in sums:
+                observer.waiting(*one)
 
     def _on_failed(self, events: list[Event]) -> None:
         self._counters.failed += len(events)

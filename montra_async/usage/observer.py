@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class UsageObserver(Protocol):
@@ -46,5 +46,20 @@ class UsageObserver(Protocol):
             customer_id: `cust_...`.
             meter_slug: slug of the meter.
             amount: number of units.
+        """
+        ...
+
+
+@runtime_checkable
+class BacklogObserver(UsageObserver, Protocol):
+    """An observer that is also told, once, of what waits in the outbox already: from earlier runs, for one."""
+
+    def waiting(self, customer_id: str, meter_slug: str, amount: int | Decimal) -> None:
+        """Usage waits in the outbox that was recorded before. `delivered` or `given_up` follows.
+
+        Args:
+            customer_id: `cust_...`.
+            meter_slug: slug of the meter.
+            amount: number of units. There may be several calls for one customer and meter, which add up.
         """
         ...

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from decimal import Decimal
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import attrs
 
@@ -53,6 +54,33 @@ class Exchange(NamedTuple):
     """Seconds until something waits to be claimed; 0 when there is more already; None when nothing waits."""
     expired: list[ParkedUsage]
     """What was parked, because it may have been counted and is too old to be sent again."""
+
+
+class WaitingSum(NamedTuple):
+    """Usage that waits in an outbox."""
+
+    customer_id: str
+    """`cust_...`."""
+    meter_slug: str
+    """Slug of the meter."""
+    amount: int | Decimal
+    """Number of units."""
+
+
+@runtime_checkable
+class SummingOutbox(Protocol):
+    """What an outbox may also have: it can say for whom usage waits. Otherwise, observers are not told of that."""
+
+    def waiting_sums(self, limit: int) -> list[WaitingSum]:
+        """Add up what waits or is claimed, parked requests excluded, by customer and meter.
+
+        Args:
+            limit: maximum number of sums. There may be several of one customer and meter.
+
+        Raises:
+            OutboxError: it can't be used.
+        """
+        ...
 
 
 class Outbox(Protocol):

@@ -13,7 +13,7 @@ import attrs
 from ..core.errors import ConfigError
 from .errors import OutboxError, OutboxFullError, OutboxUncertainError
 from .events import Event, Outcome, ParkedUsage, Settlement, UsageRequest, amount_of, units_of
-from .outbox import Exchange, Outbox, OutboxCounts, OutboxSettings
+from .outbox import Exchange, Outbox, OutboxCounts, OutboxSettings, SummingOutbox, WaitingSum
 
 T = TypeVar("T")
 
@@ -205,6 +205,24 @@ class SpillingOutbox:
             oldest_age=max(first.oldest_age, spilled.oldest_age),
             size=first.size + spilled.size,
         )
+
+    def waiting_sums(self, limit: int) -> list[WaitingSum]:
+        """Add up what waits or is claimed in both, by customer and meter, as far as they can say.
+
+        Args:
+            limit: maximum number of sums.
+
+        Raises:
+            OutboxError: the spill can't be used.
+        """
+        sums: list[WaitingSum] = []
+        if isinstance(self.spill, SummingOutbox):
+            sums += self.spill.waiting_sums(limit)
+        primary = self.primary
+        if isinstance(primary, SummingOutbox):
+            with contextlib.suppress(OutboxError):
+                sums += self._with_primary(lambda: primary.waiting_sums(limit - len(sums)))
+        return sums
 
     def list_parked(self, limit: int, after: str | None = None) -> list[ParkedUsage]:
         """List parked requests, the oldest first: those of the primary, then those of the spill.

@@ -70,6 +70,7 @@ class Writer:
         on_stored: called by the thread after events were stored.
         on_failed: called by the thread with events that could not be stored.
         on_dropped: called by the thread with the number of events that were dropped to make room.
+        on_opened: called by the thread with the outbox when it is open, before anything is stored; must not raise.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Writer:
         on_stored: Callable[[int], None],
         on_failed: Callable[[list[Event]], None],
         on_dropped: Callable[[int], None],
+        on_opened: Callable[[Outbox], None] | None = None,
     ) -> None:
         self._outbox = outbox
         self._settings = settings
@@ -88,6 +90,7 @@ class Writer:
         self._on_stored = on_stored
         self._on_failed = on_failed
         self._on_dropped = on_dropped
+        self._on_opened = on_opened
         self._last_log: dict[str, float] = {}
         self._reset()
 
@@ -320,6 +323,8 @@ class Writer:
         if not self._opened:
             self._outbox.open(self._settings)
             self._opened = True
+            if self._on_opened is not None:
+                self._on_opened(self._outbox)
 
     def _keep_or_fail(self, groups: list[Group], loose: list[Event], error: MontraError) -> None:
         """Keep events until the outbox can be used again, or tell those who wait.

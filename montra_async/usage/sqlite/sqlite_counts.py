@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from ..outbox import OutboxCounts
+from ..events import amount_of
+from ..outbox import OutboxCounts, WaitingSum
 from .clocks import Timestamp, age
 from .sqlite_schema import bytes_in_use
 from .sqlite_sealing import EventRange, all_events, remove_events
@@ -41,6 +42,38 @@ def _oldest(db: sqlite3.Connection) -> Timestamp | None:
         if (row := db.execute(sql).fetchone()) is not None:
             return Timestamp(*row)
     return None
+
+
+_HALF = 30
+"""Units are added up in two halves, because SQLite refuses sums beyond 2**63."""
+
+_SUMS = f"""
+SELECT customer_id, meter_slug, scale, sum(units >> {_HALF}), sum(units & {(1 << _HALF) - 1}) FROM (
+  SELECT customer_id, meter_slug, scale, units FROM request WHERE typeof(units) = 'integer'
+  UNION ALL SELECT customer_id, meter_slug, scale, units FROM event WHERE typeof(units) = 'integer')
+GROUP BY customer_id, meter_slug, scale LIMIT ?
+"""  # noqa: S608 - our own constants
+_LARGE = """
+SELECT customer_id, meter_slug, scale, units FROM request WHERE typeof(units) <> 'integer'
+UNION ALL SELECT customer_id, meter_slug, scale, units FROM event WHERE typeof(units) <> 'integer' LIMIT ?
+"""
+
+
+def waiting_sums(db: sqlite3.Connection, limit: int) -> list[WaitingSum]:
+    """Add up what waits, by customer, meter and scale. Reads everything, within one transaction.
+
+    Args:
+        db: the connection.
+        limit: maximum number of sums.
+    """
+    sums = [
+        WaitingSum(customer_id, meter_slug, amount_of((high << _HALF) + low, scale))
+        for customer_id, meter_slug, scale, high, low in db.execute(_SUMS, (limit,))
+    ]
+    large = db.execute(_LARGE, (limit - len(sums),))  # as text: there are few
+    return sums + [
+        WaitingSum(customer_id, meter_slug, amount_of(units, scale)) for customer_id, meter_slug, scale, units in large
+    ]
 
 
 def drop_oldest(db: sqlite3.Connection, events: int) -> int:

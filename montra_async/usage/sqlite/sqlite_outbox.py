@@ -9,7 +9,7 @@ from typing import TypeVar
 from ...core.errors import ConfigError
 from ..errors import OutboxError, OutboxFullError
 from ..events import Event, ParkedUsage, Settlement, UsageRequest
-from ..outbox import Exchange, OutboxCounts, OutboxSettings
+from ..outbox import Exchange, OutboxCounts, OutboxSettings, WaitingSum
 from . import sqlite_claims as claims, sqlite_counts as counting, sqlite_parked as parked
 from .clocks import Clock, SystemClock
 from .disk_reserve import SIZE as RESERVE, DiskReserve
@@ -186,6 +186,20 @@ class SqliteOutbox:
         """
         self._opened()
         return self._connection.read(lambda file: counting.count(file.db, self._connection.now(file)))
+
+    def waiting_sums(self, limit: int) -> list[WaitingSum]:
+        """Add up what waits or is claimed, parked requests excluded, by customer and meter.
+
+        Reads the whole outbox, which takes about 1.5 s for a million events.
+
+        Args:
+            limit: maximum number of sums. There may be several of one customer and meter.
+
+        Raises:
+            OutboxError: the file can't be used.
+        """
+        self._opened()
+        return self._connection.read(lambda file: counting.waiting_sums(file.db, limit))
 
     def list_parked(self, limit: int, after: str | None = None) -> list[ParkedUsage]:
         """List parked requests, the oldest first.
