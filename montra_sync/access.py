@@ -442,22 +442,24 @@ class Access(BaseAccess):
     def _settle_in_fleet(self, fleet: Fleet, hold: Hold, used: int | Decimal) -> None:
         """Record first: the hold stays until the usage is durable, whatever happens to Redis or this process."""
         hold.state = "settling"
-        fleet.expect(hold.key, used)
+        fleet.begin_settling(hold.key, used)
         try:
             self._record(hold, used)
-        except OutboxError:  # the fleet was told that it was recorded, which it ignored, and that it failed
-            fleet.count(hold.key, used, 0)
+        except OutboxError:  # the fleet was told that it was recorded, and that it failed, and ignored both
             hold.state = "open"
             raise
         except MontraError:
             fleet.unexpect(hold.key, used)
+            fleet.failed(hold.key, used)
             hold.state = "open"
             raise
         except BaseException:  # Ctrl-C, for one: it may be recorded
             hold.state = "ended"
+            fleet.end_settling(hold.key, used)
             post(partial(fleet.end_later, hold, used))
             raise
         hold.state = "ended"
+        fleet.end_settling(hold.key, used)
         run(fleet.end, hold, used)
 
     def release(self, hold: Hold) -> None:

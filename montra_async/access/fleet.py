@@ -69,6 +69,7 @@ class Fleet:
     def _forget_usage(self) -> None:
         self._lock = threading.RLock()  # reentrant: a signal handler may record usage in a thread that holds it
         self._expected: Counter[tuple[Key, int | Decimal]] = Counter()
+        self._settling: Counter[tuple[Key, int | Decimal]] = Counter()
         self._uncounted: dict[Key, list[int | Decimal]] = {}
 
     def _reset(self) -> None:
@@ -327,6 +328,33 @@ class Fleet:
                 del self._expected[key, amount]
             else:
                 self._expected[key, amount] -= 1
+
+    def begin_settling(self, key: Key, amount: int | Decimal) -> None:
+        """`expect`, for a thread: what it is told of a failure must not be counted between its two sides."""
+        with self._lock:
+            self._settling[key, amount] += 1
+            self._expected[key, amount] += 1
+
+    def end_settling(self, key: Key, amount: int | Decimal) -> None:
+        """The hold's usage is recorded: from now on, a failure is counted."""
+        with self._lock:
+            if self._settling.get((key, amount)):
+                self._drop_settling(key, amount)
+                return
+        self.count(key, -amount, 0)  # another event of the same amount has failed, and was taken for this one
+
+    def failed(self, key: Key, amount: int | Decimal) -> None:
+        """Usage that was recorded could not be stored. If it is that of a hold, the hold was not counted yet."""
+        with self._lock:
+            if self._settling.get((key, amount)):
+                self._drop_settling(key, amount)
+                return
+        self.count(key, -amount, 0)
+
+    def _drop_settling(self, key: Key, amount: int | Decimal) -> None:
+        self._settling[key, amount] -= 1
+        if not self._settling[key, amount]:
+            del self._settling[key, amount]
 
     def recorded(self, key: Key, amount: int | Decimal) -> None:
         """Usage was recorded, with a hold or without."""

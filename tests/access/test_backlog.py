@@ -108,7 +108,8 @@ class Unusable(SqliteOutbox):
 async def test_recording_goes_on_without_it(path: Path, service: Service, caplog: pytest.LogCaptureFixture) -> None:
     service.limit = 100
     usage = UsageReporter(MONTRA, Unusable(path), send=False)
-    async with usage, make(service, usage) as access:
+    access = make(service, usage)
+    async with usage, access:
         await usage.record("c", "m", amount=1)
         await assert_free(access, 99)
     assert "what waits in the outbox is not counted" in caplog.text
