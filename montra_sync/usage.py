@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from montra_async.core import validation
 from montra_async.core.compat import Self
@@ -45,6 +45,7 @@ from montra_async.usage import (
 from montra_async.usage.bulk import BulkReport, ProgressHook
 from montra_async.usage.construction import make_engine
 from montra_async.usage.engine import UsageEngine
+from montra_async.usage.events import parked_ids
 from montra_async.usage.flush import flush, wait_for, warn_of_undelivered
 from montra_async.usage.settings import DEDUPE_WINDOW, BacklogHook, Coalesce, ParkedHook
 
@@ -193,6 +194,7 @@ class UsageReporter:
             InvalidArgumentError: an argument is invalid.
             OutboxFullError: the outbox is full.
             OutboxError: the outbox can't be used. The event is not recorded.
+            ConfigError: the outbox belongs to another API, can't work here, or is in use by another reporter.
             ReporterClosedError: the reporter is closed, and its outbox is not durable.
         """
         engine = self._engine
@@ -311,13 +313,13 @@ class UsageReporter:
         limit = validation.whole("limit", limit, minimum=1, maximum=1000)
         return self._run(lambda outbox: outbox.list_parked(limit, after))
 
-    def retry_parked(self, ids: Sequence[str] | None = None) -> int:
+    def retry_parked(self, ids: Sequence[str] | Literal["all"]) -> int:
         """Send parked requests again, each under the key that it had.
 
         An `ambiguous` one is counted twice if it was counted before and the service has forgotten its key.
 
         Args:
-            ids: their ids. Default: all.
+            ids: their ids, or "all".
 
         Returns:
             The number of requests.
@@ -325,16 +327,16 @@ class UsageReporter:
         Raises:
             OutboxError: the outbox can't be used.
         """
-        chosen = validation.texts("ids", ids)
+        chosen = parked_ids(ids)
         count = self._run(lambda outbox: outbox.retry_parked(chosen))
         self._engine.wake_sender()
         return count
 
-    def drop_parked(self, ids: Sequence[str] | None = None) -> int:
+    def drop_parked(self, ids: Sequence[str] | Literal["all"]) -> int:
         """Delete parked requests. They are not counted, unless they were before.
 
         Args:
-            ids: their ids. Default: all.
+            ids: their ids, or "all".
 
         Returns:
             The number of requests.
@@ -342,7 +344,7 @@ class UsageReporter:
         Raises:
             OutboxError: the outbox can't be used.
         """
-        chosen = validation.texts("ids", ids)
+        chosen = parked_ids(ids)
         return self._run(lambda outbox: outbox.drop_parked(chosen))
 
     def _run(self, job: Callable[[Outbox], T]) -> T:
@@ -362,7 +364,7 @@ class UsageReporter:
         Args:
             observer: what was given to `add_observer`.
         """
-        self._engine.remove_observer(observer)
+        self._engine.observers.remove(observer)
 
     def close(self) -> int:
         """Send what is left, for at most `exit_timeout`, and close the outbox.

@@ -9,10 +9,13 @@ finishes its transaction and closes its file before a fork; parent and child ope
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import threading
 import weakref
 from typing import Any, Protocol
+
+log: logging.Logger = logging.getLogger("montra")
 
 FORK_TIMEOUT = 10.0
 """Seconds that a fork waits for the transactions of all stores. They take milliseconds, unless the disk hangs."""
@@ -58,27 +61,36 @@ def _before() -> None:
 
     _lock.acquire()  # no store is created before the fork is over
     until = time.monotonic() + FORK_TIMEOUT
-    _told.extend(
-        (store, store.before_fork(max(0.0, until - time.monotonic()))) for store in sorted(_stores, key=_order)
-    )
+    for store in sorted(_stores, key=_order):
+        try:
+            closed = store.before_fork(max(0.0, until - time.monotonic()))
+        except BaseException:  # of a signal handler, which must not keep the others from being told
+            log.exception("a store could not be closed before a fork")
+            closed = False
+        _told.append((store, closed))
 
 
 def _after(*, child: bool) -> None:
     told = list(_told)
     _told.clear()
     for store, closed in told:
-        store.after_fork(closed=closed, child=child)
+        try:
+            store.after_fork(closed=closed, child=child)
+        except BaseException:
+            log.exception("a store can't be used after a fork")
 
 
 def _after_in_parent() -> None:
-    _after(child=False)
-    _lock.release()
+    try:
+        _after(child=False)
+    finally:
+        _lock.release()
 
 
 def _after_in_child() -> None:
     global _lock
-    _after(child=True)
     _lock = threading.RLock()
+    _after(child=True)
 
 
 if hasattr(os, "register_at_fork"):

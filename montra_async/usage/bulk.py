@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any, Literal, TypeAlias
 
@@ -13,7 +14,9 @@ import attrs
 from ..core.errors import InvalidArgumentError, MontraError
 from ..core.type_guards import is_mapping
 from .engine import UsageEngine
-from .events import Event, Outcome, Settlement
+from .events import Event, Outcome, ParkedUsage, Settlement
+from .flush import wait_for
+from .outbox import Outbox
 
 CHUNK = 1000
 """Number of items that are recorded together."""
@@ -21,14 +24,17 @@ CHUNK = 1000
 MAX_OPEN = 10_000
 """Maximum number of items that are recorded and not settled."""
 
+_MAX_PARKED_PAGES = 20
+
 _FIELDS = frozenset({"customer_id", "meter_slug", "amount", "metadata", "idempotency_key"})
 
-ReportStatus: TypeAlias = Literal["delivered", "refused", "ambiguous", "waiting", "invalid", "failed"] | str
+ReportStatus: TypeAlias = Literal["delivered", "refused", "ambiguous", "unknown", "waiting", "invalid", "failed"] | str
 """What became of an item.
 
 `delivered`: the service has counted it. `refused`: the service will not count it; it is parked. `ambiguous`: it may
-have been counted; it is parked. `waiting`: it is in the outbox, and will be sent. `invalid`: it was not recorded,
-because an argument is invalid. `failed`: it was not recorded, because the outbox can't be used.
+have been counted; it is parked. `unknown`: another process has sent or dropped it. `waiting`: it is in the outbox, and
+will be sent. `invalid`: it was not recorded, because an argument is invalid. `failed`: it was not recorded, because the
+outbox can't be used.
 """
 
 ProgressHook: TypeAlias = Callable[[int, int], object]
@@ -41,7 +47,7 @@ class ReportResult:
 
     Attributes:
         index: its position, from 0.
-        status: `delivered`, `refused`, `ambiguous`, `waiting`, `invalid` or `failed`; see `ReportStatus`.
+        status: `delivered`, `refused`, `ambiguous`, `unknown`, `waiting`, `invalid` or `failed`; see `ReportStatus`.
         idempotency_key: its key; None when it was not recorded.
         message: why it was refused or is invalid; empty otherwise.
     """
@@ -67,8 +73,10 @@ class BulkReport:
         self._timeout = timeout
         self._changed = threading.Condition()
         self._open: dict[str, list[int]] = {}
+        self._mine: set[str] = set()
         self._results: dict[int, ReportResult] = {}
         self._count = 0
+        self._last_recorded_at = 0.0
         self.cancelled: bool = False
 
     def run(self, items: Iterable[Mapping[str, Any]]) -> list[ReportResult]:
@@ -80,6 +88,8 @@ class BulkReport:
         Returns:
             One result for each item, in their order.
         """
+        if is_mapping(items) or isinstance(items, (str, bytes)):
+            raise InvalidArgumentError("items", f"a list or generator of dicts, not {type(items).__name__}")
         iterator = iter(items)
         try:
             while (chunk := list(islice(iterator, CHUNK))) and not self.cancelled:
@@ -89,8 +99,7 @@ class BulkReport:
             until = None if self._timeout is None else time.monotonic() + self._timeout
             self._wait(0, until)
         finally:
-            for key in list(self._open):
-                self._engine.tracked.pop(key, None)
+            self._engine.settlements.remove(list(self._open), self._settled)
         self._report_progress()
         return list(self._all_results())
 
@@ -110,9 +119,12 @@ class BulkReport:
         with self._changed:
             for index, event in events:
                 self._open.setdefault(event.key, []).append(index)
-                self._engine.tracked[event.key] = self._settled
+                if event.key not in self._mine:
+                    self._mine.add(event.key)
+                    self._engine.settlements.add(event.key, self._settled)
         try:
             self._engine.store([event for _, event in events])
+            self._last_recorded_at = time.time()
         except MontraError as error:
             for _, event in events:
                 self._settle(event.key, "failed", str(error))
@@ -132,7 +144,7 @@ class BulkReport:
                 self._results[index] = ReportResult(
                     index=index, status=status, idempotency_key=None if status == "failed" else key, message=message
                 )
-            self._engine.tracked.pop(key, None)
+            self._mine.discard(key)
             self._changed.notify_all()
 
     def _wait(self, most: int, until: float | None) -> None:
@@ -146,6 +158,37 @@ class BulkReport:
                     return
                 if not self._changed.wait(left):
                     self._report_progress()
+                    self._changed.release()  # not while the writer may wait for it
+                    try:
+                        self._look_for_the_rest()
+                    finally:
+                        self._changed.acquire()
+
+    def _look_for_the_rest(self) -> None:
+        """Settle items that another process has sent, or that were dropped: nobody tells this process of those."""
+        waiting = list(self._open)
+        backlog = wait_for(self._engine.look())
+        oldest = backlog.counts.oldest_recorded_at
+        if backlog.pending or (oldest is not None and oldest <= self._last_recorded_at):
+            return
+        parked = self._parked_among(set(waiting))
+        for key in waiting:
+            if key in parked:
+                one = parked[key]
+                self._settle(key, one.reason, f"{one.status} {one.code}: {one.message}" if one.status else one.message)
+            else:
+                self._settle(key, "unknown", "it is not in the outbox any more: another process has sent or dropped it")
+
+    def _parked_among(self, keys: set[str]) -> dict[str, ParkedUsage]:
+        found: dict[str, ParkedUsage] = {}
+        after: str | None = None
+        for _ in range(_MAX_PARKED_PAGES):
+            page = wait_for(self._engine.call(partial(_parked_page, after=after)))
+            found |= {one.key: one for one in page if one.key in keys}
+            if not page:
+                break
+            after = page[-1].id
+        return found
 
     def _report_progress(self) -> None:
         if self._on_progress is not None:
@@ -157,6 +200,10 @@ class BulkReport:
         for index in range(self._count):
             found = self._results.get(index)
             yield found or ReportResult(index=index, status="waiting", idempotency_key=keys.get(index))
+
+
+def _parked_page(outbox: Outbox, after: str | None) -> list[ParkedUsage]:
+    return outbox.list_parked(1000, after)
 
 
 def event_of(engine: UsageEngine, item: Any) -> Event:

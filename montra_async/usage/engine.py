@@ -17,19 +17,22 @@ from typing import Any, NamedTuple, TypeVar
 import attrs
 
 from ..core import forks
-from ..core.errors import MontraError
+from ..core.errors import ConfigError, MontraError
 from . import exits
-from .errors import ReporterClosedError, copy_of
-from .events import Event, Outcome, ParkedUsage, Settlement, UsageRequest, amount_of, parked_of
+from .errors import OutboxError, ReporterClosedError, copy_of
+from .events import Event, Outcome, ParkedUsage, Settlement, UsageRequest, parked_of
+from .groups import Group
 from .meter_lookup import MeterLookup, Service
-from .observer import BacklogObserver, UsageObserver
-from .outbox import Exchange, Outbox, OutboxCounts, OutboxSettings, SummingOutbox
+from .observer import UsageObserver
+from .observers import Observers
+from .outbox import Exchange, Outbox, OutboxCounts, OutboxSettings
 from .recorder import Recorder
 from .sending.sender import Sender
 from .sending.sender_thread import SenderThread
 from .settings import ReporterSettings, UsageStats
+from .settlement_watch import SettlementWatch
 from .waiting_thread import WaitingThread
-from .writer import Group, Writer
+from .writer import Writer
 
 T = TypeVar("T")
 
@@ -41,11 +44,8 @@ _WATCH_SECONDS = 5.0
 _WARN_SECONDS = 60.0
 """How often the log warns of the same backlog."""
 
-_MAX_SUMS = 40_000
-"""Maximum number of sums of what waits that observers are told."""
-
-_CLOSE_SECONDS = 5.0
-"""Time limit for storing what was handed over and closing the outbox."""
+_CLOSE_SECONDS = 1.0
+"""Time that storing what was handed over and closing the outbox may take beyond the time limit."""
 
 
 @attrs.define
@@ -85,17 +85,17 @@ class UsageEngine:
         self._service = service
         self._outbox = outbox
         self.settings: ReporterSettings = settings
-        self.recorder: Recorder = Recorder()
-        self.observers: tuple[UsageObserver, ...] = ()
-        self._new_observers: list[BacklogObserver] = []
-        self.tracked: dict[str, Callable[[str, Settlement | None], None]] = {}
-        """By key of a request: is told when it is settled; without a settlement when it was parked as ambiguous."""
+        self.recorder: Recorder = Recorder(self._after_unnoticed_fork)
+        self.observers: Observers = Observers()
+        self.settlements: SettlementWatch = SettlementWatch()
         self.after_fork_in_child: list[Callable[[], None]] = []
         self._counters = _Counters()
         self._lock = threading.RLock()
+        self._unnoticed = threading.Lock()
         self._sender_thread: SenderThread | None = None
         self._registered = False
         self._closed = False
+        self._exiting = False
         self._last_warning = -_WARN_SECONDS
         self._meters = MeterLookup(service, self.recorder, settings)
         self._writer = Writer(
@@ -109,7 +109,7 @@ class UsageEngine:
             on_stored=self._on_stored,
             on_failed=self._on_failed,
             on_dropped=self._on_dropped,
-            on_opened=self._tell_backlog,
+            on_opened=self.observers.tell_backlog,
         )
         forks.watch(self)
 
@@ -126,9 +126,7 @@ class UsageEngine:
         """
         if not self._registered or self._closed:
             self._begin()
-        for observer in self.observers:
-            for event in group.events:
-                observer.recorded(event.customer_id, event.meter_slug, amount_of(event.units, event.scale))
+        self.observers.recorded(group.events)
         self._writer.submit(group)
 
     def store(self, events: list[Event]) -> None:
@@ -155,14 +153,19 @@ class UsageEngine:
         """
         if not self._registered or self._closed:
             self._begin()
-        self._writer.submit_nowait(event)
-        for observer in self.observers:
-            observer.recorded(event.customer_id, event.meter_slug, amount_of(event.units, event.scale))
+        self.observers.recorded((event,))  # first: it may be delivered at once
+        try:
+            self._writer.submit_nowait(event)
+        except MontraError:
+            self.observers.failed((event,))
+            raise
 
     def _begin(self) -> None:
         """Before the first event, and for each event after the reporter was closed."""
         if self._closed and not self._outbox.durable:
             raise ReporterClosedError("the reporter is closed, and its outbox in memory would lose the event")
+        if self._closed and not self._registered and not self._exiting:
+            log.warning("usage is recorded with a reporter that is closed: it is stored, and sent after the next start")
         with self._lock:
             if not self._registered:
                 self._registered = True
@@ -199,7 +202,7 @@ class UsageEngine:
         """Send what can be sent, store the rest and close the outbox. Blocks.
 
         Args:
-            timeout: seconds for sending.
+            timeout: seconds for sending. Storing what is in memory may take a second more.
 
         Returns:
             The number of events that were not sent.
@@ -208,8 +211,10 @@ class UsageEngine:
         left = self._flush(timeout) if self._registered else 0
         self._closed = True
         self.stop_sending(max(0.0, until - time.monotonic()))
-        if not self._writer.stop(_CLOSE_SECONDS):
+        failed = self._counters.failed
+        if not self._writer.stop(max(_CLOSE_SECONDS, until - time.monotonic())):
             log.error("the outbox could not be closed in time")
+        left = max(0, left - (self._counters.failed - failed))  # those are lost, and the log says so
         with self._lock:
             self._registered = False
         exits.unregister(self)
@@ -223,7 +228,7 @@ class UsageEngine:
         from .flush import flush
 
         try:
-            return flush(self, timeout if self._sender_thread is not None else 0.0)
+            return flush(self, timeout if self._sender_thread is not None else 0.0, _CLOSE_SECONDS)
         except MontraError as error:
             if self._counters.stored:
                 log.warning("it can't be told what waits in the outbox: %s", error)
@@ -231,6 +236,7 @@ class UsageEngine:
 
     def close_at_exit(self) -> None:
         """`close` at the end of the process."""
+        self._exiting = True
         try:
             self.close(self.settings.exit_timeout)
         except Exception:
@@ -260,10 +266,17 @@ class UsageEngine:
             self._sender_thread = None
             self._registered = False
             self._counters = _Counters()
-            self.tracked = {}
+            self.observers.renew()
+            self.settlements = SettlementWatch()
             self.recorder.renew()
             for renew in self.after_fork_in_child:
                 renew()
+
+    def _after_unnoticed_fork(self) -> None:
+        """In a child that was forked without Python's hooks: begin anew, as after other forks."""
+        with self._unnoticed:
+            if not self.recorder.is_of_this_process:
+                self.after_fork(closed=False, child=True)
 
     def verify_meters(self) -> MontraError | None:
         """Look up which meters add amounts, and coalesce the events of those. Blocks.
@@ -320,6 +333,14 @@ class UsageEngine:
         return self._writer.call(look)
 
     @property
+    def is_sent(self) -> bool:
+        """Whether what is recorded is being sent, here or, as far as this process knows, by another one."""
+        return self._sender_thread is not None or not self.settings.send
+
+    def __repr__(self) -> str:
+        return repr(self._outbox)
+
+    @property
     def is_durable(self) -> bool:
         """Whether the outbox keeps its events when the process ends."""
         return self._outbox.durable
@@ -330,22 +351,9 @@ class UsageEngine:
         Args:
             observer: the object.
         """
-        with self._lock:
-            self.observers = (*self.observers, observer)
-            if isinstance(observer, BacklogObserver):
-                self._new_observers.append(observer)
+        self.observers.add(observer)
         if self._registered:  # else when the outbox is opened, before anything new is in it
-            self._writer.call(self._tell_backlog)
-
-    def remove_observer(self, observer: UsageObserver) -> None:
-        """Stop telling an object.
-
-        Args:
-            observer: the object.
-        """
-        with self._lock:
-            self.observers = tuple(one for one in self.observers if one is not observer)
-            self._new_observers = [one for one in self._new_observers if one is not observer]
+            self._writer.call(self.observers.tell_backlog)
 
     # Called by the writer's thread
 
@@ -367,28 +375,9 @@ class UsageEngine:
                 thread.start()
                 self._sender_thread = thread
 
-    def _tell_backlog(self, outbox: Outbox) -> None:
-        """Tell new observers what waits in the outbox."""
-        with self._lock:
-            observers, self._new_observers = self._new_observers, []
-        if not observers or not isinstance(outbox, SummingOutbox):
-            return
-        try:
-            sums = outbox.waiting_sums(_MAX_SUMS)
-        except Exception as error:
-            log.warning("what waits in the outbox is not counted until it is sent: %s: %s", type(error).__name__, error)
-            return
-        if len(sums) >= _MAX_SUMS:
-            log.warning("usage of more than %d customers and meters waits; the rest is not counted yet", _MAX_SUMS)
-        for observer in observers:
-            for one in sums:
-                observer.waiting(*one)
-
     def _on_failed(self, events: list[Event]) -> None:
         self._counters.failed += len(events)
-        for observer in self.observers:
-            for event in events:
-                observer.failed(event.customer_id, event.meter_slug, amount_of(event.units, event.scale))
+        self.observers.failed(events)
 
     def _on_dropped(self, count: int) -> None:
         self._counters.dropped += count
@@ -410,13 +399,18 @@ class UsageEngine:
 
         def job(outbox: Outbox) -> tuple[Exchange, list[ParkedUsage]]:
             exchange = outbox.exchange(settlements, limit, flush=flush)
+            # From here on, nothing may raise: what was claimed would never be sent.
             parked = [one for settlement in settlements if (one := self._count(settlement)) is not None]
             for one in exchange.expired:
                 self._counters.expired += 1
-                self._give_up(one, None)
+                self.observers.given_up(one)
+                self.settlements.settled(one.key, None)
             return exchange, parked + exchange.expired
 
-        exchange, parked = await asyncio.wrap_future(self._writer.call(job))
+        try:
+            exchange, parked = await asyncio.wrap_future(self._writer.call(job))
+        except ConfigError as error:  # told to those who record, too; the sender tries again
+            raise OutboxError(str(error)) from None
         for one in parked:
             log.error(
                 "usage of meter %r was parked (%s): list it, then retry or drop it",
@@ -435,24 +429,15 @@ class UsageEngine:
         if settlement.outcome is Outcome.REFUSED:
             self._counters.refused += 1
             parked = parked_of(request, settlement)
-            self._give_up(parked, settlement)
+            self.observers.given_up(parked)
+            self.settlements.settled(request.key, settlement)
             return parked
         if settlement.outcome is Outcome.DELIVERED:
             self._counters.delivered += request.events
             self._counters.requests += 1
-            if self.observers:
-                amount = amount_of(request.units, request.scale)
-                for observer in self.observers:
-                    observer.delivered(request.customer_id, request.meter_slug, amount)
-            if self.tracked and (tell := self.tracked.get(request.key)):
-                tell(request.key, settlement)
+            self.observers.delivered(request)
+            self.settlements.settled(request.key, settlement)
         return None
-
-    def _give_up(self, parked: ParkedUsage, settlement: Settlement | None) -> None:
-        for observer in self.observers:
-            observer.given_up(parked.customer_id, parked.meter_slug, parked.amount)
-        if tell := self.tracked.get(parked.key):
-            tell(parked.key, settlement)
 
     def _tell(self, hook: Callable[[T], object] | None, value: T) -> None:
         if hook is None:
@@ -469,7 +454,9 @@ class UsageEngine:
             try:
                 backlog = await asyncio.wrap_future(self.look())
             except MontraError as error:
-                log.warning("the outbox can't be looked at: %s", error)
+                if time.monotonic() - self._last_warning >= _WARN_SECONDS:
+                    self._last_warning = time.monotonic()
+                    log.warning("the outbox can't be looked at: %s", error)
                 continue
             now = time.monotonic()
             counts = backlog.counts

@@ -177,7 +177,7 @@ def amount_of(units: int | str, scale: int) -> int | Decimal:
     """The exact amount of an event or a request."""
     if isinstance(units, str):
         return Decimal(units)
-    return units if scale == 0 else Decimal(units).scaleb(-scale)
+    return units if scale == 0 else Decimal(f"{units}E-{scale}")  # exact, whatever the thread's decimal context is
 
 
 def units_of(amount: int | Decimal) -> tuple[int | str, int]:
@@ -193,6 +193,19 @@ def units_of(amount: int | Decimal) -> tuple[int | str, int]:
     if units < MAX_EXACT_UNITS and exponent >= -18:
         return units, -exponent
     return f"{amount:f}", -1
+
+
+def parked_ids(ids: Any) -> list[str] | None:
+    """The ids of parked requests, or None for all.
+
+    Raises:
+        InvalidArgumentError: neither a list of ids nor "all": None may be a mistake, and would delete everything.
+    """
+    if isinstance(ids, str) and ids == "all":
+        return None
+    if ids is None:
+        raise InvalidArgumentError("ids", 'a list of ids, or "all"')
+    return validation.texts("ids", ids)
 
 
 def metadata_text(metadata: Mapping[str, Any] | None) -> str | None:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 import weakref
 from types import FrameType
 from typing import Protocol
@@ -22,6 +23,9 @@ class Closable(Protocol):
         """Send what can be sent, within a time limit. Never raises."""
         ...
 
+
+_LONGEST = 60.0
+"""Seconds that reporters may take at most. Each has its own time limit; this is for those whose outbox hangs."""
 
 _open: weakref.WeakSet[Closable] = weakref.WeakSet()
 _terminating = False
@@ -63,8 +67,9 @@ def _close_all() -> None:
             threads.append(thread)
     if reporters:
         reporters[0].close_at_exit()
+    until = time.monotonic() + _LONGEST
     for thread in threads:
-        thread.join()
+        thread.join(max(0.0, until - time.monotonic()))
 
 
 def _on_sigterm(_: int, __: FrameType | None) -> None:

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import Future, TimeoutError as FutureTimeoutError
 from typing import TypeVar
 
+from ..core import validation
 from .engine import Backlog, UsageEngine
 from .errors import OutboxError
 
@@ -16,6 +17,14 @@ T = TypeVar("T")
 
 _OUTBOX_SECONDS = 60.0
 """Seconds that the outbox may take for anything."""
+
+
+def seconds_of(timeout: float) -> float:
+    """
+    Raises:
+        InvalidArgumentError: the time-out is not a number of seconds.
+    """
+    return float(validation.number("timeout", timeout))
 
 
 class Flush:
@@ -28,7 +37,7 @@ class Flush:
 
     def __init__(self, engine: UsageEngine, timeout: float) -> None:
         self._engine = engine
-        self._until = time.monotonic() + timeout
+        self._until = time.monotonic() + seconds_of(timeout)
         self._began = time.time()
         self._target: int | None = None
         self._pause = 0.002
@@ -48,8 +57,8 @@ class Flush:
         return backlog.counts.events + backlog.pending
 
     def is_over(self) -> bool:
-        """Whether the time is over."""
-        return time.monotonic() >= self._until
+        """Whether the time is over, or nobody sends."""
+        return time.monotonic() >= self._until or not self._engine.is_sent
 
     def pause(self) -> float:
         """Seconds until the next look."""
@@ -61,12 +70,13 @@ class Flush:
         self._engine.flush_sender(False)
 
 
-def flush(engine: UsageEngine, timeout: float) -> int:
+def flush(engine: UsageEngine, timeout: float, patience: float = _OUTBOX_SECONDS) -> int:
     """Wait until what was recorded before is sent. Blocks.
 
     Args:
         engine: the engine.
         timeout: seconds to wait.
+        patience: seconds that the outbox may take beyond that. Default: 60.
 
     Returns:
         The number of events that are not sent; 0 when all that were recorded before are.
@@ -75,9 +85,10 @@ def flush(engine: UsageEngine, timeout: float) -> int:
         OutboxError: the outbox can't be used, or takes too long.
     """
     waiting = Flush(engine, timeout)
+    until = time.monotonic() + timeout + patience
     try:
         while True:
-            left = waiting.left(wait_for(waiting.look()))
+            left = waiting.left(wait_for(waiting.look(), max(0.0, until - time.monotonic())))
             if not left or waiting.is_over():
                 return left
             time.sleep(waiting.pause())
@@ -85,19 +96,20 @@ def flush(engine: UsageEngine, timeout: float) -> int:
         waiting.end()
 
 
-def wait_for(future: Future[T]) -> T:
+def wait_for(future: Future[T], timeout: float = _OUTBOX_SECONDS) -> T:
     """Wait for something that is done with the outbox.
 
     Args:
         future: of `UsageEngine.call`.
+        timeout: seconds to wait. Default: 60.
 
     Raises:
         OutboxError: the outbox can't be used, or takes too long.
     """
     try:
-        return future.result(_OUTBOX_SECONDS)
+        return future.result(timeout)
     except FutureTimeoutError:
-        raise OutboxError(f"the outbox did not respond within {_OUTBOX_SECONDS:g} s") from None
+        raise OutboxError(f"the outbox did not respond within {timeout:.3g} s") from None
 
 
 def warn_of_undelivered(left: int, engine: UsageEngine) -> None:

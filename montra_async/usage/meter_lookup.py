@@ -60,6 +60,7 @@ class MeterLookup:
         self._wanted = settings.coalesce
         self._known = not (settings.coalesce and settings.verify_meters)
         self._lookup_is_wanted = not self._known
+        self._looked_up = False
         if self._known and not isinstance(self._wanted, bool):
             recorder.coalesce(self._wanted)
         self.renew()
@@ -67,6 +68,8 @@ class MeterLookup:
     def renew(self) -> None:
         """Forget a lookup that is under way: in a forked child, it is the parent's."""
         self._looking_up = threading.Lock()
+        if self._lookup_is_wanted and not self._looked_up:
+            self._known = False
 
     def look_up(self) -> None:
         """Look the meters up in a thread, unless they are known. A failure is logged."""
@@ -95,7 +98,11 @@ class MeterLookup:
             except MontraError as error:
                 self._known = False
                 return error
-            self._known = True
+            except Exception as error:
+                self._known = False
+                log.exception("looking up meters failed unexpectedly")
+                return MontraError(f"looking up meters failed with {type(error).__name__}")
+            self._known = self._looked_up = True
         sums = sum_meters(meters)
         self._recorder.coalesce(sums if isinstance(wanted, bool) else sums & set(wanted))
         if isinstance(wanted, bool) or not (wrong := sorted(set(wanted) - sums)):

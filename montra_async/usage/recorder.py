@@ -3,6 +3,7 @@ application."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -30,16 +31,27 @@ _MAX_SLUGS = 10_000
 
 
 class Recorder:
-    """Checks arguments and makes events of them. Any thread may use it."""
+    """Checks arguments and makes events of them. Any thread may use it.
 
-    def __init__(self) -> None:
+    Args:
+        on_unnoticed_fork: called in a process that was forked without Python's hooks, e.g. by a server written in C.
+    """
+
+    def __init__(self, on_unnoticed_fork: Callable[[], None] = lambda: None) -> None:
+        self._on_unnoticed_fork = on_unnoticed_fork
         self._coalesced: frozenset[str] = frozenset()
         self._slugs: dict[str, bool] = {}
         self.renew()
 
     def renew(self) -> None:
         """Make keys that no other process makes: a forked child does so."""
+        self._process = os.getpid()
         self._new_key = KeySource().new
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """Whether the keys are those of this process."""
+        return self._process == os.getpid()
 
     def coalesce(self, slugs: Collection[str]) -> None:
         """Have the events of some meters added up.
@@ -69,6 +81,8 @@ class Recorder:
         Raises:
             InvalidArgumentError: an argument is invalid.
         """
+        if os.getpid() != self._process:
+            self._on_unnoticed_fork()
         # The usual case first: an identifier is a string of letters, digits and `_` that is not empty.
         if customer_id.__class__ is not str or len(customer_id) > MAX_NAME_LENGTH or not customer_id.isidentifier():
             customer_id = checked_name("customer_id", customer_id)

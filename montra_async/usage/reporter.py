@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ..client import Montra
 from ..core import validation
@@ -15,7 +15,7 @@ from ..core.validation import Number
 from .bulk import BulkReport, ProgressHook, ReportResult
 from .construction import make_engine
 from .engine import UsageEngine
-from .events import ParkedUsage
+from .events import ParkedUsage, parked_ids
 from .flush import Flush, warn_of_undelivered
 from .observer import UsageObserver
 from .outbox import Outbox
@@ -136,6 +136,7 @@ class UsageReporter:
             InvalidArgumentError: an argument is invalid.
             OutboxFullError: the outbox is full.
             OutboxError: the outbox can't be used. The event is not recorded.
+            ConfigError: the outbox belongs to another API, can't work here, or is in use by another reporter.
             ReporterClosedError: the reporter is closed, and its outbox is not durable.
         """
         engine = self._engine
@@ -272,13 +273,13 @@ class UsageReporter:
         limit = validation.whole("limit", limit, minimum=1, maximum=1000)
         return await self._run(lambda outbox: outbox.list_parked(limit, after))
 
-    async def retry_parked(self, ids: Sequence[str] | None = None) -> int:
+    async def retry_parked(self, ids: Sequence[str] | Literal["all"]) -> int:
         """Send parked requests again, each under the key that it had.
 
         An `ambiguous` one is counted twice if it was counted before and the service has forgotten its key.
 
         Args:
-            ids: their ids. Default: all.
+            ids: their ids, or "all".
 
         Returns:
             The number of requests.
@@ -286,16 +287,16 @@ class UsageReporter:
         Raises:
             OutboxError: the outbox can't be used.
         """
-        chosen = validation.texts("ids", ids)
+        chosen = parked_ids(ids)
         count = await self._run(lambda outbox: outbox.retry_parked(chosen))
         self._engine.wake_sender()
         return count
 
-    async def drop_parked(self, ids: Sequence[str] | None = None) -> int:
+    async def drop_parked(self, ids: Sequence[str] | Literal["all"]) -> int:
         """Delete parked requests. They are not counted, unless they were before.
 
         Args:
-            ids: their ids. Default: all.
+            ids: their ids, or "all".
 
         Returns:
             The number of requests.
@@ -303,7 +304,7 @@ class UsageReporter:
         Raises:
             OutboxError: the outbox can't be used.
         """
-        chosen = validation.texts("ids", ids)
+        chosen = parked_ids(ids)
         return await self._run(lambda outbox: outbox.drop_parked(chosen))
 
     async def _run(self, job: Callable[[Outbox], T]) -> T:
@@ -323,7 +324,7 @@ class UsageReporter:
         Args:
             observer: what was given to `add_observer`.
         """
-        self._engine.remove_observer(observer)
+        self._engine.observers.remove(observer)
 
     async def aclose(self) -> int:
         """Send what is left, for at most `exit_timeout`, and close the outbox.
@@ -345,4 +346,4 @@ class UsageReporter:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<UsageReporter {getattr(self, '_engine', None)!r}>"
+        return f"<UsageReporter {getattr(self, '_engine', '')!r}>"

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable
 
 from ..core.errors import ConfigError, MontraError
-from .errors import copy_of
+from .errors import OutboxError, copy_of
 from .events import Event
-from .writer import Group
+from .groups import Group
 
 
 class _Turn:
@@ -80,3 +80,6 @@ class Turns:
             self._hand_over(turn)
         except MontraError as error:
             turn.resolve_here(error)
+        except Exception as error:  # nobody must wait for ever
+            turn.resolve_here(OutboxError(f"recording failed with {type(error).__name__}"))
+            raise

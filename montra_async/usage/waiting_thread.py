@@ -6,7 +6,7 @@ import threading
 
 from ..core.errors import MontraError
 from .events import Event
-from .writer import Group
+from .groups import Group
 
 
 class WaitingThread:

@@ -193,7 +193,7 @@ async def _parked(usage: UsageReporter, given: argparse.Namespace) -> int:
     if given.retry or given.drop:
         change = usage.retry_parked if given.retry else usage.drop_parked
         ids = given.retry or given.drop
-        count = await change(None if ids == ["all"] else ids)
+        count = await change("all" if ids == ["all"] else ids)
         _print(json.dumps({"retried" if given.retry else "dropped": count}))
         return 0 if count else 3
     for one in await usage.list_parked(limit=given.limit):

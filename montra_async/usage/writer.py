@@ -12,11 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
-from ..core.errors import MontraError
+from ..core.errors import ConfigError, MontraError
 from .errors import OutboxError, OutboxFullError, ReporterClosedError
 from .events import Event
+from .groups import Group, split_off
+from .on_demand_thread import OnDemandThread
 from .outbox import Outbox, OutboxSettings
 
 T = TypeVar("T")
@@ -37,27 +39,8 @@ _RETRY_SECONDS = 0.05
 
 _LOG_SECONDS = 60.0
 
-
-class Group(Protocol):
-    """Events that somebody waits for."""
-
-    events: list[Event]
-
-    def resolve(self, error: MontraError | None) -> None:
-        """Tell those who wait that the events are stored, or why not. Called by the writer; must not raise or block.
-
-        Args:
-            error: why they are not stored.
-        """
-        ...
-
-    def split(self, count: int) -> tuple[Group, Group]:
-        """Divide the group.
-
-        Args:
-            count: number of events in the first part, at least 1 and fewer than there are.
-        """
-        ...
+_in_use: list[Outbox] = []
+"""Outboxes that writers of this process have open. Two threads must not use one."""
 
 
 class Writer:
@@ -102,12 +85,12 @@ class Writer:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._busy = threading.Lock()  # held while the outbox is in use: a fork waits for it
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = OnDemandThread("montra-usage-writer", self._run, self._fail_all)
         self._opened = False
         self._stopping = False
         self._storing = 0
         self._retry_at = 0.0
+        self._ends = 0  # how often it has closed the outbox
 
     # Called by any thread
 
@@ -123,7 +106,7 @@ class Writer:
             group: at least one event.
         """
         self._groups.append(group)
-        if self._sleeping or self._thread is None:
+        if (self._sleeping and self._bell.locked()) or not self._thread.running:
             self._wake()
 
     def submit_nowait(self, event: Event) -> None:
@@ -135,7 +118,7 @@ class Writer:
         if len(self._loose) >= MAX_PENDING:
             raise OutboxFullError(f"{MAX_PENDING} events wait to be stored: the outbox is too slow, full or unusable")
         self._loose.append(event)
-        if self._sleeping or self._thread is None:
+        if (self._sleeping and self._bell.locked()) or not self._thread.running:
             self._wake()
 
     def call(self, job: Callable[[Outbox], T]) -> Future[T]:
@@ -146,7 +129,7 @@ class Writer:
         """
         future: Future[T] = Future()
         self._jobs.append((job, future))
-        if self._sleeping or self._thread is None:
+        if (self._sleeping and self._bell.locked()) or not self._thread.running:
             self._wake()
         return future
 
@@ -159,33 +142,29 @@ class Writer:
         Returns:
             Whether it ended in time.
         """
-        thread = self._thread
-        if thread is None:
-            return True
-        self._stopping = True
-        self._wake()
-        thread.join(timeout)
-        return not thread.is_alive()
+        until = time.monotonic() + timeout
+        ends = self._ends
+        try:
+            while self._ends == ends and (self._thread.running or self._has_work()):
+                self._stopping = True
+                self._wake()
+                self._thread.wait(min(0.05, max(0.0, until - time.monotonic())))
+                if time.monotonic() >= until:
+                    break
+            return self._ends != ends or not self._thread.running
+        finally:
+            if not self._thread.running:
+                self._stopping = False
+
+    def _has_work(self) -> bool:
+        return bool(self._groups or self._loose or self._jobs)
 
     def _wake(self) -> None:
-        if self._thread is None:
-            self._start()
-        self._sleeping = False
-        with contextlib.suppress(RuntimeError):  # it was woken already
+        """Ring the bell. Changes nothing else: a signal handler may interrupt this and hand over an event, too."""
+        if not self._thread.running:
+            self._thread.start()
+        with contextlib.suppress(RuntimeError):  # it was rung already
             self._bell.release()
-
-    def _start(self) -> None:
-        with self._starting:
-            if self._thread is not None:
-                return
-            self._stopping = False
-            thread = threading.Thread(target=self._run, name="montra-usage-writer", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:
-                self._fail_all(ReporterClosedError(f"the thread that stores usage can't be started: {error}"))
-                return
-            self._thread = thread
 
     # Forks
 
@@ -200,8 +179,12 @@ class Writer:
         """
         if not self._busy.acquire(timeout=timeout):
             return False
-        if self._opened:
-            self._outbox.before_fork()
+        try:
+            if self._opened:
+                self._outbox.before_fork()
+        except BaseException:  # of a signal handler
+            self._busy.release()
+            raise
         return True
 
     def after_fork(self, *, closed: bool, child: bool) -> None:
@@ -212,6 +195,7 @@ class Writer:
             child: whether this is the child. What was handed over is stored by the parent.
         """
         if child:
+            self._forget_outbox()
             self._reset()
             self._outbox.after_fork_in_child()
         elif closed:
@@ -233,14 +217,13 @@ class Writer:
         """End the thread, unless something was handed over meanwhile. Closes the outbox."""
         with self._busy:
             if self._opened:
-                self._opened = False
+                self._forget_outbox()
                 with contextlib.suppress(MontraError):
                     self._outbox.close()
-        with self._starting:
-            if self._groups or self._loose or self._jobs:
-                return False
-            self._thread = None
-            return True
+        self._stopping = False
+        self._ends += 1
+        self._thread.release()
+        return not (self._has_work() and self._thread.reclaim())
 
     def _sleep(self) -> None:
         """Wait until there is something to do, at most for the pause after a failure."""
@@ -261,7 +244,7 @@ class Writer:
         self._storing = sum(len(group.events) for group in groups) + len(loose)
         limit = self._storing
         while groups or loose:
-            part, part_loose = _split_off(groups, loose, limit)
+            part, part_loose = split_off(groups, loose, limit)
             events = [event for group in part for event in group.events]
             events += part_loose
             error = self._try_to_append(events)
@@ -321,10 +304,17 @@ class Writer:
 
     def _open(self) -> None:
         if not self._opened:
+            if any(one is self._outbox for one in _in_use):
+                raise ConfigError("outbox: another reporter of this process has it open; make one for each reporter")
             self._outbox.open(self._settings)
+            _in_use.append(self._outbox)
             self._opened = True
             if self._on_opened is not None:
                 self._on_opened(self._outbox)
+
+    def _forget_outbox(self) -> None:
+        self._opened = False
+        _in_use[:] = [one for one in _in_use if one is not self._outbox]
 
     def _keep_or_fail(self, groups: list[Group], loose: list[Event], error: MontraError) -> None:
         """Keep events until the outbox can be used again, or tell those who wait.
@@ -363,11 +353,17 @@ class Writer:
             self._retry_at = 0.0
             future.set_result(result)
 
-    def _fail_all(self, error: MontraError) -> None:
+    def _fail_all(self, problem: RuntimeError) -> None:
+        """Tell everybody that no thread can be started: the interpreter is shutting down, or there are too many."""
+        error = ReporterClosedError(f"the thread that stores usage can't be started: {problem}")
         while self._groups:
             group = self._groups.popleft()
             self._tell(self._on_failed, group.events)
             group.resolve(error)
+        loose = [self._loose.popleft() for _ in range(len(self._loose))]
+        if loose:
+            self._tell(self._on_failed, loose)
+            log.error("%d events recorded with record_nowait are lost: %s", len(loose), error)
         while self._jobs:
             _, future = self._jobs.popleft()
             future.set_exception(error)
@@ -385,20 +381,6 @@ class Writer:
         if now - self._last_log.get(text[:20], -_LOG_SECONDS) >= _LOG_SECONDS:
             self._last_log[text[:20]] = now
             log.warning("%s", text)
-
-
-def _split_off(groups: deque[Group], loose: deque[Event], limit: int) -> tuple[list[Group], list[Event]]:
-    """Take the first events, at most `limit`; a group that is larger is divided."""
-    part: list[Group] = []
-    left = limit
-    while groups and left:
-        group = groups.popleft()
-        if len(group.events) > left:
-            group, rest = group.split(left)
-            groups.appendleft(rest)
-        part.append(group)
-        left -= len(group.events)
-    return part, [loose.popleft() for _ in range(min(left, len(loose)))]
 
 
 def _unexpected(error: Exception) -> OutboxError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import inspect
 import logging
 import threading
@@ -170,7 +171,10 @@ async def test_what_the_service_refuses_is_parked(
         assert await usage.flush() == 0
         (parked,) = await usage.list_parked()
         assert parked.key == "job-9"
-        assert await usage.drop_parked() == 1
+        for wrong in (None, "1"):
+            with pytest.raises(InvalidArgumentError):
+                await usage.drop_parked(wrong)
+        assert await usage.drop_parked("all") == 1
         assert await usage.list_parked() == []
     assert await used(montra, customer) == 2
 
@@ -573,3 +577,116 @@ async def test_a_sender_that_has_died_is_replaced(
 
 def _raise() -> None:
     raise SystemExit("of a callback")
+
+
+class BadObserver(Watcher):
+    """Raises whatever it is told."""
+
+    def recorded(self, customer_id: str, meter_slug: str, amount: Any) -> None:
+        raise RuntimeError("of an observer")
+
+    delivered = given_up = failed = recorded
+
+
+async def test_an_observer_that_raises_harms_nobody(
+    make: Any, sandbox: WatchedSandbox, montra: Montra, customer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    watcher = Watcher()
+    async with make(sandbox.base_url) as usage:
+        usage.add_observer(BadObserver())
+        usage.add_observer(watcher)
+        await asyncio.gather(*(usage.record(customer, "api-tokens") for _ in range(20)))
+        await usage.record("cust_nobody", "api-tokens")
+        assert await usage.flush() == 0
+        stats = await usage.stats()
+    assert (stats.delivered, stats.refused) == (20, 1)
+    assert await used(montra, customer) == 20
+    assert len(watcher.seen) == 42
+    assert [one for one in caplog.records if "an observer" in one.message]
+
+
+async def test_observers_hear_of_an_event_before_it_is_delivered(
+    make: Any, sandbox: WatchedSandbox, customer: str
+) -> None:
+    watcher = Watcher()
+    async with make(sandbox.base_url) as usage:
+        usage.add_observer(watcher)
+        for _ in range(200):
+            usage.record_nowait(customer, "api-tokens")
+            recorded = sum(one[0] == "recorded" for one in list(watcher.seen))
+            assert recorded >= sum(one[0] == "delivered" for one in list(watcher.seen))
+        assert await usage.flush() == 0
+
+
+@pytest.mark.parametrize("coalesce", [(), ["api-tokens"]])
+async def test_amounts_are_exact_whatever_the_decimal_context_is(
+    make: Any, sandbox: WatchedSandbox, montra: Montra, customer: str, coalesce: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decimal.DefaultContext, "prec", 3)  # of threads that are started from now on
+    async with make(sandbox.base_url, coalesce=coalesce) as usage:
+        await usage.record(customer, "api-tokens", amount=Decimal("123456.78"))
+        await usage.record(customer, "api-tokens", amount=Decimal("0.01"))
+        assert await usage.flush() == 0
+    assert await used(montra, customer) == Decimal("123456.79")
+
+
+async def test_many_items_end_although_another_process_sends_them(
+    make_durable: Any, sandbox: WatchedSandbox, montra: Montra, customer: str
+) -> None:
+    usage = make_durable(sandbox.base_url)
+    other = make_durable(sandbox.base_url)  # stands for another process
+    await usage.start()
+    await asyncio.to_thread(getattr(usage, "reporter", usage)._engine.stop_sending, 5)
+    await other.start()
+    items = [{"customer_id": customer, "meter_slug": "api-tokens"}] * 50 + [
+        {"customer_id": "cust_nobody", "meter_slug": "api-tokens"}
+    ]
+    results = await usage.report_usage_many(items)
+    assert [one.status for one in results] == ["unknown"] * 50 + ["refused"]
+    assert "not_found" in results[-1].message
+    assert await used(montra, customer) == 50
+    await usage.aclose()
+    await other.aclose()
+
+
+async def test_two_bulk_reports_may_share_a_key(make: Any, sandbox: WatchedSandbox, customer: str) -> None:
+    item = {"customer_id": customer, "meter_slug": "api-tokens", "idempotency_key": "job"}
+    async with make(sandbox.base_url) as usage:
+        both = await asyncio.gather(*(usage.report_usage_many([item]) for _ in range(2)))
+    assert [[one.status for one in results] for results in both] == [["delivered"]] * 2
+
+
+@pytest.mark.parametrize("items", [{"customer_id": "c", "meter_slug": "m"}, "cust_1"])
+async def test_many_items_are_a_list(make: Any, unused_base_url: str, items: Any) -> None:
+    usage = make(unused_base_url)
+    with pytest.raises(InvalidArgumentError, match="items"):
+        await usage.report_usage_many(items)
+    await usage.aclose()
+
+
+async def test_one_outbox_for_two_reporters_is_refused(sandbox: WatchedSandbox, customer: str, tmp_path: Path) -> None:
+    outbox = SqliteOutbox(tmp_path / "usage.db")
+    first, second = (make_async(sandbox.base_url, outbox) for _ in range(2))
+    await first.record(customer, "api-tokens")
+    with pytest.raises(ConfigError, match="another reporter"):
+        await second.record(customer, "api-tokens")
+    await first.aclose()
+    await second.record(customer, "api-tokens")  # one after the other is fine
+    await second.aclose()
+
+
+async def test_flush_after_closing_does_not_wait(make_durable: Any, sandbox: WatchedSandbox, customer: str) -> None:
+    usage = make_durable(sandbox.base_url)
+    await usage.record(customer, "api-tokens")
+    await usage.aclose()
+    await usage.record(customer, "api-tokens")
+    assert await usage.flush(100_000) == 1
+    await usage.aclose()
+
+
+@pytest.mark.parametrize("timeout", ["x", None, -1, float("inf")])
+async def test_time_outs_are_checked(make: Any, unused_base_url: str, timeout: Any) -> None:
+    usage = make(unused_base_url)
+    with pytest.raises(InvalidArgumentError, match="timeout"):
+        await usage.flush(timeout)
+    await usage.aclose()

@@ -295,9 +295,81 @@ def test_the_end_does_not_wait_for_what_was_recorded_after_closing(sink: Sink, o
 usage = sync_reporter(exit_timeout=1000)
 usage.record("cust_1", "api-tokens")
 usage.close()
+import logging; logging.disable()  # it warns
 usage.record("cust_1", "api-tokens")
 """
     run(program, sink.base_url, outbox)
     assert sink.total() == 1
     assert run(SEND_THE_REST, sink.base_url, outbox) == "0\n"
+    assert sink.total() == 2
+
+
+@pytest.mark.parametrize("before", ["", "usage.record('cust_1', 'api-tokens', amount=0)"])
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_forks_without_the_hooks_of_python(
+    sink: Sink, outbox: Path, request: pytest.FixtureRequest, kind: str, before: str
+) -> None:
+    """As a server written in C forks: the children make keys of their own, and start threads of their own."""
+    redis = f"RedisOutbox({request.getfixturevalue('redis').url!r})" if kind == "redis" else "SqliteOutbox(OUTBOX)"
+    program = f"""
+import ctypes
+from montra_async.usage import RedisOutbox
+montra = montra_sync.Montra("sk_test_x", BASE_URL)
+usage = montra_sync.usage.UsageReporter(montra, {redis}, send=False)
+{before}
+for _ in range(3):
+    pid = ctypes.CDLL(None).fork()
+    if not pid:
+        for _ in range(3):
+            usage.record("cust_1", "api-tokens")
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+usage.record("cust_1", "api-tokens")
+usage.close()
+with montra_sync.usage.UsageReporter(montra, {redis}) as usage:
+    print(usage.flush(60))
+"""
+    assert run(program, sink.base_url, outbox) == "0\n"
+    assert sink.total() == 10
+    assert sink.report()["replays"] == 0
+
+
+def test_a_signal_handler_may_record(sink: Sink, outbox: Path) -> None:
+    """Also while the very first event starts the threads."""
+    program = """
+usage = sync_reporter()
+count = 0
+def tick(*_):
+    global count
+    count += 1
+    usage.record_nowait("cust_1", "api-tokens")
+signal.signal(signal.SIGALRM, tick)
+signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0005)
+for _ in range(200):
+    usage.record("cust_2", "api-tokens")
+signal.setitimer(signal.ITIMER_REAL, 0)
+usage.close()
+print(count)
+"""
+    count = int(run(program, sink.base_url, outbox))
+    assert sink.sums() == {"cust_1/api-tokens": count, "cust_2/api-tokens": 200}
+
+
+def test_an_exception_of_a_signal_handler_during_a_fork_blocks_nobody(sink: Sink, outbox: Path) -> None:
+    program = """
+import logging; logging.disable()
+usage = sync_reporter()
+usage.record("cust_1", "api-tokens")
+closing = usage._engine._outbox.before_fork
+def interrupted():
+    closing()
+    raise KeyboardInterrupt
+usage._engine._outbox.before_fork = interrupted
+pid = os.fork()
+if not pid:
+    os._exit(0)
+os.waitpid(pid, 0)
+usage.record("cust_1", "api-tokens")
+"""
+    run(program, sink.base_url, outbox)
     assert sink.total() == 2

@@ -36,6 +36,7 @@ class SenderThread:
         self._ready = threading.Event()
         self._stop_timeout: float | None = None
         self._woken = False
+        self._flushing = False
         self.sender: Sender | None = None
         self._thread = threading.Thread(target=self._run, name="montra-usage-sender", daemon=True)
 
@@ -65,9 +66,9 @@ class SenderThread:
         return True
 
     def flush(self, on: bool) -> None:
-        """Have the sender send sums whose window is open, too. From any thread."""
-        self._ready.wait(_GRACE)
-        self._post(lambda: self.sender.flush(on) if self.sender is not None else None)
+        """Have the sender send sums whose window is open, too. From any thread; does not wait."""
+        self._flushing = on
+        self._post(self._flush)
 
     def stop(self, timeout: float) -> bool:
         """Stop sending, and end the thread. From any thread but its own.
@@ -81,7 +82,7 @@ class SenderThread:
         self._stop_timeout = timeout
         self._ready.wait(_GRACE)
         self._post(self._begin_stop)
-        self._thread.join(timeout + 2 * _GRACE)
+        self._thread.join(timeout + _GRACE)
         return not self._thread.is_alive()
 
     def _post(self, callback: Callable[[], object]) -> bool:
@@ -100,6 +101,10 @@ class SenderThread:
         self._woken = False
         if self.sender is not None:
             self.sender.wake()
+
+    def _flush(self) -> None:
+        if self.sender is not None:
+            self.sender.flush(self._flushing)
 
     def _begin_stop(self) -> None:
         self._stopping = asyncio.ensure_future(self._stop())
@@ -125,6 +130,8 @@ class SenderThread:
     async def _main(self) -> None:
         self.sender = self._make()
         self._ready.set()
+        if self._flushing:
+            self.sender.flush(True)
         watching = asyncio.ensure_future(self._watch())
         try:
             await self.sender.run()
