@@ -161,14 +161,14 @@ def parked_of(request: UsageRequest, refusal: Settlement | None) -> ParkedUsage:
         customer_id=request.customer_id,
         meter_slug=request.meter_slug,
         amount=amount_of(request.units, request.scale),
-        metadata=metadata_of(request.metadata),
+        metadata=readable_metadata(request.metadata),
         events=request.events,
         reason="ambiguous" if refusal is None else "refused",
         status=None if refusal is None else refusal.status,
         code="" if refusal is None else refusal.code,
         message=EXPIRED_MESSAGE if refusal is None else refusal.message,
         attempts=request.attempts,
-        recorded_at=datetime.fromtimestamp(request.recorded_at, timezone.utc),
+        recorded_at=datetime_of(request.recorded_at),
         parked_at=datetime.now(timezone.utc),
     )
 
@@ -229,6 +229,30 @@ def metadata_of(text: str | None) -> dict[str, Any] | None:
         return None
     metadata: dict[str, Any] = loads(text.encode())
     return metadata
+
+
+def readable_metadata(text: str | None) -> dict[str, Any] | None:
+    """The metadata of a parked request; None also when somebody else has written it into the outbox, and it is no JSON.
+
+    Args:
+        text: JSON text.
+    """
+    try:
+        return metadata_of(text)
+    except (ValueError, AttributeError):
+        return None
+
+
+def datetime_of(seconds: float) -> datetime:
+    """The time of a parked request; 1970 when it is out of range.
+
+    Args:
+        seconds: since 1970.
+    """
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc)
+    except (OverflowError, ValueError, OSError):
+        return datetime.fromtimestamp(0, timezone.utc)
 
 
 def checked_name(parameter: str, value: Any) -> str:

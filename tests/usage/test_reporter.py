@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import decimal
 import inspect
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable
 from decimal import Decimal
@@ -690,3 +692,19 @@ async def test_time_outs_are_checked(make: Any, unused_base_url: str, timeout: A
     with pytest.raises(InvalidArgumentError, match="timeout"):
         await usage.flush(timeout)
     await usage.aclose()
+
+
+async def test_unreadable_metadata_in_the_file_stops_nothing_else(
+    sandbox: WatchedSandbox, montra: Montra, customer: str, tmp_path: Path
+) -> None:
+    usage = make_async(sandbox.base_url, SqliteOutbox(tmp_path / "usage.db"), send=False)
+    for _ in range(10):
+        await usage.record(customer, "api-tokens", metadata={"a": 1})
+    await usage.aclose()
+    with contextlib.closing(sqlite3.connect(tmp_path / "usage.db")) as db:
+        db.execute("UPDATE event SET metadata = 'no JSON' WHERE id = 3")
+        db.commit()
+    async with make_async(sandbox.base_url, SqliteOutbox(tmp_path / "usage.db")) as other:
+        assert await other.flush() == 0
+        assert (await other.stats()).parked == 1
+    assert await used(montra, customer) == 9
