@@ -151,7 +151,7 @@ class UsageReporter:
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> None:
-        """Record usage without waiting. The event is stored within a few milliseconds; a crash before that loses it.
+        """Record usage without waiting. The event is stored some milliseconds later; a crash before that loses it.
 
         Any thread may call it. While the outbox can't be used, events wait in memory, at most 100,000.
 
