@@ -445,18 +445,16 @@ class Access(BaseAccess):
         fleet.expect(hold.key, used)
         try:
             self._record(hold, used)
-        except OutboxError:  # the fleet was told that it was recorded, which it ignored, and that it failed
-            fleet.count(hold.key, used, 0)
-            hold.state = "open"
-            raise
         except MontraError:
-            fleet.unexpect(hold.key, used)
+            fleet.not_recorded(hold.key, used)
             hold.state = "open"
             raise
         except BaseException:  # Ctrl-C, for one: it may be recorded
             hold.state = "ended"
+            fleet.handed_over(hold.key, used)
             post(partial(fleet.end_later, hold, used))
             raise
+        fleet.settled(hold.key, used)
         hold.state = "ended"
         run(fleet.end, hold, used)
 

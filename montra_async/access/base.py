@@ -244,7 +244,7 @@ class BaseAccess:
         if what == "recorded":
             self._fleet.recorded(key, amount)
         elif what == "failed":
-            self._fleet.count(key, -amount, 0)
+            self._fleet.failed(key, amount)
         else:
             self._fleet.count(key, 0, amount)
 
