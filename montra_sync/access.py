@@ -25,7 +25,8 @@ from montra_async.access import (
 )
 from montra_async.access.base import BaseAccess, checked_hold, checked_key
 from montra_async.access.decision import FEATURE, METER, Key
-from montra_async.access.fleet import Fleet, exact_sum
+from montra_async.access.fleet import Fleet
+from montra_async.access.numbers import exact_sum
 from montra_async.access.reservation import Reservation
 from montra_async.access.settings import AccessSettings
 from montra_async.access.shared_answers import SharedAnswers
@@ -426,6 +427,10 @@ class Access(BaseAccess):
             raise
         except MontraError:
             hold.state = "open"
+            self._ledger.cancel_settling(hold, used)
+            raise
+        except Exception:  # a recorder's own error: what it has told counts, and the hold ends
+            hold.state = "ended"
             self._ledger.cancel_settling(hold, used)
             raise
         except BaseException:  # Ctrl-C, for one: it may be recorded

@@ -18,8 +18,9 @@ from ..usage.observer import UsageObserver
 from .base import BaseAccess, checked_hold, checked_key
 from .decision import FEATURE, METER, AccessDecision
 from .errors import AccessUnavailableError, HoldEndedError
-from .fleet import Fleet, exact_sum
+from .fleet import Fleet
 from .hold import Hold
+from .numbers import exact_sum
 from .redis_answers import RedisAnswers
 from .redis_holds import RedisHolds
 from .settings import AccessSettings, OnUnavailable
@@ -319,6 +320,10 @@ class Access(BaseAccess):
             raise
         except MontraError:
             hold.state = "open"
+            self._ledger.cancel_settling(hold, used)
+            raise
+        except Exception:  # a recorder's own error: what it has told counts, and the hold ends
+            hold.state = "ended"
             self._ledger.cancel_settling(hold, used)
             raise
         except BaseException:

@@ -17,6 +17,7 @@ from .decision import AccessDecision, Key
 from .errors import AccessDeniedError, AccessUnavailableError, LimitExceededError
 from .last_loop import LastLoop, Post
 from .ledger import Ledger, log
+from .numbers import amount_of, exact_sum, negative, redis_units
 from .redis_holds import RedisHolds
 from .redis_lines import UnitsTooLargeError
 from .reservation import Reservation
@@ -24,8 +25,6 @@ from .reservation import Reservation
 _MAX_KEYS = 100_000
 """Maximum number of customers and meters whose usage waits to be counted in Redis."""
 _RETRY_SECONDS = 1.0
-_REDIS_SCALE = 6
-"""Maximum number of decimals of an amount in Redis."""
 
 
 class _Reply(NamedTuple):
@@ -176,9 +175,9 @@ class Fleet:
         may_gain = uncertain > 0 and seconds >= min(1.0, self._settings.deny_ttl)
         return _Reply(
             status,
-            _amount(used, scale),
-            None if exact_limit is None else _amount(exact_limit, scale),
-            None if remaining is None else _amount(remaining, scale),
+            amount_of(used, scale),
+            None if exact_limit is None else amount_of(exact_limit, scale),
+            None if remaining is None else amount_of(remaining, scale),
             seconds,
             may_gain,
         )
@@ -380,7 +379,7 @@ class Fleet:
         if (key, amount) in self._settling:
             self._told(key, amount, withheld=-1)
         else:
-            self.count(key, _negative(amount), 0)
+            self.count(key, negative(amount), 0)
 
     def _told(
         self, key: Key, amount: int | Decimal, *, pending: int = 0, withheld: int = 0, late: bool = False
@@ -398,7 +397,7 @@ class Fleet:
             if not found.pending and not found.withheld:
                 self._settling.pop((key, amount), None)
             for _ in range(abs(surplus)):
-                self.count(key, amount if surplus > 0 else _negative(amount), 0)
+                self.count(key, amount if surplus > 0 else negative(amount), 0)
 
     def count(self, key: Key, recorded: int | Decimal, acknowledged: int | Decimal) -> None:
         """Count usage in Redis soon. Any thread may call it.
@@ -493,48 +492,3 @@ def words(reply: Any) -> list[str]:
     """The words of a script's reply."""
     text: str = reply.decode() if isinstance(reply, bytes) else reply
     return text.split(" ")
-
-
-def _units(amount: int | Decimal) -> tuple[int, int]:
-    """An exact amount as an integer and its scale."""
-    if isinstance(amount, int):
-        return amount, 0
-    sign, digits, exponent = amount.as_tuple()
-    assert isinstance(exponent, int)
-    units = int("".join(map(str, digits))) * 10 ** max(exponent, 0)
-    return -units if sign else units, max(-exponent, 0)
-
-
-def redis_units(amount: int | Decimal, *, up: bool = True) -> tuple[int, int]:
-    """An amount as an integer and its scale, of at most 6 decimals: numbers in Redis have 53 bits.
-
-    Args:
-        amount: number of units.
-        up: whether to round up; otherwise down. Default: True.
-    """
-    units, scale = _units(amount)
-    if scale <= _REDIS_SCALE:
-        return units, scale
-    divisor = 10 ** (scale - _REDIS_SCALE)
-    return -(-units // divisor) if up else units // divisor, _REDIS_SCALE
-
-
-def _amount(units: int, scale: int) -> int | Decimal:
-    if not scale:
-        return units
-    whole, rest = divmod(units, 10**scale)
-    return Decimal(f"{units}E-{scale}") if rest else whole
-
-
-def _negative(amount: int | Decimal) -> int | Decimal:
-    """Exactly: the thread's decimal context may round."""
-    return -amount if isinstance(amount, int) else amount.copy_negate()
-
-
-def exact_sum(first: int | Decimal, second: int | Decimal) -> int | Decimal:
-    """An exact sum: the thread's decimal context may round."""
-    if isinstance(first, int) and isinstance(second, int):
-        return first + second
-    (one, scale), (other, finer) = _units(first), _units(second)
-    common = max(scale, finer)
-    return _amount(one * 10 ** (common - scale) + other * 10 ** (common - finer), common)
