@@ -25,7 +25,8 @@ from montra_async.access import (
 )
 from montra_async.access.base import BaseAccess, checked_hold, checked_key
 from montra_async.access.decision import FEATURE, METER, Key
-from montra_async.access.fleet import Fleet, exact_sum
+from montra_async.access.fleet import Fleet
+from montra_async.access.numbers import exact_sum
 from montra_async.access.reservation import Reservation
 from montra_async.access.settings import AccessSettings
 from montra_async.access.shared_answers import SharedAnswers
@@ -428,6 +429,10 @@ class Access(BaseAccess):
             hold.state = "open"
             self._ledger.cancel_settling(hold, used)
             raise
+        except Exception:  # a recorder's own error: what it has told counts, and the hold ends
+            hold.state = "ended"
+            self._ledger.cancel_settling(hold, used)
+            raise
         except BaseException:  # Ctrl-C, for one: it may be recorded
             hold.state = "ended"
             raise
@@ -442,24 +447,20 @@ class Access(BaseAccess):
     def _settle_in_fleet(self, fleet: Fleet, hold: Hold, used: int | Decimal) -> None:
         """Record first: the hold stays until the usage is durable, whatever happens to Redis or this process."""
         hold.state = "settling"
-        fleet.begin_settling(hold.key, used)
+        fleet.expect(hold.key, used)
         try:
             self._record(hold, used)
-        except OutboxError:  # the fleet was told that it was recorded, and that it failed, and ignored both
-            hold.state = "open"
-            raise
         except MontraError:
-            fleet.unexpect(hold.key, used)
-            fleet.failed(hold.key, used)
+            fleet.not_recorded(hold.key, used)
             hold.state = "open"
             raise
         except BaseException:  # Ctrl-C, for one: it may be recorded
             hold.state = "ended"
-            fleet.end_settling(hold.key, used)
+            fleet.handed_over(hold.key, used)
             post(partial(fleet.end_later, hold, used))
             raise
+        fleet.settled(hold.key, used)
         hold.state = "ended"
-        fleet.end_settling(hold.key, used)
         run(fleet.end, hold, used)
 
     def release(self, hold: Hold) -> None:

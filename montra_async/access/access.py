@@ -18,8 +18,9 @@ from ..usage.observer import UsageObserver
 from .base import BaseAccess, checked_hold, checked_key
 from .decision import FEATURE, METER, AccessDecision
 from .errors import AccessUnavailableError, HoldEndedError
-from .fleet import Fleet, exact_sum
+from .fleet import Fleet
 from .hold import Hold
+from .numbers import exact_sum
 from .redis_answers import RedisAnswers
 from .redis_holds import RedisHolds
 from .settings import AccessSettings, OnUnavailable
@@ -321,6 +322,10 @@ class Access(BaseAccess):
             hold.state = "open"
             self._ledger.cancel_settling(hold, used)
             raise
+        except Exception:  # a recorder's own error: what it has told counts, and the hold ends
+            hold.state = "ended"
+            self._ledger.cancel_settling(hold, used)
+            raise
         except BaseException:
             # The event was handed over before the reporter began to wait. The hold ends when it is recorded.
             hold.state = "ended"
@@ -339,18 +344,16 @@ class Access(BaseAccess):
         fleet.expect(hold.key, used)
         try:
             await self._record(hold, used)
-        except OutboxError:  # the fleet was told that it was recorded, which it ignored, and that it failed
-            fleet.count(hold.key, used, 0)
-            hold.state = "open"
-            raise
         except MontraError:
-            fleet.unexpect(hold.key, used)
+            fleet.not_recorded(hold.key, used)
             hold.state = "open"
             raise
         except BaseException:  # it was handed over
             hold.state = "ended"
+            fleet.handed_over(hold.key, used)
             fleet.end_later(hold, used)
             raise
+        fleet.settled(hold.key, used)
         hold.state = "ended"
         await fleet.end(hold, used)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections import Counter
 from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,7 +17,9 @@ from .decision import AccessDecision, Key
 from .errors import AccessDeniedError, AccessUnavailableError, LimitExceededError
 from .last_loop import LastLoop, Post
 from .ledger import Ledger, log
+from .numbers import amount_of, exact_sum, negative, redis_units
 from .redis_holds import RedisHolds
+from .redis_lines import UnitsTooLargeError
 from .reservation import Reservation
 
 _MAX_KEYS = 100_000
@@ -68,9 +69,10 @@ class Fleet:
 
     def _forget_usage(self) -> None:
         self._lock = threading.RLock()  # reentrant: a signal handler may record usage in a thread that holds it
-        self._expected: Counter[tuple[Key, int | Decimal]] = Counter()
-        self._settling: Counter[tuple[Key, int | Decimal]] = Counter()
+        self._settling: dict[tuple[Key, int | Decimal], _Settling] = {}
         self._uncounted: dict[Key, list[int | Decimal]] = {}
+        self._scheduled = False
+        """Whether `_flush` is going to run, unless its event loop ends before."""
 
     def _reset(self) -> None:
         self._epoch = self._ledger.epoch
@@ -104,6 +106,7 @@ class Fleet:
         """Go on. What waits to be counted is counted by the parent. Called by `core.forks`."""
         if child:
             self._forget_usage()
+            self._last.loop = None  # it is the parent's
         elif closed:
             self._lock.release()
 
@@ -126,7 +129,9 @@ class Fleet:
             hold.fleet_id = os.urandom(12).hex()
         try:
             await self._reserve(hold, amount)
-        except asyncio.CancelledError:  # it may be, or become, reserved
+        except FallbackAllowed:  # Redis has answered
+            raise
+        except (asyncio.CancelledError, AccessUnavailableError):  # it may be, or become, reserved
             if is_new:
                 self._send(scripts.SETTLE, hold.key, hold.fleet_id, 0, 0)
             else:
@@ -137,7 +142,8 @@ class Fleet:
         if is_new:
             hold.state = "open"
             hold.expires_at = self._ledger.clock() + hold.ttl
-            self._open.add(hold)
+            with self._lock:
+                self._open.add(hold)
             self._start_renewing()
 
     async def _reserve(self, hold: Reservation, amount: int | Decimal) -> None:
@@ -169,16 +175,16 @@ class Fleet:
         may_gain = uncertain > 0 and seconds >= min(1.0, self._settings.deny_ttl)
         return _Reply(
             status,
-            _amount(used, scale),
-            None if exact_limit is None else _amount(exact_limit, scale),
-            None if remaining is None else _amount(remaining, scale),
+            amount_of(used, scale),
+            None if exact_limit is None else amount_of(exact_limit, scale),
+            None if remaining is None else amount_of(remaining, scale),
             seconds,
             may_gain,
         )
 
     def _arguments(self, hold: Reservation, amount: int | Decimal, max_age: float) -> tuple[Any, ...]:
         lease = round(1000 * min(self._holds.lease, hold.ttl))
-        return (hold.fleet_id, *_units(amount), lease, round(1000 * max_age), self._key_life)
+        return (hold.fleet_id, *redis_units(amount), lease, round(1000 * max_age), self._key_life)
 
     def _refuse_without_service(self, hold: Reservation, problem: MontraError) -> None:
         """
@@ -230,16 +236,34 @@ class Fleet:
             used: number of units; 0 for none.
         """
         self._enter()
-        self._open.discard(hold)
-        try:
-            await self._send(scripts.SETTLE, hold.key, hold.fleet_id, *_units(used))
-        except AccessUnavailableError as error:
-            log.warning("a hold stays until its lease ends: %s", error)
+        await asyncio.wait([self._end(hold, used)])  # which does not cancel it
 
     def end_later(self, hold: Reservation, used: int | Decimal) -> None:
-        """End a hold without waiting for Redis."""
-        self._open.discard(hold)
-        self._send(scripts.SETTLE, hold.key, hold.fleet_id, *_units(used))
+        """End a hold and count what it used, without waiting for Redis.
+
+        Args:
+            hold: the hold.
+            used: number of units; 0 for none.
+        """
+        self._end(hold, used)
+
+    def _end(self, hold: Reservation, used: int | Decimal) -> asyncio.Future[Any]:
+        with self._lock:
+            self._open.discard(hold)
+        future = self._send(scripts.SETTLE, hold.key, hold.fleet_id, *redis_units(used))
+        future.add_done_callback(partial(self._ended, hold.key, used))
+        return future
+
+    def _ended(self, key: Key, used: int | Decimal, done: asyncio.Future[Any]) -> None:
+        """Count without the hold what was not, or may not have been, counted with it: rather twice than not at all."""
+        if done.cancelled():  # the event loop ends
+            self._add(key, used, 0)
+            return
+        error = done.exception()
+        if error is not None:
+            log.warning("a hold stays until its lease ends: %s", error)
+        if used and (error is not None or not done.result()):  # it had expired
+            self.count(key, used, 0)
 
     async def renew(self, hold: Reservation) -> bool:
         """Begin a hold's life anew. Returns whether it still had its units."""
@@ -250,8 +274,8 @@ class Fleet:
     def _start_renewing(self) -> None:
         loop = asyncio.get_running_loop()
         if loop not in self._renewing:
-            for ended in [one for one in self._renewing if one.is_closed()]:
-                del self._renewing[ended]
+            for ended in [one for one in list(self._renewing) if one.is_closed()]:
+                self._renewing.pop(ended, None)
             self._renewing[loop] = loop.create_task(self._renew_open())
 
     async def _renew_open(self) -> None:
@@ -261,8 +285,10 @@ class Fleet:
             while self._open:
                 await asyncio.sleep(self._holds.lease / 3)
                 now = self._ledger.clock()
-                self._open = {hold for hold in self._open if hold.renews or hold.expires_at > now}
-                for hold in self._open:
+                with self._lock:  # other event loops and threads make and end holds, too
+                    self._open -= {hold for hold in self._open if not hold.renews and hold.expires_at <= now}
+                    alive = list(self._open)
+                for hold in alive:
                     lease = round(1000 * min(self._holds.lease, hold.ttl))
                     self._send(scripts.RENEW, hold.key, hold.fleet_id, lease)
         finally:
@@ -295,7 +321,7 @@ class Fleet:
             answer = self._ledger.server_answer(key)
             if answer is None:
                 return AccessUnavailableError("the service's answer is not known any more")
-            numbers = [_units(one) for one in (answer.usage or 0, answer.limit or 0)]
+            numbers = [redis_units(answer.usage or 0), redis_units(answer.limit or 0, up=False)]
             common = max(one for _, one in numbers)
             usage, limit = (units * 10 ** (common - one) for units, one in numbers)
             limits = "-" if answer.limit is None else limit
@@ -317,51 +343,61 @@ class Fleet:
     # What a reporter tells
 
     def expect(self, key: Key, amount: int | Decimal) -> None:
-        """A hold's usage is going to be recorded, and counted when the hold ends."""
-        with self._lock:
-            self._expected[key, amount] += 1
+        """A hold's usage is going to be recorded, and counted when the hold ends.
 
-    def unexpect(self, key: Key, amount: int | Decimal) -> None:
-        """It was not recorded after all."""
-        with self._lock:
-            if self._expected[key, amount] <= 1:
-                del self._expected[key, amount]
-            else:
-                self._expected[key, amount] -= 1
+        A reporter does not say which event was recorded or failed. Of several holds that used as much, any one is
+        meant: only their numbers count. `settled`, `not_recorded` or `handed_over` follows.
 
-    def begin_settling(self, key: Key, amount: int | Decimal) -> None:
-        """`expect`, for a thread: what it is told of a failure must not be counted between its two sides."""
+        Args:
+            key: the customer and meter.
+            amount: number of units.
+        """
         with self._lock:
-            self._settling[key, amount] += 1
-            self._expected[key, amount] += 1
+            self._settling.setdefault((key, amount), _Settling()).pending += 1
 
-    def end_settling(self, key: Key, amount: int | Decimal) -> None:
-        """The hold's usage is recorded: from now on, a failure is counted."""
-        with self._lock:
-            if self._settling.get((key, amount)):
-                self._drop_settling(key, amount)
-                return
-        self.count(key, -amount, 0)  # another event of the same amount has failed, and was taken for this one
+    def settled(self, key: Key, amount: int | Decimal) -> None:
+        """It was recorded: the hold is going to end."""
+        self._told(key, amount, pending=-1, withheld=-1)
 
-    def failed(self, key: Key, amount: int | Decimal) -> None:
-        """Usage that was recorded could not be stored. If it is that of a hold, the hold was not counted yet."""
-        with self._lock:
-            if self._settling.get((key, amount)):
-                self._drop_settling(key, amount)
-                return
-        self.count(key, -amount, 0)
+    def handed_over(self, key: Key, amount: int | Decimal) -> None:
+        """It may be recorded, now or later: the hold is going to end."""
+        self._told(key, amount, pending=-1, withheld=-1, late=True)
 
-    def _drop_settling(self, key: Key, amount: int | Decimal) -> None:
-        self._settling[key, amount] -= 1
-        if not self._settling[key, amount]:
-            del self._settling[key, amount]
+    def not_recorded(self, key: Key, amount: int | Decimal) -> None:
+        """It was not recorded: the hold stays. The reporter may have told of it and of its failure, or not at all."""
+        self._told(key, amount, pending=-1)
 
     def recorded(self, key: Key, amount: int | Decimal) -> None:
         """Usage was recorded, with a hold or without."""
-        if self._expected.get((key, amount)):
-            self.unexpect(key, amount)
+        if (key, amount) in self._settling:
+            self._told(key, amount, withheld=1)
         else:
             self.count(key, amount, 0)
+
+    def failed(self, key: Key, amount: int | Decimal) -> None:
+        """Usage was not stored, with a hold or without."""
+        if (key, amount) in self._settling:
+            self._told(key, amount, withheld=-1)
+        else:
+            self.count(key, negative(amount), 0)
+
+    def _told(
+        self, key: Key, amount: int | Decimal, *, pending: int = 0, withheld: int = 0, late: bool = False
+    ) -> None:
+        """Count what no hold is going to count, and take off what was not stored."""
+        with self._lock:
+            found = self._settling.get((key, amount)) or _Settling()
+            found.pending += pending
+            found.withheld += withheld
+            if late and found.withheld < -found.late:
+                found.late += 1
+            surplus = found.surplus()
+            found.withheld -= surplus
+            found.late = min(found.late, max(0, -found.withheld))
+            if not found.pending and not found.withheld:
+                self._settling.pop((key, amount), None)
+            for _ in range(abs(surplus)):
+                self.count(key, amount if surplus > 0 else negative(amount), 0)
 
     def count(self, key: Key, recorded: int | Decimal, acknowledged: int | Decimal) -> None:
         """Count usage in Redis soon. Any thread may call it.
@@ -372,7 +408,15 @@ class Fleet:
             acknowledged: number of units that the service has counted, or never will.
         """
         with self._lock:
-            first = not self._uncounted
+            self._add(key, recorded, acknowledged)
+            first = not self._scheduled or self._last.is_gone()
+            self._scheduled = True
+        if first:
+            self._post(self._flush)
+
+    def _add(self, key: Key, recorded: int | Decimal, acknowledged: int | Decimal) -> None:
+        """Keep usage until it is counted in Redis."""
+        with self._lock:
             found = self._uncounted.get(key)
             if found is None:
                 if len(self._uncounted) >= _MAX_KEYS:
@@ -380,15 +424,14 @@ class Fleet:
                 found = self._uncounted[key] = [0, 0]
             found[0] = exact_sum(found[0], recorded)
             found[1] = exact_sum(found[1], acknowledged)
-        if first:
-            self._post(self._flush)
 
     def _flush(self) -> None:
         self._enter()
         with self._lock:
             uncounted, self._uncounted = self._uncounted, {}
+            self._scheduled = False
         for key, (recorded, acknowledged) in uncounted.items():
-            (units, one), (known, other) = _units(recorded), _units(acknowledged)
+            (units, one), (known, other) = redis_units(recorded), redis_units(acknowledged, up=False)
             scale = max(one, other)
             arguments = (units * 10 ** (scale - one), known * 10 ** (scale - other), scale, self._key_life)
             future = self._holds.send(scripts.COUNT, key, *arguments)
@@ -396,8 +439,19 @@ class Fleet:
 
     def _counted(self, key: Key, recorded: int | Decimal, done: asyncio.Future[Any]) -> None:
         """Count again what may not have been counted: rather twice than not at all."""
-        if not done.cancelled() and done.exception() is not None and recorded:
-            done.get_loop().call_later(_RETRY_SECONDS, self.count, key, recorded, 0)
+        error = None if done.cancelled() else done.exception()
+        if not recorded or (error is None and not done.cancelled()):
+            return
+        if isinstance(error, UnitsTooLargeError):
+            log.warning("usage is not counted in the fleet: %s", error)
+            return
+        self._add(key, recorded, 0)
+        if error is None:  # the event loop ends; the next one counts it
+            return
+        with self._lock:
+            scheduled, self._scheduled = self._scheduled, True
+        if not scheduled:
+            done.get_loop().call_later(_RETRY_SECONDS, self._flush)
 
     async def aclose(self) -> None:
         """Stop renewing, and finish what is under way on this event loop."""
@@ -409,6 +463,27 @@ class Fleet:
         await self._holds.aclose()
 
 
+class _Settling:
+    """Holds of one customer and meter that used the same amount, and whose usage is being recorded."""
+
+    __slots__ = ("late", "pending", "withheld")
+
+    def __init__(self) -> None:
+        self.pending = 0
+        """Number of holds."""
+        self.withheld = 0
+        """Number of events that were recorded and not counted: the end of a hold counts them. Below 0: number of those
+        that the ends of holds have counted before they were told of."""
+        self.late = 0
+        """Number of events that a reporter may still tell of, and whose holds have ended."""
+
+    def surplus(self) -> int:
+        """Number of events to count now, or below 0 to take off."""
+        if self.withheld > self.pending:
+            return self.withheld - max(0, self.pending)
+        return min(0, self.withheld + self.late)
+
+
 class FallbackAllowed(AccessUnavailableError):
     """Redis or the service can't be used, and the setting says to allow: this process counts alone."""
 
@@ -417,29 +492,3 @@ def words(reply: Any) -> list[str]:
     """The words of a script's reply."""
     text: str = reply.decode() if isinstance(reply, bytes) else reply
     return text.split(" ")
-
-
-def _units(amount: int | Decimal) -> tuple[int, int]:
-    """An exact amount as an integer and its scale."""
-    if isinstance(amount, int):
-        return amount, 0
-    sign, digits, exponent = amount.as_tuple()
-    assert isinstance(exponent, int)
-    units = int("".join(map(str, digits))) * 10 ** max(exponent, 0)
-    return -units if sign else units, max(-exponent, 0)
-
-
-def _amount(units: int, scale: int) -> int | Decimal:
-    if not scale:
-        return units
-    whole, rest = divmod(units, 10**scale)
-    return Decimal(f"{units}E-{scale}") if rest else whole
-
-
-def exact_sum(first: int | Decimal, second: int | Decimal) -> int | Decimal:
-    """An exact sum: the thread's decimal context may round."""
-    if isinstance(first, int) and isinstance(second, int):
-        return first + second
-    (one, scale), (other, finer) = _units(first), _units(second)
-    common = max(scale, finer)
-    return _amount(one * 10 ** (common - scale) + other * 10 ** (common - finer), common)

@@ -29,3 +29,13 @@ class LastLoop:
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # it is closed
                 loop.call_soon_threadsafe(function)
+
+    def is_gone(self) -> bool:
+        """Whether what was posted to it may never run: there was none, it is closed, or the caller runs on another."""
+        loop = self.loop
+        if loop is None or loop.is_closed():
+            return True
+        try:
+            return asyncio.get_running_loop() is not loop
+        except RuntimeError:
+            return False

@@ -16,6 +16,7 @@ from itertools import islice
 from ..core import forks
 from .counter import Counter
 from .decision import FEATURE, INVALID, METER, AccessDecision, Key
+from .numbers import exact_sum, negative
 from .reservation import Reservation
 from .settings import AccessSettings
 
@@ -60,6 +61,8 @@ class Ledger:
         self._asked = 0
         self._settling: dict[tuple[Key, int | Decimal], list[Reservation]] = {}
         self._slugs: dict[str, set[str]] = {METER: set(), FEATURE: set()}
+        self._slugs_at = settings.max_entries
+        """Number of slugs of a kind at which those that are not needed are forgotten."""
         self._sweep_at = settings.max_entries
         self._new_lock()
         forks.watch(self)
@@ -186,7 +189,7 @@ class Ledger:
             reason=None if allowed else reason,
             usage=usage,
             limit=limit,
-            remaining=None if limit is None or usage is None else max(0, limit - usage),
+            remaining=None if limit is None or usage is None else max(0, exact_sum(limit, negative(usage))),
             asked_at=asked_at,
             fresh_until=INVALID if ask.outdated else min(asked_at + ttl, self.clock() + local_ttl),
             clock=self.clock,
@@ -226,8 +229,16 @@ class Ledger:
         if key not in answers:
             if len(answers) >= self.settings.max_entries:
                 self._evict()
-            self._slugs[key[1]].add(key[2])
+            self._know(key)
         answers[key] = decision
+
+    def _know(self, key: Key) -> None:
+        """Remember a slug. When there are many, those of which nothing is known any more are forgotten."""
+        slugs = self._slugs[key[1]]
+        if len(slugs) >= self._slugs_at and key[2] not in slugs:
+            self._slugs[key[1]] = slugs = {one[2] for one in (*self.answers, *self.counters) if one[1] == key[1]}
+            self._slugs_at = max(self.settings.max_entries, 2 * len(slugs))
+        slugs.add(key[2])
 
     def _evict(self) -> None:
         """Make room. The oldest entries go, but those that were used since the last time are spared."""
@@ -285,7 +296,7 @@ class Ledger:
     def matching(self, customer_id: str | None, kind: str | None, slug: str | None) -> Iterator[Key]:
         """Keys that may be known, of a customer, kind and slug; None for all."""
         kinds = (METER, FEATURE) if kind is None else (kind,)
-        names = [(one, name) for one in kinds for name in (self._slugs[one] if slug is None else (slug,))]
+        names = [(one, name) for one in kinds for name in (list(self._slugs[one]) if slug is None else (slug,))]
         if customer_id is not None and len(names) < 1000:
             yield from [(customer_id, one, name) for one, name in names]
             return
@@ -359,7 +370,7 @@ class Ledger:
                 return False
             counter.free -= units
             hold.units += units
-            hold.estimate += amount
+            hold.estimate = exact_sum(hold.estimate, amount)
             self._hide(hold.key, counter)
             return True
 
@@ -407,15 +418,26 @@ class Ledger:
         ends = (hold.expires_at for hold in counter.holds if not hold.renews)
         counter.next_expiry = min(ends, default=math.inf)
         if expired:
+            self._forget_settling(expired)
             log.warning("%d holds expired: neither settled nor released in their time", len(expired))
         return bool(expired)
+
+    def _forget_settling(self, expired: list[Reservation]) -> None:
+        """Usage of theirs that is recorded later counts as usage without a hold."""
+        keys = {hold.key for hold in expired}
+        for one in [one for one in self._settling if one[0] in keys]:
+            left = [hold for hold in self._settling[one] if hold not in expired]
+            if left:
+                self._settling[one] = left
+            else:
+                del self._settling[one]
 
     def _counter(self, key: Key) -> Counter:
         """Begin to count a meter."""
         if len(self.counters) >= self._sweep_at:
             self._sweep()
         counter = self.counters[key] = Counter(self.answers.pop(key, None), self.clock())
-        self._slugs[METER].add(key[2])
+        self._know(key)
         return counter
 
     def _hide(self, key: Key, counter: Counter) -> None:

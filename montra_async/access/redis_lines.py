@@ -11,11 +11,16 @@ from typing import Any, NamedTuple
 from ..core.errors import ConfigError
 from ..core.redaction import Secret
 from .errors import AccessUnavailableError
+from .redis_scripts import TOO_LARGE
 
 _MAX_BATCH = 512
 """Maximum number of scripts in one round trip."""
 MAX_WAITING = 100_000
 """Maximum number of scripts that wait for Redis."""
+
+
+class UnitsTooLargeError(AccessUnavailableError):
+    """A number in Redis would be too large, now and every time."""
 
 
 class _Call(NamedTuple):
@@ -128,9 +133,8 @@ class _Line:
                 if call.future.done():
                     continue
                 if isinstance(result, Exception):
-                    call.future.set_exception(
-                        AccessUnavailableError(f"Redis: {type(result).__name__}: {result!s:.200}")
-                    )
+                    kind = UnitsTooLargeError if TOO_LARGE in str(result) else AccessUnavailableError
+                    call.future.set_exception(kind(f"Redis: {type(result).__name__}: {result!s:.200}"))
                 else:
                     call.future.set_result(result)
 

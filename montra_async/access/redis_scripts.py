@@ -16,8 +16,12 @@ local ARGS = {}
 for word in string.gmatch(ARGV[1], '%S+') do ARGS[#ARGS + 1] = word end
 """
 
+TOO_LARGE = "units beyond 2^53"
+"""The error of a script when a number would be too large."""
+
 _BEGIN = (
     _ARGS
+    + f"local too_large = '{TOO_LARGE}'"
     + """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -30,7 +34,7 @@ local answered = found[10]
 if found[11] and found[11] ~= '' then s.limit = tonumber(found[11]) end
 local function text(number) return string.format('%.0f', number) end
 local function check(number)
-  if number > 9007199254740992 then error('units beyond 2^53') end
+  if number > 9007199254740992 then error(too_large) end
   return number
 end
 local function save(...)
@@ -41,20 +45,35 @@ local function save(...)
   end
   redis.call('HSET', sums, unpack(given))
 end
-local function scaled(number, scale)
+local rescaled = {'server', 'R', 'A', 'B', 'held', 'mark', 'limit'}
+local function fits(factor)
+  for _, name in ipairs(rescaled) do
+    if s[name] and s[name] * factor > 2 ^ 50 then return false end
+  end
+  return true
+end
+-- A finer amount changes the scale if all numbers remain exact, with room to grow.
+-- Otherwise the amount is rounded up, or down.
+local function scaled(number, scale, down)
   number = tonumber(number)
   scale = tonumber(scale)
-  if scale > s.scale then
-    local factor = 10 ^ (scale - s.scale)
-    for _, name in ipairs({'server', 'R', 'A', 'B', 'held', 'mark', 'limit'}) do
-      if s[name] then s[name] = check(s[name] * factor) end
+  local finer = scale
+  while finer > s.scale and not (fits(10 ^ (finer - s.scale)) and number / 10 ^ (scale - finer) < 2 ^ 50) do
+    finer = finer - 1
+  end
+  if finer > s.scale then
+    local factor = 10 ^ (finer - s.scale)
+    for _, name in ipairs(rescaled) do
+      if s[name] then s[name] = s[name] * factor end
     end
     local all = redis.call('HGETALL', units)
-    for i = 1, #all, 2 do redis.call('HSET', units, all[i], text(check(tonumber(all[i + 1]) * factor))) end
-    s.scale = scale
+    for i = 1, #all, 2 do redis.call('HSET', units, all[i], text(tonumber(all[i + 1]) * factor)) end
+    s.scale = finer
     save('scale', 'server', 'R', 'A', 'B', 'held', 'mark', 'limit')
   end
-  return check(number * 10 ^ (s.scale - scale))
+  if scale <= s.scale then return check(number * 10 ^ (s.scale - scale)) end
+  number = number / 10 ^ (scale - s.scale)
+  return check(down and math.floor(number) or math.ceil(number))
 end
 local function drop(id)
   local size = redis.call('HGET', units, id)
@@ -130,7 +149,7 @@ COUNT = (
     + """
 -- ARGS: units recorded (may be below 0), units acknowledged, scale, life of the keys in ms
 s.R = check(math.max(0, s.R + scaled(ARGS[1], ARGS[3])))
-s.A = check(s.A + scaled(ARGS[2], ARGS[3]))
+s.A = check(s.A + scaled(ARGS[2], ARGS[3], true))
 save('R', 'A', 'scale')
 redis.call('PEXPIRE', sums, ARGS[4])
 return 1
@@ -151,10 +170,10 @@ ANSWER = (
     + """
 -- ARGS: acknowledged and scale and time before, allowed, limit or -, usage, their scale, local_usage_ttl in ms, life
 if tonumber(ARGS[3]) < s.asked then return 0 end
-local base = scaled(ARGS[1], ARGS[2])
+local base = scaled(ARGS[1], ARGS[2], true)
 local usage = scaled(ARGS[6], ARGS[7])
 s.limit = nil
-if ARGS[5] ~= '-' then s.limit = scaled(ARGS[5], ARGS[7]) end
+if ARGS[5] ~= '-' then s.limit = scaled(ARGS[5], ARGS[7], true) end
 if s.A > s.R then s.A = s.R end
 s.B = math.max(s.B, math.min(base, s.R))
 if s.marked == 0 then s.marked = now end

@@ -11,6 +11,7 @@ from ..core.errors import ConfigError
 from ..core.validation import Number
 from .decision import Key
 from .errors import HoldEndedError
+from .numbers import exact_sum
 
 if TYPE_CHECKING:
     from .counter import Counter
@@ -131,7 +132,7 @@ class Reservation:
             amount: number of units, at least 0.
         """
         used = validation.number("amount", amount)
-        self._amount = used if self._amount is None else self._amount + used
+        self._amount = used if self._amount is None else exact_sum(self._amount, used)
 
     @property
     def amount_is_set(self) -> bool:

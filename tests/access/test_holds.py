@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import os
 import random
 from collections.abc import Callable
@@ -506,3 +507,59 @@ async def test_arguments_are_checked(access: Access, wrong: dict[str, object]) -
 async def test_a_hold_needs_a_reporter(service: Service) -> None:
     with pytest.raises(ConfigError, match="UsageReporter"):
         Access(service).hold("c", "m")  # type: ignore[arg-type]
+
+
+async def test_the_decimal_context_of_a_thread_does_not_round(access: Access, service: Service, usage: Usage) -> None:
+    service.limit = 10**8
+    with decimal.localcontext(decimal.Context(prec=4)):
+        assert (await access.check("d", meter="m")).remaining == 10**8
+        async with access.hold("c", "m", estimate=Decimal("1234567.25")) as hold:
+            await hold.extend(Decimal("0.5"))
+            hold.add(Decimal("1234567.125"))
+            hold.add(Decimal("0.125"))
+        assert (hold.estimate, hold.amount) == (Decimal("1234567.75"), Decimal("1234567.25"))
+        service.limit, service.usage["e", "m"] = Decimal("1234567.25"), Decimal("0.125")  # type: ignore[assignment]
+        assert await free(access, "e") == Decimal("1234567.125")
+    assert usage.outbox == [("c", "m", Decimal("1234567.25"), None, None)]
+
+
+async def test_a_recorder_that_breaks_keeps_nothing(access: Access, service: Service, usage: Usage) -> None:
+    service.limit = 100
+
+    async def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("broken")
+
+    usage.record = broken  # type: ignore[assignment]
+    with pytest.raises(RuntimeError):
+        async with access.hold("c", "m", estimate=10):
+            pass
+    assert await free(access) == 100
+    assert not access._ledger._settling
+
+
+async def test_a_hold_that_expires_while_it_is_recorded(
+    access: Access, service: Service, usage: Usage, clock: Clock
+) -> None:
+    """Its usage may never be told of."""
+    service.limit = 100
+    usage.room.clear()
+    hold = await access.hold("c", "m", estimate=10)
+    task = asyncio.create_task(hold.settle())
+    await settled()
+    clock.go(10_000)
+    assert await free(access) == 100
+    assert not access._ledger._settling
+    usage.room.set()
+    await task
+    assert await free(access) == 90
+
+
+async def test_slugs_of_which_nothing_is_known_are_forgotten(make: Callable[..., Access]) -> None:
+    access = make(max_entries=10)
+    for number in range(200):
+        access.peek("c", feature=f"feature-{number}")
+        await access.check("c", feature=f"feature-{number}")
+        await access.check("c", meter=f"meter-{number}")
+    assert all(len(one) <= 21 for one in access._ledger._slugs.values())
+    access.invalidate("c")
+    assert access.peek("c", feature="feature-199").source == "stale"

@@ -156,7 +156,7 @@ async def test_what_can_not_be_recorded(join: Join, service: Service) -> None:
     service.limit = 100
     access, usage = join()
     hold = await access.hold("c", "m", estimate=10)
-    for error in (OutboxError("disk full"), ReporterClosedError("closed")):
+    for error in (OutboxError("disk full"), ConfigError("another API"), ReporterClosedError("closed")):
         usage.error = error
         if isinstance(error, ReporterClosedError):
             usage.observers = []  # it refuses before it tells anybody

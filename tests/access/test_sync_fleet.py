@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from montra_async import Entitlement, MontraError
+from montra_async import ConfigError, Entitlement, MontraError
 from montra_async.usage.errors import OutboxError, ReporterClosedError
 from montra_sync.access import (
     Access,
@@ -168,7 +168,7 @@ def test_usage_without_a_hold_counts_also_before_the_first_one(join: Join) -> No
 def test_what_can_not_be_recorded(join: Join) -> None:
     access, usage = join()
     hold = access.hold("c", "m", estimate=10).acquire()
-    for error in (OutboxError("disk full"), ReporterClosedError("closed")):
+    for error in (OutboxError("disk full"), ConfigError("another API"), ReporterClosedError("closed")):
         usage.error = error
         with pytest.raises(type(error)):
             hold.settle(4)
@@ -279,3 +279,11 @@ class TestWithoutRedis:
                 pass
         finally:
             redis.stop()
+
+
+def test_usage_of_a_hold_that_has_expired(join: Join) -> None:
+    (access, _), (other, _) = join(), join()
+    hold = access.hold("c", "m", estimate=90, ttl=0.05).acquire()
+    until_free(other, 100)
+    hold.settle(90)
+    until_free(other, 10)
