@@ -85,6 +85,8 @@ class Hold(Reservation):
             reply = model(...)
             hold.amount = reply.tokens
 
+    Entering or acquiring it again, also in another thread, raises a `HoldEndedError`.
+
     At the end of the block, the rest of the units is released, and `amount` is recorded through the reporter. After an
     exception, all units are released and nothing is recorded, unless `record_on_error` is set and `amount` was set.
 
@@ -93,6 +95,8 @@ class Hold(Reservation):
     """
 
     __slots__ = ("_access",)
+
+    _HOW = "use it in `with`, or get it with `hold = access.hold(...).acquire()`"
 
     _access: Access
 
@@ -103,14 +107,22 @@ class Hold(Reservation):
             LimitExceededError: fewer units are free.
             AccessDeniedError: the customer has no access.
             AccessUnavailableError: the service can't be asked, and `on_unavailable` is `raise`.
+            HoldEndedError: the hold was used already.
         """
         self.begin()
-        self._access.reserve(self)
+        self._reserve()
         return self
 
-    def __enter__(self) -> Self:
-        if self.state == "new":  # otherwise `with access.hold(...).acquire()` has reserved already
+    def _reserve(self) -> None:
+        try:
             self._access.reserve(self)
+        except BaseException:
+            self.begin_again()
+            raise
+
+    def __enter__(self) -> Self:
+        if self.begin_block():  # otherwise `with access.hold(...).acquire()` has reserved already
+            self._reserve()
         self.renews = True
         return self
 

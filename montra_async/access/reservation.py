@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from ..core import validation
-from ..core.errors import ConfigError
 from ..core.validation import Number
 from .decision import Key
 from .errors import HoldEndedError
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
     from .counter import Counter
 
 HoldState: TypeAlias = Literal["new", "open", "settling", "ended"]
+
+
+_ONCE = "a hold can be used once, and guards nothing the second time: call hold(...) for each"
 
 
 class _More(NamedTuple):
@@ -40,7 +42,9 @@ class Reservation:
 
     __slots__ = (
         "__weakref__",
+        "_acquirable",
         "_amount",
+        "_enterable",
         "_more",
         "counter",
         "epoch",
@@ -61,6 +65,9 @@ class Reservation:
     expires_at: float
     fleet_id: str
 
+    _HOW: ClassVar[str]
+    """How units are held, in the words of the twin."""
+
     def __init__(
         self,
         key: Key,
@@ -79,6 +86,9 @@ class Reservation:
         self.renews: bool = False
         """Whether its life does not end, because its block is being executed."""
         self._amount: int | Decimal | None = None
+        # Each is deleted by its one use: of concurrent threads, one succeeds.
+        self._acquirable: None = None
+        self._enterable: None = None
         given = idempotency_key is not None or metadata is not None or record_on_error
         self._more: _More | None = _More(idempotency_key, metadata, record_on_error) if given else None
 
@@ -148,18 +158,50 @@ class Reservation:
             HoldEndedError: the hold has no units any more, or never had any.
         """
         if self.state != "open":
-            raise HoldEndedError(f"this hold is not open: it is {self.state}")
+            raise self._not_open()
         if self.epoch != epoch:
             raise HoldEndedError("this hold belongs to the parent process, which records it")
 
+    def _not_open(self) -> HoldEndedError:
+        if self.state == "new":
+            return HoldEndedError(f"this hold has no units yet: {self._HOW}")
+        return HoldEndedError(f"this hold is not open: it is {self.state}")
+
     def begin(self) -> None:
-        """Check that the hold is new.
+        """Take the hold's only chance to get units.
 
         Raises:
-            ConfigError: the hold was used already.
+            HoldEndedError: the hold was used already.
         """
-        if self.state != "new":
-            raise ConfigError("a hold can be used once: call hold(...) for each")
+        try:
+            del self._acquirable
+        except AttributeError:
+            raise HoldEndedError(_ONCE) from None
+
+    def begin_block(self) -> bool:
+        """Take the hold's only chance to guard a block.
+
+        Returns:
+            Whether its units are still to be reserved.
+
+        Raises:
+            HoldEndedError: the hold was used already.
+        """
+        is_new = self.state == "new"
+        if is_new:
+            self.begin()
+        elif self.state != "open":
+            raise HoldEndedError(_ONCE)
+        try:
+            del self._enterable
+        except AttributeError:
+            raise HoldEndedError(_ONCE) from None
+        return is_new
+
+    def begin_again(self) -> None:
+        """Give the chances back after the units were refused: nothing is held, and it may be tried again."""
+        if self.state == "new":
+            self._acquirable = self._enterable = None
 
     def __repr__(self) -> str:
         if not hasattr(self, "state"):  # a frame may show one that is half built

@@ -1,0 +1,201 @@
+"""Mistakes in using `Access` and its holds are errors, in both twins."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from montra_async.access import Access, HoldEndedError, LimitExceededError
+from montra_sync import access as sync_access
+
+from .conftest import Service, Usage
+
+
+class SyncUsage:
+    """Stands in for the synchronous reporter."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.error: Exception | None = None
+        self.observer: Any = None
+
+    def add_observer(self, observer: Any) -> None:
+        self.observer = observer
+
+    def remove_observer(self, observer: Any) -> None:
+        self.observer = None
+
+    def record(self, customer_id: str, meter_slug: str, *, amount: Any = 1, **_: Any) -> None:
+        self.observer.recorded(customer_id, meter_slug, amount)
+        if self.error is not None:
+            self.observer.failed(customer_id, meter_slug, amount)
+            raise self.error
+        self.total += amount
+
+
+@pytest.fixture
+def sync_usage() -> SyncUsage:
+    return SyncUsage()
+
+
+@pytest.fixture
+def sync(service: Service, sync_usage: SyncUsage) -> Iterator[sync_access.Access]:
+    service.limit = 10
+    with sync_access.Access(service, sync_usage) as made:  # type: ignore[arg-type]
+        yield made
+
+
+@pytest.fixture
+async def ten(access: Access, service: Service) -> Access:
+    service.limit = 10
+    return access
+
+
+class TestAHoldGuardsOnce:
+    async def test_one_hold_in_a_loop(self, ten: Access, usage: Usage) -> None:
+        served, hold = 0, ten.hold("c", "m", estimate=4)
+        with pytest.raises(HoldEndedError, match="once"):
+            for _ in range(100):
+                async with hold:
+                    served += 1
+        assert (served, usage.total["c", "m"]) == (1, 4)
+
+    def test_one_hold_in_a_loop_sync(self, sync: sync_access.Access, sync_usage: SyncUsage) -> None:
+        served, hold = 0, sync.hold("c", "m", estimate=4)
+        with pytest.raises(HoldEndedError, match="once"):
+            for _ in range(100):
+                with hold:
+                    served += 1
+        assert (served, sync_usage.total) == (1, 4)
+
+    @pytest.mark.parametrize("end", ["settle", "release"])
+    async def test_an_ended_hold(self, ten: Access, end: str) -> None:
+        hold = await ten.hold("c", "m")
+        await getattr(hold, end)()
+        with pytest.raises(HoldEndedError, match="once"):
+            async with hold:
+                pytest.fail("it is not guarded")
+
+    @pytest.mark.parametrize("end", ["settle", "release"])
+    def test_an_ended_hold_sync(self, sync: sync_access.Access, end: str) -> None:
+        hold = sync.hold("c", "m").acquire()
+        getattr(hold, end)()
+        with pytest.raises(HoldEndedError, match="once"), hold:
+            pytest.fail("it is not guarded")
+
+    async def test_nested(self, ten: Access, usage: Usage) -> None:
+        async with ten.hold("c", "m", estimate=4) as hold:
+            with pytest.raises(HoldEndedError, match="once"):
+                async with hold:
+                    pytest.fail("it is not guarded")
+            assert hold.state == "open"
+        assert usage.total["c", "m"] == 4
+
+    def test_nested_sync(self, sync: sync_access.Access, sync_usage: SyncUsage) -> None:
+        with sync.hold("c", "m", estimate=4) as hold:
+            with pytest.raises(HoldEndedError, match="once"), hold:
+                pytest.fail("it is not guarded")
+            assert hold.state == "open"
+        assert sync_usage.total == 4
+
+    async def test_awaited_first_it_guards_one_block(self, ten: Access, usage: Usage) -> None:
+        async with await ten.hold("c", "m", estimate=4) as hold:
+            pass
+        with pytest.raises(HoldEndedError, match="once"):
+            async with hold:
+                pytest.fail("it is not guarded")
+        assert usage.total["c", "m"] == 4
+
+    def test_acquired_first_it_guards_one_block_sync(self, sync: sync_access.Access, sync_usage: SyncUsage) -> None:
+        with sync.hold("c", "m", estimate=4).acquire() as hold:
+            pass
+        with pytest.raises(HoldEndedError, match="once"), hold:
+            pytest.fail("it is not guarded")
+        assert sync_usage.total == 4
+
+    @pytest.mark.parametrize("known", [False, True])
+    @pytest.mark.parametrize("acquired", [False, True])
+    async def test_concurrent_tasks(
+        self, ten: Access, service: Service, usage: Usage, known: bool, acquired: bool
+    ) -> None:
+        """With nothing known, all of them enter while the first asks the service."""
+        if known:
+            await ten.check("c", meter="m")
+        hold = ten.hold("c", "m")
+        if acquired:
+            await hold
+        served = 0
+
+        async def one() -> None:
+            nonlocal served
+            async with hold:
+                served += 1
+                await asyncio.sleep(0)
+
+        results = await asyncio.gather(*(one() for _ in range(5)), return_exceptions=True)
+        assert [type(result) for result in results] == [type(None), *4 * [HoldEndedError]]
+        assert (served, usage.total["c", "m"]) == (1, 1)
+
+    @pytest.mark.parametrize("acquired", [False, True])
+    def test_concurrent_threads_sync(self, sync: sync_access.Access, sync_usage: SyncUsage, acquired: bool) -> None:
+        sync.check("c", meter="m")
+        start = threading.Barrier(4)
+
+        def one(hold: sync_access.Hold) -> int:
+            start.wait(20)
+            try:
+                with hold:
+                    return 1
+            except HoldEndedError:
+                return 0
+
+        with ThreadPoolExecutor(4) as pool:
+            for number in range(1, 11):
+                hold = sync.hold("c", "m")
+                if acquired:
+                    hold.acquire()
+                assert sum(pool.map(one, [hold] * 4)) == 1
+                assert sync_usage.total == number
+
+    async def test_a_refused_hold_may_be_tried_again(self, ten: Access, usage: Usage) -> None:
+        hold = ten.hold("c", "m", estimate=4)
+        async with ten.hold("c", "m", estimate=7) as other:
+            for _ in range(2):
+                with pytest.raises(LimitExceededError):
+                    async with hold:
+                        pytest.fail("there are 3")
+            with pytest.raises(LimitExceededError):
+                await hold
+            other.amount = 6
+        async with hold:
+            pass
+        assert usage.total["c", "m"] == 10
+
+    def test_a_refused_hold_may_be_tried_again_sync(self, sync: sync_access.Access, sync_usage: SyncUsage) -> None:
+        hold = sync.hold("c", "m", estimate=4)
+        with sync.hold("c", "m", estimate=7) as other:
+            for _ in range(2):
+                with pytest.raises(LimitExceededError), hold:
+                    pytest.fail("there are 3")
+            with pytest.raises(LimitExceededError):
+                hold.acquire()
+            other.amount = 6
+        with hold:
+            pass
+        assert sync_usage.total == 10
+
+    async def test_a_hold_without_units_says_how_to_get_them(self, ten: Access) -> None:
+        hold = ten.hold("c", "m")
+        with pytest.raises(HoldEndedError, match=r"no units yet: .*await access\.hold"):
+            await hold.settle(1)
+
+    def test_a_hold_without_units_says_how_to_get_them_sync(self, sync: sync_access.Access) -> None:
+        hold = sync.hold("c", "m")
+        for call in (lambda: hold.settle(1), lambda: hold.extend(1), hold.renew):
+            with pytest.raises(HoldEndedError, match=r"no units yet: .*\.acquire\(\)"):
+                call()
