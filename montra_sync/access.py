@@ -149,9 +149,7 @@ class Hold(Reservation):
             InvalidArgumentError: the amount is invalid.
             UsageError: the usage can't be recorded.
         """
-        if amount is not None:
-            self.amount = amount
-        self._access.settle(self, self.amount)
+        self._access.settle(self, self.amount_to_settle(amount))
 
     def release(self) -> None:
         """Release all units and record nothing. Does nothing when the hold has ended."""

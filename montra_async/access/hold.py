@@ -107,9 +107,7 @@ class Hold(Reservation):
             InvalidArgumentError: the amount is invalid.
             UsageError: the usage can't be recorded.
         """
-        if amount is not None:
-            self.amount = amount
-        await self._owner.settle(self, self.amount)
+        await self._owner.settle(self, self.amount_to_settle(amount))
 
     async def release(self) -> None:
         """Release all units and record nothing. Does nothing when the hold has ended."""

@@ -43,9 +43,9 @@ class Reservation:
     __slots__ = (
         "__weakref__",
         "_acquirable",
-        "_amount",
         "_enterable",
         "_more",
+        "_used",
         "counter",
         "epoch",
         "estimate",
@@ -85,7 +85,7 @@ class Reservation:
         self.state: HoldState = "new"
         self.renews: bool = False
         """Whether its life does not end, because its block is being executed."""
-        self._amount: int | Decimal | None = None
+        self._used: int | Decimal | None = None
         # Each is deleted by its one use: of concurrent threads, one succeeds.
         self._acquirable: None = None
         self._enterable: None = None
@@ -127,12 +127,46 @@ class Reservation:
 
         May be set to any number of at least 0, also to more than the estimate: what was used is recorded in full. With
         0, nothing is recorded.
+
+        Raises (when it is set):
+            HoldEndedError: the hold is settled or released.
+            InvalidArgumentError: the amount is invalid.
         """
         return self.estimate if self._amount is None else self._amount
 
     @amount.setter
     def amount(self, amount: Number) -> None:
         self._amount = validation.number("amount", amount)
+
+    @property
+    def _amount(self) -> int | Decimal | None:
+        """What was set as amount or added. Whatever sets it is refused when it would not be recorded any more."""
+        return self._used
+
+    @_amount.setter
+    def _amount(self, amount: int | Decimal) -> None:
+        if self.state in ("settling", "ended"):
+            raise HoldEndedError(
+                f"this amount is not recorded, because the hold is {self.state}: set the amount inside the block, or "
+                "before settle()"
+            )
+        self._used = amount
+
+    def amount_to_settle(self, amount: Number | None) -> int | Decimal:
+        """The number of units to record.
+
+        Args:
+            amount: number of units, at least 0. None: `amount`.
+
+        Raises:
+            HoldEndedError: the hold is not open.
+            InvalidArgumentError: the amount is invalid.
+        """
+        if self.state != "open":
+            raise self._not_open()
+        if amount is not None:
+            self.amount = amount
+        return self.amount
 
     def add(self, amount: Number) -> None:
         """Count units that were used, beginning with none: for streams, which learn their amount bit by bit.

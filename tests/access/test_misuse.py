@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from montra_async.access import Access, HoldEndedError, LimitExceededError
+from montra_async.usage import OutboxError
 from montra_sync import access as sync_access
 
-from .conftest import Service, Usage
+from .conftest import Service, Usage, settled
 
 
 class SyncUsage:
@@ -199,3 +200,75 @@ class TestAHoldGuardsOnce:
         for call in (lambda: hold.settle(1), lambda: hold.extend(1), hold.renew):
             with pytest.raises(HoldEndedError, match=r"no units yet: .*\.acquire\(\)"):
                 call()
+
+
+class TestAnAmountIsSetBeforeTheEnd:
+    @pytest.mark.parametrize("late", [lambda hold: setattr(hold, "amount", 50), lambda hold: hold.add(3)])
+    async def test_after_the_block(self, ten: Access, usage: Usage, late: Callable[[Any], None]) -> None:
+        async with ten.hold("c", "m", estimate=4) as hold:
+            hold.amount = 1
+        with pytest.raises(HoldEndedError, match="inside the block"):
+            late(hold)
+        assert (hold.amount, usage.total["c", "m"]) == (1, 1)
+
+    @pytest.mark.parametrize("late", [lambda hold: setattr(hold, "amount", 50), lambda hold: hold.add(3)])
+    def test_after_the_block_sync(
+        self, sync: sync_access.Access, sync_usage: SyncUsage, late: Callable[[Any], None]
+    ) -> None:
+        with sync.hold("c", "m", estimate=4) as hold:
+            hold.amount = 1
+        with pytest.raises(HoldEndedError, match="inside the block"):
+            late(hold)
+        assert (hold.amount, sync_usage.total) == (1, 1)
+
+    async def test_while_it_is_recorded(self, ten: Access, usage: Usage) -> None:
+        hold = await ten.hold("c", "m", estimate=4)
+        usage.stored.clear()
+        settling = asyncio.create_task(hold.settle(2))
+        await settled()
+        with pytest.raises(HoldEndedError, match="inside the block"):
+            hold.add(1)
+        with pytest.raises(HoldEndedError, match="settling"):
+            await hold.settle(3)
+        usage.stored.set()
+        await settling
+        assert (hold.amount, usage.total["c", "m"]) == (2, 2)
+
+    async def test_settled_a_second_time(self, ten: Access, usage: Usage) -> None:
+        hold = await ten.hold("c", "m", estimate=4)
+        await hold.settle(2)
+        with pytest.raises(HoldEndedError, match="it is ended"):
+            await hold.settle(3)
+        assert (hold.amount, usage.total["c", "m"]) == (2, 2)
+
+    def test_settled_a_second_time_sync(self, sync: sync_access.Access, sync_usage: SyncUsage) -> None:
+        hold = sync.hold("c", "m", estimate=4).acquire()
+        hold.settle(2)
+        with pytest.raises(HoldEndedError, match="it is ended"):
+            hold.settle(3)
+        assert (hold.amount, sync_usage.total) == (2, 2)
+
+    async def test_before_the_block_and_after_a_failed_settlement(self, ten: Access, usage: Usage) -> None:
+        hold = ten.hold("c", "m", estimate=4)
+        hold.amount = 1
+        usage.error = OutboxError("disk full")
+        with pytest.raises(OutboxError):
+            async with hold:
+                hold.add(1)
+        usage.error = None
+        hold.add(1)
+        await hold.settle()
+        assert usage.total["c", "m"] == 3
+
+    def test_before_the_block_and_after_a_failed_settlement_sync(
+        self, sync: sync_access.Access, sync_usage: SyncUsage
+    ) -> None:
+        hold = sync.hold("c", "m", estimate=4)
+        hold.amount = 1
+        sync_usage.error = OutboxError("disk full")
+        with pytest.raises(OutboxError), hold:
+            hold.add(1)
+        sync_usage.error = None
+        hold.add(1)
+        hold.settle()
+        assert sync_usage.total == 3
