@@ -26,6 +26,7 @@ from montra_async.access import (
 from montra_async.access.base import BaseAccess, checked_hold, checked_key
 from montra_async.access.decision import FEATURE, METER, Key
 from montra_async.access.fleet import Fleet, exact_sum
+from montra_async.access.parts import check_parts
 from montra_async.access.reservation import Reservation
 from montra_async.access.settings import AccessSettings
 from montra_async.access.shared_answers import SharedAnswers
@@ -194,9 +195,10 @@ class Access(BaseAccess):
     this process. Several processes that must not exceed a limit together need `fleet`.
 
     Args:
-        montra: the client that asks the service.
-        usage: the reporter that records what holds used, and tells of all usage that is recorded with it. Default:
-            none; then `hold` can't be used.
+        montra: the client that asks the service, a `montra_sync.Montra`. A `montra_async.Montra` without `session=`
+            works too: its requests run on the event loop of synchronous calls.
+        usage: the `montra_sync.usage.UsageReporter` that records what holds used, and tells of all usage that is
+            recorded with it. Default: none; then `hold` can't be used.
         ttl: seconds for which a "yes" is used without asking again. Default: 30.
         deny_ttl: seconds for which a "no" is used without asking again. Default: 5.
         stale_ttl: seconds after `ttl` in which a "yes" is still given at once, as `stale`, while the service is asked
@@ -219,7 +221,7 @@ class Access(BaseAccess):
         clock: seconds, never goes back. Default: `time.monotonic`; for tests.
 
     Raises:
-        ConfigError: a setting is invalid.
+        ConfigError: a setting is invalid, or `montra` or `usage` is of another class, e.g. an asynchronous reporter.
     """
 
     def __init__(
@@ -251,6 +253,7 @@ class Access(BaseAccess):
             hold_ttl=hold_ttl,
             local_usage_ttl=local_usage_ttl,
         )
+        check_parts("montra_sync", montra, usage)
         self._set_up(unwrap(montra), settings, clock)
         if shared_answers is not None:
             self._checker.shared = SharedAnswers(shared_answers, self._ledger, self._base_url, post)

@@ -10,8 +10,13 @@ from typing import Any
 
 import pytest
 
+import montra_async
+import montra_async.usage as async_usage
+import montra_sync
+import montra_sync.usage as sync_usage_module
+from montra_async import ConfigError
 from montra_async.access import Access, HoldEndedError, LimitExceededError
-from montra_async.usage import OutboxError
+from montra_async.usage import MemoryOutbox, OutboxError
 from montra_sync import access as sync_access
 
 from .conftest import Service, Usage, settled
@@ -272,3 +277,84 @@ class TestAnAmountIsSetBeforeTheEnd:
         hold.add(1)
         hold.settle()
         assert sync_usage.total == 3
+
+
+@pytest.fixture
+def parts() -> Iterator[tuple[Any, Any, Any, Any]]:
+    """A client and a reporter of each package."""
+    key, url = "sk_test_x", "http://127.0.0.1:9/api/v1"
+    montra, sync_montra = montra_async.Montra(key, url), montra_sync.Montra(key, url)
+    usage = async_usage.UsageReporter(montra, MemoryOutbox(), send=False)
+    sync_usage = sync_usage_module.UsageReporter(sync_montra, MemoryOutbox(), send=False)
+    yield montra, usage, sync_montra, sync_usage
+    sync_usage.close()
+    asyncio.run(usage.aclose())
+    asyncio.run(montra.aclose())
+    sync_montra.close()
+
+
+class TestThePartsAreOfOnePackage:
+    def test_they_fit(self, parts: tuple[Any, ...]) -> None:
+        montra, usage, sync_montra, sync_usage = parts
+        for access in (Access(montra, usage), sync_access.Access(sync_montra, sync_usage)):
+            assert access.hold("c", "m").state == "new"
+
+        class Own(sync_usage_module.UsageReporter):
+            """An application's."""
+
+        own = Own(sync_montra, MemoryOutbox(), send=False)
+        assert sync_access.Access(sync_montra, own).hold("c", "m").state == "new"
+        with pytest.raises(ConfigError, match=r"montra_async\.usage\.UsageReporter, not .*Own"):
+            Access(montra, own)  # type: ignore[arg-type]
+        own.close()
+
+    def test_an_asynchronous_access(self, parts: tuple[Any, ...]) -> None:
+        montra, usage, sync_montra, sync_usage = parts
+        for wrong, problem in (
+            ((montra, sync_usage), r"usage: .*montra_async\.usage\.UsageReporter, not montra_sync\.usage\.UsageRepor"),
+            ((sync_montra, usage), r"montra: .*montra_async\.Montra, not montra_sync\.Montra"),
+            ((sync_montra,), r"montra: .*montra_async\.Montra, not montra_sync\.Montra"),
+            ((usage, montra), r"arguments.*Access\(montra, usage\)"),
+            ((sync_usage, sync_montra), r"arguments.*Access\(montra, usage\)"),
+            ((usage,), r"montra: .*not montra_async\.usage\.UsageReporter"),
+            ((montra, montra), r"usage: .*not montra_async\.Montra"),
+            ((montra, "file.db"), r"usage: .*not str"),
+        ):
+            with pytest.raises(ConfigError, match=problem):
+                Access(*wrong)
+
+    def test_a_synchronous_access(self, parts: tuple[Any, ...]) -> None:
+        montra, usage, sync_montra, sync_usage = parts
+        for wrong, problem in (
+            ((sync_montra, usage), r"usage: .*montra_sync\.usage\.UsageReporter, not montra_async\.usage\.UsageRepor"),
+            ((montra, usage), r"usage: .*montra_sync\.usage\.UsageReporter, not montra_async\.usage\.UsageReporter"),
+            ((sync_usage, sync_montra), r"arguments.*Access\(montra, usage\)"),
+            ((usage, montra), r"arguments.*Access\(montra, usage\)"),
+            ((sync_usage,), r"montra: .*not montra_sync\.usage\.UsageReporter"),
+            ((sync_montra, 5), r"usage: .*not int"),
+        ):
+            with pytest.raises(ConfigError, match=problem):
+                sync_access.Access(*wrong)
+
+    def test_a_coroutine_function_records_nothing_synchronously(self, service: Service, usage: Usage) -> None:
+        with pytest.raises(ConfigError, match=r"usage: .*montra_sync\.usage\.UsageReporter, not .*Usage"):
+            sync_access.Access(service, usage)  # type: ignore[arg-type]
+        assert usage.observers == []
+
+    def test_a_synchronous_access_takes_an_asynchronous_client(self, parts: tuple[Any, ...]) -> None:
+        montra, _, _, sync_usage = parts
+        assert sync_access.Access(montra, sync_usage).check("c", feature="f").source == "fallback"
+
+    def test_reporters(self, parts: tuple[Any, ...]) -> None:
+        montra, usage, sync_montra, sync_usage = parts
+        with pytest.raises(ConfigError, match=r"montra_async\.Montra, not montra_sync\.Montra; .*montra_sync"):
+            async_usage.UsageReporter(sync_montra, MemoryOutbox())
+        for kind, wrong, name in (
+            (async_usage.UsageReporter, usage, r"montra_async\.usage\.UsageReporter"),
+            (sync_usage_module.UsageReporter, sync_usage, r"montra_sync\.usage\.UsageReporter"),
+            (sync_usage_module.UsageReporter, "sk_test", "str"),
+        ):
+            with pytest.raises(ConfigError, match=f"montra: .*, not {name}"):
+                kind(wrong, MemoryOutbox())
+        with sync_usage_module.UsageReporter(montra, MemoryOutbox(), send=False) as made:
+            made.record("c", "m")
