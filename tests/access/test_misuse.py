@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,7 +17,8 @@ import montra_async.usage as async_usage
 import montra_sync
 import montra_sync.usage as sync_usage_module
 from montra_async import ConfigError
-from montra_async.access import Access, HoldEndedError, LimitExceededError
+from montra_async.access import Access, AccessDecision, HoldEndedError, LimitExceededError
+from montra_async.frameworks import guards
 from montra_async.usage import MemoryOutbox, OutboxError
 from montra_sync import access as sync_access
 
@@ -358,3 +361,55 @@ class TestThePartsAreOfOnePackage:
                 kind(wrong, MemoryOutbox())
         with sync_usage_module.UsageReporter(montra, MemoryOutbox(), send=False) as made:
             made.record("c", "m")
+
+
+class TestARefusalTellsHeldFromUsed:
+    async def test_it(self, ten: Access, service: Service) -> None:
+        service.usage["c", "m"] = 2
+        async with ten.hold("c", "m", estimate=7):
+            with pytest.raises(LimitExceededError) as caught:
+                await ten.hold("c", "m", estimate=8)
+        refused(caught.value)
+
+    def test_it_sync(self, sync: sync_access.Access, service: Service) -> None:
+        service.usage["c", "m"] = 2
+        with sync.hold("c", "m", estimate=7), pytest.raises(LimitExceededError) as caught:
+            sync.hold("c", "m", estimate=8).acquire()
+        refused(caught.value)
+
+    async def test_what_is_used_stays_used(self, ten: Access) -> None:
+        hold = await ten.hold("c", "m", estimate=7)
+        await hold.settle()
+        with pytest.raises(LimitExceededError) as caught:
+            await ten.hold("c", "m", estimate=4)
+        assert caught.value.held == 0
+        assert not caught.value.decision.may_pass_later(4)
+
+    def test_it_is_exact(self) -> None:
+        tiny = Decimal(1).scaleb(-40)
+        found = AccessDecision(True, "cached", usage=tiny, limit=1, remaining=Decimal("0.25"))
+        assert found.held == Decimal("0." + "74" + "9" * 38)
+        assert found.may_pass_later(Decimal("0." + "9" * 40))
+        assert not found.may_pass_later(1)
+        assert AccessDecision(True, "cached").held is None
+        assert AccessDecision(False, "cached", usage=12, limit=10, remaining=0).held == 0
+
+    @pytest.mark.parametrize(("requested", "words"), [
+        (8, "a retry may succeed"), (9, "not enough left"), (None, "a retry may succeed"),
+    ])  # fmt: skip
+    def test_the_response(self, requested: int | None, words: str) -> None:
+        decision = AccessDecision(False, "cached", usage=2, limit=10, remaining=0, reason="limit_reached")
+        if requested is None:
+            denial = guards.denial_of_decision("quota", "m", decision)
+            assert denial is not None
+        else:
+            denial = guards.denial_of_hold("m", LimitExceededError("", decision, requested), decision)
+        assert (denial.status, denial.code, denial.extra["held"]) == (402, "quota_exceeded", 8)
+        assert words in denial.detail
+
+
+def refused(error: LimitExceededError) -> None:
+    assert (error.usage, error.held, error.remaining, error.requested) == (2, 7, 1, 8)
+    assert error.decision.may_pass_later(8)
+    assert not error.decision.may_pass_later(9)
+    assert pickle.loads(pickle.dumps(error)).held == 7
