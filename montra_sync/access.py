@@ -25,8 +25,13 @@ from montra_async.access import (
 )
 from montra_async.access.base import BaseAccess, checked_hold, checked_key
 from montra_async.access.decision import FEATURE, METER, Key
+<<<<<<< HEAD
 from montra_async.access.fleet import Fleet
 from montra_async.access.numbers import exact_sum
+=======
+from montra_async.access.fleet import Fleet, exact_sum
+from montra_async.access.parts import check_parts
+>>>>>>> h-fix3
 from montra_async.access.reservation import Reservation
 from montra_async.access.settings import AccessSettings
 from montra_async.access.shared_answers import SharedAnswers
@@ -86,6 +91,8 @@ class Hold(Reservation):
             reply = model(...)
             hold.amount = reply.tokens
 
+    Entering or acquiring it again, also in another thread, raises a `HoldEndedError`.
+
     At the end of the block, the rest of the units is released, and `amount` is recorded through the reporter. After an
     exception, all units are released and nothing is recorded, unless `record_on_error` is set and `amount` was set.
 
@@ -94,6 +101,8 @@ class Hold(Reservation):
     """
 
     __slots__ = ("_access",)
+
+    _HOW = "use it in `with`, or get it with `hold = access.hold(...).acquire()`"
 
     _access: Access
 
@@ -104,14 +113,22 @@ class Hold(Reservation):
             LimitExceededError: fewer units are free.
             AccessDeniedError: the customer has no access.
             AccessUnavailableError: the service can't be asked, and `on_unavailable` is `raise`.
+            HoldEndedError: the hold was used already.
         """
         self.begin()
-        self._access.reserve(self)
+        self._reserve()
         return self
 
-    def __enter__(self) -> Self:
-        if self.state == "new":  # otherwise `with access.hold(...).acquire()` has reserved already
+    def _reserve(self) -> None:
+        try:
             self._access.reserve(self)
+        except BaseException:
+            self.begin_again()
+            raise
+
+    def __enter__(self) -> Self:
+        if self.begin_block():  # otherwise `with access.hold(...).acquire()` has reserved already
+            self._reserve()
         self.renews = True
         return self
 
@@ -138,9 +155,7 @@ class Hold(Reservation):
             InvalidArgumentError: the amount is invalid.
             UsageError: the usage can't be recorded.
         """
-        if amount is not None:
-            self.amount = amount
-        self._access.settle(self, self.amount)
+        self._access.settle(self, self.amount_to_settle(amount))
 
     def release(self) -> None:
         """Release all units and record nothing. Does nothing when the hold has ended."""
@@ -185,9 +200,10 @@ class Access(BaseAccess):
     this process. Several processes that must not exceed a limit together need `fleet`.
 
     Args:
-        montra: the client that asks the service.
-        usage: the reporter that records what holds used, and tells of all usage that is recorded with it. Default:
-            none; then `hold` can't be used.
+        montra: the client that asks the service, a `montra_sync.Montra`. A `montra_async.Montra` without `session=`
+            works too: its requests run on the event loop of synchronous calls.
+        usage: the `montra_sync.usage.UsageReporter` that records what holds used, and tells of all usage that is
+            recorded with it. Default: none; then `hold` can't be used.
         ttl: seconds for which a "yes" is used without asking again. Default: 30.
         deny_ttl: seconds for which a "no" is used without asking again. Default: 5.
         stale_ttl: seconds after `ttl` in which a "yes" is still given at once, as `stale`, while the service is asked
@@ -210,7 +226,7 @@ class Access(BaseAccess):
         clock: seconds, never goes back. Default: `time.monotonic`; for tests.
 
     Raises:
-        ConfigError: a setting is invalid.
+        ConfigError: a setting is invalid, or `montra` or `usage` is of another class, e.g. an asynchronous reporter.
     """
 
     def __init__(
@@ -242,6 +258,7 @@ class Access(BaseAccess):
             hold_ttl=hold_ttl,
             local_usage_ttl=local_usage_ttl,
         )
+        check_parts("montra_sync", montra, usage)
         self._set_up(unwrap(montra), settings, clock)
         if shared_answers is not None:
             self._checker.shared = SharedAnswers(shared_answers, self._ledger, self._base_url, post)

@@ -98,8 +98,9 @@ class UsageReporter:
     do so, too.
 
     Args:
-        montra: the client that reports. Without `session=`, and with a function as `connector=` if any: requests are
-            sent on an event loop of the reporter's own. Hooks of the client are called on its thread.
+        montra: the client that reports, a `montra_sync.Montra` (a `montra_async.Montra` works too). Without `session=`,
+            and with a function as `connector=` if any: requests are sent on an event loop of the reporter's own. Hooks
+            of the client are called on its thread.
         outbox: where events wait. Default: `SqliteOutbox()`, a file of this user.
         send: whether this process sends. Default: True. With False, another process that shares the outbox sends, for
             example the command `montra-usage`.

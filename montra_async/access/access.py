@@ -21,6 +21,7 @@ from .errors import AccessUnavailableError, HoldEndedError
 from .fleet import Fleet
 from .hold import Hold
 from .numbers import exact_sum
+from .parts import check_parts
 from .redis_answers import RedisAnswers
 from .redis_holds import RedisHolds
 from .settings import AccessSettings, OnUnavailable
@@ -70,9 +71,9 @@ class Access(BaseAccess):
     this process. Several processes that must not exceed a limit together need `fleet`.
 
     Args:
-        montra: the client that asks the service.
-        usage: the reporter that records what holds used, and tells of all usage that is recorded with it. Default:
-            none; then `hold` can't be used.
+        montra: the client that asks the service, a `montra_async.Montra`.
+        usage: the `montra_async.usage.UsageReporter` that records what holds used, and tells of all usage that is
+            recorded with it. Default: none; then `hold` can't be used.
         ttl: seconds for which a "yes" is used without asking again. Default: 30.
         deny_ttl: seconds for which a "no" is used without asking again. Default: 5.
         stale_ttl: seconds after `ttl` in which a "yes" is still given at once, as `stale`, while the service is asked
@@ -94,7 +95,7 @@ class Access(BaseAccess):
         clock: seconds, never goes back. Default: `time.monotonic`; for tests.
 
     Raises:
-        ConfigError: a setting is invalid.
+        ConfigError: a setting is invalid, or `montra` or `usage` is of another class, e.g. of `montra_sync`.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Access(BaseAccess):
             hold_ttl=hold_ttl,
             local_usage_ttl=local_usage_ttl,
         )
+        check_parts("montra_async", montra, usage)
         self._set_up(montra, settings, clock)
         if shared_answers is not None:
             self._checker.shared = SharedAnswers(shared_answers, self._ledger, self._base_url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, Literal, TypeAlias
 
 AccessSource: TypeAlias = Literal["fresh", "cached", "stale", "fallback", "unknown"]
@@ -14,6 +14,9 @@ and there is no usable answer: the setting `on_unavailable` decided. `unknown`: 
 
 Key: TypeAlias = tuple[str, str, str]
 """Customer id, `meter` or `feature`, slug."""
+
+_EXACT = Context(prec=1000)
+"""The thread's context may round."""
 
 METER = "meter"
 FEATURE = "feature"
@@ -71,6 +74,23 @@ class AccessDecision:
         """Seconds since the service was asked; None when it has not answered."""
         return None if self.asked_at is None else max(0.0, self._clock() - self.asked_at)
 
+    @property
+    def held(self) -> int | Decimal | None:
+        """Units that are not used, but held at the moment; they may become free again. None without a limit."""
+        if self.limit is None or self.usage is None or self.remaining is None:
+            return None
+        return max(0, _difference(_difference(self.limit, self.usage), self.remaining))
+
+    def may_pass_later(self, requested: int | Decimal) -> bool:
+        """Whether a hold that was refused may succeed when others have ended, because they only hold what it needs.
+
+        Args:
+            requested: number of units of the hold.
+        """
+        if self.limit is None or self.usage is None or not self.held:
+            return False
+        return requested <= _difference(self.limit, self.usage)
+
     def replace(self, *, source: AccessSource | None = None, fresh_until: float | None = None) -> AccessDecision:
         """A copy.
 
@@ -115,6 +135,12 @@ class AccessDecision:
     def __reduce__(self) -> tuple[Any, ...]:
         # A clock of one process means nothing in another.
         return _unpickled, (self.allowed, self.source, self.reason, self.usage, self.limit, self.remaining)
+
+
+def _difference(first: int | Decimal, second: int | Decimal) -> int | Decimal:
+    if isinstance(first, int) and isinstance(second, int):
+        return first - second
+    return _EXACT.subtract(Decimal(first), Decimal(second))
 
 
 def _unpickled(allowed: bool, source: AccessSource, reason: str | None, *numbers: Any) -> AccessDecision:

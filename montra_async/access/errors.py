@@ -55,6 +55,8 @@ class LimitExceededError(AccessDeniedError):
         """Units that the plan includes."""
         self.remaining: int | Decimal | None = decision.remaining
         """Units that are neither used nor held."""
+        self.held: int | Decimal | None = decision.held
+        """Units that are not used, but held at the moment. A retry may succeed if `requested <= remaining + held`."""
 
 
 class AccessUnavailableError(AccessError):

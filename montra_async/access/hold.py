@@ -32,6 +32,8 @@ class Hold(Reservation):
             reply = await model(...)
             hold.amount = reply.tokens
 
+    Entering or awaiting it again, also in another task, raises a `HoldEndedError`.
+
     At the end of the block, the rest of the units is released, and `amount` is recorded through the reporter. After an
     exception (a cancellation is one), all units are released and nothing is recorded, unless `record_on_error` is set
     and `amount` was set.
@@ -42,6 +44,8 @@ class Hold(Reservation):
     Args:
         owner: the `Access` that made it.
     """
+
+    _HOW = "use it in `async with`, or get it with `hold = await access.hold(...)`"
 
     def __init__(self, owner: HoldOwner, key: Key, estimate: int | Decimal, ttl: float, *,
                  idempotency_key: str | None = None, metadata: Mapping[str, Any] | None = None,
@@ -62,14 +66,20 @@ class Hold(Reservation):
 
     async def _acquire(self) -> Self:
         self.begin()
-        if not self._owner.try_reserve(self):
-            await self._owner.reserve(self)
+        await self._reserve()
         return self
 
+    async def _reserve(self) -> None:
+        try:
+            if not self._owner.try_reserve(self):
+                await self._owner.reserve(self)
+        except BaseException:
+            self.begin_again()
+            raise
+
     async def __aenter__(self) -> Self:
-        # If it is not new, `async with await access.hold(...)` has reserved already.
-        if self.state == "new" and not self._owner.try_reserve(self):
-            await self._owner.reserve(self)
+        if self.begin_block():  # otherwise `async with await access.hold(...)` has reserved already
+            await self._reserve()
         self.renews = True
         return self
 
@@ -97,9 +107,7 @@ class Hold(Reservation):
             InvalidArgumentError: the amount is invalid.
             UsageError: the usage can't be recorded.
         """
-        if amount is not None:
-            self.amount = amount
-        await self._owner.settle(self, self.amount)
+        await self._owner.settle(self, self.amount_to_settle(amount))
 
     async def release(self) -> None:
         """Release all units and record nothing. Does nothing when the hold has ended."""

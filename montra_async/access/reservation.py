@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from ..core import validation
-from ..core.errors import ConfigError
 from ..core.validation import Number
 from .decision import Key
 from .errors import HoldEndedError
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
     from .counter import Counter
 
 HoldState: TypeAlias = Literal["new", "open", "settling", "ended"]
+
+
+_ONCE = "a hold can be used once, and guards nothing the second time: call hold(...) for each"
 
 
 class _More(NamedTuple):
@@ -41,8 +43,10 @@ class Reservation:
 
     __slots__ = (
         "__weakref__",
-        "_amount",
+        "_acquirable",
+        "_enterable",
         "_more",
+        "_used",
         "counter",
         "epoch",
         "estimate",
@@ -62,6 +66,9 @@ class Reservation:
     expires_at: float
     fleet_id: str
 
+    _HOW: ClassVar[str]
+    """How units are held, in the words of the twin."""
+
     def __init__(
         self,
         key: Key,
@@ -79,7 +86,10 @@ class Reservation:
         self.state: HoldState = "new"
         self.renews: bool = False
         """Whether its life does not end, because its block is being executed."""
-        self._amount: int | Decimal | None = None
+        self._used: int | Decimal | None = None
+        # Each is deleted by its one use: of concurrent threads, one succeeds.
+        self._acquirable: None = None
+        self._enterable: None = None
         given = idempotency_key is not None or metadata is not None or record_on_error
         self._more: _More | None = _More(idempotency_key, metadata, record_on_error) if given else None
 
@@ -118,12 +128,46 @@ class Reservation:
 
         May be set to any number of at least 0, also to more than the estimate: what was used is recorded in full. With
         0, nothing is recorded.
+
+        Raises (when it is set):
+            HoldEndedError: the hold is settled or released.
+            InvalidArgumentError: the amount is invalid.
         """
         return self.estimate if self._amount is None else self._amount
 
     @amount.setter
     def amount(self, amount: Number) -> None:
         self._amount = validation.number("amount", amount)
+
+    @property
+    def _amount(self) -> int | Decimal | None:
+        """What was set as amount or added. Whatever sets it is refused when it would not be recorded any more."""
+        return self._used
+
+    @_amount.setter
+    def _amount(self, amount: int | Decimal) -> None:
+        if self.state in ("settling", "ended"):
+            raise HoldEndedError(
+                f"this amount is not recorded, because the hold is {self.state}: set the amount inside the block, or "
+                "before settle()"
+            )
+        self._used = amount
+
+    def amount_to_settle(self, amount: Number | None) -> int | Decimal:
+        """The number of units to record.
+
+        Args:
+            amount: number of units, at least 0. None: `amount`.
+
+        Raises:
+            HoldEndedError: the hold is not open.
+            InvalidArgumentError: the amount is invalid.
+        """
+        if self.state != "open":
+            raise self._not_open()
+        if amount is not None:
+            self.amount = amount
+        return self.amount
 
     def add(self, amount: Number) -> None:
         """Count units that were used, beginning with none: for streams, which learn their amount bit by bit.
@@ -149,18 +193,50 @@ class Reservation:
             HoldEndedError: the hold has no units any more, or never had any.
         """
         if self.state != "open":
-            raise HoldEndedError(f"this hold is not open: it is {self.state}")
+            raise self._not_open()
         if self.epoch != epoch:
             raise HoldEndedError("this hold belongs to the parent process, which records it")
 
+    def _not_open(self) -> HoldEndedError:
+        if self.state == "new":
+            return HoldEndedError(f"this hold has no units yet: {self._HOW}")
+        return HoldEndedError(f"this hold is not open: it is {self.state}")
+
     def begin(self) -> None:
-        """Check that the hold is new.
+        """Take the hold's only chance to get units.
 
         Raises:
-            ConfigError: the hold was used already.
+            HoldEndedError: the hold was used already.
         """
-        if self.state != "new":
-            raise ConfigError("a hold can be used once: call hold(...) for each")
+        try:
+            del self._acquirable
+        except AttributeError:
+            raise HoldEndedError(_ONCE) from None
+
+    def begin_block(self) -> bool:
+        """Take the hold's only chance to guard a block.
+
+        Returns:
+            Whether its units are still to be reserved.
+
+        Raises:
+            HoldEndedError: the hold was used already.
+        """
+        is_new = self.state == "new"
+        if is_new:
+            self.begin()
+        elif self.state != "open":
+            raise HoldEndedError(_ONCE)
+        try:
+            del self._enterable
+        except AttributeError:
+            raise HoldEndedError(_ONCE) from None
+        return is_new
+
+    def begin_again(self) -> None:
+        """Give the chances back after the units were refused: nothing is held, and it may be tried again."""
+        if self.state == "new":
+            self._acquirable = self._enterable = None
 
     def __repr__(self) -> str:
         if not hasattr(self, "state"):  # a frame may show one that is half built

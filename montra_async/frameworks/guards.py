@@ -121,7 +121,24 @@ def denial_of_decision(kind: Kind, slug: str, decision: AccessDecision) -> Denia
         return None
     if decision.source in ("fallback", "unknown"):
         return Denial(status=503, code="billing_unavailable", detail=_UNAVAILABLE)
+    if kind != "feature" and decision.held and decision.reason in (None, "limit_reached"):
+        return _denial_while_held(slug, decision)
     return denial_of_answer(kind, slug, decision)
+
+
+def _denial_while_held(slug: str, decision: AccessDecision, requested: Any = None) -> Denial:
+    return Denial(
+        status=402,
+        code="quota_exceeded",
+        detail=f"other requests hold the rest of your plan's quota of {slug} at the moment; a retry may succeed later",
+        extra=_numbers(decision, requested),
+    )
+
+
+def _numbers(decision: AccessDecision, requested: Any) -> dict[str, Any]:
+    names = ("usage", "limit", "remaining", "held")
+    numbers = {name: getattr(decision, name) for name in names} | {"requested": requested}
+    return {name: plain_number(value) for name, value in numbers.items() if value is not None}
 
 
 def denial_of_answer(kind: Kind, slug: str, access: Answer) -> Denial:
@@ -216,16 +233,17 @@ def denied(kind: Kind, slug: str, customer_id: str, error: MontraError) -> Denia
 def denial_of_hold(slug: str, error: MontraError, decision: AccessDecision) -> Denial:
     """Return the response for a hold that was refused."""
     requested: Any = getattr(error, "requested", None)
-    if requested is None or not decision.allowed:
+    if requested is not None and decision.may_pass_later(requested):
+        return _denial_while_held(slug, decision, requested)
+    if requested is None or not (decision.allowed or decision.held):
         denial = denial_of_decision("metered", slug, decision)
         if denial is not None:
             return denial
-    names = {"usage": decision.usage, "limit": decision.limit, "remaining": decision.remaining, "requested": requested}
     return Denial(
         status=402,
         code="quota_exceeded",
         detail=f"your plan's quota of {slug} has not enough left for this request",
-        extra={name: plain_number(value) for name, value in names.items() if value is not None},
+        extra=_numbers(decision, requested),
     )
 
 

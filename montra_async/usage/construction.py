@@ -8,6 +8,7 @@ from typing import Any, cast
 from ..client import Montra
 from ..core.errors import ConfigError
 from ..core.redaction import Secret
+from ..core.twins import is_of, name_of_class
 from .engine import UsageEngine
 from .outbox import Outbox
 from .settings import ReporterSettings
@@ -32,7 +33,7 @@ def make_engine(montra: Any, outbox: Any, **settings: Any) -> UsageEngine:
     """
     checked = ReporterSettings(**settings)
     if not isinstance(montra, Montra):
-        raise ConfigError(f"montra: a Montra client, not {type(montra).__name__}")
+        raise _no_client(montra)
     if montra.is_bound_to_loop:
         raise ConfigError(
             "montra: this client has a session or connector that belongs to one event loop; usage is sent on another: "
@@ -46,6 +47,14 @@ def make_engine(montra: Any, outbox: Any, **settings: Any) -> UsageEngine:
         )
     view = montra.with_options(max_attempts=1, timeout=checked.request_timeout)
     return UsageEngine(view, montra.base_url, box, checked)
+
+
+def _no_client(montra: Any) -> ConfigError:
+    name = name_of_class(montra)
+    if is_of("montra_sync", montra) and hasattr(montra, "is_bound_to_loop"):
+        # The synchronous reporter would have unwrapped it.
+        return ConfigError(f"montra: a montra_async.Montra, not {name}; for that, use montra_sync.usage.UsageReporter")
+    return ConfigError(f"montra: a Montra client, not {name}")
 
 
 def _checked(outbox: Any) -> Outbox:

@@ -215,7 +215,7 @@ class TestWithoutABlock:
         with pytest.raises(HoldEndedError):
             await hold.settle()
         async with await hold:
-            with pytest.raises(ConfigError):
+            with pytest.raises(HoldEndedError, match="once"):
                 await hold
         with pytest.raises(HoldEndedError):
             await hold.settle()

@@ -156,7 +156,7 @@ def test_a_hold_records_what_was_used(shop: Shop, usage: UsageReporter) -> None:
         for call in (hold.settle, hold.renew, lambda: hold.extend(1)):
             with pytest.raises(HoldEndedError):
                 call()
-        with pytest.raises(ConfigError):
+        with pytest.raises(HoldEndedError, match="once"):
             hold.acquire()
         with pytest.raises(LimitExceededError) as caught:
             access.hold(shop.customer, "m", estimate=92).acquire()

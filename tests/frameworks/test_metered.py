@@ -401,6 +401,26 @@ async def test_a_refusal_by_the_handler_is_recorded_unless_it_is_an_exception(
     assert told.recorded == ([] if "aiohttp" in request.node.name else [10])
 
 
+async def test_units_that_others_only_hold_may_become_free(told: Told, framework: Callable[..., Call]) -> None:
+    first = framework(told)
+    hold: Any = told.access.hold("cust_1", "tokens", estimate=95)
+    await hold if hasattr(hold, "__await__") else hold.acquire()
+    status, body = await first("/plain")
+    problem = json.loads(body)
+    assert (status, problem["code"]) == (402, "quota_exceeded")
+    assert "a retry may succeed" in problem["detail"]
+    assert "used up" not in problem["detail"]
+    names = ("usage", "limit", "remaining", "held", "requested")
+    assert [problem[name] for name in names] == [0, 100, 5, 95, 10]
+    settling = hold.settle()
+    if settling is not None:
+        await settling
+    status, body = await first("/plain")
+    problem = json.loads(body)
+    assert (status, [problem[name] for name in names]) == (402, [95, 100, 5, 0, 10])
+    assert "not enough left" in problem["detail"]
+
+
 async def test_who_does_not_pass(told: Told, framework: Callable[..., Call]) -> None:
     call = framework(told, estimate=101)
     status, body = await call("/plain")
@@ -492,6 +512,7 @@ async def test_guards_take_an_access(told: Told) -> None:
     hold = await told.access.hold("cust_1", "tokens", estimate=100)
     status, body = await asgi(app, "/tokens", None)
     assert (status, json.loads(body)["code"], json.loads(body)["limit"]) == (402, "quota_exceeded", 100)
+    assert "a retry may succeed" in json.loads(body)["detail"]
     await hold.release()
     told.error = NetworkError("refused", CALL)
     told.access.invalidate()
