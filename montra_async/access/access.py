@@ -68,7 +68,9 @@ class Access(BaseAccess):
     its own holds, and asks the service itself.
 
     What is recorded with `usage` counts at once, and concurrent holds never exceed a limit together with it, within
-    this process. Several processes that must not exceed a limit together need `fleet`.
+    this process. Several processes that must not exceed a limit together need `fleet`. So do several that share an
+    outbox: without `fleet`, what one of them sends for another counts as its own, and up to as much of its own usage as
+    waits in the outbox is not counted meanwhile.
 
     Args:
         montra: the client that asks the service, a `montra_async.Montra`.

@@ -537,7 +537,11 @@ class Ledger:
             self._hide(key, counter)
 
     def acknowledged(self, key: Key, amount: int | Decimal) -> None:
-        """The service has counted usage, or never will. Later answers include it."""
+        """The service has counted usage, or never will. Later answers include it.
+
+        Never more counts as known to the service than was recorded here. It may have been recorded by another process
+        with the same outbox, which then sends as much of ours: until that is sent, too little counts here.
+        """
         with self._lock:
             counter = self.counters.get(key)
             if counter is not None:

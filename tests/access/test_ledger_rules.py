@@ -220,3 +220,18 @@ class Counters(RuleBasedStateMachine):
 
 
 TestCounters = Counters.TestCase
+
+
+def test_deliveries_of_others_never_count_for_more_than_was_recorded_here() -> None:
+    ledger = Ledger(AccessSettings(), Clock())
+    key = ("c", "meter", "m")
+    ledger.answered(ledger.begin(key), True, usage=0, limit=150)
+    ledger.acknowledged(key, 70)  # nothing is recorded here yet
+    ledger.recorded(key, 100)
+    ledger.invalidate(None, None, None)
+    ledger.answered(ledger.begin(key), True, usage=70, limit=150)
+    assert ledger.counters[key].usage == 170
+    ledger.acknowledged(key, 300)
+    ledger.recorded(key, 10)
+    ledger.answered(ledger.begin(key), True, usage=100, limit=150)
+    assert ledger.counters[key].usage == 110
