@@ -25,13 +25,9 @@ from montra_async.access import (
 )
 from montra_async.access.base import BaseAccess, checked_hold, checked_key
 from montra_async.access.decision import FEATURE, METER, Key
-<<<<<<< HEAD
 from montra_async.access.fleet import Fleet
 from montra_async.access.numbers import exact_sum
-=======
-from montra_async.access.fleet import Fleet, exact_sum
 from montra_async.access.parts import check_parts
->>>>>>> h-fix3
 from montra_async.access.reservation import Reservation
 from montra_async.access.settings import AccessSettings
 from montra_async.access.shared_answers import SharedAnswers
