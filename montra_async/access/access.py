@@ -16,11 +16,11 @@ from ..core.validation import Number
 from ..usage.errors import OutboxError
 from ..usage.observer import UsageObserver
 from .base import BaseAccess, checked_hold, checked_key
+from .compatibility import check_parts
 from .decision import FEATURE, METER, AccessDecision
 from .errors import AccessUnavailableError, HoldEndedError
 from .fleet import Fleet, exact_sum
 from .hold import Hold
-from .parts import check_parts
 from .redis_answers import RedisAnswers
 from .redis_holds import RedisHolds
 from .settings import AccessSettings, OnUnavailable
