@@ -24,10 +24,10 @@ from montra_async.access import (
     RedisHolds,
 )
 from montra_async.access.base import BaseAccess, checked_hold, checked_key
+from montra_async.access.compatibility import check_parts
 from montra_async.access.decision import FEATURE, METER, Key
 from montra_async.access.fleet import Fleet
 from montra_async.access.numbers import exact_sum
-from montra_async.access.parts import check_parts
 from montra_async.access.reservation import Reservation
 from montra_async.access.settings import AccessSettings
 from montra_async.access.shared_answers import SharedAnswers

@@ -16,12 +16,12 @@ from ..core.validation import Number
 from ..usage.errors import OutboxError
 from ..usage.observer import UsageObserver
 from .base import BaseAccess, checked_hold, checked_key
+from .compatibility import check_parts
 from .decision import FEATURE, METER, AccessDecision
 from .errors import AccessUnavailableError, HoldEndedError
 from .fleet import Fleet
 from .hold import Hold
 from .numbers import exact_sum
-from .parts import check_parts
 from .redis_answers import RedisAnswers
 from .redis_holds import RedisHolds
 from .settings import AccessSettings, OnUnavailable

@@ -1,4 +1,4 @@
-"""Checks the client and the reporter of an `Access`, of either package."""
+"""Checks that the client and the reporter of an `Access`, of either package, fit to it."""
 
 from __future__ import annotations
 
