@@ -101,6 +101,25 @@ class TestDiskFull:
         assert got == stored
         assert outbox.counts()[:4] == (0, 0, 0, 0)
 
+    @pytest.mark.parametrize("filled_by", ["events", "others"])
+    def test_a_new_process_sends_with_the_reserved_space(self, small_disk: Path, make: Make, filled_by: str) -> None:
+        recorder = make(small_disk / "usage.db")
+        recorder.append([event() for _ in range(300)])
+        stored = 300
+        if filled_by == "events":
+            with pytest.raises(OutboxError, match="no space left"):
+                while True:
+                    recorder.append([event(metadata='{"x": "' + "y" * 500 + '"}') for _ in range(100)])
+                    stored += 100
+        _fill(small_disk)
+        recorder.close()
+        _fill(small_disk)
+        assert (small_disk / "usage.db.reserve").exists()
+        sender = make(small_disk / "usage.db")
+        assert not (small_disk / "usage.db.reserve").exists()
+        assert sender.counts().events == stored
+        assert len(drain(sender)) == stored
+
     def test_the_space_is_reserved_again_when_there_is_room(self, small_disk: Path, make: Make) -> None:
         outbox = make(small_disk / "usage.db")
         outbox.append([event()])

@@ -18,7 +18,15 @@ from ..errors import OutboxError
 from . import sqlite_files as files, sqlite_schema as schema
 from .clocks import Clock, Timestamp
 from .owner_locks import LockFile, close_lock_file, open_lock_file
-from .sqlite_errors import DamagedError, is_damage, is_lasting, is_locked, translated, translated_os_error
+from .sqlite_errors import (
+    DamagedError,
+    DiskFullError,
+    is_damage,
+    is_lasting,
+    is_locked,
+    translated,
+    translated_os_error,
+)
 
 T = TypeVar("T")
 
@@ -70,13 +78,17 @@ class OutboxConnection:
         timeout: seconds to wait while others keep it locked.
         synchronous: when commits are on disk.
         clock: tells the time.
+        release_space: makes room on a full disk, so that the file can be opened; returns whether there was any.
     """
 
-    def __init__(self, path: str, *, timeout: float, synchronous: Synchronous, clock: Clock) -> None:
+    def __init__(
+        self, path: str, *, timeout: float, synchronous: Synchronous, clock: Clock, release_space: Callable[[], bool]
+    ) -> None:
         self.path = path
         self.timeout = timeout
         self._synchronous: Synchronous = synchronous
         self._clock = clock
+        self._release_space = release_space
         self._base_url = ""
         self._file: OpenFile | None = None
         self._locks: LockFile | None = None
@@ -198,7 +210,7 @@ class OutboxConnection:
             if not locks.acquire_mutex(until):
                 raise self._locked()
             try:
-                file = self._file or self._connect(locks, until)
+                file = self._file or self._connect_in_any_case(locks, until)
                 self._set_synchronous(file, durable=durable)
                 if checkpoint:
                     file.db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
@@ -309,6 +321,7 @@ class OutboxConnection:
         if created and self._deleted:
             log.error("montra: a new outbox %s was created", self.path)
         db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
+        owner = None
         try:
             self._configure(db, until)
             self._begin(db, "BEGIN IMMEDIATE", until)
@@ -318,11 +331,26 @@ class OutboxConnection:
             db.execute("COMMIT")
         except BaseException:
             db.close()
+            if self._owner is None and owner is not None:
+                locks.remove_owner(owner)
             raise
         locks.mark()
         self._owner, self._owner_file, self._deleted = owner, identity, False
         self._file = OpenFile(db, identity, owner, boot, locks)
         return self._file
+
+    def _connect_in_any_case(self, locks: LockFile, until: float) -> OpenFile:
+        """Connect, which writes a little: on a full disk, with the space that is reserved."""
+        try:
+            return self._connect(locks, until)
+        except (sqlite3.Error, OSError) as error:
+            if isinstance(error, OSError):
+                meaning: Exception = translated_os_error(error, self.path)
+            else:
+                meaning = translated(error, self.path)
+            if not isinstance(meaning, DiskFullError) or not self._release_space():
+                raise
+        return self._connect(locks, until)
 
     def _configure(self, db: sqlite3.Connection, until: float) -> None:
         set_wal = "PRAGMA journal_mode = WAL"

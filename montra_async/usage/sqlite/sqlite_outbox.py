@@ -85,7 +85,11 @@ class SqliteOutbox:
         self._settings: OutboxSettings | None = None
         self._reserve = DiskReserve(self.path + ".reserve")
         self._connection = OutboxConnection(
-            self.path, timeout=timeout, synchronous=synchronous, clock=clock or SystemClock()
+            self.path,
+            timeout=timeout,
+            synchronous=synchronous,
+            clock=clock or SystemClock(),
+            release_space=self._reserve.release,
         )
 
     def open(self, settings: OutboxSettings) -> None:
