@@ -21,6 +21,7 @@ from .numbers import amount_of, exact_sum, negative, redis_units
 from .redis_holds import RedisHolds
 from .redis_lines import UnitsTooLargeError
 from .reservation import Reservation
+from .settling import Settling
 
 _MAX_KEYS = 100_000
 """Maximum number of customers and meters whose usage waits to be counted in Redis."""
@@ -69,7 +70,7 @@ class Fleet:
 
     def _forget_usage(self) -> None:
         self._lock = threading.RLock()  # reentrant: a signal handler may record usage in a thread that holds it
-        self._settling: dict[tuple[Key, int | Decimal], _Settling] = {}
+        self._settling: dict[tuple[Key, int | Decimal], Settling] = {}
         self._uncounted: dict[Key, list[int | Decimal]] = {}
         self._scheduled = False
         """Whether `_flush` is going to run, unless its event loop ends before."""
@@ -256,8 +257,9 @@ class Fleet:
 
     def _ended(self, key: Key, used: int | Decimal, done: asyncio.Future[Any]) -> None:
         """Count without the hold what was not, or may not have been, counted with it: rather twice than not at all."""
-        if done.cancelled():  # the event loop ends
-            self._add(key, used, 0)
+        if done.cancelled():  # the event loop ends; the next one counts it
+            if used:
+                self._add(key, used, 0)
             return
         error = done.exception()
         if error is not None:
@@ -353,7 +355,7 @@ class Fleet:
             amount: number of units.
         """
         with self._lock:
-            self._settling.setdefault((key, amount), _Settling()).pending += 1
+            self._settling.setdefault((key, amount), Settling()).pending += 1
 
     def settled(self, key: Key, amount: int | Decimal) -> None:
         """It was recorded: the hold is going to end."""
@@ -386,7 +388,7 @@ class Fleet:
     ) -> None:
         """Count what no hold is going to count, and take off what was not stored."""
         with self._lock:
-            found = self._settling.get((key, amount)) or _Settling()
+            found = self._settling.get((key, amount)) or Settling()
             found.pending += pending
             found.withheld += withheld
             if late and found.withheld < -found.late:
@@ -461,27 +463,6 @@ class Fleet:
             await asyncio.wait([task])
         self._flush()
         await self._holds.aclose()
-
-
-class _Settling:
-    """Holds of one customer and meter that used the same amount, and whose usage is being recorded."""
-
-    __slots__ = ("late", "pending", "withheld")
-
-    def __init__(self) -> None:
-        self.pending = 0
-        """Number of holds."""
-        self.withheld = 0
-        """Number of events that were recorded and not counted: the end of a hold counts them. Below 0: number of those
-        that the ends of holds have counted before they were told of."""
-        self.late = 0
-        """Number of events that a reporter may still tell of, and whose holds have ended."""
-
-    def surplus(self) -> int:
-        """Number of events to count now, or below 0 to take off."""
-        if self.withheld > self.pending:
-            return self.withheld - max(0, self.pending)
-        return min(0, self.withheld + self.late)
 
 
 class FallbackAllowed(AccessUnavailableError):
