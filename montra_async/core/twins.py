@@ -23,7 +23,7 @@ def name_of_class(thing: Any) -> str:
     Args:
         thing: the object.
     """
-    cls = type(thing)
+    cls: type[Any] = type(thing)
     module, name = cls.__module__, cls.__qualname__
     parts = module.split(".")
     if parts[0] in ("montra_async", "montra_sync"):
