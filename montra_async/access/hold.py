@@ -66,19 +66,20 @@ class Hold(Reservation):
 
     async def _acquire(self) -> Self:
         self.begin()
-        await self._reserve()
+        if not self._owner.try_reserve(self):
+            await self._reserve()
         return self
 
     async def _reserve(self) -> None:
         try:
-            if not self._owner.try_reserve(self):
-                await self._owner.reserve(self)
+            await self._owner.reserve(self)
         except BaseException:
             self.begin_again()
             raise
 
     async def __aenter__(self) -> Self:
-        if self.begin_block():  # otherwise `async with await access.hold(...)` has reserved already
+        # If it is not new, `async with await access.hold(...)` has reserved already.
+        if self.begin_block() and not self._owner.try_reserve(self):
             await self._reserve()
         self.renews = True
         return self

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 Twin: TypeAlias = Literal["montra_async", "montra_sync"]
 
 
-def is_of(package: Twin, thing: Any) -> bool:
+def is_of(package: Twin, thing: object) -> bool:
     """Whether an object's class, or a class that it inherits from, is of a package.
 
     Args:
@@ -17,7 +17,7 @@ def is_of(package: Twin, thing: Any) -> bool:
     return any(cls.__module__.partition(".")[0] == package for cls in type(thing).__mro__)
 
 
-def name_of_class(thing: Any) -> str:
+def name_of_class(thing: object) -> str:
     """The name of an object's class as it is imported: of our own classes with the public module, else with its own.
 
     Args:
