@@ -169,7 +169,7 @@ async def _run(given: argparse.Namespace, outbox: Secret | None) -> int:
             "coalesce_window": given.coalesce_window,
         }
     place = default_outbox() if outbox is None else outbox_at(outbox, given.name)
-    if command != "send" and isinstance(place, SqliteOutbox) and not os.path.lexists(place.path):
+    if command != "send" and isinstance(place, SqliteOutbox) and _is_missing(place.path):
         _print(f"montra-usage: no such outbox: {place.path}", file=sys.stderr)
         return 1
     async with _client(command) as montra, UsageReporter(montra, place, **options) as usage:
@@ -189,6 +189,10 @@ def _client(command: str) -> Montra:
     """The client. A key is needed for sending only."""
     key = os.environ.get("MONTRA_API_KEY")
     return Montra() if command == "send" or key else Montra("unused")
+
+
+def _is_missing(path: str) -> bool:
+    return not os.path.lexists(path)
 
 
 async def _send(usage: UsageReporter) -> int:
