@@ -25,11 +25,15 @@ from ..core.redaction import Secret
 from .construction import default_outbox, outbox_at
 from .reporter import UsageReporter
 from .settings import UsageStats
+from .sqlite.sqlite_outbox import SqliteOutbox
 
 log: logging.Logger = logging.getLogger("montra")
 
 _REPORT_SECONDS = 10.0
 """How often `send` logs what it has done."""
+
+_ONCE_SECONDS = 60.0
+"""How long `send --once` sends, by default."""
 
 _EPILOG = """
 environment:
@@ -45,7 +49,11 @@ examples:
   montra-usage parked --retry 17 18                send those again
   montra-usage --outbox redis://10.0.0.5/0 send    an outbox in Redis
 
-exit codes: 0 done, 1 failed, 2 wrong usage, 3 something is left
+exit codes: 0 done, 1 failed, or no such outbox (status, parked), 2 wrong usage,
+            3 something is left (send --once), or not all of these were parked (parked --retry, --drop)
+
+A path that is not absolute is that of a file in the folder where the command is started. Start the processes that
+record in the same folder, or give an absolute path. `python -m montra_async.usage.worker` is the same command.
 """
 
 
@@ -58,7 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if getattr(given, "timeout", None) is not None and not given.once:
+        parser.error("argument --timeout: only with --once")
     logging.basicConfig(
         level=given.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
@@ -81,17 +92,34 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"montra {__version__}")
-    parser.add_argument(
-        "--outbox", metavar="PATH|URL", help="an SQLite file, or a Redis (default: the file of this user)"
-    )
-    parser.add_argument("--name", default="default", help="name of the outbox in Redis (default: default)")
-    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.set_defaults(outbox=None, name="default", log_level="info")
+    _add_common(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    send = commands.add_parser("send", help="send what waits and what comes (the default)")
+    _add_send(commands.add_parser("send", help="send what waits and what comes (the default)"))
+    _add_common(commands.add_parser("status", help="print what waits, as JSON"))
+    _add_parked(commands.add_parser("parked", help="list, retry or drop requests that need a decision"))
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options that may be given before and after the command. The later one counts."""
+    unset: Any = argparse.SUPPRESS  # a default of the command's parser would replace what is given before the command
+    parser.add_argument(
+        "--outbox",
+        metavar="PATH|URL",
+        default=unset,
+        help="an SQLite file, or a Redis (default: the file of this user)",
+    )
+    parser.add_argument("--name", default=unset, help="name of the outbox in Redis (default: default)")
+    parser.add_argument("--log-level", default=unset, choices=["debug", "info", "warning", "error"])
+
+
+def _add_send(send: argparse.ArgumentParser) -> None:
+    _add_common(send)
     send.add_argument("--once", action="store_true", help="end when nothing waits")
-    send.add_argument("--timeout", type=_positive, default=60.0, metavar="SECONDS", help="with --once (default: 60)")
+    send.add_argument("--timeout", type=_positive, metavar="SECONDS", help="with --once (default: 60)")
     send.add_argument(
-        "--concurrency", type=_concurrency, default=32, metavar="N", help="requests at once (default: 32)"
+        "--concurrency", type=_one_to_1000, default=32, metavar="N", help="requests at once (default: 32)"
     )
     send.add_argument(
         "--dedupe-window",
@@ -107,27 +135,28 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long sums stay open, as given to the reporters that record (default: 1)",
     )
-    commands.add_parser("status", help="print what waits, as JSON")
-    parked = commands.add_parser("parked", help="list, retry or drop requests that need a decision")
-    parked.add_argument("--limit", type=int, default=100, metavar="N", help="list at most N (default: 100)")
+
+
+def _add_parked(parked: argparse.ArgumentParser) -> None:
+    _add_common(parked)
+    parked.add_argument("--limit", type=_one_to_1000, default=100, metavar="N", help="list at most N (default: 100)")
     choice = parked.add_mutually_exclusive_group()
     choice.add_argument("--retry", nargs="+", metavar="ID", help="send these again; `all` for all")
     choice.add_argument("--drop", nargs="+", metavar="ID", help="delete these; `all` for all")
-    return parser
 
 
 def _positive(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < 1e9:
-        raise ValueError(text)
-    return seconds
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) < 1e9:
+            return seconds
+    raise argparse.ArgumentTypeError(f"a number of seconds, more than 0, not {text!r}")
 
 
-def _concurrency(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 1000:
-        raise ValueError(text)
-    return number
+def _one_to_1000(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if 1 <= (number := int(text)) <= 1000:
+            return number
+    raise argparse.ArgumentTypeError(f"1 to 1000, not {text!r}")
 
 
 async def _run(given: argparse.Namespace, outbox: Secret | None) -> int:
@@ -140,6 +169,9 @@ async def _run(given: argparse.Namespace, outbox: Secret | None) -> int:
             "coalesce_window": given.coalesce_window,
         }
     place = default_outbox() if outbox is None else outbox_at(outbox, given.name)
+    if command != "send" and isinstance(place, SqliteOutbox) and _is_missing(place.path):
+        _print(f"montra-usage: no such outbox: {place.path}", file=sys.stderr)
+        return 1
     async with _client(command) as montra, UsageReporter(montra, place, **options) as usage:
         if command == "status":
             _print(json.dumps(attrs.asdict(await usage.stats())))
@@ -147,7 +179,7 @@ async def _run(given: argparse.Namespace, outbox: Secret | None) -> int:
         if command == "parked":
             return await _parked(usage, given)
         if getattr(given, "once", False):
-            left = await usage.flush(given.timeout)
+            left = await usage.flush(_ONCE_SECONDS if given.timeout is None else given.timeout)
             log.info("%d events are left", left)
             return 3 if left else 0
         return await _send(usage)
@@ -157,6 +189,10 @@ def _client(command: str) -> Montra:
     """The client. A key is needed for sending only."""
     key = os.environ.get("MONTRA_API_KEY")
     return Montra() if command == "send" or key else Montra("unused")
+
+
+def _is_missing(path: str) -> bool:
+    return not os.path.lexists(path)
 
 
 async def _send(usage: UsageReporter) -> int:
@@ -193,9 +229,16 @@ async def _parked(usage: UsageReporter, given: argparse.Namespace) -> int:
     if given.retry or given.drop:
         change = usage.retry_parked if given.retry else usage.drop_parked
         ids = given.retry or given.drop
-        count = await change("all" if ids == ["all"] else ids)
+        wanted = None if ids == ["all"] else list(dict.fromkeys(ids))
+        count = await change("all" if wanted is None else wanted)
         _print(json.dumps({"retried" if given.retry else "dropped": count}))
-        return 0 if count else 3
+        missing = (1 if wanted is None else len(wanted)) > count
+        if missing:
+            what = (
+                "no request is parked" if wanted is None else f"{len(wanted) - count} of {len(wanted)} are not parked"
+            )
+            _print(f"montra-usage: {what}", file=sys.stderr)
+        return 3 if missing else 0
     for one in await usage.list_parked(limit=given.limit):
         _print(json.dumps(attrs.asdict(one), default=str))
     return 0

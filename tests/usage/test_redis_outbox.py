@@ -457,6 +457,9 @@ def test_a_cluster(tmp_path: Path) -> None:
         {"max_events": 0},
         {"client": "http://user:hunter2@host/"},
         {"client": "redis://user:hunter2@host:port/"},
+        {"client": "redis://user:hunter2@host/abc"},
+        {"client": "rediss://user:hunter2@host:6379/1x?health_check_interval=5"},
+        {"client": "redis://user:hunter2@host/-1"},
     ],
 )
 def test_wrong_arguments(wrong: dict[str, Any]) -> None:

@@ -250,6 +250,7 @@ def test_the_command_shows_and_decides(sink: Sink, outbox: Path) -> None:
 def test_the_command_needs_a_key_for_sending_only(sink: Sink, outbox: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "MONTRA_API_KEY"}
     line = [sys.executable, "-W", "error", "-m", "montra_async.usage.worker", "--outbox", str(outbox)]
+    run("usage = sync_reporter(send=False)\nusage.record('cust_1', 'api-tokens')", sink.base_url, outbox)
     for arguments, code in (
         (["status"], 0),
         (["parked"], 0),

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from montra_async.core.errors import ConfigError
+from montra_async.usage.construction import default_outbox
 from montra_async.usage.errors import OutboxError, OutboxFullError
 from montra_async.usage.events import Outcome, Settlement, units_of
 from montra_async.usage.sqlite import sqlite_files
@@ -73,6 +74,22 @@ class TestPath:
         monkeypatch.setenv("XDG_STATE_HOME", "not/absolute")
         monkeypatch.setenv("HOME", str(tmp_path))
         assert SqliteOutbox().path == str(tmp_path / ".local" / "state" / "montra" / "usage.db")
+
+    @pytest.mark.parametrize("blank", ["", "   ", "\t"])
+    def test_a_blank_variable_is_not_set(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+        monkeypatch.setenv("MONTRA_OUTBOX", blank)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        assert SqliteOutbox().path == str(tmp_path / "montra" / "usage.db")
+        default: Any = default_outbox()
+        assert default.path == str(tmp_path / "montra" / "usage.db")
+        monkeypatch.delenv("MONTRA_OUTBOX")
+        with pytest.raises(ConfigError, match="path: the path of a file"):
+            SqliteOutbox(blank)
+
+    @pytest.mark.parametrize("wrong", [5, 1.5, ["usage.db"], object()])
+    def test_what_is_no_path(self, wrong: Any) -> None:
+        with pytest.raises(ConfigError, match="path: the path of a file, not "):
+            SqliteOutbox(wrong)
 
     def test_a_relative_path_stays_where_it_was(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)

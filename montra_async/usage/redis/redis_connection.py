@@ -106,7 +106,7 @@ class RedisConnection:
         if "NoScriptError" in names or message.startswith("NOSCRIPT"):
             return _Problem("unknown script", text)
         if "AuthenticationError" in names or "AuthorizationError" in names:
-            return _Problem("refused", text)
+            return _Problem("refused", _authentication_text(message, text))
         is_passing = bool(names & set(_PASSING_TYPES)) or message.startswith(_PASSING)
         if is_passing or names & {"ConnectionError", "TimeoutError", "OSError", "RedisClusterException"}:
             # A client of the user's may repeat by itself: an attempt before the one that failed may have been run.
@@ -143,7 +143,25 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
+def _authentication_text(message: str, text: str) -> str:
+    """What to say when Redis lets nobody in. Its own words are about the command that it refused."""
+    said = message.lower()
+    if "hello must be called" in said or "authentication required" in said:
+        return "no password given (AuthenticationError)"
+    if "wrongpass" in said or "invalid username-password" in said or "invalid password" in said:
+        return f"wrong password, or wrong user ({text})"
+    return text
+
+
+def _refuse_other_database(url: Secret) -> None:
+    """Refuse a database that is no number: redis would use number 0."""
+    path = re.search(r"^rediss?://[^/?#]*/([^?#]*)", url.reveal())
+    if path is not None and not re.fullmatch(r"[0-9]*/?", unquote(path[1]), re.ASCII):
+        raise ConfigError("client: the database in the URL of a Redis is a number, e.g. redis://localhost:6379/0")
+
+
 def _from_url(url: Secret, timeout: float) -> Any:
+    _refuse_other_database(url)
     try:
         from redis import Redis
         from redis.backoff import NoBackoff

@@ -28,12 +28,20 @@ def outbox_path(given: str | os.PathLike[str] | None) -> str:
     """The absolute path of an outbox; symbolic links are resolved, so that all names of a file share its locks.
 
     Args:
-        given: the path. None: `$MONTRA_OUTBOX`, else `montra/usage.db` in `$XDG_STATE_HOME` or `~/.local/state`.
+        given: the path; `~` is the user's home folder, and a path that is not absolute is resolved now. None, or the
+            value of `$MONTRA_OUTBOX`: that one, and if it is blank, `montra/usage.db` in `$XDG_STATE_HOME` or
+            `~/.local/state`.
 
     Raises:
         ConfigError: not the path of a file.
     """
+    if given is not None and not _is_path(given):
+        raise ConfigError(f"path: the path of a file, not {type(given).__name__}")
     name = os.fsdecode(given) if given is not None else _default_path()
+    if name and name.isspace():
+        if name != os.environ.get("MONTRA_OUTBOX"):
+            raise ConfigError("path: the path of a file, not blank")
+        name = _default_path()
     if "://" in name:  # it may hold a password: don't show it
         raise ConfigError("path: the path of a file, not a URL; for Redis use RedisOutbox, or UsageReporter's default")
     if name in ("", ":memory:") or "\0" in name:
@@ -44,8 +52,13 @@ def outbox_path(given: str | os.PathLike[str] | None) -> str:
     return real
 
 
+def _is_path(value: object) -> bool:
+    return isinstance(value, (str, bytes, os.PathLike))
+
+
 def _default_path() -> str:
-    if chosen := os.environ.get("MONTRA_OUTBOX"):
+    chosen = os.environ.get("MONTRA_OUTBOX", "")
+    if chosen and not chosen.isspace():
         return chosen
     state = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(state):  # as the specification of these folders wants it

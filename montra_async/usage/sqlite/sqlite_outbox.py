@@ -47,8 +47,10 @@ class SqliteOutbox:
     outbox) and `.reserve`, 6 MiB of disk space, so that sending goes on when the disk is full.
 
     Args:
-        path: the file, on a local disk. None: `$MONTRA_OUTBOX`, else `montra/usage.db` in `$XDG_STATE_HOME` or
-            `~/.local/state`. It is created with its folder by `open`. Default: None.
+        path: the file, on a local disk. None: `$MONTRA_OUTBOX`, and if that is blank, `montra/usage.db` in
+            `$XDG_STATE_HOME` or `~/.local/state`. A path that is not absolute is resolved once, here: processes that
+            shall share the file must be started in the same folder, or be given an absolute path. It is created with
+            its folder by `open`. Default: None.
         max_size: maximum number of bytes in use; `append` raises `OutboxFullError` beyond it. At least 1 MiB.
             Default: 1 GiB.
         timeout: seconds that a call waits while others keep the file locked, more than 0. Default: 5.
