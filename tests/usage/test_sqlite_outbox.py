@@ -698,3 +698,11 @@ class TestCounts:
         outbox.exchange([retry(request, sent=False) for request in claim(outbox, 900)], 0)
         assert outbox.drop_oldest(950) == 950
         assert outbox.counts().events == 50
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_the_oldest_event_may_be_one_that_is_behind_newer_sums(outbox: SqliteOutbox, flush: bool) -> None:
+    outbox.append([event(recorded_at=START), summable(recorded_at=START + 1)])
+    claim(outbox)
+    claim(outbox, flush=flush)  # the sum, too, which has the lower number
+    assert outbox.counts().oldest_recorded_at == START

@@ -36,12 +36,12 @@ def count(db: sqlite3.Connection, now: Timestamp) -> OutboxCounts:
 
 
 def _oldest(db: sqlite3.Connection) -> Timestamp | None:
-    """The time of the oldest event. Events become requests in their order, so it is in the first row of one table."""
-    for table in ("request", "event"):
-        sql = f"SELECT recorded_at, recorded_boot, boot_number FROM {table} ORDER BY id LIMIT 1"  # noqa: S608
-        if (row := db.execute(sql).fetchone()) is not None:
-            return Timestamp(*row)
-    return None
+    """The time of the oldest event. Numbers of requests are not in the order of time: a step's sums come first."""
+    found: list[Timestamp] = []
+    for table, order in (("request", "recorded_at"), ("event", "id")):
+        sql = f"SELECT recorded_at, recorded_boot, boot_number FROM {table} ORDER BY {order} LIMIT 1"  # noqa: S608
+        found += [Timestamp(*row) for row in db.execute(sql)]
+    return min(found, key=lambda time: time.wall, default=None)
 
 
 _HALF = 30

@@ -48,6 +48,7 @@ CREATE INDEX request_open_due ON request (due) WHERE open = 1;
 CREATE INDEX request_large ON request (id) WHERE open = 1 AND units > {MAX_SUM};
 CREATE INDEX request_waiting ON request (due) WHERE open = 0 AND owner IS NULL;
 CREATE INDEX request_claimed ON request (owner) WHERE owner IS NOT NULL;
+CREATE INDEX request_recorded ON request (recorded_at);
 CREATE TABLE parked (
   id INTEGER PRIMARY KEY, key TEXT NOT NULL, customer_id TEXT NOT NULL, meter_slug TEXT NOT NULL, units NOT NULL,
   scale INTEGER NOT NULL, metadata TEXT, events INTEGER NOT NULL, reason TEXT NOT NULL, status INTEGER,

@@ -77,7 +77,7 @@ def next_step(file: OpenFile, events: EventRange) -> tuple[EventRange, EventRang
         file: the open file.
         events: all events.
     """
-    step = max(SMALL_STEP, min(LARGE_STEP, events.length // 2))
+    step = step_size(events.length)
     all_of_it = EventRange(events.first, min(events.last, events.first + step - 1))
     start = max(events.first, file.no_sums_until + 1)
     found = file.db.execute(_LAST_SUMMABLE, (start, all_of_it.last)).fetchone()
