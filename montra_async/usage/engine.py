@@ -19,6 +19,7 @@ import attrs
 from ..core import forks
 from ..core.errors import ConfigError, MontraError
 from . import exits
+from .clocks import SystemClock
 from .errors import OutboxError, ReporterClosedError, copy_of
 from .events import Event, Outcome, ParkedUsage, Settlement, UsageRequest, parked_of
 from .groups import Group
@@ -392,6 +393,8 @@ class UsageEngine:
             renew_after=self._outbox.renew_after,
             concurrency=self.settings.concurrency,
             request_timeout=self.settings.request_timeout,
+            stale_after=self.settings.stale_after,
+            clock=SystemClock().boot,  # it goes on while the machine is suspended
         )
 
     async def _exchange(self, settlements: Sequence[Settlement], limit: int, flush: bool) -> Exchange:

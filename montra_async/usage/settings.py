@@ -22,6 +22,9 @@ DEDUPE_WINDOW = 24 * 3600.0
 _MARGIN = 300.0
 """Seconds by which an ambiguous request is parked before the service may have forgotten its key, at most a tenth."""
 
+_STALE = 30.0
+"""Seconds for which a claimed request may wait before it is sent, at most."""
+
 Coalesce: TypeAlias = Collection[str] | bool
 """Slugs of the meters whose events are added up; True for all `sum` meters."""
 
@@ -138,4 +141,13 @@ class ReporterSettings(ShownWhenHalfBuilt):
     @property
     def expires_after(self) -> float:
         """Seconds after which a request that may have been counted is parked, not sent."""
-        return self.dedupe_window - self.request_timeout - min(_MARGIN, self.dedupe_window / 10)
+        return self.dedupe_window - self.request_timeout - self._margin
+
+    @property
+    def stale_after(self) -> float:
+        """Seconds for which a claimed request may wait before it is sent. Its age was looked at when it was claimed."""
+        return min(_STALE, self._margin / 2)
+
+    @property
+    def _margin(self) -> float:
+        return min(_MARGIN, self.dedupe_window / 10)

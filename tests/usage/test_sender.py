@@ -246,3 +246,19 @@ def test_an_attempt_that_never_ends_is_cancelled() -> None:
             assert [(one.outcome, one.sent) for one in bench.outbox.retried] == [(Outcome.RETRY, True)]
 
     run(main())
+
+
+def test_what_was_claimed_too_long_ago_is_handed_back_instead_of_sent() -> None:
+    """Its process stood still: what may have been counted may be too old by now. Whoever claims it anew looks."""
+
+    async def main() -> None:
+        async with running(concurrency=1, request_timeout=60.0, stale_after=5.0) as bench:
+            bench.service.takes = 8.0
+            bench.outbox.add(*(usage_request() for _ in range(6)))
+            await bench.until_settled()
+            assert len(bench.outbox.delivered) == 6
+            assert bench.outbox.retried, "those that waited for eight seconds"
+            assert not any(settlement.sent for settlement in bench.outbox.retried)
+            assert all(count == 1 for count in bench.service.keys.values())
+
+    run(main())

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from montra_async.core.errors import ConfigError
+from montra_async.usage.clocks import SystemClock, Timestamp, age
 from montra_async.usage.construction import default_outbox
 from montra_async.usage.errors import OutboxError, OutboxFullError
 from montra_async.usage.events import Outcome, Settlement, units_of
 from montra_async.usage.sqlite import sqlite_files
-from montra_async.usage.sqlite.clocks import SystemClock, Timestamp, age
 from montra_async.usage.sqlite.sqlite_claims import MAX_DELAY
 from montra_async.usage.sqlite.sqlite_outbox import SqliteOutbox
 from montra_async.usage.sqlite.sqlite_schema import MAX_SUM

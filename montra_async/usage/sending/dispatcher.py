@@ -61,6 +61,8 @@ class Dispatcher:
         flow: says when the next request may be sent.
         request_timeout: seconds within which `report` ends by itself. It is cancelled some time later.
         expires_after: seconds after which a claim must be renewed before its request is sent. None: never.
+        stale_after: seconds after which a claimed request is not sent: its process was suspended, and what may have
+            been counted may be too old to be sent again.
         ended: told of every attempt that has ended, with its verdict, and when it was sent.
         stuck: called when the claims in the queue must be renewed.
         clock: seconds, which never go back.
@@ -74,6 +76,7 @@ class Dispatcher:
         flow: FlowControl,
         request_timeout: float,
         expires_after: float | None,
+        stale_after: float,
         ended: Callable[[UsageRequest, Verdict, float], None],
         stuck: Callable[[], None],
         clock: Callable[[], float],
@@ -87,6 +90,7 @@ class Dispatcher:
         self._flow = flow
         self._longest_attempt = request_timeout + _GRACE
         self._expires_after = math.inf if expires_after is None else expires_after
+        self._stale_after = stale_after
         self._on_ended = ended
         self._on_stuck = stuck
         self._clock = clock
@@ -110,6 +114,14 @@ class Dispatcher:
         removed = [request for _, request in self.queue]
         self.queue.clear()
         return removed
+
+    def is_stale(self, now: float) -> bool:
+        """Whether the requests in the queue were claimed too long ago to be sent.
+
+        Args:
+            now: the time.
+        """
+        return bool(self.queue) and now - self.queue[0][0] >= self._stale_after
 
     def must_renew(self, now: float) -> bool:
         """Whether the claim of the first request in the queue is too old to send it."""
@@ -168,7 +180,8 @@ class Dispatcher:
             if delay != math.inf:
                 self._pump_in(delay)
             return None
-        if now - self.queue[0][0] >= self._expires_after:
+        age = now - self.queue[0][0]
+        if age >= self._expires_after or age >= self._stale_after:
             self._on_stuck()
             return None
         if self._flow.circuit.state == "open":  # the probe: a request that never failed says more of the service
@@ -203,7 +216,7 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         worker = asyncio.current_task()
         while not self._closed or attempt is not None:
-            if attempt is not None and self._flow.paused_for(self._clock()) > 0:  # since it was given to this worker
+            if attempt is not None and self._must_wait(attempt):
                 self._put_back(attempt)
                 attempt = self._take()
             while attempt is not None:
@@ -216,6 +229,11 @@ class Dispatcher:
                 waiting: asyncio.Future[Attempt] = loop.create_future()
                 self._idle.append(waiting)
                 attempt = await waiting
+
+    def _must_wait(self, attempt: Attempt) -> bool:
+        """Whether a pause has begun since an attempt was given to a worker, or this process stood still."""
+        now = self._clock()
+        return self._flow.paused_for(now) > 0 or now - attempt.claimed_at >= self._stale_after
 
     async def _send(self, request: UsageRequest, started: float) -> None:
         verdict = INTERRUPTED

@@ -76,6 +76,7 @@ class Sender:
             expire.
         concurrency: maximum number of requests under way at once. Default: 32.
         request_timeout: seconds within which `report` ends by itself. It is cancelled some time later. Default: 10.
+        stale_after: seconds after which a claimed request is handed back instead of sent. Default: never.
         observe: told of every attempt that has ended, after it was settled. Must not block. Default: None.
         poll_interval: seconds between looks into an idle outbox, to which other processes may have added. Default: 1.
         settle_timeout: seconds that the last settlements may take when it ends. Default: 5.
@@ -92,6 +93,7 @@ class Sender:
         renew_after: float | None = None,
         concurrency: int = 32,
         request_timeout: float = 10.0,
+        stale_after: float = math.inf,
         observe: Callable[[Settlement], None] | None = None,
         poll_interval: float = 1.0,
         settle_timeout: float = 5.0,
@@ -112,6 +114,7 @@ class Sender:
             flow=self._flow,
             request_timeout=request_timeout,
             expires_after=None if renew is None else renew_after,
+            stale_after=stale_after,
             ended=self._attempt_ended,
             stuck=self._poke,
             clock=clock,
@@ -211,7 +214,9 @@ class Sender:
         self._poked = False
         self._dispatcher.pump()
         self._dispatcher.cancel_overdue(now)
-        if self._dispatcher.must_renew(now):
+        if self._dispatcher.is_stale(now):
+            self._hand_back()
+        elif self._dispatcher.must_renew(now):
             await self._renew(now)
             return
         paused_for = self._flow.paused_for(now)

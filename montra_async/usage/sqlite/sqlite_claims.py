@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from ..clocks import Timestamp, age
 from ..events import Outcome, ParkedUsage, Settlement, UsageRequest
 from ..outbox import Exchange, OutboxSettings
-from .clocks import Timestamp, age
 from .sqlite_connection import OpenFile
 from .sqlite_parked import park_expired, park_refused
 from .sqlite_sealing import (

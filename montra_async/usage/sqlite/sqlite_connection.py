@@ -14,9 +14,9 @@ import attrs
 
 from ...core import forks
 from ...core.errors import ConfigError
+from ..clocks import Clock, Timestamp
 from ..errors import OutboxError
 from . import sqlite_files as files, sqlite_schema as schema
-from .clocks import Clock, Timestamp
 from .owner_locks import LockFile, close_lock_file, open_lock_file
 from .sqlite_errors import (
     DamagedError,

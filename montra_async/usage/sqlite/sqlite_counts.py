@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
+from ..clocks import Timestamp, age
 from ..events import amount_of
 from ..outbox import OutboxCounts, WaitingSum
-from .clocks import Timestamp, age
 from .sqlite_schema import bytes_in_use
 from .sqlite_sealing import EventRange, all_events, remove_events
 from .sqlite_statements import marks, padded_parts

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ...core.errors import ConfigError
+from ..clocks import Clock, SystemClock
 from ..errors import OutboxError, OutboxFullError
 from ..events import Event, ParkedUsage, Settlement, UsageRequest
 from ..outbox import Exchange, OutboxCounts, OutboxSettings, WaitingSum
 from . import sqlite_claims as claims, sqlite_counts as counting, sqlite_parked as parked
-from .clocks import Clock, SystemClock
 from .disk_reserve import SIZE as RESERVE, DiskReserve
 from .sqlite_connection import OpenFile, OutboxConnection, Synchronous
 from .sqlite_errors import DiskFullError

@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ...core.redaction import bounded
+from ..clocks import Timestamp
 from ..events import ParkedUsage, Settlement, amount_of, metadata_of
-from .clocks import Timestamp
 from .sqlite_connection import OpenFile
 from .sqlite_statements import marks, padded_parts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
-from .clocks import Timestamp
+from ..clocks import Timestamp
 from .sqlite_connection import OpenFile
 from .sqlite_schema import MAX_SUM, SUMMABLE
 
