@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -151,10 +152,10 @@ def test_sums_are_exact(
         outbox.exchange([], claimed)
         expected: Counter[tuple[str, str]] = Counter()
         for customer_id, meter_slug, amount in recorded:
-            expected[customer_id, meter_slug] += int(amount * 10**4)
+            expected[customer_id, meter_slug] += int(Fraction(amount) * 10**4)
         found: Counter[tuple[str, str]] = Counter()
         for one in outbox.waiting_sums(1000):
-            found[one.customer_id, one.meter_slug] += int(one.amount * 10**4)
+            found[one.customer_id, one.meter_slug] += int(Fraction(one.amount) * 10**4)
         assert +found == +expected
         assert len(outbox.waiting_sums(1)) <= 1
     finally:

@@ -16,6 +16,7 @@ OURS = ("montra_async", "montra_sync")
 ALLOWED_FILES = {"aiohttp_compat.py"}
 DOCUMENTED = {
     ("loop_thread.py", "_thread"),  # a module of the standard library that its documentation describes
+    ("on_demand_thread.py", "_thread"),  # the same
     ("loop_thread.py", "_current_frames"),  # of `sys`: documented, in spite of its name
 }
 NAMED_TUPLES = {"_replace", "_make", "_fields"}

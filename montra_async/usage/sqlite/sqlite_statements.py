@@ -20,12 +20,11 @@ MAX_ROWS = 256
 
 @lru_cache(maxsize=32)
 def _insert_sql(head: str, columns: int, rows: int, common: int) -> str:
-    same = "".join(f", ?{number + 1}" for number in range(common))
-    parts: list[str] = []
-    for row in range(rows):
-        first = common + row * columns + 1
-        parts.append(f"({', '.join(f'?{number}' for number in range(first, first + columns))}{same})")
-    return f"{head} VALUES {', '.join(parts)}"
+    values = f"VALUES {', '.join([f'({marks(columns)})'] * rows)}"
+    if not common:
+        return f"{head} {values}"
+    own = ", ".join(f"column{number + 1}" for number in range(columns))
+    return f"{head} SELECT {own}, {marks(common)} FROM ({values})"  # noqa: S608 - names and question marks
 
 
 def insert_rows(
@@ -35,7 +34,7 @@ def insert_rows(
 
     Args:
         db: the connection.
-        head: the statement up to `VALUES`.
+        head: the statement up to its values.
         rows: their values; all of the same length.
         common: values of the last columns, the same in all rows. They are given to SQLite once per statement.
     """
