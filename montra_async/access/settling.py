@@ -9,12 +9,12 @@ class Settling:
     __slots__ = ("late", "pending", "withheld")
 
     def __init__(self) -> None:
-        self.pending = 0
+        self.pending: int = 0
         """Number of holds."""
-        self.withheld = 0
+        self.withheld: int = 0
         """Number of events that were recorded and not counted: the end of a hold counts them. Below 0: number of those
         that the ends of holds have counted before they were told of."""
-        self.late = 0
+        self.late: int = 0
         """Number of events that a reporter may still tell of, and whose holds have ended."""
 
     def surplus(self) -> int:
