@@ -218,6 +218,23 @@ def test_a_wrong_password_is_in_no_message(tmp_path: Path) -> None:
         assert "hunter2" not in "".join(shown.format())
 
 
+def test_the_password_of_a_client_of_the_users_is_in_no_message() -> None:
+    import redis
+
+    with redis.Redis(port=1, password="hunter2") as client:
+        outbox = RedisOutbox(client, patience=0.01)
+        client.execute_command = _repeat_the_password  # type: ignore[method-assign]
+        with pytest.raises(OutboxError) as caught:
+            outbox.open(settings())
+    assert "hunter2" not in str(caught.value)
+
+
+def _repeat_the_password(*_: object, **__: object) -> None:
+    import redis
+
+    raise redis.ResponseError("unknown command: AUTH hunter2")
+
+
 def test_a_missing_password_is_named(tmp_path: Path) -> None:
     with redis_server(tmp_path, requirepass="right-password") as server:
         outbox = RedisOutbox(server.url, patience=20)

@@ -51,7 +51,7 @@ class RedisConnection:
         if self._url is None and not is_client:
             raise TypeError(f"client: a redis.Redis, or a URL, not {type(self._given).__name__} of {module}")
         self._client: Any = self._given if self._url is None else _from_url(self._url, timeout)
-        self._secrets = _secrets_of(self._url)
+        self._secrets = [*_secrets_of(self._url), *_secrets_of_client(self._client)]
         self.place: str = _place(self._client)
         """Where Redis is, for messages."""
 
@@ -185,6 +185,14 @@ def _secrets_of(url: Secret | None) -> list[Secret]:
         return []
     password = re.search(r"://[^/?#@]*:([^/?#]*)@", url.reveal())
     return [url] if password is None else [url, Secret(password[1]), Secret(unquote(password[1]))]
+
+
+def _secrets_of_client(client: Any) -> list[Secret]:
+    """The password of a client of the user's, which Redis or redis-py may repeat in an error."""
+    settings: Any = getattr(getattr(client, "connection_pool", None), "connection_kwargs", None)
+    password: Any = settings.get("password") if is_mapping(settings) else None
+    text = password.decode(errors="replace") if isinstance(password, bytes) else password
+    return [Secret(text)] if isinstance(text, str) and text else []
 
 
 def _place(client: Any) -> str:
