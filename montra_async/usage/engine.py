@@ -339,7 +339,7 @@ class UsageEngine:
         return self._sender_thread is not None or not self.settings.send
 
     def __repr__(self) -> str:
-        return repr(self._outbox)
+        return repr(getattr(self, "_outbox", None))  # a frame may show one that is half built
 
     @property
     def is_durable(self) -> bool:

@@ -32,10 +32,17 @@ class OnDemandThread:
 
     def start(self) -> None:
         """Start the thread, unless it runs."""
+        self.running = True  # from now on, nobody starts another, which would fail when the interpreter ends right now
         try:
-            _thread.start_new_thread(self._launch, ())  # `Thread.start` takes a lock of `threading`, and waits
+            # `Thread.start` takes a lock of `threading`, and waits. A thread that started one in its turn would be too
+            # late when the interpreter ends right now.
+            _thread.start_new_thread(self._launch, ())
         except RuntimeError as error:
+            self.running = False
             self._on_failure(error)
+        except BaseException:  # of a signal handler
+            self.running = False
+            raise
 
     def release(self) -> None:
         """The function is about to return: from now on, another thread may be started."""
@@ -68,10 +75,6 @@ class OnDemandThread:
         return not self.running
 
     def _launch(self) -> None:
-        if not self.reclaim():
-            return
-        try:
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
-        except RuntimeError as error:
-            self.release()
-            self._on_failure(error)
+        if self.reclaim():
+            threading.current_thread().name = self._name
+            self._run()
