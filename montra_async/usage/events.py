@@ -16,6 +16,7 @@ import attrs
 from ..core import validation
 from ..core.errors import InvalidArgumentError
 from ..core.models.json import dumps, loads
+from ..core.type_guards import is_object
 
 MAX_METADATA_SIZE = 64 * 1024
 """Maximum number of bytes of an event's metadata as JSON."""
@@ -30,6 +31,12 @@ MAX_COALESCED_UNITS: int = 2**44
 """Only events whose units are below this number are added up: 32,000 of them stay below SQLite's limit of integers."""
 
 _TAILS: tuple[str, ...] = tuple(f"{number:02x}" for number in range(256))
+
+MAX_CODE_LENGTH = 128
+"""Maximum number of characters of a refusal's code that are kept."""
+
+MAX_MESSAGE_LENGTH = 1000
+"""Maximum number of characters of a refusal's message that are kept."""
 
 ParkedReason: TypeAlias = Literal["refused", "ambiguous"] | str
 """Why a request was parked: the service refused it, or nobody can tell whether it was counted."""
@@ -160,7 +167,7 @@ def parked_of(request: UsageRequest, refusal: Settlement | None) -> ParkedUsage:
         key=request.key,
         customer_id=request.customer_id,
         meter_slug=request.meter_slug,
-        amount=amount_of(request.units, request.scale),
+        amount=readable_amount(request.units, request.scale),
         metadata=readable_metadata(request.metadata),
         events=request.events,
         reason="ambiguous" if refusal is None else "refused",
@@ -232,15 +239,29 @@ def metadata_of(text: str | None) -> dict[str, Any] | None:
 
 
 def readable_metadata(text: str | None) -> dict[str, Any] | None:
-    """The metadata of a parked request; None also when somebody else has written it into the outbox, and it is no JSON.
+    """The metadata of a parked request; None also when somebody else has written it into the outbox, and it is no JSON object.
 
     Args:
         text: JSON text.
     """
     try:
-        return metadata_of(text)
+        metadata = metadata_of(text)
     except (ValueError, AttributeError):
         return None
+    return metadata if is_object(metadata) else None
+
+
+def readable_amount(units: int | str, scale: int) -> int | Decimal:
+    """The amount of a parked request; NaN when somebody else has written it into the outbox, and it is no number.
+
+    Args:
+        units: digits.
+        scale: number of decimals.
+    """
+    try:
+        return amount_of(units, scale)
+    except (ArithmeticError, ValueError, TypeError):
+        return Decimal("NaN")
 
 
 def datetime_of(seconds: float) -> datetime:
@@ -251,7 +272,7 @@ def datetime_of(seconds: float) -> datetime:
     """
     try:
         return datetime.fromtimestamp(seconds, timezone.utc)
-    except (OverflowError, ValueError, OSError):
+    except (OverflowError, ValueError, OSError, TypeError):
         return datetime.fromtimestamp(0, timezone.utc)
 
 

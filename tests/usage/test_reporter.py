@@ -694,17 +694,25 @@ async def test_time_outs_are_checked(make: Any, unused_base_url: str, timeout: A
     await usage.aclose()
 
 
-async def test_unreadable_metadata_in_the_file_stops_nothing_else(
-    sandbox: WatchedSandbox, montra: Montra, customer: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("column", "value"), [("metadata", "no JSON"), ("metadata", "[1]"), ("units", "many"), ("recorded_at", 1e300)]
+)
+async def test_what_can_not_be_read_in_the_file_stops_nothing_else(
+    sandbox: WatchedSandbox, montra: Montra, customer: str, tmp_path: Path, column: str, value: Any
 ) -> None:
     usage = make_async(sandbox.base_url, SqliteOutbox(tmp_path / "usage.db"), send=False)
-    for _ in range(10):
+    for _ in range(9):
         await usage.record(customer, "api-tokens", metadata={"a": 1})
+    await usage.record("cust_nobody", "api-tokens", metadata={"a": 1})
     await usage.aclose()
     with contextlib.closing(sqlite3.connect(tmp_path / "usage.db")) as db:
-        db.execute("UPDATE event SET metadata = 'no JSON' WHERE id = 3")
+        db.execute(f"UPDATE event SET {column} = ? WHERE id = 10", (value,))
         db.commit()
     async with make_async(sandbox.base_url, SqliteOutbox(tmp_path / "usage.db")) as other:
-        assert await other.flush() == 0
-        assert (await other.stats()).parked == 1
+        await other.flush(5)
+        await until(lambda: other._engine._counters.refused == 1)
+        (parked,) = await other.list_parked()
+        assert parked.customer_id == "cust_nobody"
+        assert parked.metadata == (None if column == "metadata" else {"a": 1})
+        assert (column == "units") == (parked.amount != parked.amount)
     assert await used(montra, customer) == 9

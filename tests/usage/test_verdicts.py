@@ -14,12 +14,10 @@ from montra_async.core.errors import (
     RequestTimeoutError,
     error_class,
 )
-from montra_async.usage.events import Outcome
+from montra_async.usage.events import MAX_CODE_LENGTH, MAX_MESSAGE_LENGTH, Outcome
 from montra_async.usage.sending.verdicts import (
     DUPLICATE_CODES,
     IN_PROGRESS_CODES,
-    MAX_CODE_LENGTH,
-    MAX_MESSAGE_LENGTH,
     Signal,
     describe,
     settlement_of,

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timezone
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from ...core.redaction import bounded
 from ..events import (
+    EXPIRED_MESSAGE,
     MAX_COALESCED_UNITS,
+    MAX_CODE_LENGTH,
+    MAX_MESSAGE_LENGTH,
     Event,
     Outcome,
     ParkedUsage,
     Settlement,
     UsageRequest,
-    amount_of,
-    metadata_of,
+    datetime_of,
+    readable_amount,
+    readable_metadata,
 )
 
 T = TypeVar("T")
@@ -30,14 +34,6 @@ MAX_PART_BYTES = 4 * 1024 * 1024
 
 MAX_GROUP_SUM = 2**60
 """Maximum sum that is sent at once. Redis's integers end at 2**63, and it closes a sum at 4e18."""
-
-MAX_CODE = 100
-"""Maximum number of characters of a service's error code that is kept."""
-
-MAX_MESSAGE = 1000
-"""Maximum number of characters of a service's message that is kept."""
-
-AMBIGUOUS = "It may have been counted, and is too old to be sent again: the service may have forgotten its key."
 
 log: logging.Logger = logging.getLogger("montra")
 
@@ -152,7 +148,8 @@ def settlement_lines(settlement: Settlement) -> str:
         first, second = "1" if settlement.sent else "0", repr(max(0.0, settlement.delay))
     else:
         status = "null" if settlement.status is None else int(settlement.status)
-        first = f"{status},{quoted(settlement.code[:MAX_CODE])},{quoted(settlement.message[:MAX_MESSAGE])}"
+        code, message = bounded(settlement.code, MAX_CODE_LENGTH), bounded(settlement.message, MAX_MESSAGE_LENGTH)
+        first = f"{status},{quoted(code)},{quoted(message)}"
         second = ""
     return f"{request.id}\n{request.attempts}\n{outcome.value}\n{first}\n{second}\n"
 
@@ -195,16 +192,16 @@ def _parked(id: str, request: str, why: str) -> ParkedUsage:
         key=key,
         customer_id=customer,
         meter_slug=meter,
-        amount=amount_of(units, scale),
-        metadata=metadata_of(metadata),
+        amount=readable_amount(units, scale),
+        metadata=readable_metadata(metadata),
         events=events,
         reason=reason,
         status=status,
         code=code,
-        message=AMBIGUOUS if reason == "ambiguous" else message,
+        message=EXPIRED_MESSAGE if reason == "ambiguous" else message,
         attempts=attempts,
-        recorded_at=datetime.fromtimestamp(recorded, timezone.utc),
-        parked_at=datetime.fromtimestamp(parked_at, timezone.utc),
+        recorded_at=datetime_of(recorded),
+        parked_at=datetime_of(parked_at),
     )
 
 

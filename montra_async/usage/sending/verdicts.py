@@ -15,13 +15,7 @@ from ...core.errors import (
     PoolTimeoutError,
 )
 from ...core.redaction import bounded
-from ..events import Outcome, Settlement, UsageRequest
-
-MAX_MESSAGE_LENGTH = 1000
-"""Maximum number of characters of a message that is stored with a refused request."""
-
-MAX_CODE_LENGTH = 128
-"""Maximum number of characters of a code that is stored with a refused request."""
+from ..events import MAX_CODE_LENGTH, MAX_MESSAGE_LENGTH, Outcome, Settlement, UsageRequest
 
 DUPLICATE_CODES: frozenset[str] = frozenset(
     {

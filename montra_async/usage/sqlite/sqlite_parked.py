@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 from ...core.redaction import bounded
 from ..clocks import Timestamp
-from ..events import ParkedUsage, Settlement, amount_of, metadata_of
+from ..events import (
+    EXPIRED_MESSAGE,
+    MAX_CODE_LENGTH,
+    MAX_MESSAGE_LENGTH,
+    ParkedUsage,
+    Settlement,
+    datetime_of,
+    readable_amount,
+    readable_metadata,
+)
 from .sqlite_connection import OpenFile
 from .sqlite_statements import marks, padded_parts
-
-EXPIRED_MESSAGE = (
-    "An attempt may have been counted, and so much time has passed that the service may have forgotten the key. "
-    "Compare with the service's records, then retry or drop it."
-)
-
-MAX_TEXT = 1000
-"""Maximum number of characters of a refusal's code and message that are kept."""
 
 _COLUMNS = (
     "id, key, customer_id, meter_slug, units, scale, metadata, events, reason, status, code, message, attempts,"
@@ -51,7 +51,8 @@ def park_refused(file: OpenFile, now: Timestamp, settlement: Settlement) -> None
     request = settlement.request
     mine = "id = ? AND owner = ? AND key = ?"
     which = (request.id, file.owner, request.key)
-    code, message = bounded(settlement.code, MAX_TEXT), bounded(settlement.message, MAX_TEXT)
+    code = bounded(settlement.code, MAX_CODE_LENGTH)
+    message = bounded(settlement.message, MAX_MESSAGE_LENGTH)
     reason = ("refused", settlement.status, code, message, now.wall)
     file.db.execute(_PARK + mine, (*reason, *which))
     file.db.execute(f"DELETE FROM request WHERE {mine}", which)  # noqa: S608
@@ -145,14 +146,14 @@ def _parked_usage(row: tuple[Any, ...]) -> ParkedUsage:
         key=row[1],
         customer_id=row[2],
         meter_slug=row[3],
-        amount=amount_of(row[4], row[5]),
-        metadata=metadata_of(row[6]),
+        amount=readable_amount(row[4], row[5]),
+        metadata=readable_metadata(row[6]),
         events=row[7],
         reason=row[8],
         status=row[9],
         code=row[10],
         message=row[11],
         attempts=row[12],
-        recorded_at=datetime.fromtimestamp(row[13], timezone.utc),
-        parked_at=datetime.fromtimestamp(row[14], timezone.utc),
+        recorded_at=datetime_of(row[13]),
+        parked_at=datetime_of(row[14]),
     )
