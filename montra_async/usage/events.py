@@ -239,7 +239,7 @@ def metadata_of(text: str | None) -> dict[str, Any] | None:
 
 
 def readable_metadata(text: str | None) -> dict[str, Any] | None:
-    """The metadata of a parked request; None also when somebody else has written it into the outbox, and it is no JSON object.
+    """The metadata of a parked request; None also for what somebody else has written there and is no JSON object.
 
     Args:
         text: JSON text.

@@ -235,7 +235,7 @@ def test_long_messages_of_the_service_are_cut(opened: Open) -> None:
     (request,) = claimed(outbox)
     outbox.exchange([refused(request)._replace(message='"\n' * 10_000, code="c" * 10_000, status=None)], 0)
     (parked,) = outbox.list_parked(1)
-    assert (len(parked.message), len(parked.code), parked.status) == (1000, 100, None)
+    assert (len(parked.message), len(parked.code), parked.status) == (1003, 131, None)  # with three dots each
 
 
 @pytest.mark.parametrize("bound", [{"max_events": 5}, {"max_size": 5000}])
