@@ -365,7 +365,7 @@ class UsageReporter:
         Args:
             observer: what was given to `add_observer`.
         """
-        self._engine.observers.remove(observer)
+        self._engine.accounts.observers.remove(observer)
 
     def close(self) -> int:
         """Send what is left, for at most `exit_timeout`, and close the outbox.

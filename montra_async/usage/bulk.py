@@ -99,7 +99,7 @@ class BulkReport:
             until = None if self._timeout is None else time.monotonic() + self._timeout
             self._wait(0, until)
         finally:
-            self._engine.settlements.remove(list(self._open), self._settled)
+            self._engine.accounts.settlements.remove(list(self._open), self._settled)
         self._report_progress()
         return list(self._all_results())
 
@@ -121,7 +121,7 @@ class BulkReport:
                 self._open.setdefault(event.key, []).append(index)
                 if event.key not in self._mine:
                     self._mine.add(event.key)
-                    self._engine.settlements.add(event.key, self._settled)
+                    self._engine.accounts.settlements.add(event.key, self._settled)
         try:
             self._engine.store([event for _, event in events])
             self._last_recorded_at = time.time()

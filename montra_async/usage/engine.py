@@ -12,26 +12,27 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import attrs
 
 from ..core import forks
 from ..core.errors import ConfigError, MontraError
 from . import exits
+from .accounts import Accounts
+from .backlog import Backlog, BacklogWatch, call_hook
 from .clocks import SystemClock
 from .errors import OutboxError, ReporterClosedError, copy_of
-from .events import Event, Outcome, ParkedUsage, Settlement, UsageRequest, parked_of
+from .events import Event, Settlement, UsageRequest
 from .groups import Group
 from .meter_lookup import MeterLookup, Service
 from .observer import UsageObserver
-from .observers import Observers
-from .outbox import Exchange, Outbox, OutboxCounts, OutboxSettings
+from .outbox import Exchange, Outbox, OutboxSettings
 from .recorder import Recorder
 from .sending.sender import Sender
 from .sending.sender_thread import SenderThread
 from .settings import ReporterSettings, UsageStats
-from .settlement_watch import SettlementWatch
 from .waiting_thread import WaitingThread
 from .writer import Writer
 
@@ -39,37 +40,8 @@ T = TypeVar("T")
 
 log: logging.Logger = logging.getLogger("montra")
 
-_WATCH_SECONDS = 5.0
-"""How often the age of the oldest event is looked at."""
-
-_WARN_SECONDS = 60.0
-"""How often the log warns of the same backlog."""
-
 _CLOSE_SECONDS = 1.0
 """Time that storing what was handed over and closing the outbox may take beyond the time limit."""
-
-
-@attrs.define
-class _Counters:
-    """Numbers of events and requests. Each is changed by one thread only."""
-
-    stored: int = 0
-    failed: int = 0
-    dropped: int = 0
-    delivered: int = 0
-    requests: int = 0
-    refused: int = 0
-    expired: int = 0
-
-
-class Backlog(NamedTuple):
-    """What waits."""
-
-    counts: OutboxCounts
-    done: int
-    """Number of events that the writer has stored or could not store."""
-    pending: int
-    """Number of events that wait for the writer."""
 
 
 class UsageEngine:
@@ -87,17 +59,14 @@ class UsageEngine:
         self._outbox = outbox
         self.settings: ReporterSettings = settings
         self.recorder: Recorder = Recorder(self._after_unnoticed_fork)
-        self.observers: Observers = Observers()
-        self.settlements: SettlementWatch = SettlementWatch()
+        self.accounts: Accounts = Accounts()
         self.after_fork_in_child: list[Callable[[], None]] = []
-        self._counters = _Counters()
         self._lock = threading.RLock()
         self._unnoticed = threading.Lock()
         self._sender_thread: SenderThread | None = None
         self._registered = False
         self._closed = False
         self._exiting = False
-        self._last_warning = -_WARN_SECONDS
         self._meters = MeterLookup(service, self.recorder, settings)
         self._writer = Writer(
             outbox,
@@ -108,9 +77,9 @@ class UsageEngine:
             ),
             when_full=settings.when_full,
             on_stored=self._on_stored,
-            on_failed=self._on_failed,
-            on_dropped=self._on_dropped,
-            on_opened=self.observers.tell_backlog,
+            on_failed=self.accounts.failed,
+            on_dropped=self.accounts.dropped,
+            on_opened=self.accounts.observers.tell_backlog,
         )
         forks.watch(self)
 
@@ -127,7 +96,7 @@ class UsageEngine:
         """
         if not self._registered or self._closed:
             self._begin()
-        self.observers.recorded(group.events)
+        self.accounts.observers.recorded(group.events)
         self._writer.submit(group)
 
     def store(self, events: list[Event]) -> None:
@@ -154,11 +123,11 @@ class UsageEngine:
         """
         if not self._registered or self._closed:
             self._begin()
-        self.observers.recorded((event,))  # first: it may be delivered at once
+        self.accounts.observers.recorded((event,))  # first: it may be delivered at once
         try:
             self._writer.submit_nowait(event)
         except MontraError:
-            self.observers.failed((event,))
+            self.accounts.observers.failed((event,))
             raise
 
     def _begin(self) -> None:
@@ -212,10 +181,10 @@ class UsageEngine:
         left = self._flush(timeout) if self._registered else 0
         self._closed = True
         self.stop_sending(max(0.0, until - time.monotonic()))
-        failed = self._counters.failed
+        failed = self.accounts.counters.failed
         if not self._writer.stop(max(_CLOSE_SECONDS, until - time.monotonic())):
             log.error("the outbox could not be closed in time")
-        left = max(0, left - (self._counters.failed - failed))  # those are lost, and the log says so
+        left = max(0, left - (self.accounts.counters.failed - failed))  # those are lost, and the log says so
         with self._lock:
             self._registered = False
         exits.unregister(self)
@@ -231,7 +200,7 @@ class UsageEngine:
         try:
             return flush(self, timeout if self._sender_thread is not None else 0.0, _CLOSE_SECONDS)
         except MontraError as error:
-            if self._counters.stored:
+            if self.accounts.counters.stored:
                 log.warning("it can't be told what waits in the outbox: %s", error)
             return self._writer.pending
 
@@ -266,9 +235,7 @@ class UsageEngine:
             self._meters.renew()
             self._sender_thread = None
             self._registered = False
-            self._counters = _Counters()
-            self.observers.renew()
-            self.settlements = SettlementWatch()
+            self.accounts.renew()
             self.recorder.renew()
             for renew in self.after_fork_in_child:
                 renew()
@@ -303,7 +270,7 @@ class UsageEngine:
         thread = self._sender_thread
         state = thread.sender.state if thread is not None and thread.sender is not None else None
         return UsageStats(
-            **attrs.asdict(self._counters),
+            **attrs.asdict(self.accounts.counters),
             pending=backlog.pending,
             waiting=counts.events,
             parked=counts.parked,
@@ -328,7 +295,7 @@ class UsageEngine:
         """Count what waits. The writer does it, so that no event is between memory and the outbox meanwhile."""
 
         def look(outbox: Outbox) -> Backlog:
-            counters = self._counters
+            counters = self.accounts.counters
             return Backlog(outbox.counts(), counters.stored + counters.failed, self._writer.pending)
 
         return self._writer.call(look)
@@ -352,14 +319,14 @@ class UsageEngine:
         Args:
             observer: the object.
         """
-        self.observers.add(observer)
+        self.accounts.observers.add(observer)
         if self._registered:  # else when the outbox is opened, before anything new is in it
-            self._writer.call(self.observers.tell_backlog)
+            self._writer.call(self.accounts.observers.tell_backlog)
 
     # Called by the writer's thread
 
     def _on_stored(self, count: int) -> None:
-        self._counters.stored += count
+        self.accounts.counters.stored += count
         thread = self._sender_thread
         if thread is not None and not thread.wake() and not self._closed:
             self._start_sender()
@@ -376,13 +343,6 @@ class UsageEngine:
                 thread.start()
                 self._sender_thread = thread
 
-    def _on_failed(self, events: list[Event]) -> None:
-        self._counters.failed += len(events)
-        self.observers.failed(events)
-
-    def _on_dropped(self, count: int) -> None:
-        self._counters.dropped += count
-
     # Called by the sender's thread
 
     def _make_sender(self) -> Sender:
@@ -398,18 +358,7 @@ class UsageEngine:
         )
 
     async def _exchange(self, settlements: Sequence[Settlement], limit: int, flush: bool) -> Exchange:
-        """Settle and claim. What was settled is counted by the writer, so that whoever looks afterwards sees it."""
-
-        def job(outbox: Outbox) -> tuple[Exchange, list[ParkedUsage]]:
-            exchange = outbox.exchange(settlements, limit, flush=flush)
-            # From here on, nothing may raise: what was claimed would never be sent.
-            parked = [one for settlement in settlements if (one := self._count(settlement)) is not None]
-            for one in exchange.expired:
-                self._counters.expired += 1
-                self.observers.given_up(one)
-                self.settlements.settled(one.key, None)
-            return exchange, parked + exchange.expired
-
+        job = partial(self.accounts.exchange, settlements=settlements, limit=limit, flush=flush)
         try:
             exchange, parked = await asyncio.wrap_future(self._writer.call(job))
         except ConfigError as error:  # told to those who record, too; the sender tries again
@@ -420,58 +369,14 @@ class UsageEngine:
                 one.meter_slug,
                 f"{one.reason}, {one.code}" if one.code else one.reason,
             )
-            self._tell(self.settings.on_parked, one)
+            call_hook(self.settings.on_parked, one)
         return exchange
 
     async def _renew(self, requests: Sequence[UsageRequest]) -> list[UsageRequest]:
         return await asyncio.wrap_future(self._writer.call(lambda outbox: outbox.renew(requests)))
 
-    def _count(self, settlement: Settlement) -> ParkedUsage | None:
-        """Count what was settled, and tell observers. Returns the request if it was refused."""
-        request = settlement.request
-        if settlement.outcome is Outcome.REFUSED:
-            self._counters.refused += 1
-            parked = parked_of(request, settlement)
-            self.observers.given_up(parked)
-            self.settlements.settled(request.key, settlement)
-            return parked
-        if settlement.outcome is Outcome.DELIVERED:
-            self._counters.delivered += request.events
-            self._counters.requests += 1
-            self.observers.delivered(request)
-            self.settlements.settled(request.key, settlement)
-        return None
-
-    def _tell(self, hook: Callable[[T], object] | None, value: T) -> None:
-        if hook is None:
-            return
-        try:
-            hook(value)
-        except Exception:
-            log.exception("a hook of usage reporting has failed")
-
     async def _watch(self) -> None:
-        """Warn of events that wait for too long."""
-        while True:
-            await asyncio.sleep(_WATCH_SECONDS)
-            try:
-                backlog = await asyncio.wrap_future(self.look())
-            except MontraError as error:
-                if time.monotonic() - self._last_warning >= _WARN_SECONDS:
-                    self._last_warning = time.monotonic()
-                    log.warning("the outbox can't be looked at: %s", error)
-                continue
-            now = time.monotonic()
-            counts = backlog.counts
-            if counts.oldest_age > self.settings.max_age and now - self._last_warning >= _WARN_SECONDS:
-                self._last_warning = now
-                log.warning(
-                    "%d events wait to be sent, the oldest for %.0f s; they count when they arrive",
-                    counts.events,
-                    counts.oldest_age,
-                )
-                self._tell(self.settings.on_backlog, self.stats(backlog))
-            self._meters.look_up()
+        await BacklogWatch(self.settings, self.look, self.stats).run(self._meters.look_up)
 
 
 def _sending(state: Any) -> dict[str, Any]:

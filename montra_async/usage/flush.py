@@ -8,7 +8,8 @@ from concurrent.futures import Future, TimeoutError as FutureTimeoutError
 from typing import TypeVar
 
 from ..core import validation
-from .engine import Backlog, UsageEngine
+from .backlog import Backlog
+from .engine import UsageEngine
 from .errors import OutboxError
 
 log: logging.Logger = logging.getLogger("montra")

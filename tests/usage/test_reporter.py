@@ -382,7 +382,7 @@ async def test_a_reporter_can_be_started_again(
 async def test_a_backlog_is_told(
     make: Any, unused_base_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("montra_async.usage.engine._WATCH_SECONDS", 0.01)
+    monkeypatch.setattr("montra_async.usage.backlog._WATCH_SECONDS", 0.01)
     told = threading.Event()
     usage = make(unused_base_url, exit_timeout=0.05, max_age=0.001, on_backlog=lambda stats: told.set())
     await usage.record("cust_1", "api-tokens")
@@ -710,7 +710,7 @@ async def test_what_can_not_be_read_in_the_file_stops_nothing_else(
         db.commit()
     async with make_async(sandbox.base_url, SqliteOutbox(tmp_path / "usage.db")) as other:
         await other.flush(5)
-        await until(lambda: other._engine._counters.refused == 1)
+        await until(lambda: other._engine.accounts.counters.refused == 1)
         (parked,) = await other.list_parked()
         assert parked.customer_id == "cust_nobody"
         assert parked.metadata == (None if column == "metadata" else {"a": 1})
