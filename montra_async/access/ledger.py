@@ -11,19 +11,16 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from itertools import islice
 
 from ..core import forks
+from .answer_cache import AnswerCache, matches
 from .counter import Counter
-from .decision import FEATURE, INVALID, METER, AccessDecision, Key
+from .decision import INVALID, AccessDecision, Key
 from .numbers import exact_sum, negative
 from .reservation import Reservation
 from .settings import AccessSettings
 
 log: logging.Logger = logging.getLogger("montra")
-
-_EVICT_TRIES = 8
-"""How often an entry that is in use is spared, per entry that must go."""
 
 
 class Ask:
@@ -53,16 +50,14 @@ class Ledger:
     def __init__(self, settings: AccessSettings, clock: Callable[[], float]) -> None:
         self.settings = settings
         self.clock = clock
-        self.answers: dict[Key, AccessDecision] = {}
         self.counters: dict[Key, Counter] = {}
+        self._cache = AnswerCache(settings.max_entries, self.counters.keys())
+        self.answers: dict[Key, AccessDecision] = self._cache.entries
         self.epoch: int = 0
         """Number of forks that led to this process. Holds of another epoch belong to another process."""
         self._asks: set[Ask] = set()
         self._asked = 0
         self._settling: dict[tuple[Key, int | Decimal], list[Reservation]] = {}
-        self._slugs: dict[str, set[str]] = {METER: set(), FEATURE: set()}
-        self._slugs_at = settings.max_entries
-        """Number of slugs of a kind at which those that are not needed are forgotten."""
         self._sweep_at = settings.max_entries
         self._new_lock()
         forks.watch(self)
@@ -88,7 +83,7 @@ class Ledger:
 
     def _show(self, key: Key, counter: Counter, answer: AccessDecision) -> AccessDecision:
         decision = self._derive(counter, answer)
-        self._keep(key, decision)
+        self._cache.keep(key, decision)
         counter.shown = True
         return decision
 
@@ -216,46 +211,13 @@ class Ledger:
             if counter is None:
                 known = self.answers.get(key)
                 if known is None or (known.asked_at or 0.0) <= asked_at:
-                    self._keep(key, answer)
+                    self._cache.keep(key, answer)
                 return answer
             known = counter.answer
             if known is None or (known.asked_at or 0.0, counter.answered) <= (asked_at, number or counter.answered):
                 counter.apply(answer, base, scale, asked_at, self.settings.local_usage_ttl)
                 counter.answered = number or counter.answered
             return self._show(key, counter, answer if counter.answer is None else counter.answer)
-
-    def _keep(self, key: Key, decision: AccessDecision) -> None:
-        answers = self.answers
-        if key not in answers:
-            if len(answers) >= self.settings.max_entries:
-                self._evict()
-            self._know(key)
-        answers[key] = decision
-
-    def _know(self, key: Key) -> None:
-        """Remember a slug. When there are many, those of which nothing is known any more are forgotten."""
-        slugs = self._slugs[key[1]]
-        if len(slugs) >= self._slugs_at and key[2] not in slugs:
-            self._slugs[key[1]] = slugs = {one[2] for one in (*self.answers, *self.counters) if one[1] == key[1]}
-            self._slugs_at = max(self.settings.max_entries, 2 * len(slugs))
-        slugs.add(key[2])
-
-    def _evict(self) -> None:
-        """Make room. The oldest entries go, but those that were used since the last time are spared."""
-        answers = self.answers
-        wanted = 1 + len(answers) // 64
-        for key in list(islice(answers, wanted * _EVICT_TRIES)):
-            decision = answers[key]
-            if decision.used and wanted < len(answers):
-                decision.used = False
-                answers[key] = answers.pop(key)  # to the end
-                continue
-            del answers[key]
-            wanted -= 1
-            if not wanted:
-                return
-        while len(answers) >= self.settings.max_entries:
-            del answers[next(iter(answers))]
 
     def server_answer(self, key: Key) -> AccessDecision | None:
         """The service's last answer, with its own numbers."""
@@ -283,7 +245,7 @@ class Ledger:
         """
         with self._lock:
             for ask in self._asks:
-                ask.outdated = ask.outdated or _matches(ask.key, customer_id, kind, slug)
+                ask.outdated = ask.outdated or matches(ask.key, customer_id, kind, slug)
             for key in self.matching(customer_id, kind, slug):
                 if (found := self.answers.get(key)) is not None:
                     self.answers[key] = found.replace(fresh_until=INVALID)
@@ -295,13 +257,7 @@ class Ledger:
 
     def matching(self, customer_id: str | None, kind: str | None, slug: str | None) -> Iterator[Key]:
         """Keys that may be known, of a customer, kind and slug; None for all."""
-        kinds = (METER, FEATURE) if kind is None else (kind,)
-        names = [(one, name) for one in kinds for name in (list(self._slugs[one]) if slug is None else (slug,))]
-        if customer_id is not None and len(names) < 1000:
-            yield from [(customer_id, one, name) for one, name in names]
-            return
-        keys = {**self.answers, **self.counters}
-        yield from (key for key in keys if _matches(key, customer_id, kind, slug))
+        return self._cache.matching(customer_id, kind, slug)
 
     # Holds
 
@@ -437,7 +393,7 @@ class Ledger:
         if len(self.counters) >= self._sweep_at:
             self._sweep()
         counter = self.counters[key] = Counter(self.answers.pop(key, None), self.clock())
-        self._know(key)
+        self._cache.add_slug(key)
         return counter
 
     def _hide(self, key: Key, counter: Counter) -> None:
@@ -461,7 +417,7 @@ class Ledger:
             lost += not idle
             del self.counters[key]
             if counter.answer is not None and idle:
-                self._keep(key, counter.answer)
+                self._cache.keep(key, counter.answer)
         if lost:
             log.warning("%d customers and meters have unsent usage that is no longer counted: too many", lost)
         self._sweep_at = max(self.settings.max_entries, 2 * len(self.counters))
@@ -603,12 +559,4 @@ def _with(
         asked_at=answer.asked_at,
         fresh_until=answer.fresh_until if fresh_until is None else fresh_until,
         clock=clock,
-    )
-
-
-def _matches(key: Key, customer_id: str | None, kind: str | None, slug: str | None) -> bool:
-    return (
-        (customer_id is None or key[0] == customer_id)
-        and (kind is None or key[1] == kind)
-        and (slug is None or key[2] == slug)
     )

@@ -560,6 +560,6 @@ async def test_slugs_of_which_nothing_is_known_are_forgotten(make: Callable[...,
         access.peek("c", feature=f"feature-{number}")
         await access.check("c", feature=f"feature-{number}")
         await access.check("c", meter=f"meter-{number}")
-    assert all(len(one) <= 21 for one in access._ledger._slugs.values())
+    assert all(len(one) <= 21 for one in access._ledger._cache.slugs.values())
     access.invalidate("c")
     assert access.peek("c", feature="feature-199").source == "stale"
