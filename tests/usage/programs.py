@@ -15,6 +15,7 @@ import asyncio, os, signal, sys, threading, time
 from montra_async import Montra
 from montra_async.usage import MemoryOutbox, SqliteOutbox, UsageReporter
 import montra_sync, montra_sync.usage
+signal.signal(signal.SIGTERM, signal.SIG_DFL)  # coverage has a handler of its own; a program has none
 BASE_URL, OUTBOX = sys.argv[1:3]
 def reporter(**settings):
     return UsageReporter(Montra("sk_test_x", BASE_URL), SqliteOutbox(OUTBOX), **settings)
