@@ -83,6 +83,41 @@ class SummingOutbox(Protocol):
         ...
 
 
+@runtime_checkable
+class RecallingOutbox(Protocol):
+    """What an outbox whose answers can be lost should also have, so that its events can be spilled and moved back.
+
+    See `SpillingOutbox`.
+    """
+
+    def was_recorded(self, group: str) -> bool | None:
+        """Find out whether a group of events was recorded whose answer was lost. If not, it never will be.
+
+        Args:
+            group: `OutboxUncertainError.group`, of any process.
+
+        Returns:
+            None: nobody knows any more.
+
+        Raises:
+            OutboxError: it can't be used.
+        """
+        ...
+
+    def append_ambiguous(self, events: Sequence[tuple[Event, float]]) -> None:
+        """Store events that may have been sent before. They are not added to others.
+
+        Args:
+            events: each with the first time at which it may have been sent, in seconds since 1970. When that was longer
+                than `expires_after` ago, the event is parked instead of claimed.
+
+        Raises:
+            OutboxFullError: the maximum size is reached.
+            OutboxError: it can't be used.
+        """
+        ...
+
+
 class Outbox(Protocol):
     """Keeps events until the service has counted them. One reporter owns an instance.
 

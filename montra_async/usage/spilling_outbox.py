@@ -13,7 +13,7 @@ import attrs
 from ..core.errors import ConfigError
 from .errors import OutboxError, OutboxFullError, OutboxUncertainError
 from .events import Event, Outcome, ParkedUsage, Settlement, UsageRequest, amount_of, units_of
-from .outbox import Exchange, Outbox, OutboxCounts, OutboxSettings, SummingOutbox, WaitingSum
+from .outbox import Exchange, Outbox, OutboxCounts, OutboxSettings, RecallingOutbox, SummingOutbox, WaitingSum
 
 T = TypeVar("T")
 
@@ -30,6 +30,7 @@ _LONGEST_PAUSE = 30.0
 _FULL_PAUSE = 5.0
 _SPILL = "spill:"
 _IN_DOUBT = "in-doubt:"
+_LONG_AGO = 0.0
 
 log: logging.Logger = logging.getLogger("montra")
 
@@ -38,7 +39,12 @@ class SpillingOutbox:
     """Records into `spill` while `primary` can't be reached, and moves the events to `primary` when it is back.
 
     What is moved keeps its idempotency key, and the spill forgets it only when the primary has it. After a crash
-    between the two, the primary has it twice under the same key, and the service counts it once.
+    between the two, the primary has it twice under the same key, and the service counts it once. The second one
+    expires like everything that may have been sent.
+
+    What the primary may have recorded, because its answer was lost, is spilled, too. It is moved when the primary says
+    that it has not recorded it. When the primary does not know that any more, `RedisOutbox` after a week, the event is
+    parked as ambiguous. (Both need a primary with the methods of `RecallingOutbox`, as `RedisOutbox` is one.)
 
     While the primary is away nothing is sent, also not what is in the spill: `exchange` raises. Only the first call
     waits for the primary; it is tried again after a pause, which grows from 1 s to 30 s. Give a `RedisOutbox` here a
@@ -393,20 +399,30 @@ class SpillingOutbox:
         self._settled = []
 
     def _move(self, page: Sequence[UsageRequest]) -> None:
-        recorded: dict[str, bool] = {}
+        recall = self.primary if isinstance(self.primary, RecallingOutbox) else None
+        recorded: dict[str, bool | None] = {"": False}
         events: list[Event] = []
+        ambiguous: list[tuple[Event, float]] = []
         for request in page:
             group, key = _group_and_key(request.key)
-            if group and group not in recorded:
-                recorded[group] = self._was_recorded(group)
-            if not group or not recorded[group]:
-                events.append(_as_event(request, key))
+            if group not in recorded:
+                recorded[group] = False if recall is None else recall.was_recorded(group)
+            known = recorded[group]
+            if known:
+                continue
+            event = _as_event(request, key)
+            if known is None:
+                ambiguous.append((event, _LONG_AGO))  # it may be part of a sum, whose key is another: for a person
+            elif request.ambiguous:
+                ambiguous.append((event, request.recorded_at))  # an earlier call may have moved it, and it may be sent
+            else:
+                events.append(event)
+        if ambiguous and recall is not None:
+            recall.append_ambiguous(ambiguous)
+        elif ambiguous:
+            events += [event for event, _ in ambiguous]
         if events:
             self.primary.append(events)
-
-    def _was_recorded(self, group: str) -> bool:
-        asked: Callable[[str], bool] | None = getattr(self.primary, "was_recorded", None)
-        return asked is not None and asked(group)
 
     def __repr__(self) -> str:
         return f"<SpillingOutbox {getattr(self, 'primary', '')!r} {getattr(self, 'spill', '')!r}>"

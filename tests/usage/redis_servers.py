@@ -80,6 +80,12 @@ class RedisServer:
         retry = Retry(NoBackoff(), 0)
         return redis.Redis(port=self.port, socket_timeout=5, socket_connect_timeout=5, retry=retry, **settings)
 
+    def forget_writers(self) -> None:
+        """What Redis does a week after the last group of each."""
+        with self.client() as client:
+            for key in client.keys("montra:usage:*:writer:*"):
+                client.delete(key)
+
 
 @contextlib.contextmanager
 def redis_server(folder: Path, **options: str) -> Iterator[RedisServer]:

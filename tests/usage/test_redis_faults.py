@@ -17,6 +17,7 @@ import pytest
 
 from montra_async.usage.errors import OutboxError, OutboxFullError, OutboxUncertainError
 from montra_async.usage.events import Event
+from montra_async.usage.redis import redis_scripts
 from montra_async.usage.redis.redis_outbox import RedisOutbox
 
 from .outbox_helpers import delivered, drain, event, refused, retry, settings, summable
@@ -89,7 +90,7 @@ def test_appending_again_what_was_in_doubt_doubles_nothing(outbox: RedisOutbox, 
     assert outbox.counts().events == 2
     outbox.append(first)
     assert outbox.counts().events == 2
-    proxy.lose()
+    proxy.lose(after=1)  # that of the new writer's first call
     with pytest.raises(OutboxUncertainError):
         outbox.append([summable(units=8)])
     outbox.append([summable(units=16)])
@@ -130,12 +131,69 @@ def test_whether_a_group_was_recorded(outbox: RedisOutbox, proxy: LosingProxy, r
         outbox.append([event()])
     assert [other.was_recorded(caught.value.group) for _ in range(2)] == [True, True]
 
-    never = f"{outbox._writer}-1"
+    outbox.append([event()])
+    never = f"{outbox._writer}-2"
     assert [other.was_recorded(never) for _ in range(2)] == [False, False]
     with pytest.raises(OutboxError, match="refused"):  # the group arrives after it was given up
         outbox.append([event()])
-    assert outbox.counts().events == 1
+    assert outbox.counts().events == 2
     other.close()
+
+
+def test_a_group_that_redis_has_forgotten(outbox: RedisOutbox, proxy: LosingProxy, redis: RedisServer) -> None:
+    proxy.lose()
+    with pytest.raises(OutboxUncertainError) as caught:
+        outbox.append([event()])
+    redis.forget_writers()
+    assert [outbox.was_recorded(caught.value.group) for _ in range(2)] == [None, None]
+
+
+def test_the_first_group_of_a_writer_that_never_arrived(outbox: RedisOutbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    run: Any = outbox._connection.run
+
+    def without_append(script: Any, *args: Any) -> Any:
+        if script is redis_scripts.APPEND:
+            raise OutboxUncertainError("no answer")
+        return run(script, *args)
+
+    outbox.after_fork_in_child()  # a new writer
+    with monkeypatch.context() as patched, pytest.raises(OutboxUncertainError) as caught:
+        patched.setattr(outbox._connection, "run", without_append)
+        outbox.append([event()])
+    assert outbox.was_recorded(caught.value.group) is False
+
+
+def test_a_writer_that_can_not_be_registered_has_recorded_nothing(proxy: LosingProxy) -> None:
+    outbox = RedisOutbox(proxy.url, patience=0.001, timeout=5)
+    outbox.open(settings())
+    proxy.lose()
+    with pytest.raises(OutboxError) as caught:
+        outbox.append([event()])
+    assert type(caught.value) is OutboxError
+    outbox.append([event()])
+    assert outbox.counts().events == 1
+    outbox.close()
+
+
+def test_events_that_may_have_been_sent_expire(outbox: RedisOutbox) -> None:
+    outbox.append_ambiguous([(event(key="old", units=3), 0.0), (event(key="new"), time.time())])
+    assert outbox.counts().events == 2
+    found = outbox.exchange([], 9)
+    assert [(each.key, each.ambiguous) for each in found.requests] == [("new", True)]
+    assert [(each.key, each.reason, each.amount) for each in found.expired] == [("old", "ambiguous", 3)]
+    outbox.exchange(delivered(*found.requests), 0)
+    assert outbox.retry_parked() == 1
+    assert [each.key for each in drain(outbox)] == ["old"]
+    assert outbox.counts()[:4] == (0, 0, 0, 0)
+
+
+def test_no_events_are_added_to_a_full_outbox_also_if_they_may_have_been_sent(redis: RedisServer) -> None:
+    outbox = RedisOutbox(redis.url, max_events=1)
+    outbox.open(settings())
+    outbox.append_ambiguous([(event(), 0.0)])
+    with pytest.raises(OutboxFullError, match="1 events"):
+        outbox.append_ambiguous([(event(), 0.0)])
+    outbox.close()
 
 
 def test_what_a_lost_answer_has_claimed_is_claimed_by_the_next_call(outbox: RedisOutbox, proxy: LosingProxy) -> None:
@@ -311,13 +369,14 @@ def test_errors_that_pass_are_waited_for(patient: RedisOutbox, error: Exception)
     ],
 )
 def test_errors_that_stay_are_raised_at_once(patient: RedisOutbox, error: Exception, uncertain: bool) -> None:
+    patient.append([event()])
     calls = failing_once(patient, error)
     with pytest.raises(OutboxError, match=f"{type(error).__name__}: ") as caught:
         patient.append([event()])
     assert isinstance(caught.value, OutboxUncertainError) == uncertain
     assert calls == ["evalsha"]
     patient.append([event()])
-    assert patient.counts().events == 1
+    assert patient.counts().events == 2
 
 
 def test_redis_is_needed_for_a_url(monkeypatch: pytest.MonkeyPatch) -> None:

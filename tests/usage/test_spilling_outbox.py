@@ -32,6 +32,9 @@ class Contents:
         self.parked: dict[str, UsageRequest] = {}
         self.groups: dict[str, list[str]] = {}
         self.appended: list[str] = []
+        self.ambiguous: list[tuple[str, float]] = []
+        self.forgotten: set[str] = set()
+        self.lost: set[int] = set()
         self.numbers = itertools.count(1)
 
 
@@ -91,9 +94,16 @@ class MemoryOutbox:
 
         self._use(work)
 
-    def was_recorded(self, group: str) -> bool:
+    def was_recorded(self, group: str) -> bool | None:
         recorded: bool = self._use(lambda: group in self.contents.groups)
-        return recorded
+        return None if group in self.contents.forgotten else recorded
+
+    def append_ambiguous(self, events: Sequence[tuple[Event, float]]) -> None:
+        def work() -> None:
+            self.append([each for each, _ in events])
+            self.contents.ambiguous += [(each.key, sent_at) for each, sent_at in events]
+
+        self._use(work)
 
     def exchange(self, settlements: Sequence[Settlement], limit: int, *, flush: bool = False) -> Exchange:
         def work() -> Exchange:
@@ -108,7 +118,9 @@ class MemoryOutbox:
             self.contents.claims.update((number, self) for number in free)
             for number in free:
                 found = self.contents.requests[number]
-                self.contents.requests[number] = found._replace(attempts=found.attempts + 1)
+                # Whose claim was lost before, and what its owner may have done with it, is not known.
+                ambiguous = number in self.contents.lost or found.ambiguous
+                self.contents.requests[number] = found._replace(attempts=found.attempts + 1, ambiguous=ambiguous)
             return Exchange([self.contents.requests[number] for number in free], None, [])
 
         result: Exchange = self._use(work)
@@ -174,6 +186,7 @@ class MemoryOutbox:
     def end(self) -> None:
         """The owner has ended: its claims are lost."""
         claims = self.contents.claims
+        self.contents.lost.update(number for number, owner in claims.items() if owner is self)
         self.contents.claims = {number: owner for number, owner in claims.items() if owner is not self}
 
 
@@ -340,6 +353,25 @@ def test_what_is_in_doubt_is_moved_only_if_it_was_not_recorded(pair: Pair) -> No
     assert pair.keys() == ["a", "b", "c"]
 
 
+def test_what_the_primary_has_forgotten_is_for_a_person(pair: Pair) -> None:
+    pair.primary.lose_answer = True
+    pair.outbox.append([summable(key="a")])
+    pair.primary.lose_answer = False
+    pair.primary.contents.forgotten.update(pair.primary.contents.groups)
+    pair.pour()
+    assert pair.primary.contents.ambiguous == [("a", 0.0)], "it expires at once"
+
+
+def test_a_second_copy_expires_after_a_crash(pair: Pair) -> None:
+    pair.primary.away = True
+    pair.outbox.append([event(key="a", recorded_at=17.0)])
+    pair.begin_anew()
+    pair.spill.exchange([], 1)  # claimed to be moved; then its process ended
+    pair.begin_anew()
+    pair.pour()
+    assert pair.primary.contents.ambiguous == [("a", 17.0)]
+
+
 def test_any_key_of_the_caller_stays_what_it_is(pair: Pair) -> None:
     pair.primary.away = True
     keys = ["in-doubt:", "in-doubt:writer-1:x", "spill:1", "x" * 255]
@@ -504,6 +536,32 @@ def test_redis_with_sqlite_as_its_spill(redis: RedisServer, sqlite: Any) -> None
             clock.seconds += 31
             got += send(flush=True)
         assert got == units
+        outbox.close()
+
+
+@needs_redis
+def test_what_redis_has_forgotten_is_parked(redis: RedisServer, sqlite: Any) -> None:
+    """A sum was recorded, its answer was lost, and it is asked for it after a week: it must not count twice."""
+    from montra_async.usage.redis.redis_outbox import RedisOutbox
+
+    clock = Clock()
+    with losing_proxy(redis) as proxy:
+        outbox = SpillingOutbox(RedisOutbox(proxy.url, patience=0.001), sqlite, clock=clock)
+        outbox.open(settings(coalesce_window=0.001))
+        outbox.append([summable(units=1)])
+        proxy.lose()
+        outbox.append([summable(units=2), summable(units=2)])
+        redis.forget_writers()
+        requests: list[UsageRequest] = []
+        expired: list[ParkedUsage] = []
+        for _ in range(5):
+            clock.seconds += 31
+            found = outbox.exchange([], 100, flush=True)
+            requests += found.requests
+            expired += found.expired
+        assert sum(int(each.units) for each in requests) == 5
+        assert [(each.reason, each.amount) for each in expired] == [("ambiguous", 2), ("ambiguous", 2)]
+        assert outbox.spill.counts().requests == 0
         outbox.close()
 
 

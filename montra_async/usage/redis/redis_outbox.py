@@ -15,7 +15,7 @@ from ..errors import OutboxError, OutboxFullError, OutboxUncertainError
 from ..events import Event, ParkedUsage, Settlement, UsageRequest
 from ..outbox import Exchange, OutboxCounts, OutboxSettings
 from . import redis_claim_scripts as claims, redis_scripts as scripts
-from .redis_codec import Part, claimed_requests, parked_requests, parts_of, settlement_lines, text_of
+from .redis_codec import Part, claimed_requests, parked_requests, parts_of, request_text, settlement_lines, text_of
 from .redis_connection import RedisConnection
 from .redis_scripts import Script
 
@@ -143,6 +143,8 @@ class RedisOutbox:
         events = self._not_recorded_yet(events)
         if not events:
             return
+        if self._group_number == 0:
+            self._register()
         self._group_number += 1  # never used for another group, also when this one is interrupted
         try:
             reply = self._append(parts_of(events))
@@ -151,14 +153,26 @@ class RedisOutbox:
             self._in_doubt = error.group, frozenset(event.key for event in events)
             self._new_writer()  # so that the number of that group stays the last one of its writer
             raise
+        self._refuse_when_full(reply)
+        if reply[0] != "ok":
+            self._new_writer()
+            raise OutboxError(f"Redis at {self._connection.place}: it has lost a part of the events ({reply[0]})")
+
+    def _refuse_when_full(self, reply: list[Any]) -> None:
         if reply[0] == "full":
             raise OutboxFullError(
                 f"Redis at {self._connection.place}: the outbox {self.name} is full: "
                 f"{text_of(reply[1])} events, {text_of(reply[2])} bytes"
             )
-        if reply[0] != "ok":
-            self._new_writer()
-            raise OutboxError(f"Redis at {self._connection.place}: it has lost a part of the events ({reply[0]})")
+
+    def _register(self) -> None:
+        """Let Redis know of this writer: a writer that it does not know later is one that it has forgotten."""
+        try:
+            self._run(scripts.REGISTER, GROUP_MEMORY)
+            return
+        except OutboxUncertainError as error:
+            problem = str(error)
+        raise OutboxError(problem)  # nothing was recorded
 
     def _append(self, parts: Sequence[Part]) -> list[Any]:
         number, window = self._group_number, self._opened().coalesce_window
@@ -185,21 +199,47 @@ class RedisOutbox:
         if self._in_doubt is None:
             return events
         group, keys = self._in_doubt
-        recorded = self.was_recorded(group)
+        # What Redis has forgotten so soon it has lost, and the group with it.
+        recorded = self.was_recorded(group) is True
         self._in_doubt = None
         return [event for event in events if event.key not in keys] if recorded else events
 
-    def was_recorded(self, group: str) -> bool:
+    def was_recorded(self, group: str) -> bool | None:
         """Find out whether a group of events was recorded whose answer was lost. If not, it never will be.
 
         Args:
-            group: `OutboxUncertainError.group`, of any process, not older than a week.
+            group: `OutboxUncertainError.group`, of any process.
+
+        Returns:
+            None: Redis does not remember. It forgets a writer after a week, or when it loses its data.
 
         Raises:
             OutboxError: Redis can't be reached or refuses.
         """
         writer, _, number = group.rpartition("-")
-        return text_of(self._run(scripts.RESOLVE, number, GROUP_MEMORY, writer=writer)[1]) == "added"
+        answer = text_of(self._run(scripts.RESOLVE, number, GROUP_MEMORY, writer=writer)[1])
+        return None if answer == "forgotten" else answer == "added"
+
+    def append_ambiguous(self, events: Sequence[tuple[Event, float]]) -> None:
+        """Store events that may have been sent before. They are not added to others.
+
+        Storing one of them twice is safe: both have the same key, and both expire.
+
+        Args:
+            events: each with the first time at which it may have been sent, in seconds since 1970. When that was longer
+                than `expires_after` ago, the event is parked instead of claimed.
+
+        Raises:
+            OutboxFullError: `max_size` or `max_events` is reached.
+            OutboxError: Redis can't be reached or refuses.
+        """
+        for at in range(0, len(events), _PAGE):
+            items: list[Any] = []
+            for event, sent_at in events[at : at + _PAGE]:
+                body = event.customer_id, event.meter_slug, event.units, event.scale, event.metadata
+                text = request_text(event.key, body, 1, event.recorded_at)
+                items += (text, repr(float(event.recorded_at)), f"{max(sent_at, 0.0):.6f}")
+            self._refuse_when_full(self._run(scripts.APPEND_AMBIGUOUS, self._max_events, self._max_size, *items))
 
     def exchange(self, settlements: Sequence[Settlement], limit: int, *, flush: bool = False) -> Exchange:
         """Settle what was claimed before, and claim what is due, in one transaction of Redis.

@@ -18,8 +18,8 @@ The keys, which share one hash tag, so that they are on one node of a cluster:
     parked      sorted set: ids that parked requests had in the stream, all with the score 0: sorted by themselves
     bodies      hash: id of a parked request -> the request; `<id>m` -> why it was parked
     exchanges   hash: owner -> number of its last exchange, and what it claimed
-    writer:...  number of the last group of a writer; with `!` when that group will never be added. For an owner: number
-                and result of its last call of drop_oldest
+    writer:...  number of the last group of a writer, 0 before the first; with `!` when that group will never be added,
+                `?!` when nobody knows whether it was. For an owner: number and result of its last call of drop_oldest
     stage:...   hash: number -> part of a group that is too large for one call
 
 The pending entries of the stream's consumer group are the claimed requests. A delayed one is acknowledged, but stays in
@@ -260,13 +260,42 @@ return {{'ok'}}
 bytes; the events and bytes of the group; the number of staged parts, or 0; sums, each as the lines customer with meter
 and scale, units, events, recorded_at, key; single events, each as the lines request, recorded_at."""
 
+REGISTER = Script("""
+if not call('GET', WRITER) then call('SET', WRITER, '0', 'EX', ARGV[3]) end
+return {'ok'}
+""")
+"""Begin to remember the number of a writer's last group. Args: seconds to remember it."""
+
 RESOLVE = Script("""
 local number, last = ARGV[3], call('GET', WRITER)
 if last and string.sub(last, -1) ~= '!' and tonumber(last) >= tonumber(number) then return {'ok', 'added'} end
-call('SET', WRITER, number .. '!', 'EX', ARGV[4])
-return {'ok', 'never'}
+local forgotten = not last or last == '?!'
+call('SET', WRITER, (forgotten and '?' or number) .. '!', 'EX', ARGV[4])
+return {'ok', forgotten and 'forgotten' or 'never'}
 """)
-"""Whether a writer's last group was added; if not, it never will be. Args: its number; seconds to remember that."""
+"""Whether a writer's last group was added, or that was forgotten; if it was not, it never will be. Args: its number;
+seconds to remember that."""
+
+APPEND_AMBIGUOUS = Script("""
+local stored = call('HMGET', META, 'events', 'parked_events', 'size')
+local all_events, all_size = tonumber(stored[1] or 0) + tonumber(stored[2] or 0), tonumber(stored[3] or 0)
+if all_events >= tonumber(ARGV[3]) or all_size >= tonumber(ARGV[4]) then
+  return {'full', format('%d', all_events), format('%d', all_size)}
+end
+if not base_url then call('HSET', META, 'base_url', ARGV[2]) end
+local events, size = 0, 0
+for i = 5, #ARGV, 3 do
+  local blob, recorded, sent_at = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local st = {attempts = 0, wire = sent_at, ambiguous = '1', events = 1, size = cost(blob), owner = '-'}
+  set_state(enqueue(blob, recorded), st)
+  events, size = events + 1, size + st.size
+end
+count('events', events)
+count('size', size)
+return {'ok'}
+""")
+"""Add events that may have been sent before. Args: the bounds of events and bytes; for each event request, recorded_at,
+first time at which it may have been sent."""
 
 COUNTS = Script("""
 local stored = call('HMGET', META, 'events', 'size')
