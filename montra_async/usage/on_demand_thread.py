@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -77,4 +78,9 @@ class OnDemandThread:
     def _launch(self) -> None:
         if self.reclaim():
             threading.current_thread().name = self._name
+            # As in the threads of `threading`: else debuggers, profilers and coverage don't see this one.
+            if (profile := threading.getprofile()) is not None:
+                sys.setprofile(profile)
+            if (trace := threading.gettrace()) is not None:
+                sys.settrace(trace)
             self._run()
