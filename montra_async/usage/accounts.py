@@ -72,26 +72,28 @@ class Accounts:
         """
         exchange = outbox.exchange(settlements, limit, flush=flush)
         # From here on, nothing may raise: what was claimed would never be sent.
-        parked = [one for settlement in settlements if (one := self._settled(settlement)) is not None]
+        self._delivered([one for one in settlements if one.outcome is Outcome.DELIVERED])
+        refused = [self._refused(one) for one in settlements if one.outcome is Outcome.REFUSED]
         for one in exchange.expired:
             self.counters.expired += 1
             self._given_up(one, None)
-        return exchange, parked + exchange.expired
+        return exchange, refused + exchange.expired
 
-    def _settled(self, settlement: Settlement) -> ParkedUsage | None:
-        """Count what was settled. Returns the request if it was refused."""
-        request = settlement.request
-        if settlement.outcome is Outcome.REFUSED:
-            self.counters.refused += 1
-            parked = parked_of(request, settlement)
-            self._given_up(parked, settlement)
-            return parked
-        if settlement.outcome is Outcome.DELIVERED:
-            self.counters.delivered += request.events
-            self.counters.requests += 1
-            self.observers.delivered(request)
-            self.settlements.settled(request.key, settlement)
-        return None
+    def _delivered(self, settlements: Sequence[Settlement]) -> None:
+        self.counters.delivered += sum([one.request.events for one in settlements])
+        self.counters.requests += len(settlements)
+        if not self.observers.is_empty:
+            for one in settlements:
+                self.observers.delivered(one.request)
+        if not self.settlements.is_empty:
+            for one in settlements:
+                self.settlements.settled(one.request.key, one)
+
+    def _refused(self, settlement: Settlement) -> ParkedUsage:
+        self.counters.refused += 1
+        parked = parked_of(settlement.request, settlement)
+        self._given_up(parked, settlement)
+        return parked
 
     def _given_up(self, parked: ParkedUsage, settlement: Settlement | None) -> None:
         self.observers.given_up(parked)

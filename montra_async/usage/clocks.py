@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import time
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
+boot_seconds: Callable[[], float] = time.monotonic if _BOOT_CLOCK is None else partial(time.clock_gettime, _BOOT_CLOCK)
+"""Seconds since the start of the machine, the time that it was suspended included where the system tells."""
 
 
 class Clock(Protocol):
@@ -33,7 +39,7 @@ class SystemClock:
 
     def boot(self) -> float:
         """Seconds since the start of the machine."""
-        return _boot_seconds()
+        return boot_seconds()
 
     def boot_id(self) -> str:
         """Identifies the start of the machine; empty when unknown, as on everything but Linux."""
@@ -68,8 +74,3 @@ def _boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return ""
-
-
-def _boot_seconds() -> float:
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)

@@ -22,7 +22,7 @@ from ..core.errors import ConfigError, MontraError
 from . import exits
 from .accounts import Accounts
 from .backlog import Backlog, BacklogWatch, call_hook
-from .clocks import SystemClock
+from .clocks import boot_seconds
 from .errors import OutboxError, ReporterClosedError, copy_of
 from .events import Event, Settlement, UsageRequest
 from .groups import Group
@@ -354,7 +354,7 @@ class UsageEngine:
             concurrency=self.settings.concurrency,
             request_timeout=self.settings.request_timeout,
             stale_after=self.settings.stale_after,
-            clock=SystemClock().boot,  # it goes on while the machine is suspended
+            clock=boot_seconds,  # it goes on while the machine is suspended
         )
 
     async def _exchange(self, settlements: Sequence[Settlement], limit: int, flush: bool) -> Exchange:

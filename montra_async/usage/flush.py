@@ -16,6 +16,9 @@ log: logging.Logger = logging.getLogger("montra")
 
 T = TypeVar("T")
 
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.2
+"""Seconds between two looks at what is left."""
+
 _OUTBOX_SECONDS = 60.0
 """Seconds that the outbox may take for anything."""
 
@@ -38,10 +41,10 @@ class Flush:
 
     def __init__(self, engine: UsageEngine, timeout: float) -> None:
         self._engine = engine
-        self._until = time.monotonic() + seconds_of(timeout)
+        self._since = time.monotonic()
+        self._until = self._since + seconds_of(timeout)
         self._began = time.time()
         self._target: int | None = None
-        self._pause = 0.002
 
     def look(self) -> Future[Backlog]:
         """Count what waits."""
@@ -62,9 +65,10 @@ class Flush:
         return time.monotonic() >= self._until or not self._engine.is_sent
 
     def pause(self) -> float:
-        """Seconds until the next look."""
-        self._pause = min(0.05, self._pause * 1.5)
-        return max(0.0, min(self._pause, self._until - time.monotonic()))
+        """Seconds until the next look: a part of the time so far, because looking takes time from sending."""
+        now = time.monotonic()
+        pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, (now - self._since) / 10))
+        return max(0.0, min(pause, self._until - now))
 
     def end(self) -> None:
         """Let sums stay open for their window again."""

@@ -26,6 +26,11 @@ class Observers:
         self._all: tuple[UsageObserver, ...] = ()
         self._new: list[BacklogObserver] = []
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nobody to tell."""
+        return not self._all
+
     def renew(self) -> None:
         """Replace the lock in a forked child."""
         self._lock = threading.RLock()
@@ -77,10 +82,9 @@ class Observers:
         Args:
             request: the request.
         """
-        if self._all:
-            amount = amount_of(request.units, request.scale)
-            for observer in self._all:
-                _call(observer.delivered, request.customer_id, request.meter_slug, amount)
+        amount = amount_of(request.units, request.scale)
+        for observer in self._all:
+            _call(observer.delivered, request.customer_id, request.meter_slug, amount)
 
     def given_up(self, parked: ParkedUsage) -> None:
         """A request was parked.

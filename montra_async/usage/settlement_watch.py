@@ -17,6 +17,11 @@ class SettlementWatch:
     def __init__(self) -> None:
         self._waiting: dict[str, list[Settled]] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits."""
+        return not self._waiting
+
     def add(self, key: str, settled: Settled) -> None:
         """Wait for a request.
 
@@ -47,6 +52,5 @@ class SettlementWatch:
             key: its key.
             settlement: how; None when it was parked, because it may have been counted.
         """
-        if self._waiting:
-            for tell in self._waiting.pop(key, ()):
-                tell(key, settlement)
+        for tell in self._waiting.pop(key, ()):
+            tell(key, settlement)

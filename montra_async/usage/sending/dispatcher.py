@@ -107,7 +107,7 @@ class Dispatcher:
             requests: claimed requests.
             claimed_at: when they were claimed, or their claims were renewed.
         """
-        self.queue.extend((claimed_at, request) for request in requests)
+        self.queue.extend([(claimed_at, request) for request in requests])
 
     def remove_all(self) -> list[UsageRequest]:
         """Empty the queue. Returns the requests that were in it; none of them was sent."""
@@ -223,7 +223,7 @@ class Dispatcher:
                 attempt.worker = worker
                 await self._send(attempt.request, attempt.started)
                 attempt = self._take()
-                if self.queue:
+                if self.queue and not self._flow.is_full:
                     self.pump()
             if not self._closed:
                 waiting: asyncio.Future[Attempt] = loop.create_future()
@@ -270,7 +270,10 @@ def _body_of(request: UsageRequest) -> tuple[int | Decimal, dict[str, Any] | Non
     Raises:
         InvalidArgumentError: what is stored can't be read.
     """
+    units, metadata = request.units, request.metadata
+    if metadata is None and request.scale == 0 and type(units) is int:
+        return units, None
     try:
-        return amount_of(request.units, request.scale), metadata_of(request.metadata)
+        return amount_of(units, request.scale), metadata_of(metadata)
     except (ArithmeticError, TypeError, ValueError):
         raise InvalidArgumentError("request", "its stored amount or metadata can't be read") from None

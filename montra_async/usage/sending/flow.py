@@ -68,22 +68,35 @@ class FlowControl:
         """Number of requests at once."""
         return self._concurrency.limit
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many requests are under way as may be."""
+        return self.in_flight >= self._concurrency.limit
+
     def paused_for(self, now: float) -> float:
         """Seconds until a pause is over, that of an open circuit included; 0 without any."""
+        paused = max(0.0, self._paused_until - now)
+        if self.circuit.state == "closed":
+            return paused
         circuit = self.circuit.delay(now)
-        return max(0.0, self._paused_until - now, 0.0 if circuit == math.inf else circuit)
+        return paused if circuit == math.inf else max(paused, circuit)
 
     def delay(self, now: float) -> float:
         """Seconds until a request may be sent; infinite when the end of another one must be awaited."""
         if self.in_flight >= self._concurrency.limit:
             return math.inf
-        return max(0.0, self._paused_until - now, self.circuit.delay(now), self.pacer.delay(now))
+        delay = max(0.0, self._paused_until - now)
+        if self.circuit.state != "closed":
+            delay = max(delay, self.circuit.delay(now))
+        return max(delay, self.pacer.delay(now)) if self.pacer.is_on else delay
 
     def started(self) -> None:
         """A request is sent."""
         self.in_flight += 1
-        self.circuit.started()
-        self.pacer.started()
+        if self.circuit.state != "closed":
+            self.circuit.started()
+        if self.pacer.is_on:
+            self.pacer.started()
 
     def withdrawn(self, started: float) -> None:
         """A request was not sent after all.

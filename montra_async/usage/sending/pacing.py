@@ -55,6 +55,7 @@ class GoodputMeter:
         self._active_before = 0.0
         self._active_since: float | None = None
         self._samples: deque[tuple[float, int]] = deque([(0.0, 0)])
+        self._sample_at = 0.0
 
     def set_active(self, active: bool, now: float) -> None:
         """Say whether there is anything to send, or under way."""
@@ -70,12 +71,17 @@ class GoodputMeter:
 
     def succeeded(self, now: float) -> None:
         """A request was handled."""
+        if now >= self._sample_at:
+            self._sample(now)
+        self.successes += 1
+
+    def _sample(self, now: float) -> None:
         active = self.active_time(now)
         if active - self._samples[-1][0] >= self._SAMPLE:
             self._samples.append((active, self.successes))
             while len(self._samples) > 1 and self._samples[1][0] <= active - self.WINDOWS[-1]:
                 self._samples.popleft()
-        self.successes += 1
+        self._sample_at = now + self._SAMPLE - (active - self._samples[-1][0])
 
     def rate(self, now: float) -> float:
         """Successes per second."""
@@ -127,6 +133,11 @@ class Pacer:
         self._set_at_active = 0.0
         self._tokens = 0.0
         self._tokens_at = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a pace. It may be so high that it means nothing any more."""
+        return self._base is not None
 
     def rate(self, now: float) -> float | None:
         """Requests per second; None while there is no pace."""

@@ -20,9 +20,12 @@ from .dispatcher import Dispatcher, Report
 from .flow import FlowControl, retry_delay
 from .verdicts import Signal, Verdict, describe, settlement_of
 
-_LINGER = 0.005  # seconds that a settlement waits for others, and between two claims that got less than they asked for
+_SETTLE_LINGER = 0.05  # seconds that a settlement waits for others while requests are under way
+_CLAIM_LINGER = 0.005  # seconds between two claims that got less than they asked for
 _FLUSH_POLL = 0.05
 _PREFETCH = 0.5  # seconds at the current pace for which requests are claimed ahead
+_AHEAD = 0.1  # seconds at the current goodput for which requests are claimed ahead without a pace
+_MOST_AHEAD = 256
 _HANDED_BACK_AFTER = 2.0  # seconds of a pause that are worth leaving claimed requests to other processes
 _FIRST_EXCHANGE_PAUSE = 0.05
 _LONGEST_EXCHANGE_PAUSE = 5.0
@@ -162,7 +165,7 @@ class Sender:
         self._poke()
 
     def flush(self, on: bool) -> None:
-        """Claim sums whose window is still open, and don't wait for others to settle with, while it is on.
+        """Claim sums whose window is still open, while it is on.
 
         Args:
             on: whether it is on.
@@ -237,7 +240,8 @@ class Sender:
             return 0
         if circuit == "open":
             return 0 if waiting else 1
-        target = 2 * self._flow.limit
+        goodput = math.ceil(self._flow.pacer.goodput.rate(now) * _AHEAD)
+        target = max(2 * self._flow.limit, min(_MOST_AHEAD, goodput))
         rate = self._flow.pacer.rate(now)
         if rate is not None:
             target = min(target, max(1, math.ceil(rate * _PREFETCH)))
@@ -249,7 +253,7 @@ class Sender:
         if self._handed_back:
             at = now
         elif self._settlements:
-            at = min(at, self._settle_at if self._dispatcher.under_way and not self._flushing else now)
+            at = min(at, self._settle_at if self._dispatcher.under_way else now)
         return max(at, self._exchange_not_before)
 
     def _note_activity(self, now: float) -> None:
@@ -278,14 +282,15 @@ class Sender:
             return
         now = self._clock()
         self._exchange_failures = 0
-        self._exchange_not_before = now + (_LINGER if len(exchanged.requests) < limit else 0.0)
+        self._exchange_not_before = now + (_CLAIM_LINGER if len(exchanged.requests) < limit else 0.0)
         self._claim_at = self._next_claim(exchanged, limit, now)
         self._dispatcher.add(exchanged.requests, started)
         if self._stop_at != math.inf:
             self._hand_back()
         self._dispatcher.pump()
-        for settlement in settlements:
-            self._tell(settlement)
+        if self._observe is not None:
+            for settlement in settlements:
+                self._tell(self._observe, settlement)
 
     def _next_claim(self, exchanged: Exchange, limit: int, now: float) -> float:
         """When to claim again, if nothing wakes it."""
@@ -297,7 +302,7 @@ class Sender:
             return min(self._claim_at, now + due)
         self._empty_exchanges = 0 if exchanged.requests else self._empty_exchanges + 1
         if self._empty_exchanges:  # what is due may be out of reach: don't ask for it all the time
-            due = max(due, exponential_pause(self._empty_exchanges, first=_LINGER, maximum=poll))
+            due = max(due, exponential_pause(self._empty_exchanges, first=_CLAIM_LINGER, maximum=poll))
         return now + due
 
     def _exchange_failed(self) -> None:
@@ -368,7 +373,7 @@ class Sender:
         if changed is not None:
             self._log.write(logging.WARNING, changed, "%s; last error: %s", changed, self._last_error)
         if not self._settlements:
-            self._settle_at = now + _LINGER
+            self._settle_at = now + _SETTLE_LINGER
             self._poke()
         elif not self._dispatcher.under_way or (
             self._claim_at <= now and len(self._dispatcher.queue) <= self._flow.limit
@@ -388,11 +393,9 @@ class Sender:
             self._log.write(logging.WARNING, "blocked", message, self._last_error)
         return retry_delay(verdict, request.attempts, self._random)
 
-    def _tell(self, settlement: Settlement) -> None:
-        if self._observe is None:
-            return
+    def _tell(self, observe: Callable[[Settlement], None], settlement: Settlement) -> None:
         try:
-            self._observe(settlement)
+            observe(settlement)
         except Exception as error:
             self._log.write(logging.ERROR, "observer", "an observer of usage failed", exc_info=error)
 

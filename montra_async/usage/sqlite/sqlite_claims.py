@@ -43,8 +43,11 @@ SELECT {_COLUMNS}, sent_at, sent_boot, sent_boot_number FROM request WHERE id IN
   ORDER BY due LIMIT ?)
 ORDER BY id
 """  # noqa: S608 - our own constants
-_NEXT_WAITING = "SELECT min(due) FROM request WHERE open = 0 AND owner IS NULL"
-_NEXT_SUM = "SELECT min(due) FROM request WHERE open = 1"
+_NEXT = """
+SELECT (SELECT min(due) FROM request WHERE open = 0 AND owner IS NULL),
+       (SELECT min(due) FROM request WHERE open = 1),
+       EXISTS (SELECT 1 FROM request WHERE owner < ?) OR EXISTS (SELECT 1 FROM request WHERE owner > ?)
+"""
 _CLAIM = """
 UPDATE request SET owner = ?, open = 0, attempts = attempts + 1,
   sent_boot = CASE WHEN sent_at IS NULL THEN ? ELSE sent_boot END,
@@ -95,7 +98,7 @@ def settle(file: OpenFile, now: Timestamp, settlements: Sequence[Settlement]) ->
     delivered = [settlement.request for settlement in settlements if settlement.outcome is Outcome.DELIVERED]
     for part in padded_parts(delivered):
         many = marks(len(part))
-        values = [*(request.id for request in part), file.owner, *(request.key for request in part)]
+        values = [*[request.id for request in part], file.owner, *[request.key for request in part]]
         file.db.execute(f"DELETE FROM request WHERE id IN ({many}) AND owner = ? AND key IN ({many})", values)  # noqa: S608
     for settlement in settlements:
         if settlement.outcome is Outcome.RETRY:
@@ -177,10 +180,9 @@ def _seal_and_claim(
 
 
 def _claim_singles(file: OpenFile, events: EventRange, now: Timestamp) -> list[UsageRequest]:
-    last = file.db.execute("SELECT max(id) FROM request").fetchone()[0] or 0
-    claim_singles(file, events, now)
-    sql = f"SELECT {_COLUMNS} FROM request WHERE id > ? AND owner = ? ORDER BY id"  # noqa: S608
-    return [_request(row, 0) for row in file.db.execute(sql, (last, file.owner)).fetchall()]
+    numbers = claim_singles(file, events, now)
+    sql = f"SELECT {_COLUMNS} FROM request WHERE id BETWEEN ? AND ? ORDER BY id"  # noqa: S608
+    return [_request(row, 0) for row in file.db.execute(sql, (numbers.start, numbers.stop - 1)).fetchall()]
 
 
 def _claim_due(
@@ -220,15 +222,13 @@ def _request(row: tuple[Any, ...], claims: int) -> UsageRequest:
 
 def _next_due(file: OpenFile, now: Timestamp, flush: bool) -> float | None:
     """Seconds until something may be claimed, or a dead owner's requests may be freed."""
-    db = file.db
-    if all_events(db).length:
+    if all_events(file.db).length:
         return 0.0
-    waiting = db.execute(_NEXT_WAITING).fetchone()[0]
-    sums = db.execute(_NEXT_SUM).fetchone()[0]
+    waiting, sums, has_others = file.db.execute(_NEXT, (file.owner, file.owner)).fetchone()
     if flush and sums is not None:
         return 0.0
     dues = [due - now.wall for due in (waiting, sums) if due is not None]
-    if _other_owners(file):
+    if has_others:
         dues.append(file.next_check - now.boot)
     return max(0.0, min(dues)) if dues else None
 

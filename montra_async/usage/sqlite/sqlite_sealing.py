@@ -52,10 +52,8 @@ class EventRange(NamedTuple):
 
 def all_events(db: sqlite3.Connection) -> EventRange:
     """The range of all events. It has no gaps."""
-    first: int | None = db.execute("SELECT min(id) FROM event").fetchone()[0]
-    if first is None:
-        return EventRange(1, 0)
-    return EventRange(first, db.execute("SELECT max(id) FROM event").fetchone()[0])
+    first, last = db.execute("SELECT (SELECT min(id) FROM event), (SELECT max(id) FROM event)").fetchone()
+    return EventRange(1, 0) if first is None else EventRange(first, last)
 
 
 def step_size(backlog: int) -> int:
@@ -111,15 +109,20 @@ def seal_singles(db: sqlite3.Connection, events: EventRange, now: Timestamp) -> 
     db.execute(_SINGLE, (now.wall, None, 0, None, None, None, *events))
 
 
-def claim_singles(file: OpenFile, events: EventRange, now: Timestamp) -> None:
+def claim_singles(file: OpenFile, events: EventRange, now: Timestamp) -> range:
     """Move the events that can't be added to others into requests of their own, which are claimed.
 
     Args:
         file: the open file.
         events: the events.
         now: the time.
+
+    Returns:
+        The numbers of the requests.
     """
-    file.db.execute(_SINGLE, (now.wall, file.owner, 1, *now, *events))
+    inserted = file.db.execute(_SINGLE, (now.wall, file.owner, 1, *now, *events))
+    last = inserted.lastrowid or 0
+    return range(last + 1 - inserted.rowcount, last + 1)
 
 
 def first_singles(db: sqlite3.Connection, events: EventRange, number: int) -> EventRange:
