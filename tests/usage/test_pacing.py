@@ -117,6 +117,43 @@ def test_whatever_the_latency(latency: float) -> None:
     assert run(simulate(token_bucket(RATE, 0.2), latency=latency)).goodput > 0.85
 
 
+def refused_at_random(share: float, retry_after: float) -> Limiter:
+    """Refuses a share of the requests, however few there are: a limit of single customers, or a broken server."""
+    chance = random.Random(3).random
+    return lambda _: retry_after if chance() < share else None
+
+
+@pytest.mark.parametrize(("share", "retry_after"), [(0.002, 0.2), (0.01, 0.2), (0.01, 1.0), (0.05, 0.2), (0.05, 1.0)])
+def test_refusals_at_random_cost_their_pauses_and_little_more(share: float, retry_after: float) -> None:
+    unlimited = run(simulate(lambda _: None, seconds=10)).goodput
+    possible = 1 / (1 / unlimited + share * retry_after * RATE)
+    result = run(simulate(refused_at_random(share, retry_after), seconds=120))
+    assert result.goodput > 0.7 * possible, (result, possible)
+
+
+def test_a_limit_that_is_lowered_and_raised_is_followed() -> None:
+    """For 60 s each: all of the rate, a tenth of it, all of it."""
+    tokens, at, began = float(RATE), -math.inf, math.nan
+    accepted = [0, 0, 0]
+
+    def limiter(now: float) -> float | None:
+        nonlocal tokens, at, began
+        began = now if math.isnan(began) else began
+        phase = min(2, int((now - began) / 60))
+        rate = RATE / 10 if phase == 1 else RATE
+        tokens, at = min(rate, tokens + (now - at) * rate), now
+        if tokens < 1:
+            return 0.2
+        tokens -= 1
+        accepted[phase] += 1
+        return None
+
+    run(simulate(limiter, seconds=180))
+    assert accepted[0] > 0.9 * 60 * RATE
+    assert accepted[1] > 0.7 * 60 * RATE / 10
+    assert accepted[2] > 0.6 * 60 * RATE, "it grows slowly at first"
+
+
 def test_a_lone_refusal_sets_no_pace() -> None:
     pacer = Pacer()
     pacer.goodput.set_active(True, 0.0)

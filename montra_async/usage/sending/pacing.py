@@ -97,6 +97,74 @@ class GoodputMeter:
         return (self.successes - before) / max(self._SHORTEST, active - since)
 
 
+class PaceTrial:
+    """Finds out whether a pace helps, by doing without one for some refusals.
+
+    Refusals may have nothing to do with the rate: a limit of single customers, or a share of requests that a broken
+    server refuses. They come at any pace, and a pace that follows the goodput sinks with each of them.
+    """
+
+    SUSPICIOUS = 0.4
+    """A pace whose goodput is below this part of that without one may not help."""
+
+    _SHORTEST, _LONGEST = 4, 256  # refusals: twice as many after each trial that the pace has lost
+
+    def __init__(self) -> None:
+        self._reference: float | None = None
+        self._length = self._SHORTEST
+        self._left = 0
+        self._since = (0, 0.0)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is to be no pace for now."""
+        return self._left > 0
+
+    def is_due(self, goodput: float) -> bool:
+        """Whether the goodput with a pace has sunk too far.
+
+        The first one to compare with is that of the first pace: before it, the goodput did not include any pause.
+
+        Args:
+            goodput: with the pace, in successes per second.
+        """
+        if self._reference is None:
+            self._reference = goodput
+        return goodput < self.SUSPICIOUS * self._reference
+
+    def begin(self, successes: int, active: float) -> None:
+        """Do without a pace from now on.
+
+        Args:
+            successes: number of successes so far.
+            active: seconds with work so far.
+        """
+        self._left = self._length
+        self._length = min(2 * self._length, self._LONGEST)
+        self._since = successes, active
+
+    def refused(self, successes: int, active: float) -> None:
+        """A request was refused during the trial.
+
+        Args:
+            successes: number of successes so far.
+            active: seconds with work so far.
+        """
+        self._left -= 1
+        if not self._left:
+            before, since = self._since
+            self._reference = (successes - before) / max(1e-3, active - since)
+
+    def helped(self, goodput: float) -> None:
+        """The pace has kept refusals away.
+
+        Args:
+            goodput: with the pace, in successes per second.
+        """
+        self._length = self._SHORTEST
+        self._reference = goodput
+
+
 class Pacer:
     """Keeps the rate below a limit of the service's, once the service has shown that it has one.
 
@@ -105,6 +173,8 @@ class Pacer:
     CUBIC's curve, which spends most of its time just below the limit. Without refusals, the pace is dropped in the end.
 
     The goodput says little of the limit while most of the time goes by in pauses. The curve is passed faster then.
+
+    A pace that does not help is dropped for a while: see `PaceTrial`.
     """
 
     SHARE = 0.85
@@ -125,6 +195,7 @@ class Pacer:
 
     def __init__(self) -> None:
         self.goodput: GoodputMeter = GoodputMeter()
+        self._trial = PaceTrial()
         self._base: float | None = None
         self._speed = 1.0
         self._successes_at: int = 0
@@ -143,12 +214,16 @@ class Pacer:
         """Requests per second; None while there is no pace."""
         if self._base is None:
             return None
-        since = (self.goodput.active_time(now) - self._set_at_active) * self._speed - self.APPROACH
+        since = self._since_approach(now)
         if since <= 0:
             factor = 1 + (1 - self.SHARE) * max(-1.0, since / self.APPROACH) ** 3
         else:
             factor = 1 + self._PROBING * since**3
         return None if factor > self._DROPPED_AT else max(self._SLOWEST, self._base * factor)
+
+    def _since_approach(self, now: float) -> float:
+        """Seconds on the curve since the goodput was reached again; negative before."""
+        return (self.goodput.active_time(now) - self._set_at_active) * self._speed - self.APPROACH
 
     def delay(self, now: float) -> float:
         """Seconds until the next request may be sent."""
@@ -179,7 +254,7 @@ class Pacer:
             now: the time.
             pause: seconds that the service asked to wait; None when it did not ask.
         """
-        if self._base is not None and started < self._set_at:
+        if started < self._set_at:
             return
         self._strikes += 1.0
         if not pause and self._strikes < self._STRIKES:
@@ -187,12 +262,23 @@ class Pacer:
         self._strikes = 0.0
         if self.goodput.successes == self._successes_at:  # nothing is known of a rate at which requests are handled
             return
-        self._successes_at = self.goodput.successes
-        refused_at = self.rate(now)
-        lowest = self._SLOWEST if refused_at is None else refused_at * self._LARGEST_CUT
-        self._base = max(lowest, self.goodput.rate(now))
-        self._speed = self._HASTE if refused_at is None or refused_at > self._HASTY_ABOVE * self._base else 1.0
+        self._successes_at = successes = self.goodput.successes
         self._set_at = now
-        self._set_at_active = self.goodput.active_time(now) + (pause or 0.0)
+        active = self.goodput.active_time(now)
+        if self._trial.is_on:
+            self._trial.refused(successes, active)
+            if self._trial.is_on:
+                return
+        refused_at, goodput = self.rate(now), self.goodput.rate(now)
+        if refused_at is not None and self._since_approach(now) >= 0:
+            self._trial.helped(goodput)
+        elif refused_at is not None and self._trial.is_due(goodput):
+            self._trial.begin(successes, active)
+            self._base = None
+            return
+        lowest = self._SLOWEST if refused_at is None else refused_at * self._LARGEST_CUT
+        self._base = max(lowest, goodput)
+        self._speed = self._HASTE if refused_at is None or refused_at > self._HASTY_ABOVE * self._base else 1.0
+        self._set_at_active = active + (pause or 0.0)
         self._tokens = 0.0
         self._tokens_at = now + (pause or 0.0)
