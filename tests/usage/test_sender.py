@@ -28,13 +28,17 @@ def test_what_is_claimed_is_sent_once_and_settled() -> None:
     run(main())
 
 
-def test_claims_are_bounded_by_the_concurrency() -> None:
+@pytest.mark.parametrize(("takes", "most"), [(0.5, 4 * 5), (0.01, 60), (0.0001, 300)])
+def test_claims_are_bounded_by_the_concurrency_and_the_goodput(takes: float, most: int) -> None:
+    """What is sent within a tenth of a second is claimed ahead, and 256 at most: others may send the rest."""
+
     async def main() -> None:
         async with running(concurrency=4) as bench:
-            bench.outbox.add(*[usage_request() for _ in range(500)])
-            await bench.until_settled(60)
+            bench.service.takes = takes
+            bench.outbox.add(*[usage_request() for _ in range(2000)])
+            await bench.until_settled(600)
             assert bench.service.most_in_flight == 4
-            assert bench.outbox.most_claimed <= 4 * 5
+            assert most / 4 < bench.outbox.most_claimed <= most
 
     run(main())
 
