@@ -87,7 +87,8 @@ class Hold(Reservation):
             reply = model(...)
             hold.amount = reply.tokens
 
-    Entering or acquiring it again, also in another thread, raises a `HoldEndedError`.
+    Entering or acquiring it again, also in another thread, raises a `HoldEndedError`. So does entering one that was
+    acquired and has expired since.
 
     At the end of the block, the rest of the units is released, and `amount` is recorded through the reporter. After an
     exception, all units are released and nothing is recorded, unless `record_on_error` is set and `amount` was set.
@@ -123,8 +124,10 @@ class Hold(Reservation):
             raise
 
     def __enter__(self) -> Self:
-        if self.begin_block():  # otherwise `with access.hold(...).acquire()` has reserved already
+        if self.begin_block():
             self._reserve()
+        else:  # `with access.hold(...).acquire()` has reserved already
+            self._access.renew(self)
         self.renews = True
         return self
 

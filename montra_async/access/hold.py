@@ -32,7 +32,8 @@ class Hold(Reservation):
             reply = await model(...)
             hold.amount = reply.tokens
 
-    Entering or awaiting it again, also in another task, raises a `HoldEndedError`.
+    Entering or awaiting it again, also in another task, raises a `HoldEndedError`. So does entering one that was awaited
+    and has expired since.
 
     At the end of the block, the rest of the units is released, and `amount` is recorded through the reporter. After an
     exception (a cancellation is one), all units are released and nothing is recorded, unless `record_on_error` is set
@@ -78,8 +79,9 @@ class Hold(Reservation):
             raise
 
     async def __aenter__(self) -> Self:
-        # If it is not new, `async with await access.hold(...)` has reserved already.
-        if self.begin_block() and not self._owner.try_reserve(self):
+        if not self.begin_block():  # `async with await access.hold(...)` has reserved already
+            await self._owner.renew(self)
+        elif not self._owner.try_reserve(self):
             await self._reserve()
         self.renews = True
         return self

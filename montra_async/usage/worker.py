@@ -49,7 +49,7 @@ examples:
   montra-usage parked --retry 17 18                send those again
   montra-usage --outbox redis://10.0.0.5/0 send    an outbox in Redis
 
-exit codes: 0 done, 1 failed, or no such outbox (status, parked), 2 wrong usage,
+exit codes: 0 done, 1 failed, or no such outbox (all but send without --once), 2 wrong usage,
             3 something is left (send --once), or not all of these were parked (parked --retry, --drop)
 
 A path that is not absolute is that of a file in the folder where the command is started. Start the processes that
@@ -169,7 +169,8 @@ async def _run(given: argparse.Namespace, outbox: Secret | None) -> int:
             "coalesce_window": given.coalesce_window,
         }
     place = default_outbox() if outbox is None else outbox_at(outbox, given.name)
-    if command != "send" and isinstance(place, SqliteOutbox) and _is_missing(place.path):
+    creates = command == "send" and not getattr(given, "once", False)
+    if not creates and isinstance(place, SqliteOutbox) and _is_missing(place.path):
         _print(f"montra-usage: no such outbox: {place.path}", file=sys.stderr)
         return 1
     async with _client(command) as montra, UsageReporter(montra, place, **options) as usage:

@@ -240,6 +240,9 @@ class TestLife:
         assert "1 holds expired" in caplog.text
         with pytest.raises(HoldEndedError, match="expired"):
             await hold.renew()
+        with pytest.raises(HoldEndedError, match="expired"):
+            async with hold:
+                pass
         await hold.settle(30)  # it has used them all the same
         assert usage.total["c", "m"] == 30
         assert await free(access) == 69
@@ -252,6 +255,13 @@ class TestLife:
             await hold.renew()
         with pytest.raises(LimitExceededError):
             await access.hold("c", "m")
+
+    async def test_a_block_begins_the_life_anew(self, access: Access, service: Service, clock: Clock) -> None:
+        service.limit = 100
+        hold = await access.hold("c", "m", estimate=100, ttl=50)
+        clock.go(49)
+        async with hold:
+            assert hold.expires_at == clock() + 50
 
     async def test_a_block_renews_itself(self, access: Access, service: Service, clock: Clock) -> None:
         service.limit = 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -126,6 +127,12 @@ class TestAHoldGuardsOnce:
         with pytest.raises(HoldEndedError, match="once"), hold:
             pytest.fail("it is not guarded")
         assert sync_usage.total == 4
+
+    def test_acquired_and_expired_it_guards_no_block_sync(self, sync: sync_access.Access) -> None:
+        hold = sync.hold("c", "m", estimate=4, ttl=0.001).acquire()
+        time.sleep(0.002)
+        with pytest.raises(HoldEndedError, match="expired"), hold:
+            pytest.fail("it is not guarded")
 
     @pytest.mark.parametrize("known", [False, True])
     @pytest.mark.parametrize("acquired", [False, True])

@@ -28,7 +28,9 @@ def outbox(tmp_path: Path) -> str:
     return empty.path
 
 
-@pytest.mark.parametrize("command", [["status"], ["parked"], ["parked", "--retry", "all"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["status"], ["parked"], ["parked", "--retry", "all"], ["send", "--once"]], ids=" ".join
+)
 def test_looking_at_no_outbox_creates_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
