@@ -32,8 +32,8 @@ class Hold(Reservation):
             reply = await model(...)
             hold.amount = reply.tokens
 
-    Entering or awaiting it again, also in another task, raises a `HoldEndedError`. So does entering one that was awaited
-    and has expired since.
+    Entering or awaiting it again, also in another task, raises a `HoldEndedError`. So does entering one that was
+    awaited and has expired since.
 
     At the end of the block, the rest of the units is released, and `amount` is recorded through the reporter. After an
     exception (a cancellation is one), all units are released and nothing is recorded, unless `record_on_error` is set
