@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import attrs
-
 from ..core.errors import ConfigError
 from .errors import OutboxError, OutboxFullError, OutboxUncertainError
-from .events import Event, Outcome, ParkedUsage, Settlement, UsageRequest, amount_of, units_of
-from .outbox import Exchange, Outbox, OutboxCounts, OutboxSettings, RecallingOutbox, SummingOutbox, WaitingSum
+from .events import Event, Outcome, ParkedUsage, Settlement, UsageRequest
+from .outbox import Exchange, Outbox, OutboxCounts, OutboxSettings, SummingOutbox, WaitingSum
+from .spilled_events import SPILL, move, shown, spilled
 
 T = TypeVar("T")
 
@@ -28,9 +27,6 @@ _PAUSE = 1.0
 _LOOK_AGAIN = 30.0
 _LONGEST_PAUSE = 30.0
 _FULL_PAUSE = 5.0
-_SPILL = "spill:"
-_IN_DOUBT = "in-doubt:"
-_LONG_AGO = 0.0
 
 log: logging.Logger = logging.getLogger("montra")
 
@@ -134,7 +130,7 @@ class SpillingOutbox:
             self._pour_if_due()
             return
         self._look_into_spill()
-        self.spill.append([_spilled(event, group) for event in events])
+        self.spill.append([spilled(event, group) for event in events])
 
     def exchange(self, settlements: Sequence[Settlement], limit: int, *, flush: bool = False) -> Exchange:
         """Settle and claim in the primary, and move some of what is in the spill.
@@ -241,12 +237,12 @@ class SpillingOutbox:
             OutboxError: one of them can't be used.
         """
         found: list[ParkedUsage] = []
-        if after is None or not after.startswith(_SPILL):
+        if after is None or not after.startswith(SPILL):
             found = self._with_primary(lambda: self.primary.list_parked(limit, after))
             after = None
         if len(found) < limit:
-            start = None if after is None else after[len(_SPILL) :]
-            found += map(_shown, self.spill.list_parked(limit - len(found), start))
+            start = None if after is None else after[len(SPILL) :]
+            found += map(shown, self.spill.list_parked(limit - len(found), start))
         return found
 
     def retry_parked(self, ids: Sequence[str] | None = None) -> int:
@@ -279,8 +275,8 @@ class SpillingOutbox:
         return self._unpark("drop_parked", ids)
 
     def _unpark(self, method: str, ids: Sequence[str] | None) -> int:
-        spilled = None if ids is None else [one[len(_SPILL) :] for one in ids if one.startswith(_SPILL)]
-        others = None if ids is None else [one for one in ids if not one.startswith(_SPILL)]
+        spilled = None if ids is None else [one[len(SPILL) :] for one in ids if one.startswith(SPILL)]
+        others = None if ids is None else [one for one in ids if not one.startswith(SPILL)]
         count: int = 0
         if others is None or others:
             count += self._with_primary(lambda: getattr(self.primary, method)(others))
@@ -383,7 +379,7 @@ class SpillingOutbox:
             return
         outcome: Any = {"outcome": Outcome.RETRY, "sent": True}
         try:
-            self._with_primary(lambda: self._move(page))
+            self._with_primary(lambda: move(page, self.primary))
             outcome = {"outcome": Outcome.DELIVERED}
         except OutboxFullError:
             outcome = {"outcome": Outcome.RETRY, "delay": _FULL_PAUSE}
@@ -398,62 +394,5 @@ class SpillingOutbox:
         self.spill.exchange(self._settled, 0)
         self._settled = []
 
-    def _move(self, page: Sequence[UsageRequest]) -> None:
-        recall = self.primary if isinstance(self.primary, RecallingOutbox) else None
-        recorded: dict[str, bool | None] = {"": False}
-        events: list[Event] = []
-        ambiguous: list[tuple[Event, float]] = []
-        for request in page:
-            group, key = _group_and_key(request.key)
-            if group not in recorded:
-                recorded[group] = False if recall is None else recall.was_recorded(group)
-            known = recorded[group]
-            if known:
-                continue
-            event = _as_event(request, key)
-            if known is None:
-                ambiguous.append((event, _LONG_AGO))  # it may be part of a sum, whose key is another: for a person
-            elif request.ambiguous:
-                ambiguous.append((event, request.recorded_at))  # an earlier call may have moved it, and it may be sent
-            else:
-                events.append(event)
-        if ambiguous and recall is not None:
-            recall.append_ambiguous(ambiguous)
-        elif ambiguous:
-            events += [event for event, _ in ambiguous]
-        if events:
-            self.primary.append(events)
-
     def __repr__(self) -> str:
         return f"<SpillingOutbox {getattr(self, 'primary', '')!r} {getattr(self, 'spill', '')!r}>"
-
-
-def _spilled(event: Event, group: str) -> Event:
-    """An event as it is recorded into the spill.
-
-    With a group, the primary may have it: that is found out before it is moved, and it must not be added up until then.
-    """
-    if not group and not event.key.startswith(_IN_DOUBT):
-        return event
-    return event._replace(key=f"{_IN_DOUBT}{group}:{event.key}", coalescable=False)
-
-
-def _group_and_key(key: str) -> tuple[str, str]:
-    """The group that an event of the spill may have been recorded in, or an empty text, and the event's own key."""
-    if not key.startswith(_IN_DOUBT):
-        return "", key
-    group, _, original = key[len(_IN_DOUBT) :].partition(":")
-    return group, original
-
-
-def _as_event(request: UsageRequest, key: str) -> Event:
-    """A request of the spill as an event of the primary, which is never added to others: it may be moved twice."""
-    units, scale = request.units, request.scale
-    if not isinstance(units, str):
-        units, scale = units_of(amount_of(units, scale))
-    names = key, request.customer_id, request.meter_slug
-    return Event(*names, units, scale, request.metadata, request.recorded_at, coalescable=False)
-
-
-def _shown(parked: ParkedUsage) -> ParkedUsage:
-    return attrs.evolve(parked, id=_SPILL + parked.id, key=_group_and_key(parked.key)[1])

@@ -132,7 +132,7 @@ def test_whether_a_group_was_recorded(outbox: RedisOutbox, proxy: LosingProxy, r
     assert [other.was_recorded(caught.value.group) for _ in range(2)] == [True, True]
 
     outbox.append([event()])
-    never = f"{outbox._writer}-2"
+    never = f"{outbox._writer.name}-2"
     assert [other.was_recorded(never) for _ in range(2)] == [False, False]
     with pytest.raises(OutboxError, match="refused"):  # the group arrives after it was given up
         outbox.append([event()])

@@ -11,19 +11,17 @@ from typing import Any
 
 from ...core.errors import ConfigError
 from ...core.redaction import SecretText
-from ..errors import OutboxError, OutboxFullError, OutboxUncertainError
+from ..errors import OutboxError, OutboxFullError
 from ..events import Event, ParkedUsage, Settlement, UsageRequest
 from ..outbox import Exchange, OutboxCounts, OutboxSettings
 from . import redis_claim_scripts as claims, redis_scripts as scripts
-from .redis_codec import Part, claimed_requests, parked_requests, parts_of, request_text, settlement_lines, text_of
+from .redis_codec import claimed_requests, parked_requests, request_text, settlement_lines, text_of
 from .redis_connection import RedisConnection
 from .redis_scripts import Script
+from .redis_writer import RedisWriter
 
 MAX_SIZE = 1024**3
 """Bytes that an outbox may take in Redis, by default."""
-
-GROUP_MEMORY = 7 * 24 * 3600
-"""Seconds for which Redis remembers the number of a writer's last group."""
 
 _BACKLOG_WINDOWS = 10
 """A sum stays open behind a backlog for this many coalesce windows at most."""
@@ -106,11 +104,7 @@ class RedisOutbox:
         self._owner = f"{host}-{os.getpid()}-{os.urandom(8).hex()}"
         self._exchange_number = self._drop_number = 1
         self._held: dict[str, int] = {}
-        self._in_doubt: tuple[str, frozenset[str]] | None = None
-        self._new_writer()
-
-    def _new_writer(self) -> None:
-        self._writer, self._group_number = os.urandom(12).hex(), 0
+        self._writer = RedisWriter(self._run)
 
     def open(self, settings: OutboxSettings) -> None:
         """Prepare the outbox in Redis.
@@ -140,22 +134,9 @@ class RedisOutbox:
                 again, with others or without, records none of them twice.
             OutboxError: Redis can't be reached or refuses. Nothing was recorded.
         """
-        events = self._not_recorded_yet(events)
-        if not events:
-            return
-        if self._group_number == 0:
-            self._register()
-        self._group_number += 1  # never used for another group, also when this one is interrupted
-        try:
-            reply = self._append(parts_of(events))
-        except OutboxUncertainError as error:
-            error.group = f"{self._writer}-{self._group_number}"
-            self._in_doubt = error.group, frozenset(event.key for event in events)
-            self._new_writer()  # so that the number of that group stays the last one of its writer
-            raise
+        reply = self._writer.append(events, self._opened().coalesce_window, self._max_events, self._max_size)
         self._refuse_when_full(reply)
         if reply[0] != "ok":
-            self._new_writer()
             raise OutboxError(f"Redis at {self._connection.place}: it has lost a part of the events ({reply[0]})")
 
     def _refuse_when_full(self, reply: list[Any]) -> None:
@@ -164,45 +145,6 @@ class RedisOutbox:
                 f"Redis at {self._connection.place}: the outbox {self.name} is full: "
                 f"{text_of(reply[1])} events, {text_of(reply[2])} bytes"
             )
-
-    def _register(self) -> None:
-        """Let Redis know of this writer: a writer that it does not know later is one that it has forgotten."""
-        try:
-            self._run(scripts.REGISTER, GROUP_MEMORY)
-            return
-        except OutboxUncertainError as error:
-            problem = str(error)
-        raise OutboxError(problem)  # nothing was recorded
-
-    def _append(self, parts: Sequence[Part]) -> list[Any]:
-        number, window = self._group_number, self._opened().coalesce_window
-        staged = len(parts) if len(parts) > 1 else 0
-        if staged:
-            self._stage(parts)
-        events, size = sum(part.events for part in parts), sum(part.size for part in parts)
-        bounds = (self._max_events, self._max_size, events, size, staged)
-        lines = () if staged else (parts[0].sums, parts[0].singles)
-        return self._run(scripts.APPEND, number, GROUP_MEMORY, window, *bounds, *lines)
-
-    def _stage(self, parts: Sequence[Part]) -> None:
-        """Send the parts of a large group. It is recorded when all of them are there."""
-        try:
-            for at, part in enumerate(parts, 1):
-                self._run(scripts.STAGE, at, _CALL_MEMORY, part.sums, part.singles)
-            return
-        except OutboxUncertainError as error:
-            problem = str(error)
-        raise OutboxError(problem)
-
-    def _not_recorded_yet(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Leave out what a group has recorded whose answer was lost."""
-        if self._in_doubt is None:
-            return events
-        group, keys = self._in_doubt
-        # What Redis has forgotten so soon it has lost, and the group with it.
-        recorded = self.was_recorded(group) is True
-        self._in_doubt = None
-        return [event for event in events if event.key not in keys] if recorded else events
 
     def was_recorded(self, group: str) -> bool | None:
         """Find out whether a group of events was recorded whose answer was lost. If not, it never will be.
@@ -216,9 +158,7 @@ class RedisOutbox:
         Raises:
             OutboxError: Redis can't be reached or refuses.
         """
-        writer, _, number = group.rpartition("-")
-        answer = text_of(self._run(scripts.RESOLVE, number, GROUP_MEMORY, writer=writer)[1])
-        return None if answer == "forgotten" else answer == "added"
+        return self._writer.was_recorded(group)
 
     def append_ambiguous(self, events: Sequence[tuple[Event, float]]) -> None:
         """Store events that may have been sent before. They are not added to others.
@@ -425,7 +365,7 @@ class RedisOutbox:
     def _reply(self, script: Script, *args: Any, writer: str | None = None) -> list[Any]:
         """Run a script; its reply, which begins with a word."""
         now = "" if self._clock is None else repr(self._clock())
-        writer = writer or self._writer
+        writer = writer or self._writer.name
         own = [f"{self._prefix}writer:{writer}", f"{self._prefix}stage:{writer}"]
         reply = self._connection.run(script, [*self._keys, *own], [now, self._opened().base_url, *args])
         return [text_of(reply[0]), *reply[1:]]
