@@ -280,6 +280,51 @@ class TestLife:
         assert await free(access) == 100
 
 
+class TestNumberOfMeters:
+    """However many customers there are, a process counts for a bounded number of them."""
+
+    async def test_those_that_know_nothing_are_forgotten(
+        self, make: Callable[..., Access], service: Service, usage: Usage
+    ) -> None:
+        access = make(max_entries=10)
+        service.limit = 100
+        for number in range(200):
+            async with access.hold(f"c{number}", "m") as hold:
+                hold.amount = 0
+        assert len(access._ledger.counters) <= 20
+        assert (await access.check("c199", meter="m")).remaining == 100
+
+    async def test_holds_are_not(self, make: Callable[..., Access], service: Service) -> None:
+        access = make(max_entries=10)
+        service.limit = 1
+        holds = [await access.hold(f"c{number}", "m") for number in range(200)]
+        assert all(hold.state == "open" for hold in holds)
+        for number in range(200):
+            with pytest.raises(LimitExceededError):
+                await access.hold(f"c{number}", "m")
+
+    async def test_unless_their_life_is_over(self, make: Callable[..., Access], service: Service, clock: Clock) -> None:
+        access = make(max_entries=10)
+        for number in range(200):
+            await access.hold(f"c{number}", "m", ttl=1)
+            clock.go(2)
+        assert len(access._ledger.counters) <= 20
+
+    async def test_unsent_usage_is_counted_for_many_and_not_for_all(
+        self, make: Callable[..., Access], usage: Usage, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        access = make(max_entries=10)
+        for number in range(39):
+            await usage.record(f"c{number}", "m", amount=2)
+        assert (await access.check("c0", meter="m")).usage == 2
+        assert caplog.messages == []
+        for number in range(39, 400):
+            await usage.record(f"c{number}", "m", amount=2)
+        assert len(access._ledger.counters) <= 80
+        assert (await access.check("c399", meter="m")).usage == 2
+        assert "no longer counted: too many" in caplog.text
+
+
 class TestRecordedUsage:
     async def test_it_counts_at_once_and_once(
         self, access: Access, service: Service, usage: Usage, clock: Clock
