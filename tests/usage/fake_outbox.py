@@ -43,6 +43,7 @@ class FakeOutbox:
         self.retried: list[Settlement] = []
         self.renewed: list[UsageRequest] = []
         self.lost_on_renewal: set[int | str] = set()
+        self.renewal_errors: list[Exception] = []
         self.exchanges = 0
         self.most_claimed = 0
         self.flushes: list[bool] = []
@@ -78,8 +79,8 @@ class FakeOutbox:
 
     async def renew(self, requests: Sequence[UsageRequest]) -> list[UsageRequest]:
         self._check(not self._busy, "a renewal during an exchange")
-        if self.errors:
-            raise self.errors.pop(0)
+        if self.renewal_errors:
+            raise self.renewal_errors.pop(0)
         self.renewed += requests
         for request in requests:
             if request.id in self.lost_on_renewal:

@@ -239,6 +239,21 @@ def test_claims_that_expire_are_renewed_and_lost_ones_are_not_sent() -> None:
     run(main())
 
 
+def test_what_can_not_be_renewed_waits_until_it_can(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with running(concurrency=2, renew_after=5.0) as bench:
+            bench.service.takes = 6.0
+            bench.outbox.renewal_errors = [outbox_error(), outbox_error(), ZeroDivisionError()]
+            bench.outbox.add(*[usage_request() for _ in range(6)])
+            await bench.until_settled(120)
+            assert bench.outbox.renewal_errors == []
+            assert set(bench.service.keys.values()) == {1}
+            assert bench.service.sums.total() == 6
+
+    run(main())
+    assert "can't be used; trying again" in caplog.text
+
+
 def test_an_attempt_that_never_ends_is_cancelled() -> None:
     async def main() -> None:
         async with running(request_timeout=2.0) as bench:
