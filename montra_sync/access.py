@@ -23,7 +23,7 @@ from montra_async.access import (
     RedisAnswers,
     RedisHolds,
 )
-from montra_async.access.base import BaseAccess, checked_hold, checked_key
+from montra_async.access.base import EXPIRED, BaseAccess, checked_hold, checked_key
 from montra_async.access.compatibility import check_parts
 from montra_async.access.decision import FEATURE, METER, Key
 from montra_async.access.fleet import Fleet
@@ -127,7 +127,7 @@ class Hold(Reservation):
         if self.begin_block():
             self._reserve()
         else:  # `with access.hold(...).acquire()` has reserved already
-            self._access.renew(self)
+            self._access.begin_anew(self)
         self.renews = True
         return self
 
@@ -506,11 +506,11 @@ class Access(BaseAccess):
         """
         fleet = self._fleet_of(hold)
         if fleet is None:
-            self._renew(hold)
+            self.begin_anew(hold)
             return
-        hold.check_open(self._ledger.epoch)
+        self._check_live(hold, self._clock())
         if not run(fleet.renew, hold):
-            raise HoldEndedError("this hold has expired: its units are free for others")
+            raise HoldEndedError(EXPIRED)
         hold.expires_at = self._clock() + hold.ttl
 
     # Life

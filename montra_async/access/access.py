@@ -15,7 +15,7 @@ from ..core.errors import ConfigError, MontraError
 from ..core.validation import Number
 from ..usage.errors import OutboxError
 from ..usage.observer import UsageObserver
-from .base import BaseAccess, checked_hold, checked_key
+from .base import EXPIRED, BaseAccess, checked_hold, checked_key
 from .compatibility import check_parts
 from .decision import FEATURE, METER, AccessDecision
 from .errors import AccessUnavailableError, HoldEndedError
@@ -386,11 +386,11 @@ class Access(BaseAccess):
         """
         fleet = self._fleet_of(hold)
         if fleet is None:
-            self._renew(hold)
+            self.begin_anew(hold)
             return
-        hold.check_open(self._ledger.epoch)
+        self._check_live(hold, self._clock())
         if not await fleet.renew(hold):
-            raise HoldEndedError("this hold has expired: its units are free for others")
+            raise HoldEndedError(EXPIRED)
         hold.expires_at = self._clock() + hold.ttl
 
     # Life

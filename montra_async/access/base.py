@@ -24,6 +24,8 @@ from .reservation import Reservation
 from .settings import AccessSettings
 from .watching import EVENTS, changes_of
 
+EXPIRED = "this hold has expired: its units are free for others"
+
 
 class BaseAccess:
     """The cache, the counters, and what a reporter tells of usage."""
@@ -280,10 +282,22 @@ class BaseAccess:
             HoldEndedError: the hold has ended or expired.
         """
         hold.check_open(self._ledger.epoch)
-        if not self._ledger.is_live(hold) or (hold.expires_at <= now and not hold.renews):
-            raise HoldEndedError("this hold has expired: its units are free for others")
+        if (hold.expires_at <= now and not hold.renews) or (
+            self._fleet_of(hold) is None and not self._ledger.is_live(hold)
+        ):
+            raise HoldEndedError(EXPIRED)
 
-    def _renew(self, hold: Reservation) -> None:
+    def begin_anew(self, hold: Reservation) -> None:
+        """Begin a hold's life anew, as far as this process knows. Called by holds when they enter their block.
+
+        A fleet is told in the background, as long as the hold lives.
+
+        Args:
+            hold: the hold.
+
+        Raises:
+            HoldEndedError: the hold has ended or expired.
+        """
         now = self._clock()
         self._check_live(hold, now)
         hold.expires_at = now + hold.ttl

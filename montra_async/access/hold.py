@@ -18,6 +18,7 @@ class HoldOwner(Protocol):
     """What a hold needs of its `Access`."""
 
     def try_reserve(self, hold: Hold) -> bool: ...
+    def begin_anew(self, hold: Hold) -> None: ...
     async def reserve(self, hold: Hold) -> None: ...
     async def extend(self, hold: Hold, amount: int | Decimal) -> None: ...
     async def settle(self, hold: Hold, used: int | Decimal) -> None: ...
@@ -80,7 +81,7 @@ class Hold(Reservation):
 
     async def __aenter__(self) -> Self:
         if not self.begin_block():  # `async with await access.hold(...)` has reserved already
-            await self._owner.renew(self)
+            self._owner.begin_anew(self)
         elif not self._owner.try_reserve(self):
             await self._reserve()
         self.renews = True

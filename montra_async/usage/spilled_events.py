@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -16,12 +16,13 @@ _IN_DOUBT = "in-doubt:"
 _LONG_AGO = 0.0
 
 
-def move(page: Sequence[UsageRequest], primary: Outbox) -> None:
+def move(page: Sequence[UsageRequest], primary: Outbox, moved: Mapping[str, str]) -> None:
     """Append requests of the spill to the primary, unless it has them already.
 
     Args:
         page: requests that were claimed in the spill.
         primary: the primary.
+        moved: the group that may have recorded them already, by their keys in the spill.
 
     Raises:
         OutboxFullError: the primary is full.
@@ -33,6 +34,7 @@ def move(page: Sequence[UsageRequest], primary: Outbox) -> None:
     ambiguous: list[tuple[Event, float]] = []
     for request in page:
         group, key = _group_and_key(request.key)
+        group = moved.get(request.key, group)
         if group not in recorded:
             recorded[group] = False if recall is None else recall.was_recorded(group)
         known = recorded[group]
@@ -41,7 +43,7 @@ def move(page: Sequence[UsageRequest], primary: Outbox) -> None:
         event = _as_event(request, key)
         if known is None:
             ambiguous.append((event, _LONG_AGO))  # it may be part of a sum, whose key is another: for a person
-        elif request.ambiguous:
+        elif request.ambiguous and request.key not in moved:
             ambiguous.append((event, request.recorded_at))  # an earlier call may have moved it, and it may be sent
         else:
             events.append(event)

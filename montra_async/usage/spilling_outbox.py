@@ -81,6 +81,7 @@ class SpillingOutbox:
         self._spill_is_empty = False
         self._pour_at = 0.0
         self._settled: list[Settlement] = []
+        self._moved: dict[str, str] = {}
         self._expired: list[ParkedUsage] = []
         self._last_counts: OutboxCounts | None = None
 
@@ -379,12 +380,16 @@ class SpillingOutbox:
             return
         outcome: Any = {"outcome": Outcome.RETRY, "sent": True}
         try:
-            self._with_primary(lambda: move(page, self.primary))
+            self._with_primary(lambda: move(page, self.primary, self._moved))
             outcome = {"outcome": Outcome.DELIVERED}
         except OutboxFullError:
             outcome = {"outcome": Outcome.RETRY, "delay": _FULL_PAUSE}
             self._pour_at = self._clock() + _FULL_PAUSE
-        except OutboxUncertainError:
+        except OutboxUncertainError as error:
+            if error.group:  # what was ambiguous before stays so
+                self._moved.update(
+                    (one.key, error.group) for one in page if not one.ambiguous or one.key in self._moved
+                )
             raise
         except OutboxError:
             outcome = {"outcome": Outcome.RETRY}
@@ -393,6 +398,8 @@ class SpillingOutbox:
             self._settled = [Settlement(request, **outcome) for request in page]
         self.spill.exchange(self._settled, 0)
         self._settled = []
+        for request in page:
+            self._moved.pop(request.key, None)
 
     def __repr__(self) -> str:
         return f"<SpillingOutbox {getattr(self, 'primary', '')!r} {getattr(self, 'spill', '')!r}>"

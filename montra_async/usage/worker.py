@@ -49,7 +49,7 @@ examples:
   montra-usage parked --retry 17 18                send those again
   montra-usage --outbox redis://10.0.0.5/0 send    an outbox in Redis
 
-exit codes: 0 done, 1 failed, or no such outbox (all but send without --once), 2 wrong usage,
+exit codes: 0 done, 1 failed, or no such outbox (status, parked, send --once), 2 wrong usage,
             3 something is left (send --once), or not all of these were parked (parked --retry, --drop)
 
 A path that is not absolute is that of a file in the folder where the command is started. Start the processes that

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from montra_async.access import Access, AccessDeniedError, RedisHolds
+from montra_async.access import Access, AccessDeniedError, HoldEndedError, RedisHolds
 from montra_async.access.fleet import Fleet
 from montra_async.access.ledger import Ledger
 from montra_async.access.redis_lines import _Line
@@ -35,6 +35,36 @@ async def test_usage_of_a_hold_that_has_expired(join: Join, service: Service) ->
     await until_free(other, 100)
     await hold.settle(90)
     await until_free(other, 10)
+
+
+async def test_a_hold_that_has_expired_guards_no_block(join: Join, service: Service) -> None:
+    service.limit = 100
+    (access, _), (other, _) = join(), join()
+    hold = await access.hold("c", "m", estimate=100)
+    hold.expires_at = access._clock()
+    with pytest.raises(HoldEndedError, match="expired"):
+        async with hold:
+            pytest.fail("it is not guarded")
+    with pytest.raises(HoldEndedError, match="expired"):
+        await hold.renew()
+    await hold.release()
+    await until_free(other, 100)
+
+
+async def test_entering_a_hold_does_not_ask_redis(
+    join: Join, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails there would leave a hold that nobody ends."""
+    service.limit = 100
+    (access, _), (other, _) = join(), join()
+    hold = await access.hold("c", "m", estimate=40)
+    hold.expires_at = access._clock() + 60
+    with monkeypatch.context() as patch:
+        _fail_after(patch, carried_out=False)
+        await hold.__aenter__()
+        assert hold.expires_at > access._clock() + 60
+    await hold.__aexit__(None, None, None)
+    await until_free(other, 60)
 
 
 @pytest.mark.parametrize("carried_out", [False, True])

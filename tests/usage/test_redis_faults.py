@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from montra_async.usage.clocks import boot_seconds
 from montra_async.usage.errors import OutboxError, OutboxFullError, OutboxUncertainError
 from montra_async.usage.events import Event
 from montra_async.usage.redis import redis_scripts
@@ -101,6 +102,54 @@ def test_appending_again_what_was_in_doubt_doubles_nothing(outbox: RedisOutbox, 
     assert units_left(outbox) == 63
 
 
+@pytest.mark.parametrize("after", [1, 2], ids=["registering", "recording"])
+def test_a_second_lost_answer_doubles_nothing(outbox: RedisOutbox, proxy: LosingProxy, after: int) -> None:
+    """What the first one has recorded is known until an append that contains it has succeeded."""
+    first, second = summable(units=100), summable(units=1)
+    proxy.lose()
+    with pytest.raises(OutboxUncertainError):
+        outbox.append([first])
+    proxy.lose(after=after)  # the first answer tells that `first` is recorded
+    with pytest.raises(OutboxError):
+        outbox.append([first, second])
+    outbox.append([first, second])
+    assert units_left(outbox) == 101
+
+
+def test_what_was_recorded_is_known_while_the_outbox_is_full(redis: RedisServer) -> None:
+    with losing_proxy(redis) as proxy:
+        outbox = RedisOutbox(proxy.url, patience=0.001, timeout=5, max_events=1)
+        outbox.open(settings())
+        first = summable(units=100)
+        proxy.lose(after=1)
+        with pytest.raises(OutboxUncertainError):
+            outbox.append([first])
+        with pytest.raises(OutboxFullError):
+            outbox.append([first, summable(units=1)])
+        outbox.append([first])
+        assert units_left(outbox) == 100
+        outbox.close()
+
+
+def test_a_writer_that_was_silent_for_a_week(
+    outbox: RedisOutbox, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next group is told from one that was forgotten."""
+    run: Any = outbox._connection.run
+
+    def without_append(script: Any, *args: Any) -> Any:
+        if script is redis_scripts.APPEND:
+            raise OutboxUncertainError("no answer")
+        return run(script, *args)
+
+    redis.forget_writers()
+    monkeypatch.setattr(outbox._writer, "_clock", lambda: boot_seconds() + 7 * 24 * 3600)
+    with monkeypatch.context() as patched, pytest.raises(OutboxUncertainError) as caught:
+        patched.setattr(outbox._connection, "run", without_append)
+        outbox.append([event()])
+    assert outbox.was_recorded(caught.value.group) is False
+
+
 def test_an_interrupted_call_loses_nothing_of_the_next(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with redis.client() as client:
         outbox = RedisOutbox(client)
@@ -175,8 +224,11 @@ def test_a_writer_that_can_not_be_registered_has_recorded_nothing(proxy: LosingP
     outbox.close()
 
 
-def test_events_that_may_have_been_sent_expire(outbox: RedisOutbox) -> None:
-    outbox.append_ambiguous([(event(key="old", units=3), 0.0), (event(key="new"), time.time())])
+def test_events_that_may_have_been_sent_expire(outbox: RedisOutbox, redis: RedisServer) -> None:
+    outbox.append_ambiguous([(event(key="old", units=3), 0.0), (event(key="new"), time.time() + 1e6)])
+    with redis.client() as client:
+        first_sent = [float(state.split()[1]) for state in client.hvals("montra:usage:{default}:state")]
+        assert max(first_sent) <= time.time(), "a clock that is ahead makes nothing younger"
     assert outbox.counts().events == 2
     found = outbox.exchange([], 9)
     assert [(each.key, each.ambiguous) for each in found.requests] == [("new", True)]

@@ -107,8 +107,10 @@ class MemoryOutbox:
 
     def exchange(self, settlements: Sequence[Settlement], limit: int, *, flush: bool = False) -> Exchange:
         def work() -> Exchange:
-            for request, outcome, *_ in settlements:
+            for request, outcome, sent, *_ in settlements:
                 number = int(request.id)
+                if outcome is Outcome.RETRY and sent:
+                    self.contents.lost.add(number)
                 self.contents.claims.pop(number, None)
                 if outcome is not Outcome.RETRY:
                     self.contents.requests.pop(number, None)
@@ -360,6 +362,26 @@ def test_what_the_primary_has_forgotten_is_for_a_person(pair: Pair) -> None:
     pair.primary.contents.forgotten.update(pair.primary.contents.groups)
     pair.pour()
     assert pair.primary.contents.ambiguous == [("a", 0.0)], "it expires at once"
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_an_answer_that_is_lost_while_events_are_moved(pair: Pair, arrived: bool) -> None:
+    """The primary is asked whether it has them: nothing is moved twice, and nothing is parked."""
+    pair.primary.away = True
+    pair.outbox.append([event(key=key) for key in "abc"])
+    pair.primary.away, pair.primary.lose_answer = False, True
+    pair.clock.seconds += 31
+    pair.outbox.exchange([], 1)
+    pair.primary.lose_answer = False
+    assert len(pair.spilled()) == 3
+    if not arrived:
+        pair.primary.contents.groups.clear()
+        pair.primary.contents.requests.clear()
+        pair.primary.contents.appended.clear()
+    pair.pour()
+    assert pair.primary.contents.appended == ["a", "b", "c"]
+    assert pair.primary.contents.ambiguous == []
+    assert pair.outbox._moved == {}
 
 
 def test_a_second_copy_expires_after_a_crash(pair: Pair) -> None:

@@ -261,10 +261,11 @@ bytes; the events and bytes of the group; the number of staged parts, or 0; sums
 and scale, units, events, recorded_at, key; single events, each as the lines request, recorded_at."""
 
 REGISTER = Script("""
-if not call('GET', WRITER) then call('SET', WRITER, '0', 'EX', ARGV[3]) end
+call('SET', WRITER, '0', 'EX', ARGV[3], 'NX')
+call('EXPIRE', WRITER, ARGV[3])
 return {'ok'}
 """)
-"""Begin to remember the number of a writer's last group. Args: seconds to remember it."""
+"""Remember the number of a writer's last group, or that it has none yet. Args: seconds to remember it."""
 
 RESOLVE = Script("""
 local number, last = ARGV[3], call('GET', WRITER)
@@ -285,7 +286,8 @@ end
 if not base_url then call('HSET', META, 'base_url', ARGV[2]) end
 local events, size = 0, 0
 for i = 5, #ARGV, 3 do
-  local blob, recorded, sent_at = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local blob, recorded = ARGV[i], ARGV[i + 1]
+  local sent_at = format('%.6f', math.min(tonumber(ARGV[i + 2]), now))  -- the clock of its machine may be ahead
   local st = {attempts = 0, wire = sent_at, ambiguous = '1', events = 1, size = cost(blob), owner = '-'}
   set_state(enqueue(blob, recorded), st)
   events, size = events + 1, size + st.size

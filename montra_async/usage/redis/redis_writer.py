@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from ..clocks import boot_seconds
 from ..errors import OutboxError, OutboxUncertainError
 from ..events import Event
 from . import redis_scripts as scripts
@@ -16,6 +17,7 @@ GROUP_MEMORY = 7 * 24 * 3600
 """Seconds for which Redis remembers the number of a writer's last group."""
 
 _STAGE_MEMORY = 3600
+_MOST_KEPT = 100_000
 
 
 class RunScript(Protocol):
@@ -30,18 +32,24 @@ class RedisWriter:
     After an answer was lost, it goes on under a new name: the number of that group stays the last one of the old name,
     and Redis can be asked for it.
 
+    What turns out to be recorded is remembered until an append that contains it has succeeded: those before may fail.
+
     Args:
         run: runs a script.
+        clock: seconds, never goes back. Default: the clock since the start of the machine.
     """
 
-    def __init__(self, run: RunScript) -> None:
+    def __init__(self, run: RunScript, clock: Callable[[], float] = boot_seconds) -> None:
         self._run = run
-        self._in_doubt: tuple[str, frozenset[str]] | None = None
+        self._clock = clock
+        self._in_doubt: dict[str, frozenset[str]] = {}
+        self._recorded: dict[str, None] = {}  # keys, in their order
         self._rename()
 
     def _rename(self) -> None:
         self.name: str = os.urandom(12).hex()
         self._number = 0
+        self._registered_at = 0.0
 
     def append(self, events: Sequence[Event], window: float, max_events: int, max_size: int) -> list[Any]:
         """Append events as a group.
@@ -59,17 +67,22 @@ class RedisWriter:
             OutboxUncertainError: Redis has not answered, so that the events may be recorded.
             OutboxError: Redis can't be reached or refuses. Nothing was recorded.
         """
-        events = self._not_recorded_yet(events)
-        if not events:
-            return ["ok"]
-        if self._number == 0:
-            self._register()
+        self._resolve()
+        new = [event for event in events if event.key not in self._recorded] if self._recorded else events
+        reply = self._append_group(new, window, max_events, max_size) if new else ["ok"]
+        if self._recorded and reply[0] == "ok":
+            for event in events:
+                self._recorded.pop(event.key, None)
+        return reply
+
+    def _append_group(self, events: Sequence[Event], window: float, max_events: int, max_size: int) -> list[Any]:
+        self._register()
         self._number += 1  # never used for another group, also when this one is interrupted
         try:
             reply = self._append(parts_of(events), window, max_events, max_size)
         except OutboxUncertainError as error:
             error.group = f"{self.name}-{self._number}"
-            self._in_doubt = error.group, frozenset(event.key for event in events)
+            self._in_doubt[error.group] = frozenset(event.key for event in events)
             self._rename()
             raise
         if reply[0] not in ("ok", "full"):
@@ -78,8 +91,12 @@ class RedisWriter:
 
     def _register(self) -> None:
         """Let Redis know of this writer: a writer that it does not know later is one that it has forgotten."""
+        now = self._clock()
+        if self._number and now - self._registered_at < GROUP_MEMORY / 2:
+            return
         try:
             self._run(scripts.REGISTER, GROUP_MEMORY)
+            self._registered_at = now
             return
         except OutboxUncertainError as error:
             problem = str(error)
@@ -104,15 +121,15 @@ class RedisWriter:
             problem = str(error)
         raise OutboxError(problem)
 
-    def _not_recorded_yet(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Leave out what a group has recorded whose answer was lost."""
-        if self._in_doubt is None:
-            return events
-        group, keys = self._in_doubt
-        # What Redis has forgotten so soon it has lost, and the group with it.
-        recorded = self.was_recorded(group) is True
-        self._in_doubt = None
-        return [event for event in events if event.key not in keys] if recorded else events
+    def _resolve(self) -> None:
+        """Find out what the groups have recorded whose answers were lost."""
+        for group, keys in list(self._in_doubt.items()):
+            # What Redis has forgotten so soon it has lost, and the group with it.
+            if self.was_recorded(group):
+                self._recorded.update(dict.fromkeys(keys))
+            del self._in_doubt[group]
+        while len(self._recorded) > _MOST_KEPT:  # nobody appends them again
+            del self._recorded[next(iter(self._recorded))]
 
     def was_recorded(self, group: str) -> bool | None:
         """Find out whether a group was recorded whose answer was lost. If not, it never will be.

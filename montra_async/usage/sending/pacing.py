@@ -105,9 +105,9 @@ class PaceTrial:
     """
 
     SUSPICIOUS = 0.4
-    """A pace whose goodput is below this part of that without one may not help."""
+    """A pace may not help when the goodput with it is below this part of the best one since the last trial."""
 
-    _SHORTEST, _LONGEST = 4, 256  # refusals: twice as many after each trial that the pace has lost
+    _SHORTEST, _LONGEST = 4, 256  # refusals: twice as many in each trial, until a pace has helped
 
     def __init__(self) -> None:
         self._reference: float | None = None
@@ -162,7 +162,7 @@ class PaceTrial:
             goodput: with the pace, in successes per second.
         """
         self._length = self._SHORTEST
-        self._reference = goodput
+        self._reference = max(goodput, self._reference or 0.0)
 
 
 class Pacer:
@@ -270,12 +270,12 @@ class Pacer:
             if self._trial.is_on:
                 return
         refused_at, goodput = self.rate(now), self.goodput.rate(now)
-        if refused_at is not None and self._since_approach(now) >= 0:
-            self._trial.helped(goodput)
-        elif refused_at is not None and self._trial.is_due(goodput):
+        if refused_at is not None and self._trial.is_due(goodput):
             self._trial.begin(successes, active)
             self._base = None
             return
+        if refused_at is not None and self._since_approach(now) >= 0:
+            self._trial.helped(goodput)
         lowest = self._SLOWEST if refused_at is None else refused_at * self._LARGEST_CUT
         self._base = max(lowest, goodput)
         self._speed = self._HASTE if refused_at is None or refused_at > self._HASTY_ABOVE * self._base else 1.0
