@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import attrs
 
+from .errors import OutboxUncertainError
 from .events import Event, ParkedUsage, UsageRequest, amount_of, units_of
 from .outbox import Outbox, RecallingOutbox
 
@@ -16,21 +17,23 @@ _IN_DOUBT = "in-doubt:"
 _LONG_AGO = 0.0
 
 
-def move(page: Sequence[UsageRequest], primary: Outbox, moved: Mapping[str, str]) -> None:
+def move(page: Sequence[UsageRequest], primary: Outbox, moved: dict[str, str]) -> None:
     """Append requests of the spill to the primary, unless it has them already.
 
     Args:
         page: requests that were claimed in the spill.
         primary: the primary.
-        moved: the group that may have recorded them already, by their keys in the spill.
+        moved: the group that may have recorded them already, by their keys in the spill. What is appended and may be
+            recorded is added to it.
 
     Raises:
         OutboxFullError: the primary is full.
+        OutboxUncertainError: the primary has not answered, so that some may be recorded.
         OutboxError: the primary can't be used.
     """
     recall = primary if isinstance(primary, RecallingOutbox) else None
     recorded: dict[str, bool | None] = {"": False}
-    events: list[Event] = []
+    events: dict[str, Event] = {}
     ambiguous: list[tuple[Event, float]] = []
     for request in page:
         group, key = _group_and_key(request.key)
@@ -46,13 +49,19 @@ def move(page: Sequence[UsageRequest], primary: Outbox, moved: Mapping[str, str]
         elif request.ambiguous and request.key not in moved:
             ambiguous.append((event, request.recorded_at))  # an earlier call may have moved it, and it may be sent
         else:
-            events.append(event)
+            events[request.key] = event
     if ambiguous and recall is not None:
         recall.append_ambiguous(ambiguous)
-    elif ambiguous:
-        events += [event for event, _ in ambiguous]
-    if events:
-        primary.append(events)
+        ambiguous = []
+    appended = [*events.values(), *(event for event, _ in ambiguous)]
+    if not appended:
+        return
+    try:
+        primary.append(appended)
+    except OutboxUncertainError as error:
+        if error.group:
+            moved.update(dict.fromkeys(events, error.group))
+        raise
 
 
 def spilled(event: Event, group: str) -> Event:

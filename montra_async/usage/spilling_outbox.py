@@ -22,6 +22,7 @@ POUR_SIZE = 500
 CLOSE_TIMEOUT = 2.0
 """Seconds for which `close` moves what is left in the spill."""
 
+_MOST_MOVED = 20 * POUR_SIZE
 _BETWEEN_POURS = 0.05
 _PAUSE = 1.0
 _LOOK_AGAIN = 30.0
@@ -385,11 +386,9 @@ class SpillingOutbox:
         except OutboxFullError:
             outcome = {"outcome": Outcome.RETRY, "delay": _FULL_PAUSE}
             self._pour_at = self._clock() + _FULL_PAUSE
-        except OutboxUncertainError as error:
-            if error.group:  # what was ambiguous before stays so
-                self._moved.update(
-                    (one.key, error.group) for one in page if not one.ambiguous or one.key in self._moved
-                )
+        except OutboxUncertainError:
+            while len(self._moved) > _MOST_MOVED:  # others have moved them: they are asked for by their keys no more
+                del self._moved[next(iter(self._moved))]
             raise
         except OutboxError:
             outcome = {"outcome": Outcome.RETRY}

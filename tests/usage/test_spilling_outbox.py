@@ -384,6 +384,24 @@ def test_an_answer_that_is_lost_while_events_are_moved(pair: Pair, arrived: bool
     assert pair.outbox._moved == {}
 
 
+def test_a_second_answer_that_is_lost_while_events_are_moved(pair: Pair) -> None:
+    """What the first group has recorded is not taken for a part of the second one, which never arrived."""
+    pair.primary.away = True
+    pair.outbox.append([event(key="a")])
+    pair.primary.away, pair.primary.lose_answer = False, True
+    pair.clock.seconds += 31
+    pair.outbox.exchange([], 1)
+    pair.spill.append([event(key="b")])
+    pair.clock.seconds += 31
+    pair.outbox.exchange([], 1)
+    pair.primary.lose_answer = False
+    assert sorted(pair.spilled()) == ["a", "b"]
+    del pair.primary.contents.groups[list(pair.primary.contents.groups)[-1]]
+    pair.primary.contents.appended.remove("b")
+    pair.pour()
+    assert sorted(pair.primary.contents.appended) == ["a", "b"]
+
+
 def test_a_second_copy_expires_after_a_crash(pair: Pair) -> None:
     pair.primary.away = True
     pair.outbox.append([event(key="a", recorded_at=17.0)])
