@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -208,15 +207,6 @@ def pick(row: Row, *names: str) -> dict[str, Any]:
         names: the columns.
     """
     return {name: row[name] for name in names}
-
-
-def new_id(prefix: str) -> str:
-    """A random id such as `cust_5f0c...`, with 80 random bits.
-
-    Args:
-        prefix: the part before the underscore.
-    """
-    return f"{prefix}_{secrets.token_hex(10)}"
 
 
 def _schema() -> str:

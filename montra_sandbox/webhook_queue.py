@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from .database import Database, new_id
+from .database import Database
 from .datetimes import format_datetime
+from .ids import new_id
 from .json import dumps
 
 

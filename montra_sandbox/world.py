@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from .clock import Clock
-from .database import Database, Row, new_id
+from .database import Database, Row
 from .datetimes import LAST_DATETIME, format_datetime
 from .faults import Faults
+from .ids import new_id
 from .json import dumps
 from .montra import scheduler
 from .montra.merchant_context import MerchantContext

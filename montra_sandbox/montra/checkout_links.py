@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from ..database import Row, new_id
+from ..database import Row
+from ..ids import new_id
 from ..json import decimal_text, dumps, loads
 from ..problems import conflict, invalid
 from .charges import total

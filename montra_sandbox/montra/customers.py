@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from ..database import Row, new_id
+from ..database import Row
+from ..ids import new_id
 from ..json import dumps, loads, omit_none
 from ..problems import Problem, conflict
 from .merchant_context import MerchantContext, operation

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from ..database import Row, new_id, pick
+from ..database import Row, pick
+from ..ids import new_id
 from ..json import number, omit_none
 from ..problems import Problem, conflict, invalid
 from .merchant_context import NO_DATA, MerchantContext, operation

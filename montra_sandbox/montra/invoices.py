@@ -6,8 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from ..database import Row, new_id, pick
+from ..database import Row, pick
 from ..datetimes import format_datetime, parse_datetime
+from ..ids import new_id
 from ..json import decimal, decimal_text, omit_none
 from .merchant_context import MerchantContext, operation
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import attrs
 
-from ..database import Database, Row, new_id
+from ..database import Database, Row
 from ..datetimes import format_datetime
+from ..ids import new_id
 from ..json import dumps, omit_none
 from ..operations import OperationRegistry, UploadedPart
 from ..problems import not_found

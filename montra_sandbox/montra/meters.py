@@ -6,7 +6,8 @@ import sqlite3
 from decimal import Decimal
 from typing import Any
 
-from ..database import Row, new_id, pick
+from ..database import Row, pick
+from ..ids import new_id
 from ..json import decimal, decimal_text, number
 from ..problems import conflict, not_found
 from .merchant_context import NO_DATA, MerchantContext, operation

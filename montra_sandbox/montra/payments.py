@@ -7,7 +7,8 @@ from typing import Any
 
 import attrs
 
-from ..database import Row, new_id, pick
+from ..database import Row, pick
+from ..ids import new_id
 from ..json import decimal, decimal_text, dumps, loads
 from . import customers
 from .charges import apply_discount, round_to_cents

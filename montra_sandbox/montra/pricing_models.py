@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..database import Row, new_id, pick
+from ..database import Row, pick
+from ..ids import new_id
 from ..json import decimal, decimal_text, omit_none
 from ..problems import not_found
 from .merchant_context import MerchantContext, operation

@@ -6,8 +6,9 @@ import sqlite3
 from decimal import Decimal
 from typing import Any
 
-from ..database import Row, new_id, pick
+from ..database import Row, pick
 from ..datetimes import format_datetime, parse_datetime
+from ..ids import new_id
 from ..json import decimal, decimal_text, number, omit_none
 from ..problems import conflict
 from .charges import total

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..database import Row, new_id, pick
+from ..database import Row, pick
 from ..datetimes import format_datetime, month_containing, parse_datetime
+from ..ids import new_id
 from ..json import omit_none
 from ..problems import conflict, invalid
 from .billing_periods import discount_end, invoice_period, record_mrr_movement

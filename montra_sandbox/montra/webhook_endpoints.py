@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from ..database import Row, new_id, pick
+from ..database import Row, pick
+from ..ids import new_id
 from ..json import dumps, loads, omit_none
 from .merchant_context import NO_DATA, MerchantContext, operation
 

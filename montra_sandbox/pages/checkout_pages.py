@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from .. import cards
 from ..database import Row
 from ..json import decimal, loads
 from ..montra import payments
@@ -18,7 +19,6 @@ from ..montra.merchant_context import MerchantContext
 from ..montra.refunds import find_redeemable_discount
 from ..problems import Problem
 from ..world import World
-from . import cards
 from .render import render_page, with_exact_decimals
 
 

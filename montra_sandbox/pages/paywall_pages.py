@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 from markupsafe import Markup
 
+from .. import cards
 from ..database import Row
 from ..datetimes import parse_datetime
 from ..json import dumps, loads
@@ -19,7 +20,6 @@ from ..paywall.purchase_lifecycle import cancel_at_period_end, get_purchase
 from ..paywall.user_sessions import hash_token
 from ..problems import Problem
 from ..world import World
-from . import cards
 from .render import redirect, render_page, with_exact_decimals
 
 

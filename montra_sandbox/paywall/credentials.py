@@ -12,8 +12,9 @@ import secrets
 from datetime import timedelta
 from typing import Literal, TypeAlias
 
-from ..database import Row, new_id
+from ..database import Row
 from ..datetimes import format_datetime
+from ..ids import new_id
 from ..problems import CommittedProblem, Problem
 from .paywall_context import PaywallContext
 from .users import normalize_email

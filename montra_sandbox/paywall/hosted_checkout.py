@@ -8,8 +8,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from urllib.parse import urlencode
 
-from ..database import Row, new_id
+from ..database import Row
 from ..datetimes import parse_datetime
+from ..ids import new_id
 from ..json import dumps, loads
 from ..problems import Problem
 from .paywall_config import find_price, normalize_id

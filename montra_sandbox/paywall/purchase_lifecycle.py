@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ..database import Database, Row, new_id, pick
+from ..database import Database, Row, pick
 from ..datetimes import add_months, format_datetime, parse_datetime
+from ..ids import new_id
 from ..json import dumps, loads
 from ..problems import Problem
 from .paywall_context import PaywallContext, minor_units

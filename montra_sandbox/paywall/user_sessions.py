@@ -7,8 +7,9 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
-from ..database import Row, new_id
+from ..database import Row
 from ..datetimes import format_datetime, parse_datetime
+from ..ids import new_id
 from ..problems import Problem
 from .paywall_context import PaywallContext
 from .purchase_lifecycle import move_guest_purchases

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from ..database import Row, new_id, pick
+from ..database import Row, pick
 from ..datetimes import format_datetime
+from ..ids import new_id
 from ..problems import Problem
 from .paywall_context import PaywallContext
 
