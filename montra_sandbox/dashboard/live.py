@@ -1,0 +1,3 @@
+"""The live feed of the dashboard."""
+
+LIVE_ROUTE: str = "/dashboard/live"
