@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +16,7 @@ from yarl import URL
 from ..controls import Controls
 from ..database import Database, Row
 from ..pages.form_memory import FormMemory, KeptForm
-from ..problems import not_found
+from ..problems import invalid, not_found
 from ..webhook_sender import WebhookSender
 from ..world import World
 from .rendering import render
@@ -23,6 +25,7 @@ PAGE_SIZE: int = 25
 """Rows of one page of a list."""
 _MAX_PAGE = 100_000
 _MAX_QUERY = 200
+_NUMBER = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,20})?", re.ASCII)
 
 
 @attrs.frozen
@@ -107,6 +110,30 @@ class View:
             name: its name.
         """
         return self.request.query.get(name, "").strip()[:_MAX_QUERY]
+
+    def text(self, name: str) -> str | None:
+        """A field of the form without spaces around it; None when it is empty.
+
+        Args:
+            name: its name.
+        """
+        return self.fields.get(name, "").strip() or None
+
+    def number(self, name: str) -> Decimal | None:
+        """A number of the form; None when the field is empty.
+
+        Args:
+            name: its name.
+
+        Raises:
+            Problem: 400, not a number.
+        """
+        text = self.text(name)
+        if text is None:
+            return None
+        if not _NUMBER.fullmatch(text):
+            raise invalid(f"{name}: a number such as 12 or 12.50")
+        return Decimal(text)
 
     @cached_property
     def notice(self) -> KeptForm:

@@ -92,7 +92,9 @@ class CheckoutPages:
         totals = [("Discount", -off), ("Total", transaction["amount"])] if off > 0 else []
         if off > 0 and not items:
             totals.insert(0, (link["payment_name"], price))
-        return render_page("receipt.html", link=link, transaction=transaction, items=items, totals=totals)
+        return render_page(
+            "receipt.html", scripts="'self'", link=link, transaction=transaction, items=items, totals=totals
+        )
 
     async def _file(self, request: web.Request) -> web.Response:
         row = self._world.db.one("SELECT * FROM files WHERE id = ?", request.match_info["file_id"])

@@ -12,11 +12,11 @@ from markupsafe import Markup
 from ..datetimes import parse_datetime
 from ..paywall.paywall_context import ZERO_DECIMAL_CURRENCIES
 
-_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
+_SYMBOLS = {"USD": "$"}
 
 
 def format_money(amount: Any, currency: str = "USD") -> str:
-    """An amount with its currency: `$1,234.50`, `-€5.00`, `¥500`, `12.00 CHF`.
+    """An amount with its currency: `$1,234.50`, `-$5.00`, `9.49 EUR`, `500 JPY`.
 
     Args:
         amount: the amount in major units.

@@ -80,6 +80,7 @@ class PaywallPages:
         purchase = get_purchase(context, row["purchase_id"])
         return render_page(
             "paywall_receipt.html",
+            scripts="'self'",
             checkout=row,
             name=_name(row),
             purchase=purchase,
@@ -214,8 +215,9 @@ def _outcome_page(flow: Row, state: str, message: Mapping[str, str]) -> web.Resp
     reference to the window does not get the code.
     """
     nonce = secrets.token_urlsafe(16)
-    response = render_page(
+    return render_page(
         "oauth.html",
+        scripts=f"'nonce-{nonce}'",
         flow=flow,
         state=state,
         problem=None,
@@ -223,9 +225,6 @@ def _outcome_page(flow: Row, state: str, message: Mapping[str, str]) -> web.Resp
         nonce=nonce,
         payload=_for_script({"message": message, "target": flow["origin"]}),
     )
-    policy = response.headers["Content-Security-Policy"]
-    response.headers["Content-Security-Policy"] = policy.replace("script-src 'self'", f"script-src 'nonce-{nonce}'")
-    return response
 
 
 def _for_script(value: Any) -> Markup:

@@ -17,7 +17,7 @@ from .formatting import FILTERS
 
 _HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src * data:; base-uri 'none'; form-action 'self'"
+        "default-src 'none'; style-src 'self'; img-src * data:; base-uri 'none'; form-action 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -38,19 +38,25 @@ def with_exact_decimals(handler: Handler) -> Handler:
     return handle
 
 
-def render_page(template: str, *, status: int = 200, form_targets: Iterable[str] = (), **values: Any) -> web.Response:
+def render_page(
+    template: str, *, status: int = 200, form_targets: Iterable[str] = (), scripts: str = "", **values: Any
+) -> web.Response:
     """Render a template.
 
     Args:
         template: the file in `templates/`.
         status: the HTTP status.
         form_targets: URLs of other origins to which the page's form may redirect; browsers block all others.
+        scripts: which scripts run, as a source of the Content-Security-Policy; none by default.
         values: the template's variables.
     """
     text = _templates().get_template(template).render(status=status, **values)
     targets = sorted({str(URL(address).origin()) for address in form_targets})
-    policy = {"Content-Security-Policy": " ".join([_HEADERS["Content-Security-Policy"], *targets])}
-    return web.Response(status=status, text=text, content_type="text/html", headers={**_HEADERS, **policy})
+    policy = " ".join([_HEADERS["Content-Security-Policy"], *targets])
+    if scripts:
+        policy = f"{policy}; script-src {scripts}"
+    headers = {**_HEADERS, "Content-Security-Policy": policy}
+    return web.Response(status=status, text=text, content_type="text/html", headers=headers)
 
 
 def redirect(url: str) -> web.Response:
