@@ -1,0 +1,81 @@
+"""Controls that script the sandbox: triggers, scenarios, demo data and seed files."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from .json import is_object
+from .problems import invalid
+from .scenarios import trigger as triggers
+from .webhook_sender import WebhookSender
+from .world import World
+
+Route: TypeAlias = tuple[str, str, Callable[..., Any]]
+
+
+class ScenarioControls(ABC):
+    """Controls that make many calls at once.
+
+    Raises:
+        Problem: the control was refused.
+        RuntimeError: the sandbox is not running.
+    """
+
+    @property
+    @abstractmethod
+    def _world(self) -> World: ...
+
+    @property
+    @abstractmethod
+    def _webhook_sender(self) -> WebhookSender: ...
+
+    def trigger(
+        self, event: str, /, *, service: str | None = None, api_key: str | None = None, **fields: Any
+    ) -> list[dict[str, Any]]:
+        """Do what really causes an event, including the objects that it needs.
+
+            sandbox.trigger("checkout.completed", email="ada@example.com", amount=49)
+
+        Args:
+            event: the event's type, such as `checkout.completed`; `paywall:refund.created` says the service, too.
+            service: `montra` or `paywall`. By default the one that has the event, and `montra` if both have it.
+            api_key: whose event it is; the first key's by default.
+            fields: what matters about it. `list_triggers` names the fields of each event; the rest is made up.
+
+        Returns:
+            All events that this caused, in order: `id`, `type`, `service`, `created_at` and `data` of each.
+
+        Raises:
+            Problem: 400 unknown event or field, impossible value; 404 unknown object; 409 it can't happen now.
+        """
+        return triggers.trigger(self._world, event, service, fields, self._merchant_of(api_key))
+
+    def list_triggers(self) -> list[dict[str, Any]]:
+        """What `trigger` knows: `event`, `service`, `description`, and `fields` with their descriptions."""
+        return triggers.list_triggers()
+
+    def _merchant_of(self, api_key: Any) -> str | None:
+        """The merchant of an API key; None without a key."""
+        if api_key is None:
+            return None
+        merchant_id = self._world.find_merchant(api_key) if isinstance(api_key, str) else None
+        if merchant_id is None:
+            raise invalid("api_key: the sandbox does not know this API key")
+        return merchant_id
+
+
+def scenario_routes(controls: ScenarioControls) -> list[Route]:
+    """Method, path below `/_sandbox` and control of each route, for `http.control_routes`.
+
+    Args:
+        controls: the controls that they call.
+    """
+
+    def trigger(event: Any, *, service: Any = None, api_key: Any = None, fields: Any = None) -> Any:
+        if not (fields is None or is_object(fields)):
+            raise invalid("fields: an object")
+        return {"events": controls.trigger(event, service=service, api_key=api_key, **(fields or {}))}
+
+    return [("GET", "/triggers", controls.list_triggers), ("POST", "/trigger", trigger)]
