@@ -13,13 +13,13 @@ from ..pages.form_memory import FormMemory
 from ..problems import OUT_OF_RANGE, Problem, out_of_range
 from ..webhook_sender import WebhookSender
 from ..world import World
-from . import overview_page
+from . import customer_pages, money_pages, overview_page, plan_pages
 from .access import DashboardAccess
 from .rendering import render
 from .routing import Route
 from .view import View, own_page
 
-_PAGES = (overview_page,)
+_PAGES = (overview_page, customer_pages, plan_pages, money_pages)
 TITLES: Mapping[int, str] = {
     401: "This sandbox asks for its token",
     403: "Refused",

@@ -87,6 +87,7 @@ def _kept_values(view: View) -> Any:
     fields = view.notice.fields
 
     def kept(form: str, name: str, default: Any = "") -> Any:
+        """A checkbox or field that is not in the form is empty."""
         return fields.get(name, "") if fields.get("_form") == form else default
 
     return kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
@@ -199,6 +199,15 @@ class View:
         previous = self.here(page=None if page == 2 else page - 1) if page > 1 else None
         following = self.here(page=page + 1) if len(found) > size else None
         return Rows(found[:size], page, previous, following)
+
+    def make_items(self, rows: Rows, make: Callable[[Row], Any]) -> Rows:
+        """A page of a list with other items.
+
+        Args:
+            rows: the page.
+            make: makes the item of a row.
+        """
+        return attrs.evolve(rows, items=[make(row) for row in rows.items])
 
     def page_number(self) -> int:
         """The number of the page, from 1."""
