@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from .json import is_object
 from .problems import invalid
-from .scenarios import trigger as triggers
+from .scenarios import seed_file, trigger as triggers
+from .scenarios.demo import furnish
 from .webhook_sender import WebhookSender
 from .world import World
 
@@ -56,6 +57,39 @@ class ScenarioControls(ABC):
         """What `trigger` knows: `event`, `service`, `description`, and `fields` with their descriptions."""
         return triggers.list_triggers()
 
+    def load_seed(self, data: Any, *, api_key: str | None = None) -> dict[str, int]:
+        """Create the plans, discounts, customers and webhooks of a seed file that are missing. In one transaction.
+
+            sandbox.load_seed({"pricing_models": [{"name": "Pro"}], "customers": [...]})
+
+        Args:
+            data: the tables of a seed file; `parse_seed_file` reads one.
+            api_key: whose they are; the first key's by default.
+
+        Returns:
+            How many objects of each kind were created.
+
+        Raises:
+            Problem: with what is wrong and where: `customers[2].plan: ...`. Nothing was changed then.
+        """
+        return seed_file.load_seed(self._world, data, self._merchant_of(api_key))
+
+    def demo(self, *, customers: int = 200, months: int = 12, seed: int = 42) -> dict[str, int]:
+        """Fill an empty sandbox with believable data: plans, customers, usage, invoices, payments, paywall users.
+
+        Args:
+            customers: how many customers, 1 to 2,000. 200 in a year take two seconds, 2,000 in three years thirty.
+            months: how long ago the first of them signed up, 1 to 36 months.
+            seed: the same seed gives the same data, moved to the present.
+
+        Returns:
+            How many objects there are of each kind.
+
+        Raises:
+            Problem: 400 argument out of range, 409 the sandbox is not empty.
+        """
+        return furnish(self._world, customers=customers, months=months, seed=seed)
+
     def _merchant_of(self, api_key: Any) -> str | None:
         """The merchant of an API key; None without a key."""
         if api_key is None:
@@ -78,4 +112,9 @@ def scenario_routes(controls: ScenarioControls) -> list[Route]:
             raise invalid("fields: an object")
         return {"events": controls.trigger(event, service=service, api_key=api_key, **(fields or {}))}
 
-    return [("GET", "/triggers", controls.list_triggers), ("POST", "/trigger", trigger)]
+    return [
+        ("GET", "/triggers", controls.list_triggers),
+        ("POST", "/trigger", trigger),
+        ("POST", "/seed", controls.load_seed),
+        ("POST", "/demo", controls.demo),
+    ]

@@ -38,14 +38,17 @@ class Calls:
     Attributes:
         world: as given.
         merchant_id: as given.
+        at: the time of the calls, for what happened in the past; None for the sandbox's time.
     """
 
     world: World
     merchant_id: str
+    at: datetime | None
 
     def __init__(self, world: World, merchant_id: str) -> None:
         self.world = world
         self.merchant_id = merchant_id
+        self.at = None
         self._is_open = False
 
     @property
@@ -54,8 +57,8 @@ class Calls:
         return self.world.db
 
     def now(self) -> datetime:
-        """The sandbox's time."""
-        return self.world.clock.now()
+        """The time of the calls."""
+        return self.at or self.world.clock.now()
 
     @contextmanager
     def transaction(self) -> Generator[None]:
@@ -103,7 +106,7 @@ class Calls:
         return result.data if isinstance(result, Page) else result
 
     def context(self, *, body: Json = _NOTHING, path: Json = _NOTHING, query: Json = _NOTHING) -> MerchantContext:
-        """The context of a handler, at the sandbox's time.
+        """The context of a handler, at the time of the calls.
 
         Args:
             body: the JSON body.
@@ -192,7 +195,7 @@ class Calls:
             return paywall.OPERATIONS[operation_id](context)
 
     def paywall_context(self, paywall_id: str) -> PaywallContext:
-        """A context for what no request causes, at the sandbox's time.
+        """A context for what no request causes, at the time of the calls.
 
         Args:
             paywall_id: the paywall.
