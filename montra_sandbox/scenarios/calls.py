@@ -8,10 +8,9 @@ from datetime import datetime
 from functools import cache
 from typing import Any, TypeAlias
 
-import simplejson
 from jsonschema.protocols import Validator
 
-from .. import montra, paywall
+from .. import event_log, montra, paywall
 from ..contract import ContractOperation, describe, read_contract
 from ..database import Database, Row
 from ..ids import new_id
@@ -26,6 +25,7 @@ from ..world import World
 Json: TypeAlias = Mapping[str, Any]
 
 _NOTHING: Json = {}
+_ALL = -1
 
 
 class Calls:
@@ -79,7 +79,7 @@ class Calls:
             raise out_of_range(error) from None
         finally:
             self._is_open = False
-        self.world.changed.set()
+        self.world.notify()
 
     def montra(self, operation_id: str, body: Json = _NOTHING, *, path: Json = _NOTHING, query: Json = _NOTHING) -> Any:
         """Call the Montra API.
@@ -239,7 +239,7 @@ class Calls:
 
     def last_event(self) -> int:
         """The position of the newest event, for `events_after`."""
-        return int(self.db.value("SELECT max(rowid) FROM events") or 0)
+        return event_log.last_position(self.db)
 
     def events_after(self, position: int) -> list[dict[str, Any]]:
         """The merchant's events after a position, oldest first.
@@ -247,28 +247,8 @@ class Calls:
         Args:
             position: what `last_event` returned.
         """
-        rows = self.db.all(
-            "SELECT * FROM events WHERE merchant_id = ? AND rowid > ? ORDER BY rowid", self.merchant_id, position
-        )
-        return [serialize_event(row) for row in rows]
-
-
-def serialize_event(row: Row) -> dict[str, Any]:
-    """An event's JSON, without `Decimal`.
-
-    Args:
-        row: the event.
-    """
-    body: dict[str, Any] = simplejson.loads(row["body"])
-    # Only events of the paywall service say at which paywall they happened.
-    service = "paywall" if {"paywall", "acquiring"} <= body["data"].keys() else "montra"
-    return {
-        "id": row["id"],
-        "type": row["type"],
-        "service": service,
-        "created_at": row["created_at"],
-        "data": body["data"],
-    }
+        rows = event_log.events_after(self.db, position, _ALL)
+        return [event_log.serialize_event(row) for row in rows if row["merchant_id"] == self.merchant_id]
 
 
 def first_merchant(world: World) -> str:

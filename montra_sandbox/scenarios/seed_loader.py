@@ -31,7 +31,9 @@ _AGGREGATIONS = ("sum", "max", "unique", "count")
 _SERVICES = ("montra", "paywall")
 
 
-def load_seed(world: World, data: Any, merchant_id: str | None = None) -> dict[str, int]:
+def load_seed(
+    world: World, data: Any, merchant_id: str | None = None, webhook_secret: str | None = None
+) -> dict[str, int]:
     """Create what a seed file has and the sandbox has not. Loading it again changes nothing.
 
     What exists is recognized by name (plans, products), slug (meters, features), code (discounts), email address
@@ -42,6 +44,8 @@ def load_seed(world: World, data: Any, merchant_id: str | None = None) -> dict[s
         world: the state.
         data: what `parse_seed_file` returned, or the same in Python.
         merchant_id: the merchant; the first by default.
+        webhook_secret: the key of the signatures of webhooks without a `secret`; None for a random one (Montra) and for
+            none (paywall).
 
     Returns:
         How many objects of each kind were created.
@@ -52,7 +56,7 @@ def load_seed(world: World, data: Any, merchant_id: str | None = None) -> dict[s
     plain = plain_json("data", data, _MAX_SIZE)
     if not is_object(plain):
         raise invalid(f"data: an object with {', '.join(_Loader.TABLES)}")
-    loader = _Loader(Calls(world, merchant_id or first_merchant(world)))
+    loader = _Loader(Calls(world, merchant_id or first_merchant(world)), webhook_secret)
     with loader.calls.transaction():
         loader.load(plain)
     return dict(loader.created)
@@ -61,8 +65,9 @@ def load_seed(world: World, data: Any, merchant_id: str | None = None) -> dict[s
 class _Loader:
     TABLES = ("pricing_models", "discounts", "customers", "webhooks")
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, webhook_secret: str | None) -> None:
         self.calls = calls
+        self._webhook_secret = webhook_secret
         self.created: Counter[str] = Counter()
 
     def load(self, data: _Item) -> None:
@@ -185,7 +190,11 @@ class _Loader:
     # Webhooks
 
     def _load_webhook(self, where: str, item: _Item) -> None:
-        url, secret, service = _text(where, item, "url"), item.pop("secret", None), item.pop("service", "montra")
+        url, secret, service = (
+            _text(where, item, "url"),
+            item.pop("secret", self._webhook_secret),
+            item.pop("service", "montra"),
+        )
         if service not in _SERVICES:
             raise invalid(f"{where}.service: {' or '.join(_SERVICES)}")
         if secret is not None and (not isinstance(secret, str) or not 0 < len(secret) <= 1_000):

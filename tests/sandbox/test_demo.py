@@ -15,6 +15,7 @@ from montra_async.paywall import BillingClient
 from montra_sandbox import Problem
 
 from .scripted_sandbox import ScriptedSandbox, receiving
+from .server_side import in_server
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ async def test_usage_follows_the_week_and_a_power_law(sandbox: ScriptedSandbox) 
 
 
 async def _rows(sandbox: ScriptedSandbox, sql: str) -> list[tuple[Any, ...]]:
-    return [tuple(row) for row in sandbox._world.db.all(sql)]
+    return in_server(sandbox, lambda world: [tuple(row) for row in world.db.all(sql)])
 
 
 async def test_running_totals_are_those_of_the_reports(sandbox: ScriptedSandbox) -> None:

@@ -382,5 +382,5 @@ async def test_valid_files_load_once(sandbox: ScriptedSandbox) -> None:
 
 async def test_the_other_merchant(sandbox: ScriptedSandbox, montra: Montra) -> None:
     person = {"name": "Ada", "email": "ada@example.com"}
-    assert sandbox.load_seed({"customers": [person]}, api_key="sk_test_other") == {"customers": 1}
+    assert sandbox.load_seed({"customers": [person]}, owner="sk_test_other") == {"customers": 1}
     assert await montra.list_customers() == []
