@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from .control_base import ControlBase, control, settling_control
 from .json import is_object
 from .problems import invalid
-from .scenarios import trigger as triggers
-from .webhook_sender import WebhookSender
-from .world import World
+from .scenarios import seed_file, trigger as triggers
+from .scenarios.demo import furnish
 
 Route: TypeAlias = tuple[str, str, Callable[..., Any]]
 
 
-class ScenarioControls(ABC):
+class ScenarioControls(ControlBase):
     """Controls that make many calls at once.
 
     Raises:
@@ -23,16 +22,11 @@ class ScenarioControls(ABC):
         RuntimeError: the sandbox is not running.
     """
 
-    @property
-    @abstractmethod
-    def _world(self) -> World: ...
+    webhook_secret: str
 
-    @property
-    @abstractmethod
-    def _webhook_sender(self) -> WebhookSender: ...
-
+    @settling_control
     def trigger(
-        self, event: str, /, *, service: str | None = None, api_key: str | None = None, **fields: Any
+        self, event: str, /, *, service: str | None = None, owner: str | None = None, **fields: Any
     ) -> list[dict[str, Any]]:
         """Do what really causes an event, including the objects that it needs.
 
@@ -41,7 +35,7 @@ class ScenarioControls(ABC):
         Args:
             event: the event's type, such as `checkout.completed`; `paywall:refund.created` says the service, too.
             service: `montra` or `paywall`. By default the one that has the event, and `montra` if both have it.
-            api_key: whose event it is; the first key's by default.
+            owner: the API key of the merchant whose event it is; the first key's by default.
             fields: what matters about it. `list_triggers` names the fields of each event; the rest is made up.
 
         Returns:
@@ -50,20 +44,47 @@ class ScenarioControls(ABC):
         Raises:
             Problem: 400 unknown event or field, impossible value; 404 unknown object; 409 it can't happen now.
         """
-        return triggers.trigger(self._world, event, service, fields, self._merchant_of(api_key))
+        return triggers.trigger(self._world, event, service, fields, self._owner_id(owner))
 
+    @control
     def list_triggers(self) -> list[dict[str, Any]]:
         """What `trigger` knows: `event`, `service`, `description`, and `fields` with their descriptions."""
         return triggers.list_triggers()
 
-    def _merchant_of(self, api_key: Any) -> str | None:
-        """The merchant of an API key; None without a key."""
-        if api_key is None:
-            return None
-        merchant_id = self._world.find_merchant(api_key) if isinstance(api_key, str) else None
-        if merchant_id is None:
-            raise invalid("api_key: the sandbox does not know this API key")
-        return merchant_id
+    @control
+    def load_seed(self, data: Any, *, owner: str | None = None) -> dict[str, int]:
+        """Create the plans, discounts, customers and webhooks of a seed file that are missing. In one transaction.
+
+            sandbox.load_seed({"pricing_models": [{"name": "Pro"}], "customers": [...]})
+
+        Args:
+            data: the tables of a seed file; `parse_seed_file` reads one.
+            owner: the API key of the merchant whose they are; the first key's by default.
+
+        Returns:
+            How many objects of each kind were created.
+
+        Raises:
+            Problem: with what is wrong and where: `customers[2].plan: ...`. Nothing was changed then.
+        """
+        return seed_file.load_seed(self._world, data, self._owner_id(owner), self.webhook_secret)
+
+    @control
+    def demo(self, *, customers: int = 200, months: int = 12, seed: int = 42) -> dict[str, int]:
+        """Fill an empty sandbox with believable data: plans, customers, usage, invoices, payments, paywall users.
+
+        Args:
+            customers: how many customers, 1 to 2,000. 200 in a year take two seconds, 2,000 in three years thirty.
+            months: how long ago the first of them signed up, 1 to 36 months.
+            seed: the same seed gives the same data, moved to the present.
+
+        Returns:
+            How many objects there are of each kind.
+
+        Raises:
+            Problem: 400 argument out of range, 409 the sandbox is not empty.
+        """
+        return furnish(self._world, customers=customers, months=months, seed=seed)
 
 
 def scenario_routes(controls: ScenarioControls) -> list[Route]:
@@ -73,9 +94,14 @@ def scenario_routes(controls: ScenarioControls) -> list[Route]:
         controls: the controls that they call.
     """
 
-    def trigger(event: Any, *, service: Any = None, api_key: Any = None, fields: Any = None) -> Any:
+    def trigger(event: Any, *, service: Any = None, owner: Any = None, fields: Any = None) -> Any:
         if not (fields is None or is_object(fields)):
             raise invalid("fields: an object")
-        return {"events": controls.trigger(event, service=service, api_key=api_key, **(fields or {}))}
+        return {"events": controls.trigger(event, service=service, owner=owner, **(fields or {}))}
 
-    return [("GET", "/triggers", controls.list_triggers), ("POST", "/trigger", trigger)]
+    return [
+        ("GET", "/triggers", controls.list_triggers),
+        ("POST", "/trigger", trigger),
+        ("POST", "/seed", controls.load_seed),
+        ("POST", "/demo", controls.demo),
+    ]

@@ -8,10 +8,9 @@ from datetime import datetime
 from functools import cache
 from typing import Any, TypeAlias
 
-import simplejson
 from jsonschema.protocols import Validator
 
-from .. import montra, paywall
+from .. import event_log, montra, paywall
 from ..contract import ContractOperation, describe, read_contract
 from ..database import Database, Row
 from ..ids import new_id
@@ -26,6 +25,7 @@ from ..world import World
 Json: TypeAlias = Mapping[str, Any]
 
 _NOTHING: Json = {}
+_ALL = -1
 
 
 class Calls:
@@ -38,14 +38,17 @@ class Calls:
     Attributes:
         world: as given.
         merchant_id: as given.
+        at: the time of the calls, for what happened in the past; None for the sandbox's time.
     """
 
     world: World
     merchant_id: str
+    at: datetime | None
 
     def __init__(self, world: World, merchant_id: str) -> None:
         self.world = world
         self.merchant_id = merchant_id
+        self.at = None
         self._is_open = False
 
     @property
@@ -54,8 +57,8 @@ class Calls:
         return self.world.db
 
     def now(self) -> datetime:
-        """The sandbox's time."""
-        return self.world.clock.now()
+        """The time of the calls."""
+        return self.at or self.world.clock.now()
 
     @contextmanager
     def transaction(self) -> Generator[None]:
@@ -76,7 +79,7 @@ class Calls:
             raise out_of_range(error) from None
         finally:
             self._is_open = False
-        self.world.changed.set()
+        self.world.notify()
 
     def montra(self, operation_id: str, body: Json = _NOTHING, *, path: Json = _NOTHING, query: Json = _NOTHING) -> Any:
         """Call the Montra API.
@@ -103,7 +106,7 @@ class Calls:
         return result.data if isinstance(result, Page) else result
 
     def context(self, *, body: Json = _NOTHING, path: Json = _NOTHING, query: Json = _NOTHING) -> MerchantContext:
-        """The context of a handler, at the sandbox's time.
+        """The context of a handler, at the time of the calls.
 
         Args:
             body: the JSON body.
@@ -192,7 +195,7 @@ class Calls:
             return paywall.OPERATIONS[operation_id](context)
 
     def paywall_context(self, paywall_id: str) -> PaywallContext:
-        """A context for what no request causes, at the sandbox's time.
+        """A context for what no request causes, at the time of the calls.
 
         Args:
             paywall_id: the paywall.
@@ -236,7 +239,7 @@ class Calls:
 
     def last_event(self) -> int:
         """The position of the newest event, for `events_after`."""
-        return int(self.db.value("SELECT max(rowid) FROM events") or 0)
+        return event_log.last_position(self.db)
 
     def events_after(self, position: int) -> list[dict[str, Any]]:
         """The merchant's events after a position, oldest first.
@@ -244,28 +247,8 @@ class Calls:
         Args:
             position: what `last_event` returned.
         """
-        rows = self.db.all(
-            "SELECT * FROM events WHERE merchant_id = ? AND rowid > ? ORDER BY rowid", self.merchant_id, position
-        )
-        return [serialize_event(row) for row in rows]
-
-
-def serialize_event(row: Row) -> dict[str, Any]:
-    """An event's JSON, without `Decimal`.
-
-    Args:
-        row: the event.
-    """
-    body: dict[str, Any] = simplejson.loads(row["body"])
-    # Only events of the paywall service say at which paywall they happened.
-    service = "paywall" if {"paywall", "acquiring"} <= body["data"].keys() else "montra"
-    return {
-        "id": row["id"],
-        "type": row["type"],
-        "service": service,
-        "created_at": row["created_at"],
-        "data": body["data"],
-    }
+        rows = event_log.events_after(self.db, position, _ALL)
+        return [event_log.serialize_event(row) for row in rows if row["merchant_id"] == self.merchant_id]
 
 
 def first_merchant(world: World) -> str:

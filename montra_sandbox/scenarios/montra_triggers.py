@@ -159,17 +159,26 @@ def reach_limit(calls: Calls, fields: dict[str, Any]) -> None:
         shown = "unlimited" if limit.max_amount is None else f"{limit.max_amount:f}, and {used:f} are used"
         raise conflict("limit_reached", f"the limit of {meter['slug']!r} is {shown}: give a higher limit")
     aggregation = limit.aggregation or meter["aggregation"]
-    for body in _reports(aggregation, used, limit.max_amount):
+    for body in usage_reports(aggregation, used, limit.max_amount):
         calls.montra("report_usage", {"customer_id": customer["id"], "meter_slug": meter["slug"], **body})
 
 
-def _reports(aggregation: str, used: Decimal, limit: Decimal) -> list[dict[str, Any]]:
-    """The reports that reach a limit."""
+def usage_reports(aggregation: str, used: Decimal, limit: Decimal) -> list[dict[str, Any]]:
+    """The reports that raise the usage to an amount: `amount` or `metadata` of each.
+
+    Args:
+        aggregation: how the meter aggregates.
+        used: the usage now.
+        limit: the usage afterwards.
+
+    Raises:
+        Problem: 400, more than 1,000 reports.
+    """
     if aggregation in ("sum", "max"):
         return [{"amount": limit - used if aggregation == "sum" else limit}]
     count = int((limit - used).to_integral_value(rounding="ROUND_CEILING"))
     if count > _MAX_REPORTS:
-        raise invalid(f"limit: a meter that counts takes one report per unit, at most {_MAX_REPORTS}; {count} are left")
+        raise invalid(f"a meter that counts takes one report per unit, at most {_MAX_REPORTS}; {count} are left")
     return [{"metadata": {"unique_key": f"{unique_suffix()}-{number}"}} for number in range(count)]
 
 

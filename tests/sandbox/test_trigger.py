@@ -24,6 +24,7 @@ from montra_async.webhooks.parsing import MONTRA, PAYWALL
 from montra_sandbox import Problem
 from montra_sandbox.montra.merchant_context import WEBHOOK_EVENT_TYPES
 from montra_sandbox.scenarios.fields import FIELDS
+from montra_sandbox.scenarios.trigger import list_triggers
 
 from .scripted_sandbox import ScriptedSandbox, receiving
 
@@ -44,17 +45,17 @@ async def montra(sandbox: ScriptedSandbox) -> AsyncIterator[Montra]:
 
 
 def test_every_event_of_both_services_has_a_trigger() -> None:
-    known = {(one["service"], one["event"]) for one in ScriptedSandbox().list_triggers()}
+    known = {(one["service"], one["event"]) for one in list_triggers()}
     assert known == CLASSES.keys()
     assert {event for service, event in known if service == "montra"} == WEBHOOK_EVENT_TYPES
 
 
 def test_triggers_are_described() -> None:
-    for one in ScriptedSandbox().list_triggers():
+    for one in list_triggers():
         assert one["description"].endswith(".")
         assert one["fields"]
         assert all(one["fields"].values())
-    used = {name for one in ScriptedSandbox().list_triggers() for name in one["fields"]}
+    used = {name for one in list_triggers() for name in one["fields"]}
     assert used == FIELDS.keys()
 
 
@@ -221,14 +222,14 @@ async def test_the_paywall_service_is_really_used(sandbox: ScriptedSandbox) -> N
 
 
 async def test_other_merchants_see_nothing(sandbox: ScriptedSandbox, montra: Montra) -> None:
-    sandbox.trigger("checkout.completed", api_key="sk_test_other")
+    sandbox.trigger("checkout.completed", owner="sk_test_other")
     assert await montra.list_customers() == []
-    refund = sandbox.trigger("refund.created", service="paywall", api_key="sk_test_other")[-1]
+    refund = sandbox.trigger("refund.created", service="paywall", owner="sk_test_other")[-1]
     assert refund["data"]["paywall"]["id"] != sandbox.paywall_id
     with pytest.raises(Problem, match="API key"):
-        sandbox.trigger("customer.created", api_key="sk_test_nobody")
+        sandbox.trigger("customer.created", owner="sk_test_nobody")
     with pytest.raises(Problem) as refused:
-        sandbox.trigger("payment.completed", paywall_id=sandbox.paywall_id, api_key="sk_test_other")
+        sandbox.trigger("payment.completed", paywall_id=sandbox.paywall_id, owner="sk_test_other")
     assert refused.value.status == 404
 
 
