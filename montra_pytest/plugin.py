@@ -120,9 +120,7 @@ def paywall(montra_sandbox: Sandbox) -> Iterator[BillingClient]:
     """An asynchronous client of the sandbox's paywall, with the owner's key."""
     from montra_async.paywall import BillingClient
 
-    with _closing(
-        BillingClient(montra_sandbox.paywall_id, montra_sandbox.url, montra_sandbox.api_key)
-    ) as client:
+    with _closing(BillingClient(montra_sandbox.paywall_id, montra_sandbox.url, montra_sandbox.api_key)) as client:
         yield client
 
 

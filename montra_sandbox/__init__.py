@@ -7,8 +7,8 @@ except ModuleNotFoundError as _error:
         f"the sandbox needs {_error.name}: pip install 'montra[sandbox]'", name=_error.name
     ) from None
 
-from .paywall_controls import UNSET, Unset
 from .payer import PaidCheckout
+from .paywall_controls import UNSET, Unset
 from .problems import Problem
 from .request_log import RecordedRequest
 

@@ -9,17 +9,33 @@ from aiohttp.typedefs import Handler
 
 from ..controls import Controls
 from ..montra.charges import exact_decimals
-from ..pages.form_memory import FormMemory
 from ..problems import OUT_OF_RANGE, Problem, out_of_range
 from ..webhook_sender import WebhookSender
 from ..world import World
-from . import customer_pages, money_pages, overview_page, plan_pages
+from . import (
+    clock_pages,
+    customer_pages,
+    event_pages,
+    fault_pages,
+    live,
+    money_pages,
+    overview_page,
+    paywall_admin_pages,
+    plan_pages,
+    request_pages,
+    scenario_pages,
+    webhook_pages,
+)
 from .access import DashboardAccess
+from .memory import Memory
 from .rendering import render
 from .routing import Route
 from .view import View, own_page
 
-_PAGES = (overview_page, customer_pages, plan_pages, money_pages)
+_PAGES = (
+    *(overview_page, customer_pages, plan_pages, money_pages, paywall_admin_pages, request_pages),
+    *(webhook_pages, event_pages, scenario_pages, fault_pages, clock_pages, live),
+)
 TITLES: Mapping[int, str] = {
     401: "This sandbox asks for its token",
     403: "Refused",
@@ -45,7 +61,7 @@ class Dashboard:
         self._world = world
         self._sender = sender
         self._access = DashboardAccess(control_token)
-        self._forms = FormMemory()
+        self._memory = Memory()
 
     def routes(self) -> list[web.RouteDef]:
         """The routes; the last one answers all other paths below `/dashboard`."""
@@ -71,7 +87,7 @@ class Dashboard:
 
     async def _show(self, route: Route, request: web.Request) -> web.StreamResponse:
         assert route.page is not None
-        view = View(request, self._controls, self._world, self._sender, self._forms)
+        view = View(request, self._controls, self._world, self._sender, self._memory)
         try:
             return await route.page(view)
         except Problem as problem:
@@ -82,7 +98,7 @@ class Dashboard:
     async def _submit(self, route: Route, request: web.Request) -> web.StreamResponse:
         assert route.form is not None
         fields = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
-        view = View(request, self._controls, self._world, self._sender, self._forms, fields)
+        view = View(request, self._controls, self._world, self._sender, self._memory, fields)
         page = own_page(fields.get("_page", "/"))
         try:
             done = await route.form(view)

@@ -208,5 +208,3 @@ def format_call(target: str, arguments: Arguments, indent: int) -> tuple[str, li
         else:
             left_out.append(name)
     return f"{target}{_bracketed('(', named, ')', indent)}", left_out
-
-

@@ -72,7 +72,7 @@ def render(view: View, template: str, *, status: int = 200, section: str = "", *
             section=section,
             notice=notice,
             now=view.now,
-            frozen=getattr(view.world.clock, "is_frozen", False),
+            frozen=view.world.clock.is_frozen,
             kept=_kept_values(view),
             **values,
         )

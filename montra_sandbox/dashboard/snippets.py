@@ -13,11 +13,14 @@ from .python_calls import SdkCall, format_call, literal, montra_call, paywall_ca
 _PREFIXES = {"montra": "/api/v1", "paywall": "/api"}
 _CUT_OFF = "# The body was cut off when it was recorded.\n"
 _HIDDEN = "# [hidden]: what is secret is not recorded.\n"
+_PAYWALL_MODULE = "montra_async.paywall"
+_KEY = 'os.environ["MONTRA_API_KEY"]'
+# By client: its class, where that comes from, and how it is made.
 _CONSTRUCTORS = {
-    "montra": ("Montra", "montra_async", 'Montra(os.environ["MONTRA_API_KEY"], {base_url})'),
-    "billing": ("BillingClient", "montra_async.paywall", 'BillingClient({paywall_id}, {origin}, os.environ["MONTRA_API_KEY"])'),
-    "auth": ("AuthClient", "montra_async.paywall", "AuthClient({paywall_id}, {origin})"),
-    "gateway": ("ApiGatewayClient", "montra_async.paywall", "ApiGatewayClient({paywall_id}, {origin}, user_id={user_id})"),
+    "montra": ("Montra", "montra_async", f"Montra({_KEY}, {{base_url}})"),
+    "billing": ("BillingClient", _PAYWALL_MODULE, f"BillingClient({{paywall_id}}, {{origin}}, {_KEY})"),
+    "auth": ("AuthClient", _PAYWALL_MODULE, "AuthClient({paywall_id}, {origin})"),
+    "gateway": ("ApiGatewayClient", _PAYWALL_MODULE, 'ApiGatewayClient({paywall_id}, {origin}, user_id="USER")'),
 }
 
 
@@ -82,12 +85,12 @@ def _warnings(request: RecordedRequest) -> str:
 def _program(call: SdkCall, origin: str, paywall_id: str) -> str:
     name, module, constructor = _CONSTRUCTORS[call.client]
     client = constructor.format(
-        base_url=literal(f"{origin}/api/v1"), origin=literal(origin), paywall_id=literal(paywall_id), user_id='"USER"'
+        base_url=literal(f"{origin}/api/v1"), origin=literal(origin), paywall_id=literal(paywall_id)
     )
     user, _ = format_call(f"{call.client}.for_user", call.user, 8)
     target = f"{user if call.user else call.client}.{call.method}"
     statement, left_out = format_call(target, call.arguments, 8)
-    comment = f"        # not parameters of the call: {ascii(left_out)}\n" if left_out else ""
+    comment = f"        # not parameters of the call: {left_out!a}\n" if left_out else ""
     main = (
         f"async def main() -> None:\n    async with {client} as {call.client}:\n"
         f"{comment}        print(await {statement})\n\n\nasyncio.run(main())\n"
@@ -104,4 +107,3 @@ def _imports(main: str) -> str:
         "from decimal import Decimal" if "Decimal(" in main else "",
     ]
     return "\n".join(line for line in lines if line)
-

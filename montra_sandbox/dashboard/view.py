@@ -15,10 +15,11 @@ from yarl import URL
 
 from ..controls import Controls
 from ..database import Database, Row
-from ..pages.form_memory import FormMemory, KeptForm
+from ..pages.form_memory import KeptForm
 from ..problems import invalid, not_found
 from ..webhook_sender import WebhookSender
 from ..world import World
+from .memory import Memory
 from .rendering import render
 
 PAGE_SIZE: int = 25
@@ -53,7 +54,7 @@ class View:
         controls: the sandbox's controls.
         world: the state.
         sender: sends webhooks.
-        forms: what was entered in forms.
+        memory: what the dashboard remembers.
         fields: the fields of the form; empty for a page.
 
     Attributes:
@@ -61,6 +62,7 @@ class View:
         controls: as given.
         world: as given.
         sender: as given.
+        memory: as given.
         fields: as given.
         now: the sandbox's time; what is due by then has run.
     """
@@ -69,6 +71,7 @@ class View:
     controls: Controls
     world: World
     sender: WebhookSender
+    memory: Memory
     fields: Mapping[str, str]
     now: datetime
 
@@ -78,7 +81,7 @@ class View:
         controls: Controls,
         world: World,
         sender: WebhookSender,
-        forms: FormMemory,
+        memory: Memory,
         fields: Mapping[str, str] | None = None,
     ) -> None:
         self.request = request
@@ -87,7 +90,7 @@ class View:
         self.sender = sender
         self.fields = fields or {}
         self.now = world.run_due()
-        self._forms = forms
+        self.memory = memory
         self._merchant_id: str | None = None
 
     @property
@@ -138,7 +141,7 @@ class View:
     @cached_property
     def notice(self) -> KeptForm:
         """What the form before this page led to."""
-        return self._forms.get(self.request.query.get("notice"))
+        return self.memory.forms.get(self.request.query.get("notice"))
 
     # Merchants
 
@@ -248,7 +251,7 @@ class View:
             succeeded: whether the message reports a success.
         """
         kept = {} if succeeded else self.fields
-        token = self._forms.keep(kept, message, status=status, succeeded=succeeded)
+        token = self.memory.forms.keep(kept, message, status=status, succeeded=succeeded)
         url = URL(path).update_query(notice=token)
         return web.Response(status=303, headers={"Location": str(url), "Cache-Control": "no-store"})
 
