@@ -46,6 +46,7 @@ class Chart:
         area: the path of the area below the line; empty for bars.
         hover: an invisible bar per bucket, which says its figures.
         grid: the heights of the grid's lines.
+        top: the highest value, formatted; empty when there is none.
         labels: some of the keys, evenly spaced.
         names: the names of the series.
         figures: key and formatted values of each bucket.
@@ -56,6 +57,7 @@ class Chart:
     area: str = ""
     hover: Sequence[Bar] = ()
     grid: Sequence[float] = ()
+    top: str = ""
     labels: Sequence[str] = ()
     names: Sequence[str] = ()
     figures: Sequence[tuple[str, Sequence[str]]] = ()
@@ -122,10 +124,13 @@ def _common(keys: Sequence[str], series: Sequence[Series], text: Callable[[Any],
         Bar(round(i * step, 2), 0, round(step, 2), HEIGHT, "", f"{key}: {_figures_text(named, values)}")
         for i, (key, values) in enumerate(figures)
     ]
+    sums = [sum(one.values[i] for one in series) for i in range(len(keys))]
+    highest = max(sums, default=0)
     every = max(1, -(-len(keys) // _MAX_LABELS))
     return {
         "hover": hover,
         "grid": (HEIGHT * 0.25, HEIGHT * 0.5, HEIGHT * 0.75),
+        "top": text(highest) if highest > 0 else "",
         "labels": keys[::every],
         "names": named,
         "figures": figures,

@@ -106,5 +106,7 @@ for (const button of document.querySelectorAll("button[data-confirm]")) {
     if (event.submitter === button && !confirm(button.dataset.confirm)) event.preventDefault();
   });
 }
+const here = document.querySelector("nav [aria-current=page]");
+if (here) here.closest("nav").scrollLeft = here.offsetLeft - 40; // on a phone the links are wider than the screen
 prepare(document);
 connect();
