@@ -7,10 +7,11 @@ except ModuleNotFoundError as _error:
         f"the sandbox needs {_error.name}: pip install 'montra[sandbox]'", name=_error.name
     ) from None
 
-from .paywall_controls import UNSET, Unset
 from .payer import PaidCheckout
+from .paywall_controls import UNSET, Unset
 from .problems import Problem
 from .request_log import RecordedRequest
+from .scenarios.seed_file import parse_seed_file
 
 __all__ = [
     "API_PREFIX",
@@ -22,4 +23,5 @@ __all__ = [
     "RecordedRequest",
     "Sandbox",
     "Unset",
+    "parse_seed_file",
 ]
