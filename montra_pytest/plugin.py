@@ -20,17 +20,16 @@ if TYPE_CHECKING:
 
 _MARKER = "montra_sandbox"
 _SETTINGS = ("now", "frozen", "id_seed", "seed_file", "faults")
-_INI: Mapping[str, tuple[str, str]] = {
-    "montra_sandbox_now": ("string", "where the clock of the sandbox starts in each test: an ISO 8601 datetime"),
-    "montra_sandbox_frozen": ("bool", "whether the clock of the sandbox stands still in each test"),
-    "montra_sandbox_id_seed": ("string", "a whole number that makes the ids of the sandbox reproducible in each test"),
-    "montra_sandbox_seed_file": ("string", "a file with plans, customers, ... that the sandbox has in each test"),
-    "montra_sandbox_webhook_secret": ("string", "the secret with which the sandbox signs webhooks"),
-    "montra_sandbox_env": (
-        "bool",
-        "start the sandbox before anything is imported, and set MONTRA_BASE_URL, MONTRA_API_KEY, ... for the whole run:"
-        " for applications that make their client when they are imported",
-    ),
+_TEXT_OPTIONS: Mapping[str, str] = {
+    "montra_sandbox_now": "where the clock of the sandbox starts in each test: an ISO 8601 datetime",
+    "montra_sandbox_id_seed": "a whole number that makes the ids of the sandbox reproducible in each test",
+    "montra_sandbox_seed_file": "a file with plans, customers, ... that the sandbox has in each test",
+    "montra_sandbox_webhook_secret": "the secret with which the sandbox signs webhooks",
+}
+_SWITCHES: Mapping[str, str] = {
+    "montra_sandbox_frozen": "whether the clock of the sandbox stands still in each test",
+    "montra_sandbox_env": "start the sandbox before anything is imported, and set MONTRA_BASE_URL, MONTRA_API_KEY, ..."
+    " for the whole run: for applications that make their client when they are imported",
 }
 _EARLY: pytest.StashKey[Sandbox] = pytest.StashKey()
 _ENVIRONMENT = pytest.StashKey[pytest.MonkeyPatch]()
@@ -38,8 +37,10 @@ _ENVIRONMENT = pytest.StashKey[pytest.MonkeyPatch]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the ini options."""
-    for name, (kind, text) in _INI.items():
-        parser.addini(name, text, type="bool" if kind == "bool" else "string", default=False if kind == "bool" else "")
+    for name, text in _TEXT_OPTIONS.items():
+        parser.addini(name, text, type="string", default="")
+    for name, text in _SWITCHES.items():
+        parser.addini(name, text, type="bool", default=False)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -184,7 +185,9 @@ def _apply(sandbox: Sandbox, settings: Mapping[str, Any], request: pytest.Fixtur
     elif now is not None:
         sandbox.start_at(now)
     if settings["seed_file"] is not None:
-        sandbox.load_seed(_find(settings["seed_file"], request))
+        from montra_sandbox import parse_seed_file
+
+        sandbox.load_seed(parse_seed_file(_find(settings["seed_file"], request)))
     for fault in settings["faults"]:
         sandbox.add_fault(**fault)
 

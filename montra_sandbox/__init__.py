@@ -11,6 +11,7 @@ from .payer import PaidCheckout
 from .paywall_controls import UNSET, Unset
 from .problems import Problem
 from .request_log import RecordedRequest
+from .scenarios.seed_file import parse_seed_file
 
 __all__ = [
     "API_PREFIX",
@@ -22,4 +23,5 @@ __all__ = [
     "RecordedRequest",
     "Sandbox",
     "Unset",
+    "parse_seed_file",
 ]
