@@ -9,7 +9,7 @@ from .control_base import ControlBase, control, settling_control
 from .json import is_object
 from .problems import invalid
 from .scenarios import seed_file, trigger as triggers
-from .scenarios.demo import furnish
+from .scenarios.demo.furnish import furnish
 
 Route: TypeAlias = tuple[str, str, Callable[..., Any]]
 
