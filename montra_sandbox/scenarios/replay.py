@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Generator
 from typing import Any
 
+import attrs
+
 from ..database import Database
 from ..datetimes import format_datetime
 from ..ids import new_id
@@ -20,8 +22,23 @@ from .scenario import StepResult, open_scenario
 _MAX_URL = 2_000
 _MAX_SECRET = 1_000
 _URL_BEGINNINGS = ("http://", "https://", "app:")
-_REPORTED = ("event_id", "event_type", "service", "url", "status", "attempts", "last_status", "last_error")
-_ANSWERED = ("duration_ms", "response_body")
+_REPORTED = (
+    *("event_id", "event_type", "service", "url", "status", "attempts", "last_status", "last_error"),
+    *("duration_ms", "response_body"),
+)
+
+
+@attrs.define(kw_only=True)
+class _PlayedStep:
+    """A step that has run, and the ids of its deliveries."""
+
+    result: StepResult
+    deliveries: set[str] = attrs.field(factory=set[str])
+
+    @property
+    def event_ids(self) -> list[str]:
+        """The events that the step caused, and those that it had delivered again."""
+        return list(dict.fromkeys([*(event["id"] for event in self.result.events), *self.result.resend]))
 
 
 class Replay:
@@ -53,20 +70,36 @@ class Replay:
         self._run = open_scenario(world, name, self._merchant_id)
         self._world = world
         self._sender = sender
-        self._results: list[StepResult] = []
+        self._played: list[_PlayedStep] = []
         self._endpoints = None if to is None else _Endpoints(world, self._merchant_id, to, secret)
 
     def play(self) -> Generator[None]:
         """Run the scenario. After each turn of the iterator all deliveries that are due have to be attempted."""
         while not self._run.is_over:
+            newest = self._newest_delivery()
             result = self._run.run_next()
-            self._results.append(result)
+            step = _PlayedStep(result=result)
+            self._played.append(step)
             if self._endpoints is not None:
                 self._queue([event["id"] for event in result.events], again=False)
             yield
             for event_id in result.resend:
                 self._queue([event_id], again=True)
                 yield
+            step.deliveries = self._deliveries_after(newest, step)
+
+    def _newest_delivery(self) -> int:
+        return int(self._world.db.value("SELECT max(sequence) FROM deliveries") or 0)
+
+    def _deliveries_after(self, sequence: int, step: _PlayedStep) -> set[str]:
+        """The ids of a step's deliveries: of its events, and to the scenario's endpoints if it has some."""
+        rows = self._world.db.all("SELECT id, event_id, endpoint_id FROM deliveries WHERE sequence > ?", sequence)
+        event_ids = set(step.event_ids)
+        return {
+            row["id"]
+            for row in rows
+            if row["event_id"] in event_ids and (self._endpoints is None or row["endpoint_id"] in self._endpoints.ids)
+        }
 
     def _queue(self, event_ids: list[str], *, again: bool) -> None:
         """Queue deliveries of events: to `to`; without it, those that are made again go to where they went before."""
@@ -86,42 +119,32 @@ class Replay:
     def report(self) -> dict[str, Any]:
         """What happened: `name`, `title`, `from` and `to` (times), `steps`, and whether all deliveries `succeeded`.
 
-        Each step has `title`, `at`, `note`, `events` and `deliveries` with what was answered last.
+        Each step has `title`, `at`, `note`, `events`, `resent` (ids of events) and `deliveries` with what was answered
+        last.
         """
-        steps = [self._report_step(result) for result in self._results]
+        steps = [self._report_step(step) for step in self._played]
         answers = [delivery["status"] for step in steps for delivery in step["deliveries"]]
+        results = [step.result for step in self._played]
         return {
             "name": self._run.scenario.name,
             "title": self._run.scenario.title,
-            "from": self._results[0].started_at if self._results else None,
-            "to": self._results[-1].at if self._results else None,
+            "from": results[0].started_at if results else None,
+            "to": results[-1].at if results else None,
             "steps": steps,
             "succeeded": self._run.is_over and all(status == "succeeded" for status in answers),
         }
 
-    def _report_step(self, result: StepResult) -> dict[str, Any]:
-        event_ids = [*(event["id"] for event in result.events), *dict.fromkeys(result.resend)]
+    def _report_step(self, step: _PlayedStep) -> dict[str, Any]:
+        result = step.result
+        listed = [one for event_id in step.event_ids for one in self._sender.list_deliveries(event_id=event_id)[::-1]]
         return {
             "title": result.title,
             "at": result.at,
             "note": result.note,
             "events": [{"id": event["id"], "type": event["type"]} for event in result.events],
             "resent": result.resend,
-            "deliveries": [one for event_id in event_ids for one in self._deliveries(event_id, result)],
+            "deliveries": [{name: one[name] for name in _REPORTED} for one in listed if one["id"] in step.deliveries],
         }
-
-    def _deliveries(self, event_id: str, result: StepResult) -> list[dict[str, Any]]:
-        """Deliveries of an event that were made in a step, oldest first."""
-        listed = self._sender.list_deliveries(event_id=event_id)[::-1]
-        if self._endpoints is not None:
-            listed = [one for one in listed if one["endpoint_id"] in self._endpoints.ids]
-        caused = event_id not in result.resend
-        made = [one for one in listed if (one["created_at"] < self._end_of_causing(event_id)) is caused]
-        return [{name: one[name] for name in (*_REPORTED, *_ANSWERED)} for one in made]
-
-    def _end_of_causing(self, event_id: str) -> str:
-        """When the first step began that resends an event: deliveries from then on belong to such steps."""
-        return next((one.at for one in self._results if event_id in one.resend), "9999")
 
     def close(self) -> None:
         """Remove the endpoints of the scenario. Deliveries that are still pending are canceled."""
