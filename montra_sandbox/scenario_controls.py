@@ -106,7 +106,7 @@ class ScenarioControls(ControlBase):
         Raises:
             Problem: 400 unknown event or field, impossible value; 404 unknown object; 409 it can't happen now.
         """
-        return triggers.trigger(self._world, event, service, fields, self._owner_id(owner))
+        return triggers.trigger(self._world, event, service, fields, self._merchant_of(owner))
 
     @control
     def list_triggers(self) -> list[dict[str, Any]]:
@@ -179,7 +179,7 @@ class ScenarioControls(ControlBase):
             Problem: as `scenario`.
         """
         secret = self.webhook_secret if secret is None else secret
-        merchant_id = self._owner_id(owner)
+        merchant_id = self._merchant_of(owner)
         return await run_scenario(
             self._world, self._webhook_sender, name, to=to, secret=secret, merchant_id=merchant_id
         )
@@ -191,8 +191,13 @@ class ScenarioControls(ControlBase):
             name,
             to=to,
             secret=self.webhook_secret if secret is None else secret,
-            merchant_id=self._owner_id(owner),
+            merchant_id=self._merchant_of(owner),
         )
+
+    def _merchant_of(self, owner: Any) -> str:
+        if not (owner is None or isinstance(owner, str)):
+            raise invalid("owner: an API key")
+        return self._owner_id(owner)
 
     @abstractmethod
     def settle(self) -> Completion:
@@ -216,7 +221,7 @@ class ScenarioControls(ControlBase):
         Raises:
             Problem: with what is wrong and where: `customers[2].plan: ...`. Nothing was changed then.
         """
-        return seed_file.load_seed(self._world, data, self._owner_id(owner), self.webhook_secret)
+        return seed_file.load_seed(self._world, data, self._merchant_of(owner), self.webhook_secret)
 
     @control
     def demo(self, *, customers: int = 200, months: int = 12, seed: int = 42) -> dict[str, int]:
@@ -244,9 +249,13 @@ def scenario_routes(controls: ScenarioControls) -> list[Route]:
     """
 
     def trigger(event: Any, *, service: Any = None, owner: Any = None, fields: Any = None) -> Any:
-        if not (fields is None or is_object(fields)):
+        given = {} if fields is None else fields
+        if not is_object(given):
             raise invalid("fields: an object")
-        return {"events": controls.trigger(event, service=service, owner=owner, **(fields or {}))}
+        for name in ("service", "owner"):
+            if name in given:
+                raise invalid(f"fields: unknown: {name}, which belongs beside fields")
+        return {"events": controls.trigger(event, service=service, owner=owner, **given)}
 
     return [
         ("GET", "/triggers", controls.list_triggers),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -26,13 +27,26 @@ def _call(stage: Stage, operation_id: str, body: dict[str, Any], **context: Any)
 
 
 def _monthly_price(stage: Stage) -> str:
-    return _find_price(stage, "a price per month", lambda price: price["interval"] == "month")
+    return str(_find_price(stage, "a price per month", _is_monthly)["id"])
 
 
-def _find_price(stage: Stage, what: str, fits: Any) -> str:
-    for price in stage.calls.paywall_context(_paywall_id(stage)).config["prices"]:
+def _is_monthly(price: dict[str, Any]) -> bool:
+    return bool(price["interval"] == "month")
+
+
+def _is_token_pack(price: dict[str, Any]) -> bool:
+    return not price["interval"] and bool(price.get("tokens"))
+
+
+def _token_pack(stage: Stage) -> dict[str, Any]:
+    return _find_price(stage, "a price without an interval that has tokens", _is_token_pack)
+
+
+def _find_price(stage: Stage, what: str, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    prices: list[dict[str, Any]] = stage.calls.paywall_context(_paywall_id(stage)).config["prices"]
+    for price in prices:
         if fits(price):
-            return str(price["id"])
+            return price
     raise conflict("price_not_found", f"this scenario needs {what} at the paywall {_paywall_id(stage)!r}")
 
 
@@ -69,11 +83,7 @@ def _cancel_trial(stage: Stage) -> None:
 
 
 def _buy_tokens(stage: Stage) -> str:
-    price_id = _find_price(
-        stage,
-        "a price without an interval that has tokens",
-        lambda price: not price["interval"] and price.get("tokens"),
-    )
+    price_id = _token_pack(stage)["id"]
     stage.calls.pay_checkout(
         _paywall_id(stage), _call(stage, "start_checkout", {"priceId": price_id, "email": stage.email})
     )
@@ -96,17 +106,9 @@ def _use_one_more(stage: Stage) -> str:
 
 
 def _use_one(stage: Stage) -> str:
-    kind = next(balance["type"] for balance in _balances(stage) if balance["type"] == _token_type(stage))
+    kind = next(iter(_token_pack(stage)["tokens"]))
     _call(stage, "change_balance", {"email": stage.email, "type": kind, "amount": 1, "op": "debit"})
     return _describe_balances(stage)
-
-
-def _token_type(stage: Stage) -> str:
-    """The type that the token pack has."""
-    for price in stage.calls.paywall_context(_paywall_id(stage)).config["prices"]:
-        if not price["interval"] and price.get("tokens"):
-            return str(next(iter(price["tokens"])))
-    raise AssertionError("a step before has found the price")
 
 
 def _balances(stage: Stage) -> list[dict[str, Any]]:

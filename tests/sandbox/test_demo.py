@@ -14,7 +14,7 @@ from montra_async import Montra
 from montra_async.paywall import BillingClient
 from montra_sandbox import Problem, Sandbox
 
-from .scripted_sandbox import receiving
+from .scripted_sandbox import control, receiving
 from .server_side import in_server
 
 
@@ -65,7 +65,7 @@ async def test_the_figures_grow(sandbox: Sandbox, montra: Montra) -> None:
     assert sum(revenue[-4:-1]) > 3 * sum(revenue[1:4]) > 0
     assert sum(one.value for one in series.failed) > 5
     movements = series.mrr_movements
-    for kind in ("new", "expansion", "churn"):
+    for kind in ("new", "expansion", "contraction", "churn"):
         assert sum(getattr(one, kind) for one in movements) > 0
     assert series.customers_total[-1].value == 200
 
@@ -179,3 +179,10 @@ async def test_the_other_merchant_gets_nothing(sandbox: Sandbox) -> None:
     sandbox.demo(customers=5, months=1)
     async with Montra("sk_test_other", sandbox.base_url) as other:
         assert await other.list_customers() == []
+
+
+async def test_over_http(sandbox: Sandbox) -> None:
+    status, counts = await control(sandbox, "POST", "/demo", {"customers": 3, "months": 1, "seed": 5})
+    assert (status, counts["customers"]) == (200, 3)
+    status, error = await control(sandbox, "POST", "/demo", {})
+    assert (status, error["code"]) == (409, "not_empty")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,6 +96,12 @@ def test_scenarios_are_described() -> None:
         assert len(one["steps"]) >= 3
         assert len(set(one["steps"])) >= 2
         json.dumps(one)
+
+
+def test_the_documentation_lists_them_all() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    for one in list_scenarios():
+        assert f"| `{one['name']}` | {one['service']} | {one['title']} |" in text
 
 
 @names

@@ -15,7 +15,7 @@ from montra_async import Montra
 from montra_sandbox import Problem, Sandbox
 from montra_sandbox.scenarios.seed_file import MAX_SEED_SIZE, parse_seed_file
 
-from .scripted_sandbox import receiving
+from .scripted_sandbox import control, receiving
 
 TOML = """
 [[pricing_models]]
@@ -384,3 +384,13 @@ async def test_the_other_merchant(sandbox: Sandbox, montra: Montra) -> None:
     person = {"name": "Ada", "email": "ada@example.com"}
     assert sandbox.load_seed({"customers": [person]}, owner="sk_test_other") == {"customers": 1}
     assert await montra.list_customers() == []
+
+
+async def test_over_http(sandbox: Sandbox, tmp_path: Path) -> None:
+    data = json.loads(json.dumps(parse_seed_file(written(tmp_path, "seed.toml", TOML)), default=str))
+    assert await control(sandbox, "POST", "/seed", {"data": data}) == (200, CREATED)
+    assert await control(sandbox, "POST", "/seed", {"data": data}) == (200, {})
+    status, error = await control(sandbox, "POST", "/seed", {"data": {"customers": [{}]}})
+    assert (status, error["message"]) == (400, "customers[0].email: required, and text")
+    for data in (None, [], "x", {"customers": None}):
+        assert (await control(sandbox, "POST", "/seed", {"data": data}))[0] == 400

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from montra_sandbox.montra.merchant_context import WEBHOOK_EVENT_TYPES
 from montra_sandbox.scenarios.fields import FIELDS
 from montra_sandbox.scenarios.trigger import list_triggers
 
-from .scripted_sandbox import receiving
+from .scripted_sandbox import control, receiving
 
 CLASSES = {**{("montra", name): one for name, one in MONTRA.events.items()}}
 CLASSES.update({("paywall", name): one for name, one in PAYWALL.events.items()})
@@ -57,6 +58,40 @@ def test_triggers_are_described() -> None:
         assert all(one["fields"].values())
     used = {name for one in list_triggers() for name in one["fields"]}
     assert used == FIELDS.keys()
+
+
+def test_the_documentation_lists_them_all() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    for one in list_triggers():
+        fields = ", ".join(f"`{name}`" for name in one["fields"])
+        row = f"| `{one['event']}` | {one['service']} | {one['description'].removesuffix('.')} | {fields} |"
+        assert row in text
+    for name, field in FIELDS.items():
+        assert f"| `{name}` | {field.description} |" in text
+
+
+async def test_over_http(sandbox: Sandbox) -> None:
+    status, data = await control(sandbox, "POST", "/trigger", {"event": "customer.created", "fields": {"name": "Bo"}})
+    assert (status, [one["data"]["name"] for one in data["events"]]) == (200, ["Bo"])
+    body = {"event": "refund.created", "service": "paywall", "owner": "sk_test_other"}
+    status, data = await control(sandbox, "POST", "/trigger", body)
+    assert (status, data["events"][-1]["service"]) == (200, "paywall")
+    for body, message in (
+        ({}, "required: event"),
+        ({"event": 5}, "event and service: text"),
+        ({"event": "x", "fields": [1]}, "fields: an object"),
+        ({"event": "customer.created", "fields": {"event": "x", "self": "y"}}, "unknown: event, self; the fields of"),
+        ({"event": "customer.created", "fields": {"owner": "x"}}, "belongs beside fields"),
+        ({"event": "customer.created", "fields": {"service": "x"}}, "belongs beside fields"),
+        ({"event": "customer.created", "service": ["montra"]}, "event and service: text"),
+        ({"event": "customer.created", "owner": 5}, "owner: an API key"),
+        ({"event": "customer.created", "owner": "sk_test_nobody"}, "does not know this API key"),
+    ):
+        status, error = await control(sandbox, "POST", "/trigger", body)
+        assert status == 400
+        assert message in error["message"]
+    status, listed = await control(sandbox, "GET", "/triggers")
+    assert (status, listed) == (200, list_triggers())
 
 
 async def test_every_event_arrives_signed_and_typed(sandbox: Sandbox, montra: Montra) -> None:
