@@ -11,12 +11,6 @@ from aiohttp import web
 
 from montra_async.webhooks import parse, parse_paywall
 from montra_sandbox import Sandbox
-from montra_sandbox.scenario_controls import ScenarioControls
-
-
-class ScriptedSandbox(Sandbox, ScenarioControls):
-    """A sandbox with the controls of scenarios."""
-
 
 SECRET = "whsec_of_the_tests"
 
