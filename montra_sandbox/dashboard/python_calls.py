@@ -83,6 +83,8 @@ def paywall_call(operation: str, path: Mapping[str, Any], body: Mapping[str, Any
     if operation == "change_balance":
         method = "credit_tokens" if body.get("op") == "credit" else "debit_tokens"
     arguments = {name: body[field] for field, name in names.items() if field in body}
+    if operation == "complete_oauth":
+        arguments["state"] = "STATE"  # which the client compares, and doesn't send
     return SdkCall(client=client, method=method, arguments=arguments, user=_user(body) if client == "billing" else {})
 
 
@@ -132,7 +134,7 @@ _PAYWALL: dict[str, tuple[str, str, dict[str, str]]] = {
     "sign_in_anonymously": ("auth", "sign_in_anonymously", {}),
     "upgrade_anonymous": ("auth", "upgrade_anonymous_to_email", _CREDENTIALS),
     "start_oauth": ("auth", "start_oauth", {"provider": "provider", "scopes": "scopes"}),
-    "complete_oauth": ("auth", "complete_oauth", {"state": "state", "auth_code": "code"}),
+    "complete_oauth": ("auth", "complete_oauth", {"auth_code": "code", "code_verifier": "code_verifier"}),
     "refresh": ("auth", "refresh", {}),
     "sign_out": ("auth", "sign_out", {}),
     "revoke_all": ("auth", "revoke_all_sessions", {}),

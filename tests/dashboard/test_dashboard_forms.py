@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from datetime import timedelta
 from decimal import Decimal
 
@@ -369,3 +370,22 @@ async def test_unknown_pages_are_pages(dashboard: DashboardHttp, path: str) -> N
     assert (shown.status, "<nav" in shown.text) == (404, True)
     async with dashboard.http.get(dashboard.sandbox.url + path, headers={"Accept": "*/*"}) as answer:
         assert (answer.status, answer.content_type) == (404, "application/json")
+
+
+async def test_scenarios_run_step_by_step(dashboard: DashboardHttp, sandbox: Sandbox) -> None:
+    page = "/dashboard/scenarios"
+    listed = await dashboard.get(page)
+    for one in sandbox.scenarios():
+        assert one["name"] in listed.text
+    report = await dashboard.done(f"{page}/trial_then_paid", page)
+    assert report.path.startswith(f"{page}/reports/")
+    scenario = next(one for one in sandbox.scenarios() if one["name"] == "trial_then_paid")
+    assert all(step in html.unescape(report.text) for step in scenario["steps"])
+    event = next(link for link in report.links if link.startswith("/dashboard/events/"))
+    assert (await dashboard.get(event)).status == 200
+    told = await dashboard.done(f"{page}/trial_then_paid", page, to="http://127.0.0.1:9/hook")
+    assert "Not every webhook was answered with success." in told.text
+    assert "http://127.0.0.1:9/hook" in told.text or "a removed endpoint" in told.text
+    for path, to, status in (("none", "", 404), ("trial_then_paid", "app:/x", 400)):
+        assert (await dashboard.post(f"{page}/{path}", page, to=to)).status == status
+    assert (await dashboard.get(f"{page}/reports/none")).status == 404
