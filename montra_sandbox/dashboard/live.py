@@ -10,6 +10,7 @@ from aiohttp import web
 from .. import event_log
 from ..problems import Problem
 from ..world import World
+from .live_position import parse_position
 from .routing import page
 from .view import View
 
@@ -22,7 +23,7 @@ _HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
 
 
 async def stream_changes(view: View) -> web.StreamResponse:
-    """Send the kinds of what happens: `request`, `delivery`, `event`, `clock` or `reset`.
+    """Send the kinds of what happens after `?after=`: `request`, `delivery`, `event`, `clock` or `reset`.
 
     Args:
         view: the request.
@@ -37,7 +38,7 @@ async def stream_changes(view: View) -> web.StreamResponse:
     try:
         await response.prepare(view.request)
         await response.write(b"retry: 1000\n: connected\n\n")
-        await _send(response, view.world)
+        await _send(response, view.world, *parse_position(view.query("after"), view.world))
     except ConnectionError:
         pass  # the reader has gone
     finally:
@@ -45,8 +46,7 @@ async def stream_changes(view: View) -> web.StreamResponse:
     return response
 
 
-async def _send(response: web.StreamResponse, world: World) -> None:
-    number, position = world.live.last_number, event_log.last_position(world.db)
+async def _send(response: web.StreamResponse, world: World, number: int, position: int) -> None:
     while not world.live.is_closed:
         kinds: set[str] = {message.kind for message in world.live.after(number)}
         number, last = world.live.last_number, event_log.last_position(world.db)

@@ -13,6 +13,7 @@ from ..datetimes import format_datetime
 from ..pages.assets import asset_path
 from ..pages.formatting import FILTERS
 from . import charts
+from .live_position import live_position
 
 if TYPE_CHECKING:
     from .view import View
@@ -72,6 +73,7 @@ def render(view: View, template: str, *, status: int = 200, section: str = "", *
             section=section,
             notice=notice,
             now=view.now,
+            position=live_position(view.world),
             frozen=view.world.clock.is_frozen,
             kept=_kept_values(view),
             **values,

@@ -9,6 +9,7 @@ import pytest
 
 from montra_sandbox import Sandbox
 
+from .browsing import open_chromium
 from .dashboard_http import DashboardHttp, open_dashboard
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -16,14 +17,12 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[object]:
-    """A running browser. Modules that use it have synchronous tests only: Playwright has an event loop of its own."""
+    """A running browser."""
     if CHROMIUM is None:
         pytest.skip("needs a Chromium: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM)
+    pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with open_chromium(CHROMIUM) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ const regions = [...document.querySelectorAll("[data-live]")].filter((region) =>
 const kinds = new Set(regions.flatMap((region) => region.dataset.live.split(" ")));
 const state = document.querySelector("[data-live-state]");
 const pause = document.querySelector("[data-live-pause]");
+const shown = new Map();
 let feed = null;
 let timer = null;
 let last = 0;
@@ -19,18 +20,21 @@ async function refresh() {
   last = Date.now();
   let fresh;
   try {
-    const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+    const page = new URL(location.href);
+    page.searchParams.delete("notice");
+    const response = await fetch(page, { headers: { Accept: "text/html" } });
     if (!response.ok) return;
     fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   } catch {
     return; // the sandbox stops or starts again; the feed reconnects by itself
   }
+  document.body.dataset.position = fresh.body.dataset.position;
   for (const region of regions) {
     const next = fresh.getElementById(region.id);
-    if (!next || next.innerHTML === region.dataset.shown) continue;
-    region.dataset.shown = next.innerHTML;
+    if (!next || region.dataset.dirty || next.innerHTML === shown.get(region)) continue;
+    shown.set(region, next.innerHTML);
     const focused = region.contains(document.activeElement) ? document.activeElement : null;
-    if (focused && focused.matches("input, select, textarea")) continue; // somebody is typing
+    if (focused && focused.matches("input, select, textarea")) continue; // somebody is about to type
     const open = new Set([...region.querySelectorAll("details[open]")].map((one) => one.id || one.textContent));
     region.replaceChildren(...[...next.childNodes].map((node) => document.importNode(node, true)));
     for (const one of region.querySelectorAll("details")) one.open = open.has(one.id || one.textContent);
@@ -42,6 +46,9 @@ async function refresh() {
     prepare(region);
   }
 }
+
+// What somebody has entered in a region's form must not be replaced.
+for (const region of regions) region.addEventListener("input", () => (region.dataset.dirty = "1"));
 
 function changed(event) {
   if (paused || timer || !kinds.has(event.data)) return;
@@ -58,7 +65,7 @@ function show(text, on) {
 // A browser has few connections per host, so hidden tabs close theirs.
 function connect() {
   if (!kinds.size || feed || paused || document.hidden) return;
-  feed = new EventSource("/dashboard/live");
+  feed = new EventSource(`/dashboard/live?after=${document.body.dataset.position}`);
   feed.onopen = () => show("Live", true);
   feed.onerror = () => show("Reconnecting…", false);
   feed.addEventListener("change", changed);
