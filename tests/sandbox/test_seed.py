@@ -394,3 +394,14 @@ async def test_over_http(sandbox: Sandbox, tmp_path: Path) -> None:
     assert (status, error["message"]) == (400, "customers[0].email: required, and text")
     for data in (None, [], "x", {"customers": None}):
         assert (await control(sandbox, "POST", "/seed", {"data": data}))[0] == 400
+
+
+async def test_ids_can_be_reproducible(sandbox: Sandbox) -> None:
+    person = {"customers": [{"name": "Ada", "email": "ada@example.com"}]}
+    body = {"data": person, "seed": 7}
+    assert await control(sandbox, "POST", "/seed", body) == (200, {"customers": 1})
+    status, error = await control(sandbox, "POST", "/seed", body)
+    assert (status, error["code"]) == (409, "not_empty")
+    for seed in (-1, True, "7", 2**64):
+        with pytest.raises(Problem, match="seed: a whole number"):
+            sandbox.load_seed(person, seed=seed)  # type: ignore[arg-type]
