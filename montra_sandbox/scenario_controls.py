@@ -257,7 +257,7 @@ def scenario_routes(controls: ScenarioControls) -> list[Route]:
     """
 
     def trigger(event: Any, *, service: Any = None, owner: Any = None, fields: Any = None) -> Any:
-        given = {} if fields is None else fields
+        given: Any = {} if fields is None else fields
         if not is_object(given):
             raise invalid("fields: an object")
         for name in ("service", "owner"):
