@@ -22,7 +22,7 @@ _log = logging.getLogger("montra_sandbox")
 
 _HOST = "testserver"
 _MAX_ROUNDS = 100
-_NO_APPLICATION = "{} is neither a URL nor an ASGI or WSGI application; for others, such as aiohttp's, start a server and give its URL"
+_NO_APPLICATION = "{} is neither a URL nor an ASGI or WSGI application; start a server for it, and give its URL"
 
 
 def is_asgi(app: Any) -> bool:
