@@ -17,6 +17,7 @@ from .scenarios.scenario import list_scenarios
 from .server_thread import Completion, has_running_loop
 
 _OVER = object()
+_MAX_SEED = 2**63
 
 Route: TypeAlias = tuple[str, str, Callable[..., Any]]
 
@@ -206,22 +207,29 @@ class ScenarioControls(ControlBase):
     # Data
 
     @control
-    def load_seed(self, data: Any, *, owner: str | None = None) -> dict[str, int]:
+    def load_seed(self, data: Any, *, seed: int | None = None, owner: str | None = None) -> dict[str, int]:
         """Create the plans, discounts, customers and webhooks of a seed file that are missing. In one transaction.
 
             sandbox.load_seed({"pricing_models": [{"name": "Pro"}], "customers": [...]})
 
         Args:
             data: the tables of a seed file; `parse_seed_file` reads one.
+            seed: makes the ids reproducible from now on, as `seed_ids`; needs an empty sandbox. None leaves them.
             owner: the API key of the merchant whose they are; the first key's by default.
 
         Returns:
             How many objects of each kind were created.
 
         Raises:
-            Problem: with what is wrong and where: `customers[2].plan: ...`. Nothing was changed then.
+            Problem: with what is wrong and where: `customers[2].plan: ...`. Nothing was changed then. 409, a seed in a
+                sandbox with data.
         """
-        return seed_file.load_seed(self._world, data, self._merchant_of(owner), self.webhook_secret)
+        merchant_id = self._merchant_of(owner)
+        if seed is not None:
+            if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= _MAX_SEED:
+                raise invalid(f"seed: a whole number from 0 to {_MAX_SEED}")
+            self._world.seed_ids(seed)
+        return seed_file.load_seed(self._world, data, merchant_id, self.webhook_secret)
 
     @control
     def demo(self, *, customers: int = 200, months: int = 12, seed: int = 42) -> dict[str, int]:
@@ -249,7 +257,7 @@ def scenario_routes(controls: ScenarioControls) -> list[Route]:
     """
 
     def trigger(event: Any, *, service: Any = None, owner: Any = None, fields: Any = None) -> Any:
-        given = {} if fields is None else fields
+        given: Any = {} if fields is None else fields
         if not is_object(given):
             raise invalid("fields: an object")
         for name in ("service", "owner"):

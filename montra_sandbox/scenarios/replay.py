@@ -21,6 +21,8 @@ from .scenario import StepResult, open_scenario
 
 _MAX_URL = 2_000
 _MAX_SECRET = 1_000
+_MAX_REACTIONS = 10
+"""How often an application may react in a step to what its reaction has caused; the rest counts for the next step."""
 _URL_BEGINNINGS = ("http://", "https://", "app:")
 _REPORTED = (
     *("event_id", "event_type", "service", "url", "status", "attempts", "last_status", "last_error"),
@@ -33,12 +35,13 @@ class _PlayedStep:
     """A step that has run, and the ids of its deliveries."""
 
     result: StepResult
+    events: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
     deliveries: set[str] = attrs.field(factory=set[str])
 
     @property
     def event_ids(self) -> list[str]:
         """The events that the step caused, and those that it had delivered again."""
-        return list(dict.fromkeys([*(event["id"] for event in self.result.events), *self.result.resend]))
+        return list(dict.fromkeys([*(event["id"] for event in self.events), *self.result.resend]))
 
 
 class Replay:
@@ -80,13 +83,22 @@ class Replay:
             result = self._run.run_next()
             step = _PlayedStep(result=result)
             self._played.append(step)
-            if self._endpoints is not None:
-                self._queue([event["id"] for event in result.events], again=False)
-            yield
+            yield from self._deliver(step, result.events)
             for event_id in result.resend:
                 self._queue([event_id], again=True)
                 yield
             step.deliveries = self._deliveries_after(newest, step)
+
+    def _deliver(self, step: _PlayedStep, events: list[dict[str, Any]]) -> Generator[None]:
+        """Deliver the events of a step, and those that an application causes when it gets them."""
+        for reactions in range(_MAX_REACTIONS + 1):
+            events = events if reactions == 0 else self._run.new_events()
+            if reactions and not events:
+                return
+            step.events.extend(events)
+            if self._endpoints is not None:
+                self._queue([event["id"] for event in events], again=False)
+            yield
 
     def _newest_delivery(self) -> int:
         return int(self._world.db.value("SELECT max(sequence) FROM deliveries") or 0)
@@ -141,7 +153,7 @@ class Replay:
             "title": result.title,
             "at": result.at,
             "note": result.note,
-            "events": [{"id": event["id"], "type": event["type"]} for event in result.events],
+            "events": [{"id": event["id"], "type": event["type"]} for event in step.events],
             "resent": result.resend,
             "deliveries": [{name: one[name] for name in _REPORTED} for one in listed if one["id"] in step.deliveries],
         }

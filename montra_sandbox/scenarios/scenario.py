@@ -26,7 +26,7 @@ class StepResult:
         started_at: the sandbox's time before it.
         at: the sandbox's time after it.
         note: what came of it, for people; None when the events say it all.
-        events: the events that it caused for the scenario's objects, in order.
+        events: the events that happened to the scenario's objects since the step before, in order.
         resend: ids of events that are to be delivered again, one after the other.
     """
 
@@ -59,6 +59,7 @@ class ScenarioRun:
         self.steps = [step.title for step in scenario.steps]
         self._stage = Stage(Calls(world, merchant_id))
         self._position = 0
+        self._last_event = self._stage.calls.last_event()
 
     @property
     def is_over(self) -> bool:
@@ -74,7 +75,7 @@ class ScenarioRun:
         """
         step, stage = self.scenario.steps[self._position], self._stage
         calls = stage.calls
-        position, started_at = calls.last_event(), calls.now()
+        started_at = calls.now()
         stage.resend = []
         note = step.run(stage)
         self._position += 1
@@ -83,9 +84,15 @@ class ScenarioRun:
             started_at=format_datetime(started_at),
             at=format_datetime(calls.now()),
             note=note,
-            events=[event for event in calls.events_after(position) if stage.owns(event)],
+            events=self.new_events(),
             resend=stage.resend,
         )
+
+    def new_events(self) -> list[dict[str, Any]]:
+        """Events of the scenario's objects that nobody has asked for yet: an application may react to webhooks."""
+        calls = self._stage.calls
+        position, self._last_event = self._last_event, calls.last_event()
+        return [event for event in calls.events_after(position) if self._stage.owns(event)]
 
 
 def open_scenario(world: World, name: Any, merchant_id: str | None = None) -> ScenarioRun:

@@ -170,8 +170,8 @@ async def test_usage_of_all_kinds_of_meters(aggregation: str, sandbox: Sandbox, 
 async def test_webhooks_have_the_secret_of_the_file(sandbox: Sandbox, montra: Montra) -> None:
     async with receiving() as receiver:
         hooks: list[dict[str, Any]] = [
-            {"url": f"{receiver.url}/montra", "events": ["customer.created"], "secret": receiver.secret},
-            {"url": f"{receiver.url}/paywall", "service": "paywall", "secret": receiver.secret},
+            {"url": f"{receiver.url}/both", "events": ["customer.created"], "secret": receiver.secret},
+            {"url": f"{receiver.url}/both", "service": "paywall", "secret": receiver.secret},
         ]
         assert sandbox.load_seed({"webhooks": hooks}) == {"webhooks": 2}
         assert sandbox.load_seed({"webhooks": hooks}).get("webhooks", 0) == 0
@@ -196,6 +196,14 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"customers": [{"name": "A", "email": "a@b", "plan": ["x"]}]}, "there are: none"),
     ({"customers": [{"name": "A", "email": "a@b", "usage": {"x": 1}}]}, "customers[0].usage.x: there is no meter 'x'"),
     ({"customers": [{"name": "A", "email": "a@b", "usage": 5}]}, "customers[0].usage: amounts by"),
+    (
+        {"customers": [{"name": "A", "email": "a@b"}, {"name": "B", "email": "c@d"}, {"name": "C", "email": "a@b"}]},
+        "customers[2].email: 'a@b' is in customers[0] already",
+    ),
+    (
+        {"pricing_models": [{"name": "P", "features": [{"name": "x", "slug": "x"}, {"name": "y", "slug": "x"}]}]},
+        "pricing_models[0].features[1].slug: 'x' is in pricing_models[0].features[0] already",
+    ),
     ({"pricing_models": [{"is_default": True}]}, "pricing_models[0].name: required"),
     ({"pricing_models": [{"name": "P", "products": [{"name": "x"}]}]}, "pricing_models[0].products[0]: 'price_type'"),
     (
@@ -343,10 +351,12 @@ PLANS = st.lists(
                     },
                 ),
                 max_size=3,
+                unique_by=lambda meter: meter["slug"],
             ),
         },
     ),
     max_size=4,
+    unique_by=lambda plan: plan["name"],
 )
 CUSTOMERS = st.lists(
     st.fixed_dictionaries(
@@ -357,6 +367,7 @@ CUSTOMERS = st.lists(
         },
     ),
     max_size=4,
+    unique_by=lambda customer: customer["email"],
 )
 
 
@@ -371,7 +382,7 @@ async def test_valid_files_load_once(sandbox: Sandbox) -> None:
             messages.append(problem.message)
             return
         counts = sandbox.overview()["counts"]
-        assert created.get("customers", 0) == counts["customers"] == len({one["email"] for one in customers})
+        assert created.get("customers", 0) == counts["customers"] == len(customers)
         assert not any(sandbox.load_seed(data).values())
         assert sandbox.overview()["counts"] == counts
 
@@ -394,3 +405,14 @@ async def test_over_http(sandbox: Sandbox, tmp_path: Path) -> None:
     assert (status, error["message"]) == (400, "customers[0].email: required, and text")
     for data in (None, [], "x", {"customers": None}):
         assert (await control(sandbox, "POST", "/seed", {"data": data}))[0] == 400
+
+
+async def test_ids_can_be_reproducible(sandbox: Sandbox) -> None:
+    person = {"customers": [{"name": "Ada", "email": "ada@example.com"}]}
+    body = {"data": person, "seed": 7}
+    assert await control(sandbox, "POST", "/seed", body) == (200, {"customers": 1})
+    status, error = await control(sandbox, "POST", "/seed", body)
+    assert (status, error["code"]) == (409, "not_empty")
+    for seed in (-1, True, "7", 2**64):
+        with pytest.raises(Problem, match="seed: a whole number"):
+            sandbox.load_seed(person, seed=seed)  # type: ignore[arg-type]
