@@ -181,6 +181,18 @@ async def test_webhooks_have_the_secret_of_the_file(sandbox: Sandbox, montra: Mo
         assert [one.type for one in receiver.got] == ["customer.created", "payment.completed"]
 
 
+async def test_reports_are_bounded(sandbox: Sandbox, montra: Montra) -> None:
+    meters = [{"name": "T", "slug": f"t{n}", "aggregation": "count"} for n in range(11)]
+    person = {"name": "Ada", "email": "ada@example.com", "usage": {one["slug"]: 1_000 for one in meters}}
+    data = {"pricing_models": [{"name": "Pro", "meters": meters}], "customers": [person]}
+    with pytest.raises(Problem, match="more than 10000 reports"):
+        sandbox.load_seed(data)
+    person["usage"] = {"t0": 1_001}
+    with pytest.raises(Problem, match=r"customers\[0\].usage.t0: a meter that counts"):
+        sandbox.load_seed(data)
+    assert await montra.list_customers() == []
+
+
 BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"customer": []}, "customer: unknown; there are: pricing_models, discounts, customers, webhooks"),
     ({"customers": {}}, "customers: a list of tables"),
