@@ -128,6 +128,14 @@ async def test_the_file_becomes_objects(sandbox: Sandbox, montra: Montra, tmp_pa
     assert (subscription.customer_id, subscription.pricing_model_id) == (ada.id, pro.id)
 
 
+async def test_the_example_of_the_documentation_loads(sandbox: Sandbox, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    example = text.partition("```toml\n")[2].partition("```")[0]
+    created = sandbox.load_seed(parse_seed_file(written(tmp_path, "seed.toml", example)))
+    kinds = ("pricing_models", "products", "meters", "features", "discounts", "customers", "subscriptions", "webhooks")
+    assert created == {**dict.fromkeys(kinds, 1), "usage_reports": 1}
+
+
 async def test_all_formats_say_the_same(tmp_path: Path) -> None:
     toml = parse_seed_file(written(tmp_path, "seed.toml", TOML))
     yaml = parse_seed_file(written(tmp_path, "seed.yaml", YAML))
