@@ -19,6 +19,7 @@ from montra_async.webhooks import (
     WebhookError,
     WebhookEvent,
     WebhookPayloadError,
+    WebhookSignatureError,
     WebhookReceiver,
     parse,
     parse_paywall,
