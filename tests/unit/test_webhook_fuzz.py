@@ -19,8 +19,8 @@ from montra_async.webhooks import (
     WebhookError,
     WebhookEvent,
     WebhookPayloadError,
-    WebhookSignatureError,
     WebhookReceiver,
+    WebhookSignatureError,
     parse,
     parse_paywall,
 )
