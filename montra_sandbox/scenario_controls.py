@@ -143,24 +143,24 @@ class ScenarioControls(ControlBase):
         begin = partial(self._begin_scenario, name, to, secret, owner)
         if has_running_loop():
             return ScenarioReport(pending=self._play_async(begin))
-        replay = self._call(begin, settles=False)
+        replay = self.call_in_server(begin, settles=False)
         try:
             turns = replay.play()
-            while self._call(partial(next, turns, _OVER), settles=False) is not _OVER:
+            while self.call_in_server(partial(next, turns, _OVER), settles=False) is not _OVER:
                 self.settle()
-            return ScenarioReport(self._call(replay.report, settles=False))
+            return ScenarioReport(self.call_in_server(replay.report, settles=False))
         finally:
-            self._call(replay.close, settles=False)
+            self.call_in_server(replay.close, settles=False)
 
     async def _play_async(self, begin: Callable[[], Replay]) -> dict[str, Any]:
-        replay = self._call(begin, settles=False)
+        replay = self.call_in_server(begin, settles=False)
         try:
             turns = replay.play()
-            while self._call(partial(next, turns, _OVER), settles=False) is not _OVER:
+            while self.call_in_server(partial(next, turns, _OVER), settles=False) is not _OVER:
                 await self.settle()
-            return self._call(replay.report, settles=False)
+            return self.call_in_server(replay.report, settles=False)
         finally:
-            self._call(replay.close, settles=False)
+            self.call_in_server(replay.close, settles=False)
 
     async def run_scenario(
         self, name: str, *, to: str | None = None, secret: str | None = None, owner: str | None = None

@@ -25,6 +25,7 @@ _Item: TypeAlias = dict[str, Any]
 
 _MAX_SIZE = 2 * 1024 * 1024
 _MAX_ITEMS = 2_000
+_MAX_REPORTS = 10_000
 _MAX_AMOUNT = 10**18
 _AMOUNTS = frozenset({"amount", "max_amount", "percent_off", "amount_off"})
 _AGGREGATIONS = ("sum", "max", "unique", "count")
@@ -193,6 +194,8 @@ class _Loader:
             for report in usage_reports(meter["aggregation"], used, wanted):
                 self.calls.montra("report_usage", {"customer_id": customer_id, "meter_slug": slug, **report})
                 self.created["usage_reports"] += 1
+                if self.created["usage_reports"] > _MAX_REPORTS:
+                    raise invalid(f"more than {_MAX_REPORTS} reports of usage; meters that count take one per unit")
 
     # Webhooks
 

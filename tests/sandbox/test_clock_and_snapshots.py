@@ -151,6 +151,14 @@ async def _fresh_ids() -> list[str]:
         return await _ids(sandbox)
 
 
+def test_controls_make_reproducible_ids_too() -> None:
+    made = []
+    for _ in range(2):
+        with Sandbox(id_seed=5) as sandbox:
+            made.append([(one["id"], one["data"]["id"]) for one in sandbox.trigger("customer.created")])
+    assert made[0] == made[1]
+
+
 async def test_a_snapshot_brings_the_next_ids_back() -> None:
     async with Sandbox(id_seed=7) as sandbox:
         name = sandbox.snapshot()

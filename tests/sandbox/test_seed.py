@@ -128,6 +128,14 @@ async def test_the_file_becomes_objects(sandbox: Sandbox, montra: Montra, tmp_pa
     assert (subscription.customer_id, subscription.pricing_model_id) == (ada.id, pro.id)
 
 
+async def test_the_example_of_the_documentation_loads(sandbox: Sandbox, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    example = text.partition("```toml\n")[2].partition("```")[0]
+    created = sandbox.load_seed(parse_seed_file(written(tmp_path, "seed.toml", example)))
+    kinds = ("pricing_models", "products", "meters", "features", "discounts", "customers", "subscriptions", "webhooks")
+    assert created == {**dict.fromkeys(kinds, 1), "usage_reports": 1}
+
+
 async def test_all_formats_say_the_same(tmp_path: Path) -> None:
     toml = parse_seed_file(written(tmp_path, "seed.toml", TOML))
     yaml = parse_seed_file(written(tmp_path, "seed.yaml", YAML))
@@ -179,6 +187,18 @@ async def test_webhooks_have_the_secret_of_the_file(sandbox: Sandbox, montra: Mo
         sandbox.trigger("payment.completed", price_id="104")
         await sandbox.settle()
         assert [one.type for one in receiver.got] == ["customer.created", "payment.completed"]
+
+
+async def test_reports_are_bounded(sandbox: Sandbox, montra: Montra) -> None:
+    meters = [{"name": "T", "slug": f"t{n}", "aggregation": "count"} for n in range(11)]
+    person = {"name": "Ada", "email": "ada@example.com", "usage": {one["slug"]: 1_000 for one in meters}}
+    data = {"pricing_models": [{"name": "Pro", "meters": meters}], "customers": [person]}
+    with pytest.raises(Problem, match="more than 10000 reports"):
+        sandbox.load_seed(data)
+    person["usage"] = {"t0": 1_001}
+    with pytest.raises(Problem, match=r"customers\[0\].usage.t0: a meter that counts"):
+        sandbox.load_seed(data)
+    assert await montra.list_customers() == []
 
 
 BROKEN: list[tuple[dict[str, Any], str]] = [
