@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from aiohttp import web
 
@@ -62,13 +61,11 @@ async def _send(response: web.StreamResponse, world: World, number: int, positio
 
 async def _wait(world: World) -> bool:
     """Wait until something happens; False when it is time for a sign of life."""
-    waiting = asyncio.ensure_future(world.live.wait())
+    change = world.live.next_change()
     try:
-        done, _ = await asyncio.wait([waiting], timeout=_KEEP_ALIVE)
+        done, _ = await asyncio.wait([change], timeout=_KEEP_ALIVE)
     finally:
-        waiting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await waiting
+        change.cancel()
     return bool(done)
 
 

@@ -56,9 +56,7 @@ async def show_overview(view: View) -> web.StreamResponse:
         numbers=_numbers(view, series, recurring),
         recurring=area(keys, Series("recurring revenue", "first", recurring), format_money),
         payments=_payments_chart(keys, series),
-        customers=stacked_bars(
-            keys, [Series("new customers", "first", _values(series["customersNew"]))], format_number
-        ),
+        customers=_customers_chart(keys, series),
         usage=_usage_charts(view, keys, starts),
         latest_payments=_latest_payments(view),
         latest_events=_latest_events(view),

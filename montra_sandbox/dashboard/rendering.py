@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jinja2
 import simplejson
@@ -106,7 +106,8 @@ def _templates() -> jinja2.Environment:
     )
     environment.filters.update(FILTERS)
     environment.filters.update(pretty=pretty_json, iso=format_datetime)
-    environment.globals.update(asset=asset_path, navigation=NAVIGATION, charts=charts, tone=status_tone)
+    names = {"asset": asset_path, "navigation": NAVIGATION, "charts": charts, "tone": status_tone}
+    cast("dict[str, Any]", environment.globals).update(names)
     return environment
 
 

@@ -153,11 +153,11 @@ class View:
     @property
     def merchant_id(self) -> str:
         """The merchant whose data is seen: the one of the page's object, else the chosen one, else the first."""
-        if self._merchant_id is None:
-            ids = [row["id"] for row in self.merchants]
-            chosen = self.request.cookies.get(merchant_cookie(self.request), "")
-            self._merchant_id = chosen if chosen in ids else ids[0]
-        return self._merchant_id
+        if self._merchant_id is not None:
+            return self._merchant_id
+        ids: list[str] = [row["id"] for row in self.merchants]
+        chosen = self.request.cookies.get(merchant_cookie(self.request), "")
+        return chosen if chosen in ids else ids[0]
 
     def get_row(self, table: str, what: str, row_id: str) -> Row:
         """A row of any merchant, who becomes the one whose data is seen.
@@ -250,7 +250,7 @@ class View:
             status: the HTTP status of that page.
             succeeded: whether the message reports a success.
         """
-        kept = {} if succeeded else self.fields
+        kept: Mapping[str, str] = {} if succeeded else self.fields
         token = self.memory.forms.keep(kept, message, status=status, succeeded=succeeded)
         url = URL(path).update_query(notice=token)
         return web.Response(status=303, headers={"Location": str(url), "Cache-Control": "no-store"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from aiohttp import web
@@ -74,5 +74,5 @@ def _templates() -> jinja2.Environment:
         loader=jinja2.PackageLoader(__package__ or "", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters.update(FILTERS)
-    environment.globals["asset"] = asset_path
+    cast("dict[str, Any]", environment.globals)["asset"] = asset_path
     return environment

@@ -43,7 +43,7 @@ async function refresh() {
       const again = href && [...region.querySelectorAll("a")].find((link) => link.getAttribute("href") === href);
       if (again) again.focus();
     }
-    prepare(region);
+    showCopyButtons(region);
   }
 }
 
@@ -76,16 +76,22 @@ function disconnect() {
   feed = null;
 }
 
-function prepare(root) {
-  for (const button of root.querySelectorAll("button[data-copy]")) {
-    button.hidden = !navigator.clipboard;
-    button.onclick = async () => {
-      await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
-      button.textContent = "Copied";
-      setTimeout(() => (button.textContent = "Copy"), 1500);
-    };
-  }
+// Regions come and go, so what their buttons do is listened for above them.
+function showCopyButtons(root) {
+  for (const button of root.querySelectorAll("button[data-copy]")) button.hidden = !navigator.clipboard;
 }
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+  button.textContent = "Copied";
+  setTimeout(() => (button.textContent = "Copy"), 1500);
+});
+document.addEventListener("submit", (event) => {
+  const question = event.submitter && event.submitter.dataset.confirm;
+  if (question && !confirm(question)) event.preventDefault();
+});
 
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return disconnect();
@@ -107,13 +113,7 @@ if (pause) {
     }
   };
 }
-for (const select of document.querySelectorAll("select[data-submit]")) select.onchange = () => select.form.requestSubmit();
-for (const button of document.querySelectorAll("button[data-confirm]")) {
-  button.form.addEventListener("submit", (event) => {
-    if (event.submitter === button && !confirm(button.dataset.confirm)) event.preventDefault();
-  });
-}
 const here = document.querySelector("nav [aria-current=page]");
 if (here) here.closest("nav").scrollLeft = here.offsetLeft - 40; // on a phone the links are wider than the screen
-prepare(document);
+showCopyButtons(document);
 connect();
