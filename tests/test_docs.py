@@ -49,7 +49,8 @@ PAGES_WITH_TESTS = [page for page in PAGES if any(name.startswith("test_") for n
 @pytest.mark.parametrize("page", PAGES_WITH_TESTS, ids=lambda page: page.name)
 def test_the_tests_that_a_page_shows_pass(page: Path, tmp_path: Path) -> None:
     files = files_of(page)
-    for name, code in files.items():
+    application = {name: code for name, code in files_of(ROOT / "docs" / "testing.md").items() if "test_" not in name}
+    for name, code in {**application, **files}.items():
         (tmp_path / name).write_text(code)
     shown = sum(len(re.findall(r"^(?:async )?def test_", code, re.MULTILINE)) for code in files.values())
     options = ["-p", "no:cacheprovider", "-p", "montra_pytest.plugin", "-p", "pytest_asyncio.plugin"]
