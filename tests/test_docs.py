@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,8 @@ PAGES_WITH_TESTS = [page for page in PAGES if any(name.startswith("test_") for n
 @pytest.mark.parametrize("page", PAGES_WITH_TESTS, ids=lambda page: page.name)
 def test_the_tests_that_a_page_shows_pass(page: Path, tmp_path: Path) -> None:
     files = files_of(page)
-    for name, code in files.items():
+    application = {name: code for name, code in files_of(ROOT / "docs" / "testing.md").items() if "test_" not in name}
+    for name, code in {**application, **files}.items():
         (tmp_path / name).write_text(code)
     shown = sum(len(re.findall(r"^(?:async )?def test_", code, re.MULTILINE)) for code in files.values())
     options = ["-p", "no:cacheprovider", "-p", "montra_pytest.plugin", "-p", "pytest_asyncio.plugin"]
@@ -83,6 +85,23 @@ def test_the_quickstart_runs() -> None:
     )
     assert (run.returncode, run.stderr) == (0, "")
     assert re.search(r"^\d+ steps, all as expected\.$", run.stdout, re.MULTILINE)
+
+
+def test_the_quickstart_stays_with_demo_data_when_asked() -> None:
+    quickstart = subprocess.Popen(
+        [sys.executable, "-W", "error", str(ROOT / "examples" / "quickstart.py"), "--stay", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert quickstart.stdout is not None
+    try:
+        found = next(match for line in quickstart.stdout if (match := re.search(r"200 .* customers: (\S+)", line)))
+        with urllib.request.urlopen(found[1], timeout=30) as page:
+            assert page.headers["Content-Type"].startswith("text/html")
+    finally:
+        quickstart.terminate()
+        said, _ = quickstart.communicate(timeout=30)
+    assert (quickstart.returncode, said.endswith("Stopped.\n")) == (0, True)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
