@@ -53,14 +53,14 @@ class Run:
     """
 
     def __init__(self, profile: str | None, yes: bool, output: Output) -> None:
-        self._profile = profile
+        self.profile = profile
         self.yes = yes
         self.output = output
 
     @cached_property
     def settings(self) -> Settings:
         """The settings, read when they are first needed."""
-        return load_settings(self._profile)
+        return load_settings(self.profile)
 
     def montra(self) -> Montra:
         """A client of the Montra API, to be used in `with`."""
