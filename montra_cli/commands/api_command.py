@@ -67,9 +67,8 @@ def api(
         run.confirm(f"DELETE {path}?")
     from ..calls.raw_client import RawClient
 
-    answer = asyncio.run(
-        _send(RawClient(run.settings.api_key, run.settings.base_url), method, path, body, idempotency_key)
-    )
+    client = RawClient(run.settings.api_key, run.settings.base_url)
+    answer = asyncio.run(_send(client, method, path, body, idempotency_key))
     _print(answer, include=include)
     if answer.status >= 400:
         raise CliError(f"{answer.status} {method} {path.partition('?')[0]}", _CODES.get(answer.status, FAILED))

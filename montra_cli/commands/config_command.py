@@ -118,13 +118,11 @@ def list_values(run: Run) -> None:
     rows = [
         {
             "name": field.name,
-            "value": _shown(settings.values[field.name].text, field.is_secret)
-            if field.name in settings.values
-            else None,
-            "source": settings.values[field.name].source if field.name in settings.values else None,
+            "value": None if value is None else mask(value.text) if field.is_secret else value.text,
+            "source": None if value is None else value.source,
             "variable": field.variable,
         }
-        for field in FIELDS.values()
+        for field, value in ((field, settings.values.get(field.name)) for field in FIELDS.values())
     ]
     run.output.rows(rows)
     if run.output.is_for_people:
@@ -214,18 +212,11 @@ def _table(document: TOMLDocument, profile: str) -> MutableMapping[str, Any]:
 
 def _read_secret(what: str) -> str:
     """A secret that is typed without an echo, or the first line of stdin."""
-    if sys.stdin.isatty():
-        text = getpass.getpass(f"{clean(what)}: ")
-    else:
-        text = sys.stdin.readline(_MAX_SECRET)
-    secret = text.strip()
+    asked = sys.stdin.isatty()
+    secret = (getpass.getpass(f"{clean(what)}: ") if asked else sys.stdin.readline(_MAX_SECRET)).strip()
     if not secret:
         raise CliError("no secret was given", USAGE)
     if not secret.isascii() or not secret.isprintable() or " " in secret:
         raise CliError("that holds characters that no key has; was it copied whole, and nothing else?", USAGE)
     remember(secret)
     return secret
-
-
-def _shown(text: str, is_secret: bool) -> str:
-    return mask(text) if is_secret else text

@@ -12,8 +12,8 @@ from ..settings import FIELDS
 
 app = new_app("Help about a topic.", no_args_is_help=False)
 
-_OUTPUT = """On a terminal, results are tables as wide as it is. Piped, they are lines of fields separated by tabs, beginning with
-the names of the columns (--no-header leaves those out): always all fields, always in the same order.
+_OUTPUT = """On a terminal, results are tables as wide as it is. Piped, they are lines of fields separated by tabs that
+begin with the names of the columns (--no-header leaves those out): always all fields, in the same order.
 
   --json           JSON, indented
   --jsonl          one JSON object per line, printed as soon as it is there
@@ -23,7 +23,7 @@ the names of the columns (--no-header leaves those out): always all fields, alwa
   --columns A,B    only these fields
 
 Results are on stdout, everything else on stderr. Control characters in texts of the service are shown as escapes such
-as \\x1b, in JSON as \\u001b, and never reach the terminal. NO_COLOR switches colours off. Amounts keep all their digits;
+as \\x1b, in JSON as \\u001b, and never reach the terminal. NO_COLOR switches colours off. Amounts keep all digits;
 times are in UTC."""
 
 _INPUT = """  number           19.99

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-from collections.abc import Iterator
-from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ..command import Run, command, new_app
 from ..failures import USAGE, CliError
-from ..json_types import is_object
 from ..output.encoding import to_json
 from ..sandbox.control_client import ControlClient, control_client, segment, with_scheme
 from ..sandbox.lines import delivery_line, event_line
-from ..sandbox.live_feed import LiveEvent, LiveFeed
+from ..sandbox.live_feed import LiveEvent, LiveFeed, ends_well
 
 app = new_app("Forward webhooks of the sandbox to your application.", no_args_is_help=False)
 
@@ -135,28 +131,3 @@ class Listener:
             print(to_json(event.data), flush=True)
         else:
             print(event_line(event.data) if self._url is None else delivery_line(event.data), flush=True)
-
-
-@contextlib.contextmanager
-def ends_well() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end a command that has no other end, and what it has to tidy up is done."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt:
-        pass
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def fields_of(value: Any) -> dict[str, Any]:
-    """A JSON object; an empty one for anything else.
-
-    Args:
-        value: parsed JSON.
-    """
-    return value if is_object(value) else {}

@@ -10,8 +10,7 @@ from ..command import Run, command, new_app
 from ..output.encoding import to_json
 from ..sandbox.control_client import control_client
 from ..sandbox.lines import request_line
-from ..sandbox.live_feed import LiveFeed
-from .listen_command import ends_well
+from ..sandbox.live_feed import LiveFeed, ends_well
 
 app = new_app(
     "Follow the requests that the sandbox gets.",

@@ -57,7 +57,7 @@ def _gateway(run: Run, user_id: str | None) -> ApiGatewayClient:
 
 def _print(answer: GatewayResponse) -> None:
     is_terminal = sys.stdout.isatty()
-    for chunk in answer.iter_bytes():
+    for chunk in answer.iter_chunks():
         if is_terminal:
             print(clean_lines(chunk.decode("utf-8", "replace")), end="", flush=True)
         else:

@@ -132,7 +132,7 @@ def advance(
 @command(app, "freeze", examples=("montra sandbox freeze", "montra sandbox freeze --at 2030-01-01T00:00:00Z"))
 def freeze(
     run: Run,
-    at: Annotated[str | None, typer.Option("--at", metavar="DATETIME", help="At this time (default: now).")] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="DATETIME", help="At this time, not now.")] = None,
 ) -> None:
     """Let the clock stand still, so that nothing becomes due by itself."""
     answer = control_client(run).post("/clock/freeze", {"at": None if at is None else _time("--at", at)})

@@ -115,10 +115,5 @@ def event_line(event: dict[str, Any]) -> str:
     Args:
         event: its JSON.
     """
-    return "  ".join(
-        [
-            dim(clock_text(event.get("created_at"))),
-            clean(str(event.get("type")))[:100],
-            dim(clean(str(event.get("id")))[:60]),
-        ]
-    )
+    at, kind, event_id = event.get("created_at"), str(event.get("type")), str(event.get("id"))
+    return "  ".join([dim(clock_text(at)), clean(kind)[:100], dim(clean(event_id)[:60])])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from decimal import Decimal
+from types import FrameType
 from typing import Any, NamedTuple
 
 from ..failures import NETWORK, CliError
@@ -111,3 +114,19 @@ def _event(fields: dict[str, str]) -> LiveEvent | None:
     except (KeyError, ValueError, RecursionError):
         return None
     return LiveEvent(fields.get("event", "message"), number, data) if is_object(data) else None
+
+
+@contextlib.contextmanager
+def ends_well() -> Generator[None, None, None]:
+    """Ctrl-C and SIGTERM end a command that has no other end, and what it has to tidy up is done."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
