@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import errno
 import logging
 import os
 import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import Sequence
 from urllib.parse import quote
 
 from .http.browser_protection import TOKEN_HEADER
 from .server import DEFAULT_API_KEY, Sandbox
 
+_WAKE_INTERVAL = 0.5
 _TOKEN_VARIABLE = "MONTRA_SANDBOX_TOKEN"  # noqa: S105 - the name of a variable
 
 
@@ -58,7 +58,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-async def _serve(options: argparse.Namespace) -> None:
+def _serve(options: argparse.Namespace) -> None:
     sandbox = Sandbox(
         api_keys=options.api_keys or [DEFAULT_API_KEY],
         host=options.host,
@@ -69,24 +69,23 @@ async def _serve(options: argparse.Namespace) -> None:
         allow_hosts=options.allow_hosts,
         control_token=options.control_token or None,
     )
-    stop = asyncio.Event()
-    async with sandbox:
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():  # others can't handle signals
         for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends asyncio.run instead
-                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            signal.signal(number, lambda _, __: stop.set())
+    with sandbox:
         print(f"Montra sandbox at {sandbox.url}  (Ctrl-C stops it)\n")
-        print(f"  export MONTRA_BASE_URL={sandbox.base_url}")
-        for key in sandbox.api_keys:
-            print(f"  export MONTRA_API_KEY={key}")
-        print(f"  export PAYWALL_ORIGIN={sandbox.url}")
-        print(f"  export PAYWALL_ID={sandbox.paywall_id}")
-        print(f"  export MONETIZE_API_KEY={sandbox.api_key}")
+        for name, value in sandbox.environment.items():
+            print(f"  export {name}={value}")
+        for key in sandbox.api_keys[1:]:
+            print(f"  export MONTRA_API_KEY={key}  # another merchant")
         if sandbox.control_token is not None:
             print(f"  export {_TOKEN_VARIABLE}={sandbox.control_token}")
             print(f"\nThe controls need it in the header {TOKEN_HEADER}. The overview for a browser:")
             print(f"  {sandbox.url}/?token={quote(sandbox.control_token, safe='')}")
         print(f"\nState: {'in memory, lost when it stops' if options.db == ':memory:' else options.db}", flush=True)
-        await stop.wait()
+        while not stop.wait(_WAKE_INTERVAL):  # Windows sees Ctrl-C between two waits
+            pass
     print("Stopped.", flush=True)
 
 
@@ -105,9 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        asyncio.run(_serve(options))
-    except KeyboardInterrupt:
-        return 0
+        _serve(options)
     except (OSError, ValueError, sqlite3.Error) as error:
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"The sandbox can't start: {message}{_hint(error)}", file=sys.stderr)

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from .control_base import control, settling_control
 from .database import Row
-from .datetimes import format_datetime
 from .faults import FaultKind, MalformedBody, make_fault
-from .json import MAX_DIGITS, decimal_text, dumps, is_array, is_object
+from .json import MAX_DIGITS, decimal_text, dumps, is_array, is_object, number
 from .montra import payments, subscriptions, usage
+from .payer import PaidCheckout, pay
 from .paywall_controls import PaywallControls
 from .problems import invalid, not_found
-from .webhook_sender import WebhookSender
+from .state_controls import StateControls
+from .webhook_controls import WebhookControls
 
 _MAX_AMOUNT = 10**18
 _MAX_TIERS = 100
 _SETTABLE_STATUSES = ("active", "past_due", "unpaid", "canceled", "incomplete", "incomplete_expired", "trialing")
-_COUNTED_TABLES = (
-    *("customers", "pricing_models", "subscriptions", "transactions", "invoices"),
-    *("paywall_users", "paywall_purchases", "paywall_tickets", "events", "deliveries"),
-)
 
 
-class Controls(PaywallControls):
+class Controls(StateControls, WebhookControls, PaywallControls):
     """Controls of both services. Each takes effect at once, in one transaction.
 
     Raises:
@@ -33,63 +29,9 @@ class Controls(PaywallControls):
         RuntimeError: the sandbox is not running.
     """
 
-    @property
-    @abstractmethod
-    def _webhook_sender(self) -> WebhookSender: ...
-
-    # Time
-
-    def now(self) -> datetime:
-        """The sandbox's time, in UTC."""
-        return self._world.clock.now()
-
-    def advance(
-        self,
-        *,
-        to: datetime | None = None,
-        seconds: float = 0,
-        minutes: float = 0,
-        hours: float = 0,
-        days: float = 0,
-        weeks: float = 0,
-    ) -> datetime:
-        """Move the clock forward, either to a datetime or by the sum of the other arguments.
-
-        Periods end, scheduled changes apply, pauses end and webhook retries become due on the way, in order.
-
-        Args:
-            to: an aware datetime; None to use the other arguments.
-            seconds: seconds to add.
-            minutes: minutes to add.
-            hours: hours to add.
-            days: days to add.
-            weeks: weeks to add.
-
-        Returns:
-            The new time.
-
-        Raises:
-            Problem: 400, not forward, more than ten years, or more than 10,000 scheduled steps at once.
-        """
-        spans = {"seconds": seconds, "minutes": minutes, "hours": hours, "days": days, "weeks": weeks}
-        if to is not None:
-            if any(spans.values()):
-                raise invalid("give either to or a span of time")
-            if not isinstance(to, datetime) or to.tzinfo is None:
-                raise invalid("to: a datetime with a time zone")
-            return self._world.advance(to - self.now())
-        try:
-            by = timedelta(**{name: _span(name, value) for name, value in spans.items()})
-        except (OverflowError, ValueError):
-            raise invalid("the span of time is out of range") from None
-        return self._world.advance(by)
-
-    def reset(self) -> None:
-        """Delete everything except the API keys. Faults are removed, and the clock shows the real time."""
-        self._world.reset()
-
     # Montra
 
+    @control
     def set_limit(
         self,
         *,
@@ -125,6 +67,7 @@ class Controls(PaywallControls):
                 *(model["id"], meter_slug, decimal_text(amount), period, aggregation),
             )
 
+    @control
     def set_tiers(self, product_id: str, tiers: list[dict[str, Any]]) -> None:
         """Set the graduated prices of a product with `pricing_structure="tiered"`.
 
@@ -141,6 +84,7 @@ class Controls(PaywallControls):
         with self._world.db.transaction() as db:
             db.update("products", product["id"], tiers=dumps(checked))
 
+    @settling_control
     def set_subscription(
         self, subscription_id: str, *, status: str | None = None, cancel_at_period_end: bool | None = None
     ) -> dict[str, Any]:
@@ -173,9 +117,45 @@ class Controls(PaywallControls):
                     db.update("subscriptions", row["id"], status=status, paused_at=None, resume_at=None)
                 subscriptions.record_event(context, "subscription.updated", row["id"])
             serialized = subscriptions.serialize(subscriptions.get_row(context, row["id"]))
-        self._world.changed.set()
+        self._world.notify()
         return serialized
 
+    @control
+    def limits(self) -> list[dict[str, Any]]:
+        """The limits of all plans: `pricing_model_id`, `meter_slug`, `max_amount`, `period`, `aggregation`."""
+        rows = self._world.db.all("SELECT * FROM plan_limits ORDER BY rowid")
+        return [{**dict(row), "max_amount": number(row["max_amount"])} for row in rows]
+
+    @settling_control
+    def pay(
+        self,
+        target: Any,
+        *,
+        card: str | None = None,
+        email: str = "customer@example.com",
+        name: str = "Test Customer",
+        code: str | None = None,
+    ) -> PaidCheckout:
+        """Pay a checkout link, or a checkout of the paywall service, as a person does on its page.
+
+        Args:
+            target: the link or checkout: what `create_checkout_link` or `create_checkout` returned, its url or its id.
+            card: the number of a test card, or `declined`, `insufficient_funds` or `expired`; one that pays by default.
+            email: the payer's email address, by which Montra finds or creates the customer. At the paywall service the
+                address of the checkout's user counts.
+            name: the payer's name.
+            code: a discount code; checkout links only.
+
+        Returns:
+            What came of it; `status` is `succeeded` or `failed`.
+
+        Raises:
+            Problem: 400 invalid value, or a code that can't be redeemed; 404 no such checkout; 409 paid already; 410
+                the link is not active.
+        """
+        return pay(self._world, target, card=card, email=email, name=name, code=code)
+
+    @control
     def transactions(self) -> list[dict[str, Any]]:
         """All attempted payments of checkout links, newest first."""
         rows = self._world.db.all("SELECT * FROM transactions ORDER BY created_at DESC, rowid DESC")
@@ -183,6 +163,7 @@ class Controls(PaywallControls):
 
     # Faults
 
+    @control
     def add_fault(
         self,
         *,
@@ -233,54 +214,21 @@ class Controls(PaywallControls):
         )
         return {"kind": fault.kind, "times": fault.times, "share": fault.share}
 
+    @control
     def faults(self) -> list[dict[str, Any]]:
         """The active faults. `hits` is how many requests each affected so far."""
         return self._world.faults.active()
 
+    @control
     def clear_faults(self) -> None:
         """Remove all faults."""
         self._world.faults.clear()
-
-    # Webhooks
-
-    def deliveries(self) -> list[dict[str, Any]]:
-        """All webhook deliveries with their status, newest first."""
-        return self._webhook_sender.list_deliveries()
-
-    def replay(self, delivery_id: str) -> dict[str, Any]:
-        """Send a webhook again.
-
-        Args:
-            delivery_id: the delivery, whatever its status.
-
-        Returns:
-            The delivery, pending.
-
-        Raises:
-            Problem: 404.
-        """
-        return self._webhook_sender.replay(delivery_id)
-
-    async def settle(self) -> None:
-        """Wait until all webhooks that are due have been attempted."""
-        await self._webhook_sender.send_due()
-
-    def overview(self) -> dict[str, Any]:
-        """The sandbox's time, the active faults, and how many resources of each kind there are."""
-        counts = {table: self._world.db.value(f"SELECT count(*) FROM {table}") for table in _COUNTED_TABLES}
-        return {"now": format_datetime(self.now()), "faults": self.faults(), "counts": counts}
 
     def _get_row(self, table: str, what: str, row_id: str) -> Row:
         row = self._world.db.one(f"SELECT * FROM {table} WHERE id = ?", row_id)
         if row is None:
             raise not_found(what, row_id)
         return row
-
-
-def _span(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
-        raise invalid(f"{name}: a number")
-    return float(value)
 
 
 def _amount(name: str, value: Any) -> Decimal | None:

@@ -24,6 +24,22 @@ _CODES_TABLE = "CREATE TEMP TABLE IF NOT EXISTS codes (mail_id TEXT PRIMARY KEY,
 Row: TypeAlias = sqlite3.Row
 
 
+class DatabaseCopy:
+    """A copy of a database in memory, made by `Database.copy`.
+
+    Args:
+        connection: holds the tables.
+        codes: the rows of the temporary table.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, codes: list[tuple[str, str]]) -> None:
+        self.connection = connection
+        self.codes = codes
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class Database:
     """The sandbox's SQLite database.
 
@@ -173,6 +189,24 @@ class Database:
             (f"number:{name}",),
         ).fetchone()
         return int(row[0])
+
+    def copy(self) -> DatabaseCopy:
+        """A copy of everything, in memory."""
+        target = sqlite3.connect(":memory:")
+        self._connection.backup(target)
+        codes = self._connection.execute("SELECT mail_id, token FROM temp.codes").fetchall()
+        return DatabaseCopy(target, [tuple(row) for row in codes])
+
+    def replace(self, copy: DatabaseCopy) -> None:
+        """Put a copy in the place of everything. Not inside a transaction.
+
+        Args:
+            copy: the copy, which stays.
+        """
+        copy.connection.backup(self._connection)
+        with self.transaction():
+            self._connection.execute("DELETE FROM temp.codes")
+            self._connection.executemany("INSERT INTO temp.codes VALUES (?, ?)", copy.codes)
 
     def reset(self) -> None:
         """Delete everything except the merchants and the clock."""

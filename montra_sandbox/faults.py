@@ -103,6 +103,18 @@ class Faults:
         """The active faults as JSON objects, in the order in which they were added."""
         return [attrs.asdict(fault) for fault in self._active]
 
+    def state(self) -> list[Fault]:
+        """Copies of the active faults, for `restore`."""
+        return [attrs.evolve(fault) for fault in self._active]
+
+    def restore(self, state: list[Fault]) -> None:
+        """Make the faults of a `state` the active ones.
+
+        Args:
+            state: what `state` returned.
+        """
+        self._active = [attrs.evolve(fault) for fault in state]
+
     def next_fault(self, method: str, path: str) -> Fault | None:
         """Count and return the first active fault that affects a request; None when there is none.
 

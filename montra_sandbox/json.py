@@ -56,6 +56,21 @@ def loads_untrusted(body: bytes) -> Any:
     return value
 
 
+def plain_numbers(value: Any) -> Any:
+    """A copy of a parsed value that the `json` of the standard library can write: `Decimal` becomes int or float.
+
+    Args:
+        value: the parsed value. It is not nested deeper than `MAX_DEPTH`, since it was in a request or is our own.
+    """
+    if is_object(value):
+        return {name: plain_numbers(one) for name, one in value.items()}
+    if is_array(value):
+        return [plain_numbers(one) for one in value]
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value
+
+
 def dumps(value: Any) -> str:
     """Compact JSON text; a `Decimal` keeps all its digits."""
     return simplejson.dumps(value, use_decimal=True, separators=(",", ":"), ensure_ascii=False)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from enum import Enum
 from typing import Any, Final
 
+from .control_base import ControlBase, control, settling_control
 from .database import Row, pick
 from .json import dumps, loads
 from .paywall import paywall_config, purchase_lifecycle, purchases, support, tokens, tracking, users
 from .paywall.paywall_context import PaywallContext
 from .problems import Problem, invalid, not_found
-from .world import World
 
 
 class Unset(Enum):
@@ -27,7 +26,7 @@ UNSET: Final = Unset.UNSET
 """The default of a parameter that keeps the present value. None clears it."""
 
 
-class PaywallControls(ABC):
+class PaywallControls(ControlBase):
     """Controls of the paywall service. Each takes effect at once, in one transaction.
 
     Raises:
@@ -35,10 +34,7 @@ class PaywallControls(ABC):
         RuntimeError: the sandbox is not running.
     """
 
-    @property
-    @abstractmethod
-    def _world(self) -> World: ...
-
+    @control
     def add_paywall(
         self,
         *,
@@ -109,6 +105,7 @@ class PaywallControls(ABC):
             )
         return self.paywall(paywall_id)
 
+    @control
     def set_paywall(
         self,
         paywall_id: str,
@@ -180,6 +177,7 @@ class PaywallControls(ABC):
             db.update("paywalls", paywall_id, config=dumps(config), version=row["version"] + 1, **webhook)
         return self.paywall(paywall_id)
 
+    @control
     def set_provider(
         self,
         paywall_id: str,
@@ -217,6 +215,7 @@ class PaywallControls(ABC):
         providers[provider_id] = {**providers.get(provider_id, {}), **fields}
         return self.set_paywall(paywall_id, providers=providers)
 
+    @control
     def paywall(self, paywall_id: str) -> dict[str, Any]:
         """A paywall's configuration, with `id`, `version` and `webhook_url`.
 
@@ -230,6 +229,7 @@ class PaywallControls(ABC):
         config: dict[str, Any] = loads(row["config"].encode())
         return {**pick(row, "id", "version", "webhook_url"), **config}
 
+    @control
     def paywall_users(self, paywall_id: str) -> list[dict[str, Any]]:
         """The users of a paywall with their balances and purchases, oldest first.
 
@@ -250,6 +250,7 @@ class PaywallControls(ABC):
             for row in rows
         ]
 
+    @control
     def mails(self) -> list[dict[str, Any]]:
         """The mails that would have been sent (sign-in, confirmation, recovery), newest first.
 
@@ -262,6 +263,7 @@ class PaywallControls(ABC):
         )
         return [{**pick(row, *names), "used": bool(row["used"])} for row in rows]
 
+    @control
     def tickets(self) -> list[dict[str, Any]]:
         """Support tickets with name, type and size of their files, newest first."""
         db = self._world.db
@@ -272,6 +274,7 @@ class PaywallControls(ABC):
             for row in db.all("SELECT * FROM paywall_tickets ORDER BY id DESC")
         ]
 
+    @control
     def tracked_events(self, paywall_id: str) -> list[dict[str, Any]]:
         """Events of the public client's user interface, newest first; the last 10,000 are kept.
 
@@ -285,6 +288,7 @@ class PaywallControls(ABC):
         rows = self._world.db.all("SELECT * FROM paywall_tracked WHERE paywall_id = ? ORDER BY id DESC", paywall_id)
         return [tracking.serialize_event(row) for row in rows]
 
+    @settling_control
     def refund_purchase(self, purchase_id: str) -> None:
         """Refund a purchase, as the owner does at the acquirer: sends `refund.created`.
 
@@ -299,8 +303,9 @@ class PaywallControls(ABC):
             raise not_found("purchase", purchase_id)
         with self._world.db.transaction():
             purchase_lifecycle.refund(self._paywall_context(self._get_paywall(row["paywall_id"])), row)
-        self._world.changed.set()
+        self._world.notify()
 
+    @control
     def streams(self) -> list[dict[str, Any]]:
         """Progress of the latest 1,000 gateway streams, oldest first: `sent` events and whether it is `finished`."""
         return [dict(progress) for progress in self._world.streams]
@@ -313,14 +318,6 @@ class PaywallControls(ABC):
 
     def _paywall_context(self, paywall: Row) -> PaywallContext:
         return self._world.paywall_context(paywall, self._world.clock.now())
-
-    def _owner_id(self, api_key: str | None) -> str:
-        if api_key is None:
-            return str(self._world.db.value("SELECT id FROM merchants ORDER BY rowid LIMIT 1"))
-        merchant_id = self._world.find_merchant(api_key)
-        if merchant_id is None:
-            raise invalid("owner: the sandbox does not know this API key")
-        return merchant_id
 
 
 def _without_unset(**fields: Any) -> dict[str, Any]:

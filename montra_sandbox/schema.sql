@@ -114,12 +114,15 @@ CREATE TABLE IF NOT EXISTS audit_logs (
 CREATE INDEX IF NOT EXISTS audit_of_merchant ON audit_logs (merchant_id, sequence);
 
 CREATE TABLE IF NOT EXISTS events (
-  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL, created_at TEXT NOT NULL);
+  id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL, created_at TEXT NOT NULL,
+  service TEXT NOT NULL DEFAULT 'montra');
 
 CREATE TABLE IF NOT EXISTS deliveries (
   id TEXT PRIMARY KEY, sequence INTEGER NOT NULL UNIQUE, merchant_id TEXT NOT NULL,
   event_id TEXT NOT NULL REFERENCES events, endpoint_id TEXT NOT NULL, status TEXT NOT NULL, attempts INTEGER NOT NULL,
-  next_attempt_at TEXT, last_status INTEGER, last_error TEXT, created_at TEXT NOT NULL);
+  next_attempt_at TEXT, last_status INTEGER, last_error TEXT, created_at TEXT NOT NULL,
+  duration_ms REAL, response_body TEXT, attempted_at TEXT);
+CREATE INDEX IF NOT EXISTS deliveries_of_event ON deliveries (event_id);
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (next_attempt_at) WHERE status = 'pending';
 
 CREATE TABLE IF NOT EXISTS idempotency_records (

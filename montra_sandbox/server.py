@@ -1,36 +1,56 @@
-"""The sandbox as an object: settings, start and stop."""
+"""The sandbox as an object: settings, start and stop, and the server's thread."""
 
 from __future__ import annotations
 
+import atexit
 import secrets
-from collections.abc import Sequence
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from datetime import datetime
 from types import TracebackType
+from typing import Any, TypeVar
 
+import attrs
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from .app_targets import AppDeliveries
 from .controls import Controls
 from .database import Database
+from .handles import Requests, SandboxClock, Webhooks
 from .http.application import API_PREFIX, SandboxApplication
 from .http.browser_protection import AccessRules, HostName, parse_allowed_host, parse_host
-from .webhook_sender import WebhookSender, is_local_url
+from .ids import IdGenerator
+from .server_thread import Completion, ServerThread, has_running_loop, not_running
+from .snapshots import Snapshots
+from .webhook_controls import DEFAULT_WEBHOOK_SECRET
+from .webhook_sender import APP_SCHEME, WebhookSender, is_local_url
 from .world import FIRST_PAYWALL_ID, World
 
-__all__ = ["API_PREFIX", "DEFAULT_API_KEY", "Sandbox"]
+__all__ = ["API_PREFIX", "DEFAULT_API_KEY", "DEFAULT_WEBHOOK_SECRET", "Sandbox"]
 
 DEFAULT_API_KEY: str = "sk_test_sandbox"
 _MIN_TOKEN_LENGTH = 8
 _SHUTDOWN_TIMEOUT = 1.0
+_EXIT_TIMEOUT = 2.0
+
+R = TypeVar("R")
 
 
 class Sandbox(Controls):
-    """A local server with the Montra API, the paywall API, checkout pages and controls.
+    """A local server with the Montra API, the paywall API, a dashboard, checkout pages and controls.
 
-        async with Sandbox() as sandbox:
+        with Sandbox() as sandbox:
             client = Montra(sandbox.api_key, sandbox.base_url)
 
-    `api_keys`, `api_key`, `paywall_id` and `control_token` can be read at any time. `url` and `base_url` are known once
-    it was started. The controls need it to be running; otherwise they raise RuntimeError.
+    It runs in a thread of its own, so that synchronous and asynchronous code can use it, also in the same test:
+    `with`, `async with`, or `start()` and `stop()`. Its methods can be called from any thread and from coroutines; they
+    take well below a millisecond. Several sandboxes can run side by side.
+
+    `api_keys`, `api_key`, `paywall_id`, `webhook_secret` and `control_token` can be read at any time. `url` and
+    `base_url` are known once it was started. The controls need it to be running; otherwise they raise RuntimeError.
 
     Args:
         api_keys: the API keys. Each is a merchant of its own, who sees nothing of the others.
@@ -38,6 +58,12 @@ class Sandbox(Controls):
         port: the port to bind; 0 for a free one.
         db: the file of the database; in memory by default. The file is readable by its owner only: it holds digests of
             keys, tokens, codes and passwords, but the secrets of webhook endpoints in plain text.
+        now: the time at which its clock starts, an aware datetime; the present time by default. An earlier one needs an
+            empty database.
+        frozen: whether the clock stands still from the start.
+        id_seed: makes the ids of objects reproducible, as `seed_ids`; random ids by default.
+        webhook_secret: the key of the signatures of endpoints that `webhooks.to` makes: fixed, so that an application
+            can have it in its settings. `whsec_sandbox` by default.
         allow_remote: whether other machines may connect. The API keys protect the APIs, a token the controls.
         deliver_anywhere: whether webhooks are sent to other machines, too.
         allow_hosts: host names besides this machine's own that the server answers to, `name` or `name:port`. Requests
@@ -48,6 +74,10 @@ class Sandbox(Controls):
     Attributes:
         api_keys: as given.
         control_token: the token in use; None when the controls need none.
+        webhook_secret: as given.
+        clock: the clock.
+        requests: the requests that both APIs received.
+        webhooks: where webhooks go, and what was answered.
 
     Raises:
         ValueError: a setting is invalid.
@@ -55,6 +85,10 @@ class Sandbox(Controls):
 
     api_keys: tuple[str, ...]
     control_token: str | None
+    webhook_secret: str
+    clock: SandboxClock
+    requests: Requests
+    webhooks: Webhooks
     _middlewares: tuple[Middleware, ...] = ()
     """Outermost middlewares of the server, for tests that watch what it is sent and answers."""
 
@@ -65,6 +99,10 @@ class Sandbox(Controls):
         host: str = "127.0.0.1",
         port: int = 0,
         db: str = ":memory:",
+        now: datetime | None = None,
+        frozen: bool = False,
+        id_seed: int | None = None,
+        webhook_secret: str = DEFAULT_WEBHOOK_SECRET,
         allow_remote: bool = False,
         deliver_anywhere: bool = False,
         allow_hosts: Sequence[str] = (),
@@ -76,21 +114,36 @@ class Sandbox(Controls):
             raise ValueError("api_keys: at least one, without spaces around it")
         if not 0 <= port <= 65535:
             raise ValueError(f"port {port}: from 0 (a free one) to 65535")
+        if now is not None and now.tzinfo is None:
+            raise ValueError("now: a datetime with a time zone")
         is_local = is_local_url(f"http://{_bracket(host)}")
         if not allow_remote and not is_local:
             raise ValueError(f"{host} lets other machines in; say allow_remote=True (--allow-remote) if that is meant")
-        if control_token is not None and not (control_token.isascii() and control_token.isprintable()):
-            raise ValueError("control_token: letters, digits and punctuation that fit into a header")
-        if control_token is not None and len(control_token.strip()) < _MIN_TOKEN_LENGTH:
-            raise ValueError(f"control_token: at least {_MIN_TOKEN_LENGTH} characters")
+        _check_token(control_token)
+        if not webhook_secret:
+            raise ValueError("webhook_secret: at least one character")
         self.api_keys = tuple(api_keys)
         self.control_token = control_token or (None if is_local else secrets.token_urlsafe(24))
+        self.webhook_secret = webhook_secret
         self._host, self._port, self._db_path = host, port, db
+        self._now, self._frozen, self._id_seed = now, frozen, id_seed
         self._allow_hosts = [parse_allowed_host(name) for name in allow_hosts]
         self._deliver_anywhere = deliver_anywhere
         self._url: str | None = None
+        self._starting = threading.Lock()
+        self._thread: ServerThread[_Running] | None = None
         self._running: _Running | None = None
-        self._starting: bool = False
+        self._apps = AppDeliveries(
+            send_due=lambda: self._submit(lambda: self._webhook_sender.send_due()),
+            take=lambda: self._call(lambda: self._webhook_sender.take_for_apps()),
+            store=lambda delivery_id, answer: self._call(
+                lambda: self._webhook_sender.store_answer(delivery_id, answer)
+            ),
+            release=lambda ids: self._call(lambda: self._webhook_sender.release(ids)),
+        )
+        self.clock = SandboxClock(self)
+        self.requests = Requests(self)
+        self.webhooks = Webhooks(self, self._apps)
 
     @property
     def url(self) -> str:
@@ -100,7 +153,7 @@ class Sandbox(Controls):
             RuntimeError: the sandbox was not started.
         """
         if self._url is None:
-            raise _not_running()
+            raise not_running()
         return self._url
 
     @property
@@ -122,31 +175,110 @@ class Sandbox(Controls):
         """The first API key."""
         return self.api_keys[0]
 
-    async def start(self) -> None:
-        """Open the database, bind the port and serve until `stop`.
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables that lead the SDK, and an application that uses it, to this sandbox.
+
+        Raises:
+            RuntimeError: the sandbox was not started.
+        """
+        return {
+            "MONTRA_BASE_URL": self.base_url,
+            "MONTRA_API_KEY": self.api_key,
+            "MONTRA_WEBHOOK_SECRET": self.webhook_secret,
+            "PAYWALL_ORIGIN": self.url,
+            "PAYWALL_ID": self.paywall_id,
+            "MONETIZE_API_KEY": self.api_key,
+            "MONTRA_SANDBOX": "1",  # its clock can be moved, so receivers check no age of events
+        }
+
+    # Start and stop
+
+    def start(self) -> Completion:
+        """Open the database, bind the port and serve until `stop`. It is done when this returns; awaiting is optional.
 
         Raises:
             OSError: the port is in use, or the database file can't be opened.
+            Problem: 409, `now` is earlier than the data of the database, or it is too late for `id_seed`.
             RuntimeError: the sandbox is running already.
             sqlite3.Error: the file is not a database.
         """
-        if self._running is not None or self._starting:
-            raise RuntimeError("the sandbox is running already")
-        self._starting = True
+        thread = ServerThread(self._open, self._close)
+        with self._starting:
+            if self._thread is not None:
+                raise RuntimeError("the sandbox is running already")
+            self._thread = thread
         try:
-            db = Database(self._db_path)
-            try:
-                self._running = await self._serve(World(db))
-            except BaseException:
-                db.close()
-                raise
-        finally:
-            self._starting = False
+            thread.start()
+        except BaseException:
+            self._thread = None
+            raise
+        _STARTED.add(self)
+        return Completion()
+
+    def stop(self) -> Completion:
+        """Finish running requests, stop sending webhooks and close the database. Does nothing when it is stopped.
+
+        In a coroutine, await it.
+        """
+        thread, self._thread = self._thread, None
+        _STARTED.discard(self)
+        self._apps.clear()
+        return Completion() if thread is None else thread.stop()
+
+    def __enter__(self) -> Sandbox:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if has_running_loop():
+            raise RuntimeError("use `async with Sandbox() as sandbox:` in a coroutine")
+        self.stop()
+
+    async def __aenter__(self) -> Sandbox:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def settle(self) -> Completion:
+        """Make all deliveries of webhooks that are due, also those to applications of `webhooks.to`.
+
+        Without a running event loop they are made when this returns. In a coroutine, await it.
+
+        Raises:
+            BaseException: what an application raised.
+            RuntimeError: the sandbox is not running, or webhooks cause webhooks without end.
+        """
+        if has_running_loop():
+            return Completion(self._apps.settle_async())
+        self._apps.settle()
+        return Completion()
+
+    # The server's thread
+
+    async def _open(self) -> _Running:
+        db = Database(self._db_path)
+        try:
+            world = World(db, IdGenerator())
+            running = await self._serve(world)
+        except BaseException:
+            db.close()
+            raise
+        self._running = running
+        return running
 
     async def _serve(self, world: World) -> _Running:
         for key in self.api_keys:
             world.add_merchant(key)
         world.seed()
+        world.db.run("DELETE FROM webhook_endpoints WHERE url LIKE ?", f"{APP_SCHEME}%")  # of an earlier process
+        self._set_up(world)
         sender = WebhookSender(world, deliver_anywhere=self._deliver_anywhere)
         application = SandboxApplication(self, world, sender, control_token=self.control_token)
         runner = web.AppRunner(
@@ -163,55 +295,91 @@ class Sandbox(Controls):
         bound = parse_host(_bracket(self._host)) or HostName(self._host, None)
         application.open(AccessRules(port=port, bound=bound, hosts=self._allow_hosts, token=self.control_token))
         sender.start()
-        return _Running(world, sender, runner)
+        return _Running(world=world, sender=sender, runner=runner, snapshots=Snapshots(world))
 
-    async def stop(self) -> None:
-        """Finish running requests, stop sending webhooks and close the database. Does nothing when it is stopped."""
-        if self._running is not None:
-            running, self._running = self._running, None
+    def _set_up(self, world: World) -> None:
+        """Apply the settings of clock and ids."""
+        if self._id_seed is not None:
+            world.seed_ids(self._id_seed)
+        if self._now is not None:
+            world.start_at(self._now)
+        if self._frozen:
+            world.freeze(self._now)
+
+    async def _close(self, running: _Running) -> None:
+        self._running = None
+        running.world.live.close()
+        try:
+            await running.sender.stop()
+        finally:
             try:
-                await running.sender.stop()
+                await running.runner.cleanup()
             finally:
-                try:
-                    await running.runner.cleanup()
-                finally:
-                    running.world.db.close()
+                running.snapshots.close()
+                running.world.db.close()
 
-    async def __aenter__(self) -> Sandbox:
-        await self.start()
-        return self
+    def _call(self, function: Callable[[], R], *, settles: bool = False) -> R:
+        if self._thread is None:
+            raise not_running()
+        result = self._thread.call(function)
+        if settles and self._apps and not has_running_loop():
+            self._apps.settle()
+        return result
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
+    def _submit(self, function: Callable[[], Coroutine[Any, Any, R]]) -> Future[R]:
+        if self._thread is None:
+            raise not_running()
+        return self._thread.submit(function)
+
+    def _stop_at_exit(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop_quickly(_EXIT_TIMEOUT)
+
+    @property
+    def _in_server(self) -> _Running:
+        if self._running is None:
+            raise not_running()
+        return self._running
 
     @property
     def _world(self) -> World:
-        if self._running is None:
-            raise _not_running()
-        return self._running.world
+        return self._in_server.world
 
     @property
     def _webhook_sender(self) -> WebhookSender:
-        if self._running is None:
-            raise _not_running()
-        return self._running.sender
+        return self._in_server.sender
+
+    @property
+    def _snapshots(self) -> Snapshots:
+        return self._in_server.snapshots
 
 
+@attrs.frozen(kw_only=True)
 class _Running:
-    """What exists between start and stop."""
+    """What exists between start and stop, in the server's thread."""
 
-    def __init__(self, world: World, sender: WebhookSender, runner: web.AppRunner) -> None:
-        self.world = world
-        self.sender = sender
-        self.runner = runner
+    world: World
+    sender: WebhookSender
+    runner: web.AppRunner
+    snapshots: Snapshots
 
 
-def _not_running() -> RuntimeError:
-    return RuntimeError(
-        "the sandbox is not running: use `async with Sandbox() as sandbox:` or `await sandbox.start()` first"
-    )
+_STARTED: weakref.WeakSet[Sandbox] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Close the databases of sandboxes that nobody has stopped."""
+    for sandbox in list(_STARTED):
+        sandbox._stop_at_exit()
+
+
+def _check_token(token: str | None) -> None:
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise ValueError("control_token: letters, digits and punctuation that fit into a header")
+    if token is not None and len(token.strip()) < _MIN_TOKEN_LENGTH:
+        raise ValueError(f"control_token: at least {_MIN_TOKEN_LENGTH} characters")
 
 
 def _bracket(host: str) -> str:

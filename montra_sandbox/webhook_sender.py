@@ -8,15 +8,17 @@ import hashlib
 import hmac
 import ipaddress
 import logging
+import time
 from datetime import timedelta
 from typing import Any
 
 import aiohttp
+import attrs
 from yarl import URL
 
 from .database import Row, pick
 from .datetimes import format_datetime
-from .json import loads
+from .json import loads, plain_numbers
 from .problems import not_found
 from .world import World
 
@@ -29,6 +31,10 @@ _CONCURRENCY = 10
 _POLL_INTERVAL = 0.5
 _READ_BUFFER_SIZE = 16 * 1024
 _MAX_ERROR_LENGTH = 300
+_MAX_ANSWER = 2 * 1024
+_ANSWER_TIMEOUT = 0.5
+APP_SCHEME: str = "app:"
+"""Begins the URL of an endpoint that is an application in this process: `app:/webhooks`."""
 _MAX_BACKOFF = 3600
 
 _SELECT = """
@@ -37,6 +43,44 @@ SELECT delivery.*, event.type AS event_type, event.body, paywall.id AS paywall_i
 FROM deliveries delivery JOIN events event ON event.id = delivery.event_id
 LEFT JOIN webhook_endpoints endpoint ON endpoint.id = delivery.endpoint_id
 LEFT JOIN paywalls paywall ON paywall.id = delivery.endpoint_id"""
+
+
+@attrs.frozen(kw_only=True)
+class PendingDelivery:
+    """A delivery to an application in this process.
+
+    Attributes:
+        id: the delivery's id.
+        endpoint_id: the endpoint, or the paywall.
+        path: the path that is requested.
+        body: the signed body.
+        headers: the headers, with the signature.
+        event_type: the event's type.
+    """
+
+    id: str
+    endpoint_id: str
+    path: str
+    body: bytes = attrs.field(repr=False)
+    headers: dict[str, str] = attrs.field(repr=False)
+    event_type: str
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What a receiver answered.
+
+    Attributes:
+        status: the HTTP status; None when there was no response.
+        error: why there was none.
+        body: the first 2 KiB of the response's body, as text; None without one.
+        duration_ms: how long it took, in milliseconds.
+    """
+
+    status: int | None
+    error: str | None = None
+    body: str | None = None
+    duration_ms: float = 0.0
 
 
 class WebhookSender:
@@ -52,6 +96,7 @@ class WebhookSender:
         self._deliver_anywhere = deliver_anywhere
         self._round_lock = asyncio.Lock()
         self._is_stopping = False
+        self._taken: set[str] = set()  # so that two callers, or one inside an application, don't make a delivery twice
 
     def start(self) -> None:
         """Start the background task."""
@@ -79,14 +124,44 @@ class WebhookSender:
             while due := self._due():
                 await asyncio.gather(*(self._attempt(row) for row in due))
 
-    def list_deliveries(self, limit: int = -1) -> list[dict[str, Any]]:
+    def list_deliveries(self, limit: int = -1, *, event_id: str | None = None) -> list[dict[str, Any]]:
         """Deliveries, newest first.
 
         Args:
             limit: how many; -1 for all.
+            event_id: only those of this event.
         """
-        rows = self._world.db.all(f"{_SELECT} ORDER BY delivery.sequence DESC LIMIT ?", limit)
+        rows = self._world.db.all(
+            f"{_SELECT} WHERE ? IS NULL OR delivery.event_id = ? ORDER BY delivery.sequence DESC LIMIT ?",
+            *(event_id, event_id, limit),
+        )
         return [_serialize(row) for row in rows]
+
+    def take_for_apps(self) -> list[PendingDelivery]:
+        """Take the due deliveries to applications in this process, in order. The caller makes and stores them."""
+        taken = [_pending_delivery(row) for row in self._due(to_apps=True) if row["id"] not in self._taken]
+        self._taken.update(delivery.id for delivery in taken)
+        return taken
+
+    def release(self, delivery_ids: list[str]) -> None:
+        """Let deliveries be taken again that were taken and not made.
+
+        Args:
+            delivery_ids: the deliveries.
+        """
+        self._taken.difference_update(delivery_ids)
+
+    def store_answer(self, delivery_id: str, answer: Answer) -> None:
+        """Store what an application in this process answered.
+
+        Args:
+            delivery_id: the delivery.
+            answer: its answer.
+        """
+        self._taken.discard(delivery_id)
+        row = self._world.db.one(f"{_SELECT} WHERE delivery.id = ?", delivery_id)
+        if row is not None:  # a reset may have come between
+            self._store_answer(row, answer)
 
     def replay(self, delivery_id: str) -> dict[str, Any]:
         """Make a delivery due again, whatever its status; returns it.
@@ -104,7 +179,7 @@ class WebhookSender:
             row = db.one(f"{_SELECT} WHERE delivery.id = ?", delivery_id)
         if row is None:
             raise not_found("delivery", delivery_id)
-        world.changed.set()
+        world.notify()
         return _serialize(row)
 
     async def _run(self) -> None:
@@ -117,11 +192,12 @@ class WebhookSender:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._world.changed.wait(), _POLL_INTERVAL)
 
-    def _due(self) -> list[Row]:
+    def _due(self, *, to_apps: bool = False) -> list[Row]:
         return self._world.db.all(
             f"{_SELECT} WHERE delivery.status = 'pending' AND delivery.next_attempt_at <= ?"
-            " ORDER BY delivery.sequence LIMIT ?",
+            " AND coalesce(endpoint.url, paywall.webhook_url, '') LIKE 'app:%' = ? ORDER BY delivery.sequence LIMIT ?",
             format_datetime(self._world.clock.now()),
+            to_apps,
             _CONCURRENCY,
         )
 
@@ -136,28 +212,33 @@ class WebhookSender:
 
     async def _post(self, row: Row) -> None:
         body = row["body"].encode()
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "montra-sandbox",
-            "Accept-Encoding": "identity",
-            **_signature_headers(row, body),
-        }
+        started = time.perf_counter()
         try:
-            async with self._session.post(row["url"], data=body, headers=headers, allow_redirects=False) as response:
-                status: int | None = response.status
-                error = None if 200 <= response.status < 300 else f"answered {response.status}"
+            async with self._session.post(
+                row["url"], data=body, headers=_headers(row, body), allow_redirects=False
+            ) as response:
+                duration = (time.perf_counter() - started) * 1000
+                text = await _read_answer(response)
+                answer = Answer(status=response.status, body=text, duration_ms=duration)
                 if not response.content.at_eof():
                     response.close()
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as failure:
-            status, error = None, _error_message(failure)
-        if error is None:
-            self._store_result(row, "succeeded", status)
-        else:
-            self._store_result(row, "failed" if row["attempts"] + 1 >= MAX_ATTEMPTS else "pending", status, error)
+            duration = (time.perf_counter() - started) * 1000
+            answer = Answer(status=None, error=_error_message(failure), duration_ms=duration)
+        self._store_answer(row, answer)
 
-    def _store_result(self, row: Row, result: str, status: int | None = None, error: str | None = None) -> None:
+    def _store_answer(self, row: Row, answer: Answer) -> None:
+        if answer.status is not None and 200 <= answer.status < 300 and answer.error is None:
+            self._store_result(row, "succeeded", answer)
+            return
+        error = answer.error or f"answered {answer.status}"
+        is_last = row["attempts"] + 1 >= MAX_ATTEMPTS
+        self._store_result(row, "failed" if is_last else "pending", answer, error)
+
+    def _store_result(self, row: Row, result: str, answer: Answer | None = None, error: str | None = None) -> None:
         attempts = row["attempts"] + 1
-        next_attempt = self._world.clock.now() + retry_delay(attempts) if result == "pending" else None
+        now = self._world.clock.now()
+        next_attempt = now + retry_delay(attempts) if result == "pending" else None
         with self._world.db.transaction() as db:
             db.update(
                 "deliveries",
@@ -165,9 +246,17 @@ class WebhookSender:
                 status=result,
                 attempts=attempts,
                 next_attempt_at=None if next_attempt is None else format_datetime(next_attempt),
-                last_status=status,
+                last_status=answer and answer.status,
                 last_error=error,
+                duration_ms=answer and round(answer.duration_ms, 1),
+                response_body=answer and answer.body,
+                attempted_at=format_datetime(now),
             )
+        self._world.live.publish("delivery", lambda: self._get(row["id"]))
+
+    def _get(self, delivery_id: str) -> dict[str, Any]:
+        row = self._world.db.one(f"{_SELECT} WHERE delivery.id = ?", delivery_id)
+        return {} if row is None else _serialize(row)
 
 
 def retry_delay(attempts: int) -> timedelta:
@@ -192,6 +281,49 @@ def is_local_url(url: str) -> bool:
         return False
 
 
+async def _read_answer(response: aiohttp.ClientResponse) -> str | None:
+    """The beginning of a response's body. It is for people only: a receiver that does not send it is not waited for."""
+    chunks = bytearray()
+
+    async def read() -> None:
+        while len(chunks) < _MAX_ANSWER and (chunk := await response.content.readany()):
+            chunks.extend(chunk)
+
+    with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError):
+        await asyncio.wait_for(read(), _ANSWER_TIMEOUT)
+    return answer_text(bytes(chunks))
+
+
+def answer_text(body: bytes) -> str | None:
+    """The beginning of a response's body as text; None without one.
+
+    Args:
+        body: the body, or its beginning.
+    """
+    return body[:_MAX_ANSWER].decode("utf-8", "replace") or None
+
+
+def _pending_delivery(row: Row) -> PendingDelivery:
+    body = row["body"].encode()
+    return PendingDelivery(
+        id=row["id"],
+        endpoint_id=row["endpoint_id"],
+        path=row["url"].removeprefix(APP_SCHEME),
+        body=body,
+        headers=_headers(row, body),
+        event_type=row["event_type"],
+    )
+
+
+def _headers(row: Row, body: bytes) -> dict[str, str]:
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "montra-sandbox",
+        "Accept-Encoding": "identity",
+        **_signature_headers(row, body),
+    }
+
+
 def _signature_headers(row: Row, body: bytes) -> dict[str, str]:
     """The paywall service signs in two headers, and not at all without a secret."""
     if row["secret"] is None:
@@ -210,6 +342,7 @@ def _error_message(failure: Exception) -> str:
 def _serialize(row: Row) -> dict[str, Any]:
     names = (
         *("id", "event_id", "event_type", "endpoint_id", "url", "status", "attempts", "next_attempt_at"),
-        *("last_status", "last_error", "created_at"),
+        *("last_status", "last_error", "created_at", "attempted_at", "duration_ms", "response_body"),
     )
-    return {**pick(row, *names), "body": loads(row["body"].encode())}
+    service = "montra" if row["paywall_id"] is None else "paywall"
+    return {**pick(row, *names), "service": service, "body": plain_numbers(loads(row["body"].encode()))}

@@ -14,13 +14,15 @@ from .clock import Clock
 from .database import Database, Row
 from .datetimes import LAST_DATETIME, format_datetime
 from .faults import Faults
-from .ids import new_id
+from .ids import CURRENT_IDS, IdGenerator, new_id
 from .json import dumps
+from .live_feed import LiveFeed
 from .montra import scheduler
 from .montra.merchant_context import MerchantContext
 from .paywall import paywall_config, purchase_lifecycle
 from .paywall.paywall_context import PaywallContext
-from .problems import invalid
+from .problems import conflict, invalid
+from .request_log import RequestLog
 
 FIRST_PAYWALL_ID: str = "pw_sandbox"
 MAX_ADVANCE: timedelta = timedelta(days=3653)
@@ -41,6 +43,9 @@ SELECT (SELECT count(*) FROM scheduled_changes WHERE status = 'pending' AND sche
  + (SELECT total(1 + (julianday(?) - julianday(current_period_end)) / (interval_count *
       CASE interval WHEN 'day' THEN 1 WHEN 'week' THEN 7 WHEN 'month' THEN 28 ELSE 365 END)) FROM paywall_purchases
     WHERE status IN ('active', 'trialing') AND current_period_end <= ?)"""
+_ANY_OBJECT = """
+SELECT EXISTS (SELECT 1 FROM audit_logs) OR EXISTS (SELECT 1 FROM events) OR EXISTS (SELECT 1 FROM paywall_users)
+ OR EXISTS (SELECT 1 FROM paywall_mails) OR EXISTS (SELECT 1 FROM paywall_tickets)"""
 _MAX_ENDPOINTS = "SELECT max(n) FROM (SELECT count(*) AS n FROM webhook_endpoints WHERE enabled GROUP BY merchant_id)"
 
 
@@ -49,6 +54,7 @@ class World:
 
     Args:
         db: the database.
+        ids: makes ids of resources; random ones by default.
 
     Attributes:
         db: the database.
@@ -57,6 +63,9 @@ class World:
         origin: the sandbox's address, `http://127.0.0.1:4242`; empty until the port is known.
         changed: set after a commit that may have queued webhooks.
         streams: progress of the latest gateway streams: `sent` events and whether it is `finished`.
+        requests: the latest requests to both APIs.
+        live: tells readers what happens.
+        ids: makes ids of resources.
     """
 
     db: Database
@@ -65,14 +74,21 @@ class World:
     origin: str
     changed: asyncio.Event
     streams: deque[dict[str, Any]]
+    requests: RequestLog
+    live: LiveFeed
+    ids: IdGenerator
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, ids: IdGenerator | None = None) -> None:
         self.db = db
         self.clock = Clock(db)
         self.faults = Faults()
         self.origin = ""
         self.changed = asyncio.Event()
         self.streams = deque(maxlen=MAX_STREAMS)
+        self.requests = RequestLog()
+        self.live = LiveFeed()
+        self.ids = ids or IdGenerator()
+        CURRENT_IDS.set(self.ids)
 
     # Merchants and paywalls
 
@@ -195,8 +211,94 @@ class World:
         with self.db.transaction():
             self.clock.advance(by)
         now = self.run_due()
-        self.changed.set()
+        self.notify()
+        self.announce_clock()
         return now
+
+    def freeze(self, at: datetime | None) -> datetime:
+        """Let the clock stand still; returns what it shows.
+
+        Args:
+            at: the time that it shows; None for the present one. A later one runs what becomes due until then; an
+                earlier one needs an empty sandbox.
+
+        Raises:
+            Problem: 400, too far ahead; 409, an earlier time in a sandbox with data.
+        """
+        now = self.clock.now()
+        at = now if at is None else at
+        if at > now:
+            self.advance(at - now)
+        with self.db.transaction():
+            if at < now:
+                self._start_earlier(at)
+            self.clock.freeze(at)
+        self.announce_clock()
+        return at
+
+    def unfreeze(self) -> datetime:
+        """Let the clock go on from the time that it shows; returns that time."""
+        with self.db.transaction():
+            self.clock.unfreeze()
+        self.announce_clock()
+        return self.clock.now()
+
+    def start_at(self, at: datetime) -> None:
+        """Set the clock of an empty sandbox.
+
+        Args:
+            at: the time.
+
+        Raises:
+            Problem: 400, too far ahead; 409, an earlier time in a sandbox with data.
+        """
+        now = self.clock.now()
+        if at > now:
+            self.advance(at - now)
+        else:
+            with self.db.transaction():
+                self._start_earlier(at)
+        self.announce_clock()
+
+    def _start_earlier(self, at: datetime) -> None:
+        if self.is_furnished():
+            raise conflict("clock_only_forward", "the clock moves back only in an empty sandbox; reset it first")
+        self.clock.set(at)
+        for table in ("merchants", "paywalls"):
+            self.db.run(f"UPDATE {table} SET created_at = ?", format_datetime(at))
+
+    def seed_ids(self, seed: int | None) -> None:
+        """Make ids reproducible, or random again.
+
+        Args:
+            seed: the seed; None for random ids.
+
+        Raises:
+            Problem: 409, a seed for a sandbox with data, whose ids could be made again.
+        """
+        if seed is not None and self.is_furnished():
+            raise conflict("not_empty", "ids can be seeded in an empty sandbox only; reset it first")
+        self.ids.seed = seed
+        self.ids.reset()
+
+    def is_furnished(self) -> bool:
+        """Whether there is any object besides the merchants and their paywalls."""
+        return bool(self.db.value(_ANY_OBJECT))
+
+    def notify(self) -> None:
+        """Tell the webhook sender and who watches that a commit may have queued webhooks."""
+        self.changed.set()
+        self.live.wake()
+
+    def announce_clock(self) -> None:
+        """Tell who watches that the clock was moved, stopped or started."""
+        data = {"now": format_datetime(self.clock.now()), "frozen": self.clock.is_frozen}
+        self.live.publish("clock", lambda: data)
+
+    def announce_reset(self) -> None:
+        """Tell who watches that all data were replaced."""
+        self.live.publish("reset", dict)
+        self.notify()
 
     def count_due(self, until: datetime) -> int:
         """An upper bound of the scheduled steps that are due by a time.
@@ -223,7 +325,9 @@ class World:
         with self.db.transaction():
             self.db.reset()
             self.clock.reset()
+        self.ids.reset()
         self.seed()
+        self.announce_reset()
 
 
 def _hash_key(api_key: str) -> str:

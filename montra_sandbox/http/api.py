@@ -15,14 +15,16 @@ import attrs
 from aiohttp import web
 
 from .. import idempotency
-from ..contract import Contract, ContractOperation
+from ..contract import ContractOperation, read_contract
 from ..json import dumps
 from ..operations import OperationRegistry, UploadedPart
 from ..problems import OUT_OF_RANGE, CommittedProblem, Problem, out_of_range
+from ..request_log import Service
 from ..world import World
 from .fault_injection import inject
 from .json_response import json_response, problem_of_http_error, problem_response
 from .request_parsing import check, read_json, read_multipart, read_query
+from .request_recording import RequestRecording
 
 _log = logging.getLogger("montra_sandbox")
 
@@ -57,14 +59,15 @@ class Api(ABC, Generic[C]):
 
     Args:
         world: the state.
-        contract: the service's contract.
+        service: `montra` or `paywall`.
         operations: the handlers by operation id.
         prefix: the path before the contract's paths.
     """
 
-    def __init__(self, world: World, contract: Contract, operations: OperationRegistry[C], prefix: str) -> None:
+    def __init__(self, world: World, service: Service, operations: OperationRegistry[C], prefix: str) -> None:
         self._world = world
-        self._contract = contract
+        self._service: Service = service
+        self._contract = read_contract(service)
         self._operations = operations
         self._prefix = prefix
 
@@ -119,10 +122,18 @@ class Api(ABC, Generic[C]):
             request: the request.
         """
         path = request.rel_url.raw_path.removeprefix(self._prefix)
+        recording = RequestRecording(self._world, self._service, self._contract, request, path)
         fault = self._world.faults.next_fault(request.method, path.removeprefix("/v1"))
-        if fault is None:
-            return await self._respond(request, path)
-        return await inject(request, fault, lambda: self._respond(request, path), self._problem_response)
+        try:
+            if fault is None:
+                response = await self._respond(request, path)
+            else:
+                response = await inject(request, fault, lambda: self._respond(request, path), self._problem_response)
+        except BaseException:
+            recording.finish(None, fault)
+            raise
+        recording.finish(response, fault)
+        return response
 
     def _problem_response(self, problem: Problem) -> web.Response:
         return problem_response(problem, self.problem_body(problem))
@@ -205,7 +216,7 @@ class Api(ABC, Generic[C]):
         if committed is not None:
             raise committed
         if operation.method != "GET":
-            self._world.changed.set()
+            self._world.notify()
         return 200, body
 
     def stores_response(self, operation: ContractOperation) -> bool:

@@ -6,7 +6,6 @@ from typing import Any
 
 from aiohttp import web
 
-from ..contract import read_contract
 from ..montra import OPERATIONS
 from ..montra.merchant_context import NO_DATA, BareResponse, MerchantContext, Page
 from ..problems import Problem
@@ -23,7 +22,7 @@ class MontraApi(Api[MerchantContext]):
     """
 
     def __init__(self, world: World, prefix: str) -> None:
-        super().__init__(world, read_contract("montra"), OPERATIONS, prefix)
+        super().__init__(world, "montra", OPERATIONS, prefix)
 
     def authenticate(self, request: web.Request) -> None:
         self._merchant_id(request)

@@ -10,7 +10,6 @@ import attrs
 from aiohttp import web
 
 from .. import idempotency
-from ..contract import read_contract
 from ..json import is_object
 from ..paywall import OPERATIONS
 from ..paywall.paywall_context import PaywallContext
@@ -20,6 +19,7 @@ from ..problems import Problem, invalid
 from ..world import World
 from .api import Api, ParsedRequest
 from .provider_responses import provider_response
+from .request_recording import BODY_KEY
 
 _GATEWAY_PREFIX = "/v1/api-gateway/"
 _METHODS = "DELETE, GET, PATCH, POST, PUT"
@@ -45,7 +45,7 @@ class PaywallApi(Api[PaywallContext]):
     """
 
     def __init__(self, world: World, prefix: str) -> None:
-        super().__init__(world, read_contract("paywall"), OPERATIONS, prefix)
+        super().__init__(world, "paywall", OPERATIONS, prefix)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """The aiohttp handler. The API is made for browsers: pages of any origin may call it, without cookies.
@@ -135,6 +135,7 @@ class PaywallApi(Api[PaywallContext]):
         if request.method not in _METHODS.split(", "):
             raise Problem(405, "method_not_allowed", f"allowed here: {_METHODS}", {"allowed": _METHODS})
         content = await request.read()
+        request[BODY_KEY] = content
         provider_id, _, provider_path = path.partition("/")
         self._world.run_due()
         with self._world.db.transaction():

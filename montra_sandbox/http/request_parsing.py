@@ -14,6 +14,7 @@ from ..json import loads_untrusted
 from ..operations import UploadedPart
 from ..problems import Problem, invalid
 from .json_response import MAX_UPLOAD_SIZE
+from .request_recording import BODY_KEY
 
 MAX_JSON_SIZE: int = 1024 * 1024
 """Largest JSON body, in bytes."""
@@ -126,6 +127,7 @@ async def read_limited(request: web.Request, max_size: int) -> bytes:
         raise invalid("the body is not compressed or framed as its headers say") from None
     if len(raw) > max_size:
         raise Problem(413, "too_large", f"at most {max_size} bytes")
+    request[BODY_KEY] = raw
     return raw
 
 

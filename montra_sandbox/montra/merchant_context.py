@@ -135,11 +135,14 @@ class MerchantContext:
             created_at=self.now_text,
         )
         if event_type in WEBHOOK_EVENT_TYPES:
-            queue_event(
-                self.db, self.merchant_id, event_type, payload, self.now, self._subscribed_endpoints(event_type)
-            )
+            queue_event(self.db, self.merchant_id, event_type, payload, self.now, self.subscribed_endpoints(event_type))
 
-    def _subscribed_endpoints(self, event_type: str) -> list[str]:
+    def subscribed_endpoints(self, event_type: str) -> list[str]:
+        """The ids of the merchant's endpoints that want an event.
+
+        Args:
+            event_type: the event's type.
+        """
         rows = self.db.all(
             "SELECT endpoint.id FROM webhook_endpoints endpoint, json_each(endpoint.events) wanted"
             " WHERE endpoint.merchant_id = ? AND endpoint.enabled AND wanted.value IN ('*', ?) GROUP BY endpoint.id",

@@ -104,7 +104,7 @@ class PaywallContext:
             data: the `data` of the webhook's body.
         """
         endpoint_ids = [] if self.paywall["webhook_url"] is None else [self.paywall_id]
-        queue_event(self.db, self.paywall["merchant_id"], event_type, data, self.now, endpoint_ids)
+        queue_event(self.db, self.paywall["merchant_id"], event_type, data, self.now, endpoint_ids, service="paywall")
 
 
 operation: OperationRegistry[PaywallContext] = OperationRegistry()

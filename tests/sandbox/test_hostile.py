@@ -16,8 +16,10 @@ from hypothesis import given, settings, strategies as st
 
 from montra_async import Montra
 from montra_sandbox import Sandbox
+from montra_sandbox.world import World
 
 from .raw import raw
+from .server_side import in_server
 
 Ask: TypeAlias = Callable[..., Any]
 JSON = {"Content-Type": "application/json"}
@@ -283,9 +285,6 @@ async def test_an_unexpected_field_reaches_no_column(
     customer = await montra.create_customer(name="A", email="a@example.com")
     feature = await montra.create_feature(name="F", slug="f", pricing_model_id=model.id)
     webhook = await montra.create_webhook(url="http://127.0.0.1:9/")
-    db = sandbox._world.db
-    before = {row["id"]: dict(row) for row in db.all(f"SELECT * FROM {table}")}
-    merchant_id = str(db.value("SELECT id FROM merchants ORDER BY rowid LIMIT 1"))
     unexpected = {
         "merchant_id": "another",
         "secret": "known",
@@ -294,14 +293,21 @@ async def test_an_unexpected_field_reaches_no_column(
         "times_redeemed": 99,
         "pricing_model_id": "another",
     }
-    context = attrs.evolve(
-        sandbox._world.merchant_context(merchant_id, sandbox.now()),
-        path={"customer_id": customer.id, "feature_id": feature.id, "webhook_id": webhook.id},
-        body={**unexpected, **fields, **({"id": model.id} if operation_id == "update_pricing_model" else {})},
-    )
-    with db.transaction():
-        OPERATIONS[operation_id](context)
-    [changed] = [row for row in map(dict, db.all(f"SELECT * FROM {table}")) if row != before.get(row["id"])]
+
+    def handle(world: World) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]], str]:
+        before = {row["id"]: dict(row) for row in world.db.all(f"SELECT * FROM {table}")}
+        merchant_id = str(world.db.value("SELECT id FROM merchants ORDER BY rowid LIMIT 1"))
+        context = attrs.evolve(
+            world.merchant_context(merchant_id, world.clock.now()),
+            path={"customer_id": customer.id, "feature_id": feature.id, "webhook_id": webhook.id},
+            body={**unexpected, **fields, **({"id": model.id} if operation_id == "update_pricing_model" else {})},
+        )
+        with world.db.transaction():
+            OPERATIONS[operation_id](context)
+        return before, [dict(row) for row in world.db.all(f"SELECT * FROM {table}")], merchant_id
+
+    before, after, merchant_id = in_server(sandbox, handle)
+    [changed] = [row for row in after if row != before.get(row["id"])]
     assert {name: changed[name] for name in fields} == fields
     assert changed["merchant_id"] == merchant_id
     kept = before.get(changed["id"], {})

@@ -18,7 +18,9 @@ from montra_async import Montra
 from montra_sandbox import Problem, Sandbox
 from montra_sandbox.datetimes import add_months
 from montra_sandbox.json import MAX_DEPTH, MAX_DIGITS, MAX_EXPONENT, loads_untrusted
-from montra_sandbox.world import MAX_DUE
+from montra_sandbox.world import MAX_DUE, World
+
+from .server_side import in_server
 
 Ask: TypeAlias = Callable[..., Awaitable[tuple[int, Any]]]
 JSON = {"Content-Type": "application/json"}
@@ -246,14 +248,13 @@ async def test_an_advance_of_more_than_ten_years_is_refused(sandbox: Sandbox, mo
     sandbox.advance(days=3650)
     assert 119 <= sandbox.overview()["counts"]["events"] <= 130
     sandbox.reset()
-    sandbox._world.clock.advance(timedelta(days=365 * 6970))
+    in_server(sandbox, lambda world: world.clock.advance(timedelta(days=365 * 6970)))
     with pytest.raises(Problem, match="calendar"):
         sandbox.advance(days=3653)
 
 
 async def test_an_advance_with_too_many_steps_is_refused_before_it_starts(sandbox: Sandbox) -> None:
     """Smaller advances are accepted."""
-    store = sandbox._world.db
     sandbox.set_paywall(sandbox.paywall_id, prices=[{"id": 1, "amount": 1, "interval": "day"}])
     async with aiohttp.ClientSession() as http:
         begin = {"email": "a@example.com", "priceId": 1}
@@ -261,12 +262,16 @@ async def test_an_advance_with_too_many_steps_is_refused_before_it_starts(sandbo
         async with http.post(url, json=begin) as answer:
             checkout = (await answer.json())["checkoutUrl"]
         await http.post(checkout, data={"card": "4242424242424242", "action": "pay"})
-    columns = [row["name"] for row in store.all("PRAGMA table_info(paywall_purchases)") if row["name"] != "id"]
-    names = ", ".join(columns)
-    for i in range(3):  # four who pay every day
-        store.run(
-            f"INSERT INTO paywall_purchases (id, {names}) SELECT id || {i}, {names} FROM paywall_purchases LIMIT 1"
-        )
+
+    def copy_purchases(world: World) -> None:
+        rows = world.db.all("PRAGMA table_info(paywall_purchases)")
+        names = ", ".join(row["name"] for row in rows if row["name"] != "id")
+        for i in range(3):  # four who pay every day
+            world.db.run(
+                f"INSERT INTO paywall_purchases (id, {names}) SELECT id || {i}, {names} FROM paywall_purchases LIMIT 1"
+            )
+
+    in_server(sandbox, copy_purchases)
     before = sandbox.overview()["counts"]
     with pytest.raises(Problem, match="smaller steps"):
         sandbox.advance(days=3650)
@@ -274,12 +279,16 @@ async def test_an_advance_with_too_many_steps_is_refused_before_it_starts(sandbo
     sandbox.advance(days=50)
     after = sandbox.overview()["counts"]["events"]
     assert 4 * 2 * 49 <= after - before["events"] <= 4 * 2 * 51
-    for i in range(300):
-        store.run(
-            "INSERT INTO webhook_endpoints SELECT ?, merchant_id, 'http://127.0.0.1:9/', NULL, '[\"*\"]', 1, 's', ''"
-            " FROM paywalls LIMIT 1",
-            f"wh_{i}",
-        )
+
+    def add_endpoints(world: World) -> None:
+        for i in range(300):
+            world.db.run(
+                "INSERT INTO webhook_endpoints"
+                " SELECT ?, merchant_id, 'http://127.0.0.1:9/', NULL, '[\"*\"]', 1, 's', '' FROM paywalls LIMIT 1",
+                f"wh_{i}",
+            )
+
+    in_server(sandbox, add_endpoints)
     with pytest.raises(Problem, match="300 webhook"):
         sandbox.advance(days=60)
 
@@ -292,9 +301,8 @@ async def test_the_estimated_steps_are_an_upper_bound(sandbox: Sandbox, montra: 
         if i % 2:
             await montra.pause_subscription(subscription.id, resume_at=sandbox.now() + timedelta(days=40))
     before = sandbox.overview()["counts"]["events"]
-    world = sandbox._world
     until = sandbox.now() + timedelta(days=365)
-    estimate = world.count_due(until)
+    estimate = in_server(sandbox, lambda world: world.count_due(until))
     sandbox.advance(days=365)
     steps = sandbox.overview()["counts"]["events"] - before
     assert steps <= estimate * 2 <= steps * 3 + 20

@@ -1,0 +1,313 @@
+"""Webhooks straight into an ASGI or WSGI application of the same process, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import logging
+import time
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, TypeAlias, cast
+from wsgiref.util import setup_testing_defaults
+
+from .webhook_sender import Answer, PendingDelivery, answer_text
+
+AsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Any]
+WsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+_log = logging.getLogger("montra_sandbox")
+
+_HOST = "testserver"
+_MAX_ROUNDS = 1_000
+
+
+def is_asgi(app: Any) -> bool:
+    """Whether an application is an ASGI one; if not, it is a WSGI one.
+
+    Args:
+        app: the application.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if not callable(app):
+        raise TypeError(
+            f"{type(app).__name__} is neither a URL nor an ASGI or WSGI application; for others, such as aiohttp's,"
+            " start a server and give its URL"
+        )
+    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(app.__call__):
+        return True
+    try:
+        parameters = inspect.signature(app).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    required = [one for one in parameters if one.default is one.empty and one.kind in (0, 1)]
+    return len(required) == 3
+
+
+class AppTarget:
+    """An application that gets deliveries.
+
+    Args:
+        app: an ASGI application (a coroutine function of scope, receive and send, or an object with such a `__call__`),
+            or a WSGI application (a function of environ and start_response).
+
+    Raises:
+        TypeError: it is neither.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._is_asgi = is_asgi(app)
+
+    def deliver(self, delivery: PendingDelivery) -> tuple[Answer, BaseException | None]:
+        """Make a delivery in this thread, which runs no event loop; what was answered, and what the app raised.
+
+        Args:
+            delivery: the delivery.
+        """
+        if self._is_asgi:
+            return asyncio.run(self._deliver_asgi(delivery))
+        return self._deliver_wsgi(delivery)
+
+    async def deliver_async(self, delivery: PendingDelivery) -> tuple[Answer, BaseException | None]:
+        """The same in a coroutine: an ASGI application runs on the caller's event loop, another one in a thread.
+
+        Args:
+            delivery: the delivery.
+        """
+        if self._is_asgi:
+            return await self._deliver_asgi(delivery)
+        return await asyncio.to_thread(self._deliver_wsgi, delivery)
+
+    async def _deliver_asgi(self, delivery: PendingDelivery) -> tuple[Answer, BaseException | None]:
+        exchange = _AsgiExchange(delivery.body)
+        started = time.perf_counter()
+        raised: BaseException | None = None
+        try:
+            await cast("AsgiApp", self._app)(_scope(delivery), exchange.receive, exchange.send)
+        except Exception as error:
+            raised = error
+        return _answer(exchange.status, bytes(exchange.body), raised, started), raised
+
+    def _deliver_wsgi(self, delivery: PendingDelivery) -> tuple[Answer, BaseException | None]:
+        status: int | None = None
+        written = bytearray()
+
+        def start_response(line: str, *_: Any) -> Callable[[bytes], None]:
+            nonlocal status
+            status = int(line.split(" ", 1)[0])
+            return written.extend
+
+        started = time.perf_counter()
+        raised: BaseException | None = None
+        try:
+            chunks = cast("WsgiApp", self._app)(_environ(delivery), start_response)
+            try:
+                for chunk in chunks:
+                    written.extend(chunk)
+            finally:
+                close = getattr(chunks, "close", None)
+                if close is not None:
+                    close()
+        except Exception as error:
+            raised = error
+        return _answer(status, bytes(written), raised, started), raised
+
+
+class AppDeliveries:
+    """Makes the deliveries to applications, in the thread or on the event loop of who waits for them.
+
+    Args:
+        send_due: attempts all other due deliveries, in the server's thread.
+        take: takes the due deliveries to applications.
+        store: stores what an application answered to a delivery, by its id.
+        release: lets taken deliveries be taken again, by their ids.
+    """
+
+    def __init__(
+        self,
+        send_due: Callable[[], Future[None]],
+        take: Callable[[], list[PendingDelivery]],
+        store: Callable[[str, Answer], None],
+        release: Callable[[list[str]], None],
+    ) -> None:
+        self._send_due = send_due
+        self._take = take
+        self._store = store
+        self._release = release
+        self._apps: dict[str, AppTarget] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._apps)
+
+    def register(self, endpoint_ids: Iterable[str], app: AppTarget) -> None:
+        """Let an application get the deliveries of endpoints.
+
+        Args:
+            endpoint_ids: the endpoints.
+            app: the application.
+        """
+        for endpoint_id in endpoint_ids:
+            self._apps[endpoint_id] = app
+
+    def clear(self) -> None:
+        """Forget all applications."""
+        self._apps.clear()
+
+    def settle(self) -> None:
+        """Make all due deliveries, in this thread, which runs no event loop.
+
+        Raises:
+            BaseException: the first that an application raised, after all deliveries.
+            RuntimeError: webhooks cause webhooks without end.
+        """
+        raised: list[BaseException] = []
+        for _ in self._rounds():
+            self._send_due().result()
+            pending = self._take()
+            if not pending:
+                break
+            with self._releasing(pending):
+                for delivery in pending:
+                    self._finish(delivery, self._app_of(delivery).deliver(delivery), raised)
+        _raise_first(raised)
+
+    async def settle_async(self) -> None:
+        """The same in a coroutine.
+
+        Raises:
+            BaseException: the first that an application raised, after all deliveries.
+            RuntimeError: webhooks cause webhooks without end.
+        """
+        raised: list[BaseException] = []
+        for _ in self._rounds():
+            await asyncio.wrap_future(self._send_due())
+            pending = self._take()
+            if not pending:
+                break
+            with self._releasing(pending):
+                for delivery in pending:
+                    self._finish(delivery, await self._app_of(delivery).deliver_async(delivery), raised)
+        _raise_first(raised)
+
+    @contextmanager
+    def _releasing(self, pending: list[PendingDelivery]) -> Generator[None]:
+        """What Ctrl-C or a cancellation keeps from being made can be taken again."""
+        try:
+            yield
+        except BaseException:
+            self._release([delivery.id for delivery in pending])
+            raise
+
+    def _rounds(self) -> Iterator[int]:
+        yield from range(_MAX_ROUNDS)
+        raise RuntimeError(f"{_MAX_ROUNDS} rounds of webhooks, and each caused further ones")
+
+    def _app_of(self, delivery: PendingDelivery) -> AppTarget:
+        return self._apps.get(delivery.endpoint_id, _GONE)
+
+    def _finish(
+        self,
+        delivery: PendingDelivery,
+        outcome: tuple[Answer, BaseException | None],
+        raised: list[BaseException],
+    ) -> None:
+        answer, error = outcome
+        self._store(delivery.id, answer)
+        if error is not None:
+            raised.append(error)
+        elif answer.error is not None or answer.status is None or answer.status >= 300:
+            _log.warning(
+                "the application refused %s: %s", delivery.event_type, answer.error or f"{answer.status} {answer.body}"
+            )
+
+
+def _raise_first(raised: list[BaseException]) -> None:
+    if raised:
+        raise raised[0]
+
+
+async def _gone(_: Any, __: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+    """Stands for an application of an earlier run of a sandbox with a database file."""
+    await send({"type": "http.response.start", "status": 410, "headers": []})
+    await send({"type": "http.response.body", "body": b"the application is gone"})
+
+
+_GONE = AppTarget(_gone)
+
+
+class _AsgiExchange:
+    """What an ASGI application receives and sends during one request."""
+
+    def __init__(self, request_body: bytes) -> None:
+        self._request_body: bytes | None = request_body
+        self._is_complete = asyncio.Event()
+        self.status: int | None = None
+        self.body = bytearray()
+
+    async def receive(self) -> dict[str, Any]:
+        if self._request_body is not None:
+            body, self._request_body = self._request_body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._is_complete.wait()  # a client that stays until it has its response
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif message["type"] == "http.response.body":
+            self.body.extend(message.get("body", b""))
+            if not message.get("more_body", False):
+                self._is_complete.set()
+
+
+def _answer(status: int | None, body: bytes, raised: BaseException | None, started: float) -> Answer:
+    duration = (time.perf_counter() - started) * 1000
+    if raised is not None:
+        return Answer(status=None, error=f"{type(raised).__name__} in the application", duration_ms=duration)
+    error = None if status is not None else "the application did not respond"
+    return Answer(status=status, error=error, body=answer_text(body), duration_ms=duration)
+
+
+def _scope(delivery: PendingDelivery) -> dict[str, Any]:
+    path, _, query = delivery.path.partition("?")
+    headers = [("host", _HOST), ("content-length", str(len(delivery.body))), *delivery.headers.items()]
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+        "client": ("127.0.0.1", 0),
+        "server": (_HOST, 80),
+        "state": {},
+    }
+
+
+def _environ(delivery: PendingDelivery) -> dict[str, Any]:
+    path, _, query = delivery.path.partition("?")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": path,
+        "QUERY_STRING": query,
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": str(len(delivery.body)),
+        "HTTP_HOST": _HOST,
+        "SERVER_NAME": _HOST,
+        "REMOTE_ADDR": "127.0.0.1",
+        "wsgi.input": io.BytesIO(delivery.body),
+    }
+    for name, value in delivery.headers.items():
+        if name != "Content-Type":
+            environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
+    setup_testing_defaults(environ)
+    return environ
