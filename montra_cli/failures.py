@@ -73,6 +73,8 @@ def guarded(job: Callable[[], object]) -> object:
         _exit(BROKEN_PIPE)
     except Exception as error:
         code = _describe(error)
+        if code is None and _is_of_typer(error):  # a usage error, or the end of `--help`
+            raise
         if Debug.enabled or code is None:
             _print_traceback(error)
         _exit(FAILED if code is None else code)
@@ -84,7 +86,7 @@ def _describe(error: Exception) -> int | None:
     if isinstance(error, CliError):
         _say(f"Error: {error.message}", error.hint)
         return error.code
-    if type(error).__name__ == "Abort" and type(error).__module__.split(".")[0] in ("typer", "click"):
+    if type(error).__name__ == "Abort" and _is_of_typer(error):
         _say("\nStopped.")
         return INTERRUPTED
     described = _of_sdk(error)
@@ -94,6 +96,11 @@ def _describe(error: Exception) -> int | None:
         _say(f"Error: {error.filename}: {error.strerror}")
         return FAILED
     return None
+
+
+def _is_of_typer(error: Exception) -> bool:
+    """Whether it is typer's, which has moved its classes between packages."""
+    return type(error).__module__.split(".")[0] in ("typer", "click")
 
 
 def _of_sdk(error: Exception) -> int | None:

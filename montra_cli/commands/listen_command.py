@@ -84,13 +84,14 @@ class Listener:
         self._run, self._controls, self._url = run, controls, url
         self._events, self._service, self._secret, self._as_jsonl = events, service, secret, as_jsonl
         self._ids: list[str] = []
+        self._has_begun = False
 
     def run(self) -> None:
         """Print what happens, until the process is interrupted."""
         feed = LiveFeed(self._controls, lambda: self._run.output.note("Connection lost; waiting for the sandbox ..."))
         for event in feed:
             if event.kind in ("connected", "reset"):
-                self._make_sure_of_endpoint(first=not self._ids)
+                self._make_sure_of_endpoint()
             elif self._is_wanted(event):
                 self._print(event)
 
@@ -100,10 +101,11 @@ class Listener:
             with contextlib.suppress(CliError):
                 self._controls.delete(f"/webhooks/{segment(one)}")
 
-    def _make_sure_of_endpoint(self, *, first: bool) -> None:
+    def _make_sure_of_endpoint(self) -> None:
         if self._url is None:
-            if first:
+            if not self._has_begun:
                 self._run.output.note("Showing events; --forward-to URL sends them to your application.")
+            self._has_begun = True
             return
         known = {one.get("id") for one in self._controls.get("/webhooks")}
         if self._ids and known.issuperset(self._ids):

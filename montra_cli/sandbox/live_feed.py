@@ -29,12 +29,12 @@ class LiveEvent(NamedTuple):
     Attributes:
         kind: `request`, `delivery`, `event`, `clock`, `reset`; `connected` when the stream has begun, again or for the
             first time.
-        number: its number in the sandbox's feed.
+        position: its position in the sandbox's feed; empty for `connected`.
         data: its JSON.
     """
 
     kind: str
-    number: int
+    position: str
     data: dict[str, Any]
 
 
@@ -49,7 +49,7 @@ class LiveFeed:
     def __init__(self, controls: ControlClient, on_lost: Callable[[], object]) -> None:
         self._controls = controls
         self._on_lost = on_lost
-        self._last: int | None = None
+        self._last: str | None = None
 
     def __iter__(self) -> Iterator[LiveEvent]:
         """Yields what happens from now on, without end. A sandbox that is restarted is waited for.
@@ -63,7 +63,7 @@ class LiveFeed:
             raise CliError(f"no sandbox at {self._controls.url}", NETWORK) from None
         while True:
             with response:
-                yield LiveEvent("connected", self._last or 0, {})
+                yield LiveEvent("connected", "", {})
                 yield from self._read(response)
             self._on_lost()
             response = self._reopen()
@@ -81,7 +81,7 @@ class LiveFeed:
                 event = _event(fields)
                 fields = {}
                 if event is not None:
-                    self._last = event.number
+                    self._last = event.position or self._last
                     yield event
         except (OSError, http.client.HTTPException, ValueError):  # ValueError: closed meanwhile
             return
@@ -97,7 +97,7 @@ class LiveFeed:
             try:
                 return self._open()
             except ConnectionRefusedError:
-                self._last = 0  # it was stopped: the numbers of the next one begin anew
+                self._last = _after_restart(self._last)
             except (OSError, http.client.HTTPException):
                 pass
             except CliError as error:  # just starting, or another service has taken the port
@@ -106,14 +106,18 @@ class LiveFeed:
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
+def _after_restart(position: str | None) -> str | None:
+    """Where to go on in a sandbox that was started anew: messages have new numbers, stored events keep theirs."""
+    return None if position is None else f"0-{position.partition('-')[2] or 0}"
+
+
 def _event(fields: dict[str, str]) -> LiveEvent | None:
     """The event of a block of lines; None for comments and for what is not understood."""
     try:
         data = json.loads(fields["data"], parse_float=Decimal)
-        number = int(fields.get("id", "0"))
     except (KeyError, ValueError, RecursionError):
         return None
-    return LiveEvent(fields.get("event", "message"), number, data) if is_object(data) else None
+    return LiveEvent(fields.get("event", "message"), fields.get("id", ""), data) if is_object(data) else None
 
 
 @contextlib.contextmanager
