@@ -192,8 +192,9 @@ class Importer:
 
 def _pause(attempt: int, retry_after: float | None) -> float:
     """Seconds before the next attempt: what the service asks for, else longer and longer."""
-    longest = min(_LONGEST_PAUSE, 0.25 * 2**attempt)
-    return max(min(retry_after or 0.0, 60.0), longest * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+    longest = min(_LONGEST_PAUSE, 0.25 * 2.0**attempt)
+    asked = min(retry_after or 0.0, 60.0)
+    return max(asked, longest * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
 
 
 def _stopped(is_blocked: bool, message: str) -> CliError:

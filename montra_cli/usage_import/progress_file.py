@@ -9,8 +9,8 @@ A line of text per fact, only ever appended:
     r 481 17 "404 ..."      record 481, at line 17, was refused
     e 1764201700.0          everything is done
 
-After a crash, records that are claimed and not done may have been counted. They are sent again under the same key, which
-counts them once, as long as the service remembers the key. Later they are left for a person to decide.
+After a crash, records that are claimed and not done may have been counted. They are sent again under the same key,
+which counts them once, as long as the service remembers the key. Later they are left for a person to decide.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Progress:
     """
 
     done_up_to: int = 0
-    done: set[int] = field(default_factory=set)
-    claims: list[tuple[int, float]] = field(default_factory=list)
-    refused: dict[int, tuple[int, str]] = field(default_factory=dict)
+    done: set[int] = field(default_factory=set[int])
+    claims: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
+    refused: dict[int, tuple[int, str]] = field(default_factory=dict[int, tuple[int, str]])
     finished_at: float | None = None
 
     @property

@@ -23,6 +23,7 @@ FIELDS = ("customer_id", "meter_slug", "amount", "metadata", "idempotency_key")
 OWN_COLUMNS = ("line", "error")
 """What a file of rejects has in addition; ignored, so that it can be corrected and imported."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_NO_CELLS: list[str] = []
 _SURROGATE = re.compile("[\udc80-\udcff]")
 
 
@@ -139,7 +140,7 @@ def _lines(file: IO[bytes]) -> Iterator[str]:
 def _csv_rows(file: IO[bytes], layout: Layout) -> Iterator[tuple[int, dict[str, Any], str]]:
     csv.field_size_limit(MAX_LINE)
     reader = csv.reader(_lines(file), delimiter=layout.delimiter, strict=True)
-    header = [name.strip() for name in next(reader, [])]
+    header = [name.strip() for name in next(reader, _NO_CELLS)]
     _check_header(header, layout)
     while True:
         line = reader.line_num + 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from ..command import Run
 from ..failures import DIFFERENT, USAGE, CliError
@@ -21,6 +21,9 @@ from ..output.text import clean, count_of, plain
 from .importer import Importer, Source, digest_of
 from .progress_file import Progress, ProgressFile
 from .records import Layout, Record, read_records, reject_lines
+
+if TYPE_CHECKING:
+    from montra_async import Montra
 
 _SHOWN = 20
 
@@ -110,14 +113,14 @@ def import_file(run: Run, path: str, options: ImportOptions) -> None:
             progress_file.close()
 
 
-def _run(run: Run, client: object, source: Source, progress_file: ProgressFile, options: ImportOptions) -> None:
+def _run(run: Run, client: Montra, source: Source, progress_file: ProgressFile, options: ImportOptions) -> None:
     before = progress_file.progress.count
     if before:
         run.output.note(f"{count_of(before, 'line')} were done before; going on.")
     began = time.monotonic()
     with ProgressBar("Importing", source.records, before) as bar:
         importer = Importer(
-            client,  # type: ignore[arg-type]
+            client,
             source,
             progress_file,
             concurrency=options.concurrency,
@@ -139,8 +142,8 @@ def _run(run: Run, client: object, source: Source, progress_file: ProgressFile, 
     progress_file.finish(time.time())
 
 
-async def _run_and_close(importer: Importer, client: object) -> None:
-    async with client:  # type: ignore[attr-defined]
+async def _run_and_close(importer: Importer, client: Montra) -> None:
+    async with client:
         await importer.run()
 
 
@@ -148,10 +151,10 @@ def _tell_uncertain(uncertain: list[tuple[int, int]]) -> None:
     lines = ", ".join(str(line) for _, line in uncertain[:_SHOWN])
     more = f" and {len(uncertain) - _SHOWN} more" if len(uncertain) > _SHOWN else ""
     raise CliError(
-        f"{count_of(len(uncertain), 'line')} may have been counted before an earlier run was interrupted, and the service"
-        f" may have forgotten their keys: {lines}{more}",
+        f"{count_of(len(uncertain), 'line')} may have been counted before an earlier run was interrupted, and the"
+        f" service may have forgotten their keys: {lines}{more}",
         DIFFERENT,
-        "Compare with the service's records. --resend-uncertain sends them; they are counted twice if they were counted.",
+        "Compare with the service's records. --resend-uncertain sends them, and counts twice what was counted.",
     )
 
 
@@ -194,7 +197,7 @@ def _with_reasons(records: Iterator[Record], refused: dict[int, tuple[int, str]]
 def _opened(path: str) -> IO[bytes]:
     """A regular file: it is read several times, and again after a crash."""
     try:
-        file = Path(path).open("rb")
+        file = Path(path).open("rb")  # noqa: SIM115 - the caller closes it
     except OSError as error:
         raise CliError(f"{path}: {error.strerror}", USAGE) from None
     if not file.seekable():
