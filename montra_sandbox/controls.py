@@ -13,6 +13,7 @@ from .montra import payments, subscriptions, usage
 from .payer import PaidCheckout, pay
 from .paywall_controls import PaywallControls
 from .problems import invalid, not_found
+from .scenario_controls import ScenarioControls
 from .state_controls import StateControls
 from .webhook_controls import WebhookControls
 
@@ -21,7 +22,7 @@ _MAX_TIERS = 100
 _SETTABLE_STATUSES = ("active", "past_due", "unpaid", "canceled", "incomplete", "incomplete_expired", "trialing")
 
 
-class Controls(StateControls, WebhookControls, PaywallControls):
+class Controls(StateControls, ScenarioControls, WebhookControls, PaywallControls):
     """Controls of both services. Each takes effect at once, in one transaction.
 
     Raises:

@@ -6,6 +6,8 @@ from datetime import datetime, timezone
 
 from dateutil.relativedelta import relativedelta
 
+FIRST_DATETIME: datetime = datetime(1970, 1, 1, tzinfo=timezone.utc)
+"""The clock can't be set to an earlier date."""
 LAST_DATETIME: datetime = datetime(9000, 1, 1, tzinfo=timezone.utc)
 """The clock can't be advanced beyond this date, so that computed dates stay inside the calendar."""
 

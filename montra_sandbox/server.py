@@ -63,7 +63,7 @@ class Sandbox(Controls):
         frozen: whether the clock stands still from the start.
         id_seed: makes the ids of objects reproducible, as `seed_ids`; random ids by default.
         webhook_secret: the key of the signatures of endpoints that `webhooks.to` makes: fixed, so that an application
-            can have it in its settings. `whsec_sandbox` by default.
+            can have it in its settings. `whsec_test_sandbox` by default.
         allow_remote: whether other machines may connect. The API keys protect the APIs, a token the controls.
         deliver_anywhere: whether webhooks are sent to other machines, too.
         allow_hosts: host names besides this machine's own that the server answers to, `name` or `name:port`. Requests
@@ -221,10 +221,19 @@ class Sandbox(Controls):
 
         In a coroutine, await it.
         """
+        thread = self._release_thread()
+        if thread is None:
+            return Completion()
+        if has_running_loop():
+            return Completion(thread.stop_async())
+        thread.stop()
+        return Completion()
+
+    def _release_thread(self) -> ServerThread[_Running] | None:
         thread, self._thread = self._thread, None
         _STARTED.discard(self)
         self._apps.clear()
-        return Completion() if thread is None else thread.stop()
+        return thread
 
     def __enter__(self) -> Sandbox:
         self.start()
@@ -233,9 +242,9 @@ class Sandbox(Controls):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if has_running_loop():
-            raise RuntimeError("use `async with Sandbox() as sandbox:` in a coroutine")
-        self.stop()
+        thread = self._release_thread()
+        if thread is not None:
+            thread.stop()
 
     async def __aenter__(self) -> Sandbox:
         self.start()
@@ -245,6 +254,14 @@ class Sandbox(Controls):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+    def reset(self) -> None:
+        """Delete everything except the API keys. Faults and applications of `webhooks.to` are removed.
+
+        Snapshots and the log of requests stay. The clock shows the real time.
+        """
+        super().reset()
+        self._apps.clear()
 
     def settle(self) -> Completion:
         """Make all deliveries of webhooks that are due, also those to applications of `webhooks.to`.
@@ -332,7 +349,7 @@ class Sandbox(Controls):
         return self._thread.submit(function)
 
     def _stop_at_exit(self) -> None:
-        thread, self._thread = self._thread, None
+        thread = self._release_thread()
         if thread is not None:
             thread.stop_quickly(_EXIT_TIMEOUT)
 

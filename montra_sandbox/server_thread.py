@@ -126,16 +126,19 @@ class ServerThread(Generic[T]):
         self._post(begin)
         return future
 
-    def stop(self) -> Completion:
-        """End the thread, after running requests."""
-        if self._pid != os.getpid():  # the thread is the parent's
-            return Completion()
-        self._request_stop()
-        if has_running_loop():
-            return Completion(self._wait_until_ended())
-        self._thread.join()
-        self._ended.result()
-        return Completion()
+    def stop(self) -> None:
+        """End the thread, after running requests, and wait for it."""
+        if self._pid == os.getpid():  # otherwise the thread is the parent's
+            self._request_stop()
+            self._thread.join()
+            self._ended.result()
+
+    async def stop_async(self) -> None:
+        """The same in a coroutine."""
+        if self._pid == os.getpid():
+            self._request_stop()
+            await asyncio.wrap_future(self._ended)
+            self._thread.join()
 
     def stop_quickly(self, timeout: float) -> None:
         """End the thread when the process exits; gives up after a while.
@@ -146,10 +149,6 @@ class ServerThread(Generic[T]):
         if self._pid == os.getpid():
             self._request_stop()
             self._thread.join(timeout)
-
-    async def _wait_until_ended(self) -> None:
-        await asyncio.wrap_future(self._ended)
-        self._thread.join()
 
     def _post(self, callback: Callable[[], object]) -> None:
         if self._pid != os.getpid():

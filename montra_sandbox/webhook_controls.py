@@ -14,7 +14,7 @@ from .json import dumps, is_array, loads
 from .problems import Problem, invalid, not_found
 from .webhook_queue import queue_delivery
 
-DEFAULT_WEBHOOK_SECRET: str = "whsec_sandbox"  # noqa: S105 - fixed, so that an application can have it in its settings
+DEFAULT_WEBHOOK_SECRET: str = "whsec_test_sandbox"  # noqa: S105 - fixed, so that an application can have it in its settings
 _MAX_EVENTS = 100
 _MAX_TEXT = 2_000
 _MAX_ENDPOINTS = 200

@@ -12,7 +12,7 @@ from typing import Any
 
 from .clock import Clock
 from .database import Database, Row
-from .datetimes import LAST_DATETIME, format_datetime
+from .datetimes import FIRST_DATETIME, LAST_DATETIME, format_datetime
 from .faults import Faults
 from .ids import CURRENT_IDS, IdGenerator, new_id
 from .json import dumps
@@ -219,19 +219,14 @@ class World:
         """Let the clock stand still; returns what it shows.
 
         Args:
-            at: the time that it shows; None for the present one. A later one runs what becomes due until then; an
-                earlier one needs an empty sandbox.
+            at: the time that it shows; None for the present one.
 
         Raises:
-            Problem: 400, too far ahead; 409, an earlier time in a sandbox with data.
+            Problem: as `start_at`.
         """
-        now = self.clock.now()
-        at = now if at is None else at
-        if at > now:
-            self.advance(at - now)
+        at = self.clock.now() if at is None else at
+        self._go_to(at)
         with self.db.transaction():
-            if at < now:
-                self._start_earlier(at)
             self.clock.freeze(at)
         self.announce_clock()
         return at
@@ -244,28 +239,30 @@ class World:
         return self.clock.now()
 
     def start_at(self, at: datetime) -> None:
-        """Set the clock of an empty sandbox.
+        """Set the clock. With data, it moves forward and runs what becomes due; an empty sandbox starts at any time.
 
         Args:
             at: the time.
 
         Raises:
-            Problem: 400, too far ahead; 409, an earlier time in a sandbox with data.
+            Problem: 400, too far ahead, or outside of 1970 to 9000; 409, an earlier time in a sandbox with data.
         """
-        now = self.clock.now()
-        if at > now:
-            self.advance(at - now)
-        else:
-            with self.db.transaction():
-                self._start_earlier(at)
+        self._go_to(at)
         self.announce_clock()
 
-    def _start_earlier(self, at: datetime) -> None:
+    def _go_to(self, at: datetime) -> None:
         if self.is_furnished():
-            raise conflict("clock_only_forward", "the clock moves back only in an empty sandbox; reset it first")
-        self.clock.set(at)
-        for table in ("merchants", "paywalls"):
-            self.db.run(f"UPDATE {table} SET created_at = ?", format_datetime(at))
+            by = at - self.clock.now()
+            if by < timedelta(0):
+                raise conflict("clock_only_forward", "the clock moves back only in an empty sandbox; reset it first")
+            self.advance(by)
+        elif FIRST_DATETIME <= at <= LAST_DATETIME:
+            with self.db.transaction():
+                self.clock.set(at)
+                for table in ("merchants", "paywalls"):
+                    self.db.run(f"UPDATE {table} SET created_at = ?", format_datetime(at))
+        else:
+            raise invalid("the clock shows the years 1970 to 9000")
 
     def seed_ids(self, seed: int | None) -> None:
         """Make ids reproducible, or random again.

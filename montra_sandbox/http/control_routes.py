@@ -29,6 +29,10 @@ GET    /_sandbox/mails                    codes that would have been mailed
 GET    /_sandbox/tickets                  support tickets
 GET    /_sandbox/streams                  progress of the gateway's streams
 
+GET    /_sandbox/triggers                 what can be triggered; POST /_sandbox/trigger {"event", "service"?, "fields"?}
+POST   /_sandbox/seed                     {"data": {...}}: plans, discounts, customers, webhooks
+POST   /_sandbox/demo                     {"customers"?, "months"?, "seed"?}: believable data
+
 A body is a JSON object with the keyword arguments of the control, sent as `application/json`. Pages of other origins
 are refused. If other machines may connect, the header `X-Sandbox-Token` is required.
 """
@@ -48,6 +52,7 @@ from ..datetimes import format_datetime, parse_datetime
 from ..json import dumps, is_object
 from ..problems import invalid
 from ..request_log import MAX_REQUESTS
+from ..scenario_controls import scenario_routes
 from .browser_protection import check_json_content_type
 from .json_response import json_response
 from .request_parsing import MAX_JSON_SIZE, parse_json, read_limited
@@ -145,6 +150,7 @@ def control_routes(controls: Controls) -> list[web.RouteDef]:
         ("GET", "/mails", controls.mails),
         ("GET", "/tickets", controls.tickets),
         ("GET", "/streams", controls.streams),
+        *scenario_routes(controls),
     ]
     return [web.route(method, CONTROL_PREFIX + path, _handler(control)) for method, path, control in routes]
 

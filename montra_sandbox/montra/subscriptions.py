@@ -192,6 +192,27 @@ def cancel(context: MerchantContext, subscription: Row) -> None:
     record_event(context, "subscription.canceled", subscription["id"])
 
 
+def set_by_service(
+    context: MerchantContext, subscription: Row, *, status: str | None = None, cancel_at_period_end: bool | None = None
+) -> dict[str, Any]:
+    """Set what the service itself decides: a failed payment, a trial, a cancellation; returns the subscription's JSON.
+
+    Args:
+        context: the merchant.
+        subscription: the subscription.
+        status: the new status, any but `paused`; None keeps it.
+        cancel_at_period_end: whether it ends with the current period; None keeps it.
+    """
+    if cancel_at_period_end is not None:
+        context.db.update("subscriptions", subscription["id"], cancel_at_period_end=cancel_at_period_end)
+    if status == "canceled":
+        cancel(context, subscription)
+        return serialize(get_row(context, subscription["id"]))
+    if status is not None:
+        context.db.update("subscriptions", subscription["id"], status=status, paused_at=None, resume_at=None)
+    return record_event(context, "subscription.updated", subscription["id"])
+
+
 def _require_running(subscription: Row) -> None:
     if subscription["status"] not in RUNNING_STATUSES:
         raise conflict("subscription_ended", f"the subscription is {subscription['status']}")

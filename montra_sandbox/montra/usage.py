@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -14,6 +14,8 @@ from ..datetimes import format_datetime
 from ..json import canonical, decimal_text, dumps, number
 from .merchant_context import MerchantContext
 from .plans import Plan
+
+_Report: TypeAlias = tuple[datetime, int]
 
 LIMIT_PERIODS: tuple[str, ...] = ("billing_period", "day", "month", "lifetime")
 
@@ -153,16 +155,54 @@ def store_usage(
     )
     key = (customer_id, slug, start)
     is_new = context.db.run("INSERT OR IGNORE INTO usage_values VALUES (?, ?, ?, ?)", *key, value)
+    _add_to_totals(context, key, amount, amount, 1, is_new)
+
+
+def store_history(context: MerchantContext, customer_id: str, slug: str, plan: Plan, reports: list[_Report]) -> None:
+    """Store many usage reports of one billing period at once, each with a datetime of its own.
+
+    Args:
+        context: the merchant.
+        customer_id: the customer.
+        slug: the meter's slug.
+        plan: the customer's plan, which gives the billing period.
+        reports: datetime and amount of each report.
+    """
+    if not reports:
+        return
+    key = (customer_id, slug, format_datetime(plan.period_start))
+    values = [canonical(amount) for _, amount in reports]
+    rows = [
+        (customer_id, slug, str(amount), value, format_datetime(at))
+        for (at, amount), value in zip(reports, values, strict=True)
+    ]
+    marks = ", ".join(["(?, ?, ?, ?, ?)"] * len(rows))
+    context.db.run(
+        f"INSERT INTO usage_events (customer_id, meter_slug, amount, unique_value, created_at) VALUES {marks}",
+        *(column for row in rows for column in row),
+    )
+    marks = ", ".join(["(?, ?, ?, ?)"] * len(values))
+    new = context.db.run(
+        f"INSERT OR IGNORE INTO usage_values VALUES {marks}", *(column for value in values for column in (*key, value))
+    )
+    amounts = [Decimal(amount) for _, amount in reports]
+    _add_to_totals(context, key, sum(amounts, Decimal(0)), max(amounts), len(amounts), new)
+
+
+def _add_to_totals(
+    context: MerchantContext, key: tuple[str, str, str], amount: Decimal, largest: Decimal, events: int, new: int
+) -> None:
     row = context.db.one(
         "SELECT total, largest FROM usage_totals WHERE customer_id = ? AND meter_slug = ? AND period_start = ?", *key
     )
-    total, largest = (Decimal(row["total"]), Decimal(row["largest"])) if row else (Decimal(0), Decimal(0))
+    before, peak = (Decimal(row["total"]), Decimal(row["largest"])) if row else (Decimal(0), Decimal(0))
     context.db.run(
-        "INSERT INTO usage_totals VALUES (?, ?, ?, ?, ?, 1, ?) ON CONFLICT DO UPDATE SET total = excluded.total,"
-        " largest = excluded.largest, events = events + 1,"
+        "INSERT INTO usage_totals VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET total = excluded.total,"
+        " largest = excluded.largest, events = events + excluded.events,"
         " distinct_values = distinct_values + excluded.distinct_values",
         *key,
-        decimal_text(total + amount),
-        decimal_text(max(largest, amount)),
-        is_new,
+        decimal_text(before + amount),
+        decimal_text(max(peak, largest)),
+        events,
+        new,
     )

@@ -168,9 +168,19 @@ def end_other_subscriptions(context: PaywallContext, user: Row, kept_id: str) ->
     """
     for row in list_user_purchases(context, user):
         if row["id"] != kept_id and row["status"] in ACTIVE_STATUSES and row["current_period_end"] is not None:
-            canceled_at = row["canceled_at"] or context.now_text
-            context.db.update("paywall_purchases", row["id"], canceled_at=canceled_at, cancel_at=context.now_text)
-            _end(context, row["id"])
+            end_now(context, row)
+
+
+def end_now(context: PaywallContext, purchase: Row) -> None:
+    """End a running subscription at once, as the owner can do at the acquirer.
+
+    Args:
+        context: the paywall.
+        purchase: the subscription.
+    """
+    canceled_at = purchase["canceled_at"] or context.now_text
+    context.db.update("paywall_purchases", purchase["id"], canceled_at=canceled_at, cancel_at=context.now_text)
+    _end(context, purchase["id"])
 
 
 def _end(context: PaywallContext, purchase_id: str) -> None:

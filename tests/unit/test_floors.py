@@ -65,6 +65,6 @@ def test_a_misspelt_name_is_an_ordinary_import_error() -> None:
 
 
 def test_without_its_extra_the_sandbox_says_what_to_install() -> None:
-    code = "import sys; sys.modules['jinja2'] = None\nfrom montra_sandbox import Sandbox"
+    code = "import sys; sys.modules['jinja2'] = None\nimport montra_sandbox"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "pip install 'montra[sandbox]'" in run.stderr

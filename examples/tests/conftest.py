@@ -1,0 +1,5 @@
+import os
+import tempfile
+
+folder = tempfile.TemporaryDirectory()
+os.environ["EVENTS_DB"], os.environ["BUYERS_FILE"] = f"{folder.name}/events.db", f"{folder.name}/buyers.txt"

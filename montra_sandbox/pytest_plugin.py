@@ -1,1 +1,0 @@
-"""The pytest plugin of the sandbox: fixtures that are there wherever the SDK is installed."""

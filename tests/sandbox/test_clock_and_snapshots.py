@@ -1,0 +1,174 @@
+"""The clock as an object, snapshots, reproducible ids."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from montra_async import Montra
+from montra_sandbox import Problem, Sandbox
+
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=timezone.utc)
+FUTURE = datetime(2040, 5, 6, 7, 8, 9, tzinfo=timezone.utc)
+
+
+def test_a_frozen_clock_stands_still_until_it_is_moved_or_let_go() -> None:
+    with Sandbox() as sandbox:
+        clock = sandbox.clock
+        shown = clock.freeze()
+        time.sleep(0.01)
+        assert clock.is_frozen
+        assert clock.now() == shown == sandbox.now()
+        assert clock.advance(days=1) == shown + timedelta(days=1) == clock.now()
+        assert clock.is_frozen
+        clock.unfreeze()
+        assert not clock.is_frozen
+        assert shown + timedelta(days=1) <= clock.now() < shown + timedelta(days=1, minutes=10)
+        clock.unfreeze()
+
+
+@pytest.mark.parametrize("at", [NEW_YEAR, FUTURE])
+def test_an_empty_sandbox_starts_at_any_time(at: datetime) -> None:
+    with Sandbox(now=at, frozen=True) as sandbox:
+        assert sandbox.now() == at
+        assert sandbox.freeze(at - timedelta(days=400)) == at - timedelta(days=400)
+    with Sandbox(now=at) as sandbox:
+        assert at <= sandbox.now() < at + timedelta(minutes=10)
+
+
+async def test_with_data_the_clock_only_moves_forward_and_runs_what_is_due(sandbox: Sandbox, montra: Montra) -> None:
+    model = await montra.create_pricing_model(name="P", is_default=True)
+    ada = await montra.create_customer(name="Ada", email="ada@example.com")
+    subscription = await montra.create_subscription(ada.id, model.id)
+    with pytest.raises(Problem, match="back only in an empty sandbox") as caught:
+        sandbox.freeze(NEW_YEAR)
+    assert caught.value.status == 409
+    with pytest.raises(Problem, match="back only in an empty sandbox"):
+        sandbox.start_at(NEW_YEAR)
+    later = sandbox.now() + timedelta(days=32)
+    assert sandbox.freeze(later) == later == sandbox.now()
+    assert (await montra.get_subscription(subscription.id)).current_period_start == subscription.current_period_end
+
+
+@pytest.mark.parametrize("wrong", ["2026-01-01", datetime(2026, 1, 1), 5])
+def test_the_clock_takes_aware_datetimes(wrong: object) -> None:
+    with Sandbox() as sandbox:
+        for control in (sandbox.freeze, sandbox.start_at):
+            with pytest.raises(Problem, match="a datetime with a time zone"):
+                control(wrong)  # type: ignore[arg-type]
+
+
+def test_a_frozen_clock_survives_a_restart(tmp_path: Path) -> None:
+    file = str(tmp_path / "state.db")
+    with Sandbox(db=file) as sandbox:
+        shown = sandbox.freeze(FUTURE)
+    with Sandbox(db=file) as sandbox:
+        assert (sandbox.now(), sandbox.clock.is_frozen) == (shown, True)
+        sandbox.reset()
+        assert not sandbox.clock.is_frozen
+
+
+async def test_a_snapshot_brings_everything_back(sandbox: Sandbox, montra: Montra) -> None:
+    ada = await montra.create_customer(name="Ada", email="ada@example.com")
+    sandbox.add_fault(kind="rate_limit", path="/invoices", times=2)
+    sandbox.freeze()
+    shown, counts = sandbox.now(), sandbox.overview()["counts"]
+    name = sandbox.snapshot()
+    for _ in range(2):
+        await montra.create_customer(name="Bob", email="bob@example.com")
+        sandbox.clear_faults()
+        sandbox.clock.unfreeze()
+        sandbox.advance(days=40)
+        sandbox.restore(name)
+        assert [one.id for one in await montra.list_customers()] == [ada.id]
+        assert (sandbox.now(), sandbox.overview()["counts"]) == (shown, counts)
+        assert [fault["kind"] for fault in sandbox.faults()] == ["rate_limit"]
+    sandbox.reset()
+    assert await montra.list_customers() == []
+    sandbox.restore(name)
+    assert [one.id for one in await montra.list_customers()] == [ada.id]
+
+
+def test_a_snapshot_of_a_file_and_its_codes(tmp_path: Path) -> None:
+    with Sandbox(db=str(tmp_path / "state.db")) as sandbox:
+        name = sandbox.snapshot("empty")
+        sandbox.trigger("payment.completed")
+        assert sandbox.overview()["counts"]["paywall_users"] == 1
+        sandbox.restore(name)
+        assert sandbox.overview()["counts"]["paywall_users"] == 0
+        sandbox.trigger("payment.completed")
+
+
+def test_snapshots_have_names_and_a_bound() -> None:
+    with Sandbox() as sandbox:
+        assert [sandbox.snapshot(), sandbox.snapshot("before-renewal"), sandbox.snapshot()] == [
+            "1",
+            "before-renewal",
+            "2",
+        ]
+        assert sandbox.snapshot("1") == "1"
+        assert sandbox.snapshots() == ["before-renewal", "2", "1"]
+        sandbox.delete_snapshot("2")
+        for control in (sandbox.restore, sandbox.delete_snapshot):
+            with pytest.raises(Problem, match="no snapshot '2'"):
+                control("2")
+        for wrong in ("", "a b", "x" * 101, "../etc"):
+            with pytest.raises(Problem, match="letters, digits"):
+                sandbox.snapshot(wrong)
+        while len(sandbox.snapshots()) < 50:
+            sandbox.snapshot()
+        with pytest.raises(Problem, match="50 snapshots"):
+            sandbox.snapshot()
+
+
+async def _ids(sandbox: Sandbox) -> list[str]:
+    async with Montra(sandbox.api_key, sandbox.base_url) as montra:
+        made = [await montra.create_customer(name="A", email=f"{i}@example.com") for i in range(3)]
+        return [one.id for one in made]
+
+
+async def test_seeded_ids_are_reproducible() -> None:
+    async with Sandbox(id_seed=42) as sandbox:
+        first = await _ids(sandbox)
+        assert len(set(first)) == 3
+        with pytest.raises(Problem, match="empty sandbox only"):
+            sandbox.seed_ids(42)
+        sandbox.reset()
+        assert await _ids(sandbox) == first
+        sandbox.reset()
+        sandbox.seed_ids(43)
+        assert await _ids(sandbox) != first
+        sandbox.seed_ids(None)
+        sandbox.reset()
+        assert await _ids(sandbox) != await _fresh_ids()
+
+
+async def _fresh_ids() -> list[str]:
+    async with Sandbox() as sandbox:
+        return await _ids(sandbox)
+
+
+async def test_a_snapshot_brings_the_next_ids_back() -> None:
+    async with Sandbox(id_seed=7) as sandbox:
+        name = sandbox.snapshot()
+        first = await _ids(sandbox)
+        sandbox.restore(name)
+        assert await _ids(sandbox) == first
+
+
+@given(seed=st.one_of(st.floats(), st.text(), st.booleans(), st.integers(min_value=2**64)))
+def test_only_whole_numbers_are_seeds(seed: object) -> None:
+    with Sandbox() as sandbox, pytest.raises(Problem, match="whole number"):
+        sandbox.seed_ids(seed)  # type: ignore[arg-type]
+
+
+async def test_secrets_are_not_made_from_the_seed() -> None:
+    secrets = []
+    for _ in range(2):
+        async with Sandbox(id_seed=1) as sandbox, Montra(sandbox.api_key, sandbox.base_url) as montra:
+            secrets.append((await montra.create_webhook(url="http://127.0.0.1:9/")).secret)
+    assert secrets[0] != secrets[1]
