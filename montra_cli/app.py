@@ -101,6 +101,14 @@ class RootGroup(TyperGroup):
         return guarded(lambda: super(RootGroup, self).invoke(ctx))
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from . import print_version
+
+        print_version()
+        raise typer.Exit
+
+
 def root_app() -> typer.Typer:
     """The application with all its commands."""
     app = typer.Typer(
@@ -115,12 +123,10 @@ def root_app() -> typer.Typer:
 
     @app.callback()
     def root(
-        version: Annotated[bool, typer.Option("--version", "-V", help="Show the version.", is_eager=True)] = False,
+        version: Annotated[
+            bool, typer.Option("--version", "-V", help="Show the version.", is_eager=True, callback=_show_version)
+        ] = False,
     ) -> None:
-        if version:
-            from . import print_version
-
-            print_version()
-            raise typer.Exit
+        pass
 
     return app

@@ -45,7 +45,7 @@ def start(
     demo: Annotated[bool, typer.Option("--demo", help="Create customers, a year of usage and invoices.")] = False,
     forward_to: Annotated[str | None, typer.Option(metavar="URL", help="Send all webhooks to this address.")] = None,
     webhook_secret: Annotated[
-        str | None, typer.Option(metavar="SECRET", help="Secret that signs them (default: whsec_sandbox).")
+        str | None, typer.Option(metavar="SECRET", help="Secret that signs them (default: a fixed one).")
     ] = None,
     api_key: Annotated[
         list[str], typer.Option(metavar="KEY", help="Accept this key; repeatable (default: sk_test_sandbox).")
