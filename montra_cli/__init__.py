@@ -31,13 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from typer.main import get_command
-
-    from .app import root_app
-
     try:
+        from typer.main import get_command
+
+        from .app import root_app
+
         get_command(root_app()).main(arguments, prog_name="montra")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before or after what `guarded` runs
         return 130
     return 0
 

@@ -62,11 +62,10 @@ def test_an_import_goes_on_after_an_interruption(cli: Cli, end: int) -> None:
     customer = cli.plan()["customer"]
     write_lines(cli, customer, 300)
     control(cli.url, "POST", "/faults", {"kind": "latency", "seconds": 0.05, "share": 1.0, "path": "/usage"})
+    control(cli.url, "DELETE", "/requests")
     process = cli.start("usage", "import", "u.csv", "--concurrency", "8")
     deadline = time.monotonic() + 30
-    while (
-        not control(cli.url, "GET", "/requests?method=POST&path=/usage&limit=50")[30:] and time.monotonic() < deadline
-    ):
+    while len(control(cli.url, "GET", "/requests?method=POST&path=/usage")) < 30 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(end)
     out, _ = process.communicate(timeout=30)
@@ -171,9 +170,8 @@ def records_of(text: bytes, **layout: object) -> list[Record]:
 
 def test_records_of_csv() -> None:
     head = b"\xef\xbb\xbfcustomer_id,meter_slug,amount,metadata,idempotency_key\n"
-    found = records_of(
-        head + b'c,m,,"{""a"": 1}",k\n\n"c\n2",m,1e2,,\nc,m,x,,\nc,m,1,{,\nc,m,1,1,\nc,m,1,,a b\nc,\xff,1,,\n,m,1,,\n'
-    )
+    good = b'c,m,,"{""a"": 1}",k\n\n"c\n2",m,1e2,,\n'
+    found = records_of(head + good + b"c,m,x,,\nc,m,1,{,\nc,m,1,1,\nc,m,1,,a b\nc,\xff,1,,\n,m,1,,\n")
     assert [one.line for one in found] == [2, 4, 6, 7, 8, 9, 10, 11]
     assert found[0].usage is not None
     assert (found[0].usage.amount, found[0].usage.metadata, found[0].usage.idempotency_key) == (1, {"a": 1}, "k")
