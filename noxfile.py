@@ -127,9 +127,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def generate(session: nox.Session) -> None:
-    """Write the synchronous facade anew; `-- --check` fails when it is stale."""
+    """Write the synchronous facade and the command's catalog anew; `-- --check` fails when one is stale."""
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))
     session.run("python", "tools/generate_sync", *session.posargs)
+    session.run("python", "tools/generate_cli", *session.posargs)
 
 
 @nox.session

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from .cleaning import clean
 from .failures import NOT_CONFIRMED, CliError, Debug
 from .output.output import Output
-from .output.text import clean
 from .settings import Settings, is_local, load_settings
 
 if TYPE_CHECKING:

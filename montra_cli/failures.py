@@ -138,7 +138,7 @@ def _flag_named(error: Exception) -> str:
 
 
 def _say(message: str, hint: str = "") -> None:
-    from .output.text import clean_lines
+    from .cleaning import clean_lines
 
     try:
         print(clean_lines(message), file=sys.stderr)
@@ -152,7 +152,7 @@ def _print_traceback(error: Exception) -> None:
     """The traceback without anything that is known to be secret."""
     import traceback
 
-    from .output.text import clean_lines
+    from .cleaning import clean_lines
     from .secrets import redact
 
     print(clean_lines(redact("".join(traceback.format_exception(error)))), file=sys.stderr)

@@ -94,8 +94,8 @@ async def _send(client: Any, method: str, path: str, body: bytes | None, key: st
 
 def _print(answer: Any, *, include: bool) -> None:
     """The body as it came; on a terminal, JSON is indented and nothing controls the terminal."""
+    from ..cleaning import clean, clean_lines
     from ..output.encoding import to_json
-    from ..output.text import clean, clean_lines
 
     if include:
         print(f"HTTP {answer.status}")

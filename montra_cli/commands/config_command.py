@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..cleaning import clean
 from ..command import Run, command, new_app
 from ..config_file import config_path, profile_tables, read_config, write_config
 from ..failures import USAGE, CliError
-from ..output.text import clean
 from ..secrets import mask, remember
 from ..settings import DEFAULT_PROFILE, FIELDS, load_settings, origin_of
 

@@ -9,9 +9,9 @@ import typer
 
 from ..calls.builder import group_app
 from ..calls.values import parse_json, parse_object, read_text
+from ..cleaning import clean_lines
 from ..command import Run, command
 from ..failures import USAGE, CliError
-from ..output.text import clean_lines
 
 if TYPE_CHECKING:
     from montra_sync.paywall import ApiGatewayClient, GatewayResponse

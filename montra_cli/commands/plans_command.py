@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ..cleaning import clean
 from ..command import Run, command, new_app
 from ..failures import DIFFERENT, CliError
 from ..output.files import write_file
-from ..output.text import clean, count_of, plain
+from ..output.text import count_of, plain
 from ..plans.changes import Change, find_changes, kept_objects
 from ..plans.document import parse_toml
 from ..plans.schema import plans_of_file

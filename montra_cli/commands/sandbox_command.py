@@ -9,10 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from ..calls.values import parse_datetime
+from ..cleaning import clean
 from ..command import Run, command, new_app
 from ..failures import DIFFERENT, USAGE, CliError
 from ..json_types import is_array, is_object
-from ..output.text import clean, plain
+from ..output.text import plain
+from ..plans.document import parse_toml
 from ..sandbox.control_client import control_client, segment, with_scheme
 
 app = new_app("Start a local server of both services, and control it.", no_args_is_help=False)
@@ -86,7 +88,7 @@ def start(
                 "deliver_anywhere": deliver_anywhere,
             },
             open_browser=open_browser,
-            seed=seed,
+            seed=None if seed is None else parse_toml(str(seed)),
             demo=demo,
             forward_to=forward_to,
         )
@@ -288,8 +290,6 @@ def seed_file(
     seed: Annotated[int | None, typer.Option(help="The same number makes the same ids.")] = None,
 ) -> None:
     """Create what a file of plans, customers, discounts and webhooks describes."""
-    from ..plans.document import parse_toml
-
     data = parse_toml(file)
     run.output.one(control_client(run).post("/seed", {"data": data, "seed": seed}, timeout=_LONG))
 

@@ -11,8 +11,9 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from ..cleaning import clean_json
 from ..json_types import is_array, is_object
-from .text import clean_json, plain
+from .text import plain
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _HARMLESS = re.compile(r"[+-]?[0-9][0-9 ().,/-]*")

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from ..cleaning import clean_lines
 from ..failures import USAGE, CliError
 from .encoding import csv_line, to_json
-from .text import clean_lines, plain
+from .text import plain
 
 Format = Literal["table", "plain", "json", "jsonl", "csv"]
 Row = Mapping[str, Any]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .text import clean, plain
+from ..cleaning import clean
+from .text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,11 +12,11 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from ..cleaning import clean
 from ..command import Run
 from ..failures import DENIED, FAILED, NETWORK, NOT_FOUND, USAGE, CliError
 from ..json_types import is_object
 from ..output.encoding import to_json
-from ..output.text import clean
 
 PREFIX = "/_sandbox"
 TOKEN_HEADER = "X-Sandbox-Token"  # noqa: S105 - the name of a header

@@ -7,7 +7,8 @@ import sys
 from datetime import datetime
 from typing import Any
 
-from ..output.text import clean, plain
+from ..cleaning import clean
+from ..output.text import plain
 
 _GREEN, _YELLOW, _RED, _DIM = "32", "33", "31", "2"
 

@@ -10,7 +10,6 @@ import signal
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -28,14 +27,14 @@ class ServerOptions:
     Attributes:
         settings: arguments of `Sandbox`.
         open_browser: whether to open its address in the browser.
-        seed: a file of what to create; None for nothing.
+        seed: what to create; None for nothing.
         demo: whether to create demo data.
         forward_to: where to send webhooks; None for nowhere.
     """
 
     settings: dict[str, Any]
     open_browser: bool
-    seed: Path | None
+    seed: dict[str, Any] | None
     demo: bool
     forward_to: str | None
 
@@ -49,18 +48,13 @@ def serve(options: ServerOptions) -> None:
     Raises:
         CliError: it can't start.
     """
-    seed = None
-    if options.seed is not None:
-        from ..plans.document import parse_toml
-
-        seed = parse_toml(str(options.seed))
     try:
         from montra_sandbox import Sandbox
     except ImportError as error:
         raise CliError(str(error), FAILED, "Run: pip install 'montra[sandbox]'") from None
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        asyncio.run(_serve(Sandbox(**options.settings), options, seed))
+        asyncio.run(_serve(Sandbox(**options.settings), options))
     except KeyboardInterrupt:  # Windows, where it has no signal handler
         print("Stopped.")
     except (OSError, ValueError, sqlite3.Error) as error:
@@ -70,25 +64,26 @@ def serve(options: ServerOptions) -> None:
         raise CliError(f"the sandbox can't start: {message}", USAGE, hint) from None
 
 
-async def _serve(sandbox: Sandbox, options: ServerOptions, seed: dict[str, Any] | None) -> None:
+async def _serve(sandbox: Sandbox, options: ServerOptions) -> None:
     stop = asyncio.Event()
     async with sandbox:
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends asyncio.run instead
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
         _print_addresses(sandbox, options)
-        await _prepare(sandbox, options, seed)
+        await _prepare(sandbox, options)
         print("\nCtrl-C stops it.", flush=True)
         await stop.wait()
     print("Stopped.", flush=True)
 
 
-async def _prepare(sandbox: Sandbox, options: ServerOptions, seed: dict[str, Any] | None) -> None:
+async def _prepare(sandbox: Sandbox, options: ServerOptions) -> None:
     """Create what was asked for, over HTTP and in a thread: the server may run on this event loop."""
     controls = ControlClient(sandbox.url, sandbox.control_token)
     steps: list[tuple[str, Callable[[], Any]]] = []
+    seed = options.seed
     if seed is not None:
-        steps.append((f"Created from {options.seed}", lambda: controls.post("/seed", {"data": seed}, timeout=600)))
+        steps.append(("Created from the file", lambda: controls.post("/seed", {"data": seed}, timeout=600)))
     if options.demo:
         steps.append(("Demo data", lambda: controls.post("/demo", {}, timeout=600)))
     if options.forward_to is not None:

@@ -12,12 +12,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from ..cleaning import clean
 from ..command import Run
 from ..failures import DIFFERENT, USAGE, CliError
 from ..output.encoding import to_json
 from ..output.files import write_file
 from ..output.progress import ProgressBar
-from ..output.text import clean, count_of, plain
+from ..output.text import count_of, plain
 from .importer import Importer, Source, digest_of
 from .progress_file import Progress, ProgressFile
 from .records import Layout, Record, read_records, reject_lines

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from montra_cli.cleaning import clean, clean_lines
 from montra_cli.output.encoding import csv_line, to_json
 from montra_cli.output.files import write_file
-from montra_cli.output.text import clean, clean_lines, plain
+from montra_cli.output.text import plain
 
 from .conftest import Cli
 
