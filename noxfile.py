@@ -38,9 +38,9 @@ def install(session: nox.Session, *groups: str, extras: str = "sandbox") -> None
 
 @nox.session
 def quickstart(session: nox.Session) -> None:
-    """The whole walk over real HTTP against the sandbox: every step with what came back."""
+    """The whole walk over real HTTP against the sandbox; `-- --stay` then shows the dashboard with demo data."""
     install(session)
-    session.run("python", "examples/quickstart.py")
+    session.run("python", "examples/quickstart.py", *session.posargs)
 
 
 @nox.session

@@ -1,16 +1,43 @@
 """Run the examples of both services against the sandbox, over real HTTP.
 
-python examples/quickstart.py
+python examples/quickstart.py           every step with what came back
+python examples/quickstart.py --stay    then a sandbox with demo data, to look at in a browser, until Ctrl-C
 """
 
+import argparse
 import asyncio
+import signal
+import threading
 
 import montra_walk
 import paywall_walk
 import usage_walk
 from walking import ended
 
+from montra_sandbox import Sandbox
+
+
+def stay(port: int) -> None:
+    """Run a sandbox with a year of an invented company until Ctrl-C or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with Sandbox(port=port) as sandbox:
+        made = sandbox.demo()
+        print(f"\nThe dashboard of {made['customers']} invented customers: {sandbox.url}  (Ctrl-C stops it)")
+        for name, value in sandbox.environment.items():
+            print(f"  export {name}={value}")
+        print(flush=True)
+        while not stop.wait(0.5):  # Windows sees Ctrl-C between two waits
+            pass
+    print("Stopped.")
+
+
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="The examples of both services against the sandbox, over real HTTP.")
+    parser.add_argument("--stay", action="store_true", help="then run a sandbox with demo data until Ctrl-C")
+    parser.add_argument("--port", type=int, default=4242, help="its port; 0 for a free one (default: 4242)")
+    options = parser.parse_args()
     print("Montra\n")
     asyncio.run(montra_walk.main())
     print("\nUsage at scale\n")
@@ -18,3 +45,5 @@ if __name__ == "__main__":
     print("\nThe paywall service\n")
     asyncio.run(paywall_walk.main())
     ended()
+    if options.stay:
+        stay(options.port)

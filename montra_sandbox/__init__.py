@@ -11,6 +11,7 @@ from .payer import PaidCheckout
 from .paywall_controls import UNSET, Unset
 from .problems import Problem
 from .request_log import RecordedRequest
+from .scenario_controls import ScenarioReport
 from .scenarios.seed_file import parse_seed_file
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Problem",
     "RecordedRequest",
     "Sandbox",
+    "ScenarioReport",
     "Unset",
     "parse_seed_file",
 ]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from .http.browser_protection import TOKEN_HEADER
-from .server import DEFAULT_API_KEY, Sandbox
+from .server import DEFAULT_API_KEY, DEFAULT_WEBHOOK_SECRET, Sandbox
 
 _WAKE_INTERVAL = 0.5
 _TOKEN_VARIABLE = "MONTRA_SANDBOX_TOKEN"  # noqa: S105 - the name of a variable
@@ -54,6 +54,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"required in the header {TOKEN_HEADER} for /_sandbox/ (default: ${_TOKEN_VARIABLE}; else a random one"
         " if other machines can connect, and none if they can't)",
     )
+    parser.add_argument(
+        "--webhook-secret",
+        default=DEFAULT_WEBHOOK_SECRET,
+        metavar="SECRET",
+        help=f"signs webhooks of endpoints that the controls add (default: {DEFAULT_WEBHOOK_SECRET})",
+    )
     parser.add_argument("--deliver-anywhere", action="store_true", help="send webhooks to other machines too")
     return parser.parse_args(arguments)
 
@@ -65,6 +71,7 @@ def _serve(options: argparse.Namespace) -> None:
         port=options.port,
         db=options.db,
         allow_remote=options.allow_remote,
+        webhook_secret=options.webhook_secret,
         deliver_anywhere=options.deliver_anywhere,
         allow_hosts=options.allow_hosts,
         control_token=options.control_token or None,

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias, cast
 from wsgiref.util import setup_testing_defaults
 
@@ -21,7 +21,8 @@ WsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[byt
 _log = logging.getLogger("montra_sandbox")
 
 _HOST = "testserver"
-_MAX_ROUNDS = 1_000
+_MAX_ROUNDS = 100
+_NO_APPLICATION = "{} is neither a URL nor an ASGI or WSGI application; start a server for it, and give its URL"
 
 
 def is_asgi(app: Any) -> bool:
@@ -34,18 +35,18 @@ def is_asgi(app: Any) -> bool:
         TypeError: it is neither.
     """
     if not callable(app):
-        raise TypeError(
-            f"{type(app).__name__} is neither a URL nor an ASGI or WSGI application; for others, such as aiohttp's,"
-            " start a server and give its URL"
-        )
+        raise TypeError(_NO_APPLICATION.format(type(app).__name__))
     if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(app.__call__):
         return True
     try:
-        parameters = inspect.signature(app).parameters.values()
-    except (TypeError, ValueError):
+        signature = inspect.signature(app)
+    except (TypeError, ValueError):  # of an extension module
         return False
-    required = [one for one in parameters if one.default is one.empty and one.kind in (0, 1)]
-    return len(required) == 3
+    for arguments, found in (((None, None), False), ((None, None, None), True)):
+        with suppress(TypeError):
+            signature.bind(*arguments)
+            return found
+    raise TypeError(_NO_APPLICATION.format(type(app).__name__))
 
 
 class AppTarget:

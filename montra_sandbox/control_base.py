@@ -29,7 +29,7 @@ class ControlBase(ABC):
         """Sends webhooks, in the server's thread."""
 
     @abstractmethod
-    def _call(self, function: Callable[[], R], *, settles: bool) -> R:
+    def call_in_server(self, function: Callable[[], R], *, settles: bool) -> R:
         """Run a function in the server's thread and wait for its result.
 
         Args:
@@ -48,7 +48,7 @@ class ControlBase(ABC):
         """
         if api_key is None:
             return str(self._world.db.value("SELECT id FROM merchants ORDER BY rowid LIMIT 1"))
-        merchant_id = self._world.find_merchant(api_key)
+        merchant_id = self._world.find_merchant(api_key) if isinstance(api_key, str) else None
         if merchant_id is None:
             raise invalid("owner: the sandbox does not know this API key")
         return merchant_id
@@ -66,7 +66,7 @@ def control(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
 
     @wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self._call(partial(method, self, *args, **kwargs), settles=False)
+        return self.call_in_server(partial(method, self, *args, **kwargs), settles=False)
 
     return call
 
@@ -82,6 +82,6 @@ def settling_control(method: Callable[Concatenate[S, P], R]) -> Callable[Concate
 
     @wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self._call(partial(method, self, *args, **kwargs), settles=True)
+        return self.call_in_server(partial(method, self, *args, **kwargs), settles=True)
 
     return call

@@ -108,16 +108,10 @@ class Controls(StateControls, ScenarioControls, WebhookControls, PaywallControls
             raise invalid("cancel_at_period_end: true or false")
         row = self._get_row("subscriptions", "subscription", subscription_id)
         context = self._world.merchant_context(row["merchant_id"], self._world.run_due())
-        with self._world.db.transaction() as db:
-            if cancel_at_period_end is not None:
-                db.update("subscriptions", row["id"], cancel_at_period_end=cancel_at_period_end)
-            if status == "canceled":
-                subscriptions.cancel(context, row)
-            else:
-                if status is not None:
-                    db.update("subscriptions", row["id"], status=status, paused_at=None, resume_at=None)
-                subscriptions.record_event(context, "subscription.updated", row["id"])
-            serialized = subscriptions.serialize(subscriptions.get_row(context, row["id"]))
+        with self._world.db.transaction():
+            serialized = subscriptions.set_by_service(
+                context, row, status=status, cancel_at_period_end=cancel_at_period_end
+            )
         self._world.notify()
         return serialized
 

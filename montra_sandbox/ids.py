@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 import secrets
 from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+IdState: TypeAlias = tuple[int, tuple[Any, ...]] | None
+"""The seed and the state of its random generator; None for random ids."""
 
 _BYTES = 10
 
@@ -36,24 +40,20 @@ class IdGenerator:
             return f"{prefix}_{secrets.token_hex(_BYTES)}"
         return f"{prefix}_{self._random.randbytes(_BYTES).hex()}"
 
-    def state(self) -> object:
+    def state(self) -> IdState:
         """The state, for `restore`."""
-        return None if self._random is None else (self.seed, self._random.getstate())
+        return None if self.seed is None or self._random is None else (self.seed, self._random.getstate())
 
-    def restore(self, state: object) -> None:
+    def restore(self, state: IdState) -> None:
         """Go back to a state.
 
         Args:
             state: what `state` returned.
         """
-        if isinstance(state, tuple):
-            self.seed, inner = state
-            self.reset()
-            assert self._random is not None
-            self._random.setstate(inner)
-        else:
-            self.seed = None
-            self.reset()
+        self.seed = None if state is None else state[0]
+        self.reset()
+        if state is not None and self._random is not None:
+            self._random.setstate(state[1])
 
 
 CURRENT_IDS: ContextVar[IdGenerator | None] = ContextVar("montra_sandbox_ids", default=None)

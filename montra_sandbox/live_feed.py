@@ -66,20 +66,19 @@ class LiveFeed:
         missing = min(self.last_number - number, len(self._kept))
         return [] if missing <= 0 else list(self._kept)[-missing:]
 
-    async def wait(self) -> None:
-        """Wait until something happened."""
+    def next_change(self) -> asyncio.Future[None]:
+        """A future that ends when something has happened since this call. Cancel it if it is not awaited any more."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._is_closed:
-            return
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
+            waiter.set_result(None)
+        else:
+            self._waiters.add(waiter)
+            waiter.add_done_callback(self._waiters.discard)
+        return waiter
 
     def wake(self) -> None:
         """Let all readers look."""
-        for waiter in self._waiters:
+        for waiter in list(self._waiters):
             if not waiter.done():
                 waiter.set_result(None)
 

@@ -22,7 +22,8 @@ _MAX_PATH = 2_000
 # Codes and tokens of sign-ins and sessions, keys and secrets: names that hold one in either API.
 _SECRET_FIELDS = re.compile(
     r'("(?:[a-z_]*password|[a-z_]*token|[a-z_]*secret|[a-zA-Z]*Token|api_?key|auth_code|code_verifier)"\s*:\s*)'
-    r'"(?:[^"\\]|\\.)*(?:"|\Z)'
+    r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)',
+    re.DOTALL,
 )
 _SECRET_QUERY = re.compile(r"((?:^|[?&])(?:token|code|state|access_token|refresh_token|api_key)=)[^&]*")
 _HIDDEN = r"\1[hidden]"

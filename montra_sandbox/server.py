@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import secrets
 import threading
-import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from datetime import datetime
@@ -34,7 +32,6 @@ __all__ = ["API_PREFIX", "DEFAULT_API_KEY", "DEFAULT_WEBHOOK_SECRET", "Sandbox"]
 DEFAULT_API_KEY: str = "sk_test_sandbox"
 _MIN_TOKEN_LENGTH = 8
 _SHUTDOWN_TIMEOUT = 1.0
-_EXIT_TIMEOUT = 2.0
 
 R = TypeVar("R")
 
@@ -135,11 +132,11 @@ class Sandbox(Controls):
         self._running: _Running | None = None
         self._apps = AppDeliveries(
             send_due=lambda: self._submit(lambda: self._webhook_sender.send_due()),
-            take=lambda: self._call(lambda: self._webhook_sender.take_for_apps()),
-            store=lambda delivery_id, answer: self._call(
+            take=lambda: self.call_in_server(lambda: self._webhook_sender.take_for_apps()),
+            store=lambda delivery_id, answer: self.call_in_server(
                 lambda: self._webhook_sender.store_answer(delivery_id, answer)
             ),
-            release=lambda ids: self._call(lambda: self._webhook_sender.release(ids)),
+            release=lambda ids: self.call_in_server(lambda: self._webhook_sender.release(ids)),
         )
         self.clock = SandboxClock(self)
         self.requests = Requests(self)
@@ -213,7 +210,6 @@ class Sandbox(Controls):
         except BaseException:
             self._thread = None
             raise
-        _STARTED.add(self)
         return Completion()
 
     def stop(self) -> Completion:
@@ -231,7 +227,6 @@ class Sandbox(Controls):
 
     def _release_thread(self) -> ServerThread[_Running] | None:
         thread, self._thread = self._thread, None
-        _STARTED.discard(self)
         self._apps.clear()
         return thread
 
@@ -335,7 +330,16 @@ class Sandbox(Controls):
                 running.snapshots.close()
                 running.world.db.close()
 
-    def _call(self, function: Callable[[], R], *, settles: bool = False) -> R:
+    def call_in_server(self, function: Callable[[], R], *, settles: bool = False) -> R:
+        """Run a function in the server's thread and wait for its result. The controls use it; others rarely need it.
+
+        Args:
+            function: the function; it must not block.
+            settles: whether applications of `webhooks.to` then get their webhooks, if this thread runs no event loop.
+
+        Raises:
+            RuntimeError: the sandbox is not running.
+        """
         if self._thread is None:
             raise not_running()
         result = self._thread.call(function)
@@ -347,11 +351,6 @@ class Sandbox(Controls):
         if self._thread is None:
             raise not_running()
         return self._thread.submit(function)
-
-    def _stop_at_exit(self) -> None:
-        thread = self._release_thread()
-        if thread is not None:
-            thread.stop_quickly(_EXIT_TIMEOUT)
 
     @property
     def _in_server(self) -> _Running:
@@ -380,16 +379,6 @@ class _Running:
     sender: WebhookSender
     runner: web.AppRunner
     snapshots: Snapshots
-
-
-_STARTED: weakref.WeakSet[Sandbox] = weakref.WeakSet()
-
-
-@atexit.register
-def _stop_all() -> None:
-    """Close the databases of sandboxes that nobody has stopped."""
-    for sandbox in list(_STARTED):
-        sandbox._stop_at_exit()
 
 
 def _check_token(token: str | None) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextvars
 import os
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
+
+_EXIT_TIMEOUT = 2.0
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -65,6 +70,7 @@ class ServerThread(Generic[T]):
         Raises:
             BaseException: what `open_server` raised.
         """
+        _STARTED.add(self)
         self._thread.start()
         try:
             return self._opened.result()
@@ -140,15 +146,11 @@ class ServerThread(Generic[T]):
             await asyncio.wrap_future(self._ended)
             self._thread.join()
 
-    def stop_quickly(self, timeout: float) -> None:
-        """End the thread when the process exits; gives up after a while.
-
-        Args:
-            timeout: how long, in seconds.
-        """
+    def stop_at_exit(self) -> None:
+        """End the thread when the process exits, but do not wait long."""
         if self._pid == os.getpid():
             self._request_stop()
-            self._thread.join(timeout)
+            self._thread.join(_EXIT_TIMEOUT)
 
     def _post(self, callback: Callable[[], object]) -> None:
         if self._pid != os.getpid():
@@ -156,7 +158,8 @@ class ServerThread(Generic[T]):
         with self._lock:  # so that nothing is posted behind the end
             if not self._is_accepting:
                 raise not_running()
-            self._loop.call_soon_threadsafe(callback)
+            # In the server's context, which has its generator of ids, instead of the caller's.
+            self._loop.call_soon_threadsafe(callback, context=self._context)
 
     def _request_stop(self) -> None:
         if self._pid != os.getpid():
@@ -183,6 +186,7 @@ class ServerThread(Generic[T]):
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Future[None]] = set()
         opened = await self._open_server()
+        self._context = contextvars.copy_context()
         with self._lock:
             self._is_accepting = True
         self._opened.set_result(opened)
@@ -192,6 +196,16 @@ class ServerThread(Generic[T]):
             for task in self._tasks:
                 task.cancel()
             await self._close_server(opened)
+
+
+_STARTED: weakref.WeakSet[ServerThread[Any]] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Close the databases of sandboxes that nobody has stopped."""
+    for thread in list(_STARTED):
+        thread.stop_at_exit()
 
 
 def not_running() -> RuntimeError:

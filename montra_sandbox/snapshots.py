@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import attrs
 
 from .database import DatabaseCopy
+from .faults import Fault
+from .ids import IdState
 from .problems import invalid, not_found
 from .world import World
 
@@ -18,8 +19,8 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 @attrs.frozen
 class _Snapshot:
     database: DatabaseCopy
-    faults: list[Any]
-    ids: object
+    faults: list[Fault]
+    ids: IdState
 
 
 class Snapshots:

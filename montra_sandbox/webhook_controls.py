@@ -242,7 +242,7 @@ def _check_text(name: str, value: object) -> None:
 
 
 def _check_events(events: Any) -> list[str]:
-    wanted = list(events) if isinstance(events, tuple) else events
+    wanted: Any = [*events] if isinstance(events, (tuple, list)) else events
     if not is_array(wanted) or not 0 < len(wanted) <= _MAX_EVENTS:
         raise invalid(f"events: a list of 1 to {_MAX_EVENTS} event types")
     for one in wanted:

@@ -28,6 +28,7 @@ SIGNATURE_HEADER: str = "Montra-Signature"
 MAX_ATTEMPTS: int = 12
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 _CONCURRENCY = 10
+_MAX_TAKEN = 1_000
 _POLL_INTERVAL = 0.5
 _READ_BUFFER_SIZE = 16 * 1024
 _MAX_ERROR_LENGTH = 300
@@ -198,7 +199,7 @@ class WebhookSender:
             " AND coalesce(endpoint.url, paywall.webhook_url, '') LIKE 'app:%' = ? ORDER BY delivery.sequence LIMIT ?",
             format_datetime(self._world.clock.now()),
             to_apps,
-            _CONCURRENCY,
+            _MAX_TAKEN if to_apps else _CONCURRENCY,
         )
 
     async def _attempt(self, row: Row) -> None:

@@ -224,8 +224,10 @@ class World:
         Raises:
             Problem: as `start_at`.
         """
-        at = self.clock.now() if at is None else at
-        self._go_to(at)
+        if at is None:
+            at = self.run_due()
+        else:
+            self._go_to(at)
         with self.db.transaction():
             self.clock.freeze(at)
         self.announce_clock()

@@ -23,7 +23,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MONTRA_API_KEY", "MONTRA_BASE_URL", "PAYWALL_ID", "PAYWALL_ORIGIN", "MONETIZE_API_KEY"):
+    montra = ("MONTRA_API_KEY", "MONTRA_BASE_URL", "MONTRA_SANDBOX", "MONTRA_WEBHOOK_SECRET")
+    for name in (*montra, "PAYWALL_ID", "PAYWALL_ORIGIN", "MONETIZE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
 

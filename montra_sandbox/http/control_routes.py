@@ -29,6 +29,7 @@ GET    /_sandbox/mails                    codes that would have been mailed
 GET    /_sandbox/tickets                  support tickets
 GET    /_sandbox/streams                  progress of the gateway's streams
 
+GET    /_sandbox/scenarios                names and steps; POST /_sandbox/scenarios/{name} {"to"?, "secret"?} runs one
 GET    /_sandbox/triggers                 what can be triggered; POST /_sandbox/trigger {"event", "service"?, "fields"?}
 POST   /_sandbox/seed                     {"data": {...}}: plans, discounts, customers, webhooks
 POST   /_sandbox/demo                     {"customers"?, "months"?, "seed"?}: believable data
@@ -165,6 +166,8 @@ def _handler(control: _Control) -> Handler:
         body = _read_query(request, own) if request.method == "GET" else await _read_body(request)
         _check_fields(body, own)
         result = control(*path_values, **body)
+        if inspect.isawaitable(result):
+            result = await result
         return json_response(200, dumps({"success": True, "data": result}).encode())
 
     return handle

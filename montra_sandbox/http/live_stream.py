@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -82,13 +81,11 @@ class LiveStream:
             if text:
                 await response.write(text.encode())
                 continue
-            waiting = asyncio.ensure_future(live.wait())
+            change = live.next_change()  # nothing can happen between the look above and this
             try:
-                done, _ = await asyncio.wait([waiting], timeout=_KEEP_ALIVE)
+                done, _ = await asyncio.wait([change], timeout=_KEEP_ALIVE)
             finally:
-                waiting.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await waiting
+                change.cancel()
             if not done:
                 await response.write(b": still there\n\n")
 

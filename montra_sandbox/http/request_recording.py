@@ -35,7 +35,7 @@ class RequestRecording:
 
     def __init__(self, world: World, service: Service, contract: Contract, request: web.Request, path: str) -> None:
         self._world = world
-        self._service = service
+        self._service: Service = service
         self._contract = contract
         self._request = request
         self._path = path

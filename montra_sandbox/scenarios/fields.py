@@ -79,7 +79,7 @@ def check_fields(event: str, known: tuple[str, ...], given: Any) -> dict[str, An
     Raises:
         Problem: 400, an unknown field or an impossible value.
     """
-    plain = {} if given is None else plain_json("fields", given, _MAX_SIZE)
+    plain: Any = plain_json("fields", {} if given is None else given, _MAX_SIZE)
     if not is_object(plain):
         raise invalid("fields: an object")
     unknown = sorted(plain.keys() - set(known))

@@ -25,6 +25,7 @@ _Item: TypeAlias = dict[str, Any]
 
 _MAX_SIZE = 2 * 1024 * 1024
 _MAX_ITEMS = 2_000
+_MAX_REPORTS = 10_000
 _MAX_AMOUNT = 10**18
 _AMOUNTS = frozenset({"amount", "max_amount", "percent_off", "amount_off"})
 _AGGREGATIONS = ("sum", "max", "unique", "count")
@@ -73,21 +74,28 @@ class _Loader:
     def load(self, data: _Item) -> None:
         """Load all tables, in the order in which they need each other."""
         _refuse_unknown("", data, self.TABLES)
-        self._each("", data, "pricing_models", self._load_pricing_model)
-        self._each("", data, "discounts", self._load_discount)
-        self._each("", data, "customers", self._load_customer)
-        self._each("", data, "webhooks", self._load_webhook)
+        self._each("", data, "pricing_models", "name", self._load_pricing_model)
+        self._each("", data, "discounts", "code", self._load_discount)
+        self._each("", data, "customers", "email", self._load_customer)
+        self._each("", data, "webhooks", "url", self._load_webhook)
 
-    def _each(self, where: str, data: _Item, table: str, load: Callable[[str, _Item], None]) -> None:
-        """Load the items of a table; each is known by its place, such as `customers[2]`."""
+    def _each(self, where: str, data: _Item, table: str, key: str, load: Callable[[str, _Item], None]) -> None:
+        """Load the items of a table. Each has a key of its own, and is known by its place, such as `customers[2]`."""
         place = f"{where}.{table}" if where else table
         items = data.get(table, [])
         if not is_array(items) or not all(map(is_object, items)):
             raise invalid(f"{place}: a list of tables")
         if len(items) > _MAX_ITEMS:
             raise invalid(f"{place}: at most {_MAX_ITEMS}")
+        places: dict[tuple[str, str], str] = {}
         for number, item in enumerate(items):
-            load(f"{place}[{number}]", item)
+            here = f"{place}[{number}]"
+            value = _text(here, item, key)
+            same = (value, str(item.get("service")))  # one URL may serve both services
+            if same in places:
+                raise invalid(f"{here}.{key}: {value[:100]!r} is in {places[same]} already")
+            places[same] = here
+            load(here, item)
 
     def _create(self, where: str, kind: str, operation_id: str, body: _Item) -> _Item:
         """Call the API; what it refuses is said with the place in the file."""
@@ -105,17 +113,17 @@ class _Loader:
     # Plans
 
     def _load_pricing_model(self, where: str, item: _Item) -> None:
-        name = _text(where, item, "name")
+        name = item["name"]
         row = self._find("pricing_models", "name = ?", name)
         body = {key: value for key, value in item.items() if key not in ("products", "meters", "features")}
         model_id = str(row["id"] if row else self._create(where, "pricing_models", "create_pricing_model", body)["id"])
         # Products of type `usage` need their meters.
-        self._each(where, item, "meters", partial(self._load_meter, model_id))
-        self._each(where, item, "products", partial(self._load_product, model_id))
-        self._each(where, item, "features", partial(self._load_feature, model_id))
+        self._each(where, item, "meters", "slug", partial(self._load_meter, model_id))
+        self._each(where, item, "products", "name", partial(self._load_product, model_id))
+        self._each(where, item, "features", "slug", partial(self._load_feature, model_id))
 
     def _load_meter(self, model_id: str, where: str, item: _Item) -> None:
-        slug = _text(where, item, "slug")
+        slug = item["slug"]
         limit = item.pop("limit", None)
         if self._find("meters", "pricing_model_id = ? AND slug = ?", model_id, slug) is None:
             self._create(where, "meters", "create_meter", {**item, "pricing_model_id": model_id})
@@ -136,22 +144,22 @@ class _Loader:
         set_limit(self.calls, model_id, slug, maximum, period, aggregation)
 
     def _load_product(self, model_id: str, where: str, item: _Item) -> None:
-        if self._find("products", "pricing_model_id = ? AND name = ?", model_id, _text(where, item, "name")) is None:
+        if self._find("products", "pricing_model_id = ? AND name = ?", model_id, item["name"]) is None:
             self._create(where, "products", "create_product", {**item, "pricing_model_id": model_id})
 
     def _load_feature(self, model_id: str, where: str, item: _Item) -> None:
-        if self._find("features", "pricing_model_id = ? AND slug = ?", model_id, _text(where, item, "slug")) is None:
+        if self._find("features", "pricing_model_id = ? AND slug = ?", model_id, item["slug"]) is None:
             self._create(where, "features", "create_feature", {**item, "pricing_model_id": model_id})
 
     def _load_discount(self, where: str, item: _Item) -> None:
-        if self._find("discounts", "code = ?", _text(where, item, "code")) is None:
+        if self._find("discounts", "code = ?", item["code"]) is None:
             self._create(where, "discounts", "create_discount", item)
 
     # Customers
 
     def _load_customer(self, where: str, item: _Item) -> None:
         plan, usage = item.pop("plan", None), item.pop("usage", {})
-        row = self._find("customers", "email = ?", _text(where, item, "email"))
+        row = self._find("customers", "email = ?", item["email"])
         customer_id = str(row["id"] if row else self._create(where, "customers", "create_customer", item)["id"])
         if plan is not None:
             self._subscribe(f"{where}.plan", customer_id, plan)
@@ -186,12 +194,14 @@ class _Loader:
             for report in usage_reports(meter["aggregation"], used, wanted):
                 self.calls.montra("report_usage", {"customer_id": customer_id, "meter_slug": slug, **report})
                 self.created["usage_reports"] += 1
+                if self.created["usage_reports"] > _MAX_REPORTS:
+                    raise invalid(f"more than {_MAX_REPORTS} reports of usage; meters that count take one per unit")
 
     # Webhooks
 
     def _load_webhook(self, where: str, item: _Item) -> None:
         url, secret, service = (
-            _text(where, item, "url"),
+            item["url"],
             item.pop("secret", self._webhook_secret),
             item.pop("service", "montra"),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,38 +11,29 @@ from aiohttp import web
 
 from montra_async.webhooks import parse, parse_paywall
 from montra_sandbox import Sandbox
-from montra_sandbox.scenario_controls import ScenarioControls
-
-
-class ScriptedSandbox(Sandbox, ScenarioControls):
-    """A sandbox with the controls of scenarios."""
-
 
 SECRET = "whsec_of_the_tests"
 
 
 class Receiver:
-    """A server that keeps the events it got. `answers` are the statuses of its next answers, then 200."""
+    """A server that keeps the events it got. `answers` are the statuses of its next answers, then 200.
+
+    One address serves both services, told apart by the header of the signature. `react` is called with each event.
+    """
 
     def __init__(self) -> None:
         self.url = ""
         self.secret = SECRET
         self.got: list[Any] = []
         self.answers: list[int] = []
+        self.react: Callable[[Any], Awaitable[None]] | None = None
 
-    async def montra(self, request: web.Request) -> web.Response:
-        self.got.append(parse(await request.read(), dict(request.headers), self.secret))
-        return self._answer()
-
-    async def paywall(self, request: web.Request) -> web.Response:
-        self.got.append(parse_paywall(await request.read(), dict(request.headers), self.secret))
-        return self._answer()
-
-    async def both(self, request: web.Request) -> web.Response:
-        """One address for both services, told apart by the header of the signature."""
-        return await (self.montra if "Montra-Signature" in request.headers else self.paywall)(request)
-
-    def _answer(self) -> web.Response:
+    async def handle(self, request: web.Request) -> web.Response:
+        parsed = parse if "Montra-Signature" in request.headers else parse_paywall
+        event = parsed(await request.read(), dict(request.headers), self.secret)
+        self.got.append(event)
+        if self.react is not None:
+            await self.react(event)
         status = self.answers.pop(0) if self.answers else 200
         return web.Response(status=status, text="thank you" if status == 200 else "not today")
 
@@ -51,9 +42,7 @@ class Receiver:
 async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     app = web.Application()
-    app.router.add_post("/montra", receiver.montra)
-    app.router.add_post("/paywall", receiver.paywall)
-    app.router.add_post("/both", receiver.both)
+    app.router.add_post("/{any}", receiver.handle)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -13,4 +13,4 @@ T = TypeVar("T")
 
 def in_server(sandbox: Sandbox, function: Callable[[World], T]) -> T:
     """What a function of the sandbox's state returns, run in its thread."""
-    return sandbox._call(lambda: function(sandbox._world))
+    return sandbox.call_in_server(lambda: function(sandbox._world))

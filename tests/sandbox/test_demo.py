@@ -12,25 +12,25 @@ import pytest
 
 from montra_async import Montra
 from montra_async.paywall import BillingClient
-from montra_sandbox import Problem
+from montra_sandbox import Problem, Sandbox
 
-from .scripted_sandbox import ScriptedSandbox, receiving
+from .scripted_sandbox import control, receiving
 from .server_side import in_server
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[ScriptedSandbox]:
-    async with ScriptedSandbox(api_keys=("sk_test_sandbox", "sk_test_other")) as running:
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(api_keys=("sk_test_sandbox", "sk_test_other")) as running:
         yield running
 
 
 @pytest.fixture
-async def montra(sandbox: ScriptedSandbox) -> AsyncIterator[Montra]:
+async def montra(sandbox: Sandbox) -> AsyncIterator[Montra]:
     async with Montra(sandbox.api_key, sandbox.base_url) as client:
         yield client
 
 
-async def test_a_year_of_an_invented_company(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_a_year_of_an_invented_company(sandbox: Sandbox, montra: Montra) -> None:
     counts = sandbox.demo()
     now = sandbox.now()
     customers = await montra.list_customers()
@@ -58,19 +58,19 @@ async def _events(montra: Montra) -> list[dict[str, Any]]:
     return [{"type": one.event_type} async for one in montra.iter_audit_logs()]
 
 
-async def test_the_figures_grow(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_the_figures_grow(sandbox: Sandbox, montra: Montra) -> None:
     sandbox.demo()
     series = await montra.get_analytics_series(interval="monthly", points=13)
     revenue = [one.value for one in series.revenue]
     assert sum(revenue[-4:-1]) > 3 * sum(revenue[1:4]) > 0
     assert sum(one.value for one in series.failed) > 5
     movements = series.mrr_movements
-    for kind in ("new", "expansion", "churn"):
+    for kind in ("new", "expansion", "contraction", "churn"):
         assert sum(getattr(one, kind) for one in movements) > 0
     assert series.customers_total[-1].value == 200
 
 
-async def test_usage_follows_the_week_and_a_power_law(sandbox: ScriptedSandbox) -> None:
+async def test_usage_follows_the_week_and_a_power_law(sandbox: Sandbox) -> None:
     sandbox.demo()
     rows = await _rows(sandbox, "SELECT customer_id, amount, created_at FROM usage_events WHERE meter_slug = 'tokens'")
     by_customer: Counter[str] = Counter()
@@ -83,11 +83,11 @@ async def test_usage_follows_the_week_and_a_power_law(sandbox: ScriptedSandbox) 
     assert max(by_day[5], by_day[6]) < 0.5 * min(by_day[day] for day in range(5))
 
 
-async def _rows(sandbox: ScriptedSandbox, sql: str) -> list[tuple[Any, ...]]:
+async def _rows(sandbox: Sandbox, sql: str) -> list[tuple[Any, ...]]:
     return in_server(sandbox, lambda world: [tuple(row) for row in world.db.all(sql)])
 
 
-async def test_running_totals_are_those_of_the_reports(sandbox: ScriptedSandbox) -> None:
+async def test_running_totals_are_those_of_the_reports(sandbox: Sandbox) -> None:
     sandbox.demo(customers=60, months=6)
     totals = "SELECT customer_id, meter_slug, {} FROM {} GROUP BY 1, 2 ORDER BY 1, 2"
     stored = "sum(CAST(total AS INTEGER)), sum(events)"
@@ -97,7 +97,7 @@ async def test_running_totals_are_those_of_the_reports(sandbox: ScriptedSandbox)
     )
 
 
-async def test_usage_stays_within_the_limits(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_usage_stays_within_the_limits(sandbox: Sandbox, montra: Montra) -> None:
     sandbox.demo(customers=60, months=6)
     checked = Counter[bool]()
     for customer in (await montra.list_customers())[:40]:
@@ -108,7 +108,7 @@ async def test_usage_stays_within_the_limits(sandbox: ScriptedSandbox, montra: M
     assert checked[False] > 0
 
 
-async def test_the_paywall_has_visitors(sandbox: ScriptedSandbox) -> None:
+async def test_the_paywall_has_visitors(sandbox: Sandbox) -> None:
     counts = sandbox.demo()
     users = sandbox.paywall_users(sandbox.paywall_id)
     assert len(users) == counts["paywall_users"] > 20
@@ -121,7 +121,7 @@ async def test_the_paywall_has_visitors(sandbox: ScriptedSandbox) -> None:
             assert await billing.for_user(email=user["email"]).list_purchases() is not None
 
 
-async def test_the_same_seed_gives_the_same_data(montra: Montra, sandbox: ScriptedSandbox) -> None:
+async def test_the_same_seed_gives_the_same_data(montra: Montra, sandbox: Sandbox) -> None:
     async def furnished(seed: int) -> tuple[dict[str, int], list[str], list[Decimal]]:
         sandbox.reset()
         counts = sandbox.demo(customers=40, months=4, seed=seed)
@@ -135,7 +135,7 @@ async def test_the_same_seed_gives_the_same_data(montra: Montra, sandbox: Script
     assert first[1] != other[1]
 
 
-async def test_a_sandbox_that_is_in_use_is_left_alone(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_a_sandbox_that_is_in_use_is_left_alone(sandbox: Sandbox, montra: Montra) -> None:
     await montra.create_customer(name="Ada", email="ada@example.com")
     with pytest.raises(Problem, match="reset it first") as refused:
         sandbox.demo()
@@ -145,7 +145,7 @@ async def test_a_sandbox_that_is_in_use_is_left_alone(sandbox: ScriptedSandbox, 
     assert sandbox.demo(customers=1, months=1)["customers"] == 1
 
 
-async def test_endpoints_that_exist_get_nothing_of_the_past(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_endpoints_that_exist_get_nothing_of_the_past(sandbox: Sandbox, montra: Montra) -> None:
     async with receiving() as receiver:
         hook = await montra.create_webhook(url=f"{receiver.url}/montra")
         receiver.secret = hook.secret or ""
@@ -159,7 +159,7 @@ async def test_endpoints_that_exist_get_nothing_of_the_past(sandbox: ScriptedSan
         assert {one.type for one in receiver.got} >= {"customer.created", "payment.completed"}
 
 
-async def test_life_goes_on(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_life_goes_on(sandbox: Sandbox, montra: Montra) -> None:
     sandbox.demo(customers=30, months=3)
     before = len(await montra.list_invoices())
     sandbox.advance(days=40)
@@ -170,12 +170,19 @@ async def test_life_goes_on(sandbox: ScriptedSandbox, montra: Montra) -> None:
     "arguments",
     [{"customers": 0}, {"customers": 2_001}, {"months": 37}, {"seed": -1}, {"customers": True}, {"months": "12"}],
 )
-async def test_arguments_are_bounded(arguments: dict[str, Any], sandbox: ScriptedSandbox) -> None:
+async def test_arguments_are_bounded(arguments: dict[str, Any], sandbox: Sandbox) -> None:
     with pytest.raises(Problem, match="a whole number from"):
         sandbox.demo(**arguments)
 
 
-async def test_the_other_merchant_gets_nothing(sandbox: ScriptedSandbox) -> None:
+async def test_the_other_merchant_gets_nothing(sandbox: Sandbox) -> None:
     sandbox.demo(customers=5, months=1)
     async with Montra("sk_test_other", sandbox.base_url) as other:
         assert await other.list_customers() == []
+
+
+async def test_over_http(sandbox: Sandbox) -> None:
+    status, counts = await control(sandbox, "POST", "/demo", {"customers": 3, "months": 1, "seed": 5})
+    assert (status, counts["customers"]) == (200, 3)
+    status, error = await control(sandbox, "POST", "/demo", {})
+    assert (status, error["code"]) == (409, "not_empty")

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from montra_async import Montra
-from montra_sandbox import Problem
+from montra_sandbox import Problem, Sandbox
 from montra_sandbox.scenarios.seed_file import MAX_SEED_SIZE, parse_seed_file
 
-from .scripted_sandbox import ScriptedSandbox, receiving
+from .scripted_sandbox import control, receiving
 
 TOML = """
 [[pricing_models]]
@@ -95,13 +95,13 @@ CREATED = {
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[ScriptedSandbox]:
-    async with ScriptedSandbox(api_keys=("sk_test_sandbox", "sk_test_other")) as running:
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(api_keys=("sk_test_sandbox", "sk_test_other")) as running:
         yield running
 
 
 @pytest.fixture
-async def montra(sandbox: ScriptedSandbox) -> AsyncIterator[Montra]:
+async def montra(sandbox: Sandbox) -> AsyncIterator[Montra]:
     async with Montra(sandbox.api_key, sandbox.base_url) as client:
         yield client
 
@@ -112,7 +112,7 @@ def written(tmp_path: Path, name: str, text: str | bytes) -> Path:
     return path
 
 
-async def test_the_file_becomes_objects(sandbox: ScriptedSandbox, montra: Montra, tmp_path: Path) -> None:
+async def test_the_file_becomes_objects(sandbox: Sandbox, montra: Montra, tmp_path: Path) -> None:
     data = parse_seed_file(written(tmp_path, "seed.toml", TOML))
     assert sandbox.load_seed(data) == CREATED
     [free, pro] = await montra.list_pricing_models()
@@ -128,6 +128,14 @@ async def test_the_file_becomes_objects(sandbox: ScriptedSandbox, montra: Montra
     assert (subscription.customer_id, subscription.pricing_model_id) == (ada.id, pro.id)
 
 
+async def test_the_example_of_the_documentation_loads(sandbox: Sandbox, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    example = text.partition("```toml\n")[2].partition("```")[0]
+    created = sandbox.load_seed(parse_seed_file(written(tmp_path, "seed.toml", example)))
+    kinds = ("pricing_models", "products", "meters", "features", "discounts", "customers", "subscriptions", "webhooks")
+    assert created == {**dict.fromkeys(kinds, 1), "usage_reports": 1}
+
+
 async def test_all_formats_say_the_same(tmp_path: Path) -> None:
     toml = parse_seed_file(written(tmp_path, "seed.toml", TOML))
     yaml = parse_seed_file(written(tmp_path, "seed.yaml", YAML))
@@ -139,7 +147,7 @@ async def test_all_formats_say_the_same(tmp_path: Path) -> None:
     assert toml["pricing_models"][1]["products"][1]["amount"] == Decimal("0.001")
 
 
-async def test_loading_again_changes_nothing(sandbox: ScriptedSandbox, montra: Montra, tmp_path: Path) -> None:
+async def test_loading_again_changes_nothing(sandbox: Sandbox, montra: Montra, tmp_path: Path) -> None:
     data = parse_seed_file(written(tmp_path, "seed.yml", YAML))
     sandbox.load_seed(data)
     before, logs = sandbox.overview()["counts"], (await montra.list_audit_logs()).meta.total
@@ -155,7 +163,7 @@ async def test_loading_again_changes_nothing(sandbox: ScriptedSandbox, montra: M
 
 
 @pytest.mark.parametrize("aggregation", ["sum", "max", "count", "unique"])
-async def test_usage_of_all_kinds_of_meters(aggregation: str, sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_usage_of_all_kinds_of_meters(aggregation: str, sandbox: Sandbox, montra: Montra) -> None:
     meter = {"name": "T", "slug": "t", "aggregation": aggregation}
     data = {
         "pricing_models": [{"name": "Pro", "is_default": True, "meters": [meter]}],
@@ -167,11 +175,11 @@ async def test_usage_of_all_kinds_of_meters(aggregation: str, sandbox: ScriptedS
     assert (await montra.check_entitlement(ada.id, "t")).usage == 7
 
 
-async def test_webhooks_have_the_secret_of_the_file(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_webhooks_have_the_secret_of_the_file(sandbox: Sandbox, montra: Montra) -> None:
     async with receiving() as receiver:
         hooks: list[dict[str, Any]] = [
-            {"url": f"{receiver.url}/montra", "events": ["customer.created"], "secret": receiver.secret},
-            {"url": f"{receiver.url}/paywall", "service": "paywall", "secret": receiver.secret},
+            {"url": f"{receiver.url}/both", "events": ["customer.created"], "secret": receiver.secret},
+            {"url": f"{receiver.url}/both", "service": "paywall", "secret": receiver.secret},
         ]
         assert sandbox.load_seed({"webhooks": hooks}) == {"webhooks": 2}
         assert sandbox.load_seed({"webhooks": hooks}).get("webhooks", 0) == 0
@@ -179,6 +187,18 @@ async def test_webhooks_have_the_secret_of_the_file(sandbox: ScriptedSandbox, mo
         sandbox.trigger("payment.completed", price_id="104")
         await sandbox.settle()
         assert [one.type for one in receiver.got] == ["customer.created", "payment.completed"]
+
+
+async def test_reports_are_bounded(sandbox: Sandbox, montra: Montra) -> None:
+    meters = [{"name": "T", "slug": f"t{n}", "aggregation": "count"} for n in range(11)]
+    person = {"name": "Ada", "email": "ada@example.com", "usage": {one["slug"]: 1_000 for one in meters}}
+    data = {"pricing_models": [{"name": "Pro", "meters": meters}], "customers": [person]}
+    with pytest.raises(Problem, match="more than 10000 reports"):
+        sandbox.load_seed(data)
+    person["usage"] = {"t0": 1_001}
+    with pytest.raises(Problem, match=r"customers\[0\].usage.t0: a meter that counts"):
+        sandbox.load_seed(data)
+    assert await montra.list_customers() == []
 
 
 BROKEN: list[tuple[dict[str, Any], str]] = [
@@ -196,6 +216,14 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"customers": [{"name": "A", "email": "a@b", "plan": ["x"]}]}, "there are: none"),
     ({"customers": [{"name": "A", "email": "a@b", "usage": {"x": 1}}]}, "customers[0].usage.x: there is no meter 'x'"),
     ({"customers": [{"name": "A", "email": "a@b", "usage": 5}]}, "customers[0].usage: amounts by"),
+    (
+        {"customers": [{"name": "A", "email": "a@b"}, {"name": "B", "email": "c@d"}, {"name": "C", "email": "a@b"}]},
+        "customers[2].email: 'a@b' is in customers[0] already",
+    ),
+    (
+        {"pricing_models": [{"name": "P", "features": [{"name": "x", "slug": "x"}, {"name": "y", "slug": "x"}]}]},
+        "pricing_models[0].features[1].slug: 'x' is in pricing_models[0].features[0] already",
+    ),
     ({"pricing_models": [{"is_default": True}]}, "pricing_models[0].name: required"),
     ({"pricing_models": [{"name": "P", "products": [{"name": "x"}]}]}, "pricing_models[0].products[0]: 'price_type'"),
     (
@@ -240,7 +268,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("data", "message"), BROKEN, ids=[message[:40] for _, message in BROKEN])
-async def test_errors_say_where(data: dict[str, Any], message: str, sandbox: ScriptedSandbox) -> None:
+async def test_errors_say_where(data: dict[str, Any], message: str, sandbox: Sandbox) -> None:
     before = sandbox.overview()["counts"]
     with pytest.raises(Problem) as refused:
         sandbox.load_seed(data)
@@ -249,7 +277,7 @@ async def test_errors_say_where(data: dict[str, Any], message: str, sandbox: Scr
     assert sandbox.overview()["counts"] == before
 
 
-async def test_what_came_before_an_error_is_undone(sandbox: ScriptedSandbox, montra: Montra, tmp_path: Path) -> None:
+async def test_what_came_before_an_error_is_undone(sandbox: Sandbox, montra: Montra, tmp_path: Path) -> None:
     data = parse_seed_file(written(tmp_path, "seed.toml", TOML))
     data["customers"].append({"name": "Alan", "email": "alan"})
     with pytest.raises(Problem, match=r"customers\[2\].email"):
@@ -312,7 +340,7 @@ ITEMS = st.lists(st.dictionaries(FIELDS | TEXT, VALUES, max_size=5), max_size=3)
 TABLES = st.sampled_from(["pricing_models", "discounts", "customers", "webhooks"])
 
 
-async def test_whatever_the_file_has_is_loaded_or_refused(sandbox: ScriptedSandbox) -> None:
+async def test_whatever_the_file_has_is_loaded_or_refused(sandbox: Sandbox) -> None:
     @given(st.dictionaries(TABLES, ITEMS | VALUES, max_size=4) | VALUES)
     def check(data: Any) -> None:
         before = sandbox.overview()["counts"]
@@ -343,10 +371,12 @@ PLANS = st.lists(
                     },
                 ),
                 max_size=3,
+                unique_by=lambda meter: meter["slug"],
             ),
         },
     ),
     max_size=4,
+    unique_by=lambda plan: plan["name"],
 )
 CUSTOMERS = st.lists(
     st.fixed_dictionaries(
@@ -357,10 +387,11 @@ CUSTOMERS = st.lists(
         },
     ),
     max_size=4,
+    unique_by=lambda customer: customer["email"],
 )
 
 
-async def test_valid_files_load_once(sandbox: ScriptedSandbox) -> None:
+async def test_valid_files_load_once(sandbox: Sandbox) -> None:
     @given(PLANS, CUSTOMERS)
     def check(plans: Any, customers: Any) -> None:
         sandbox.reset()
@@ -371,7 +402,7 @@ async def test_valid_files_load_once(sandbox: ScriptedSandbox) -> None:
             messages.append(problem.message)
             return
         counts = sandbox.overview()["counts"]
-        assert created.get("customers", 0) == counts["customers"] == len({one["email"] for one in customers})
+        assert created.get("customers", 0) == counts["customers"] == len(customers)
         assert not any(sandbox.load_seed(data).values())
         assert sandbox.overview()["counts"] == counts
 
@@ -380,7 +411,28 @@ async def test_valid_files_load_once(sandbox: ScriptedSandbox) -> None:
     assert all("there is no" in one for one in messages)
 
 
-async def test_the_other_merchant(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_the_other_merchant(sandbox: Sandbox, montra: Montra) -> None:
     person = {"name": "Ada", "email": "ada@example.com"}
     assert sandbox.load_seed({"customers": [person]}, owner="sk_test_other") == {"customers": 1}
     assert await montra.list_customers() == []
+
+
+async def test_over_http(sandbox: Sandbox, tmp_path: Path) -> None:
+    data = json.loads(json.dumps(parse_seed_file(written(tmp_path, "seed.toml", TOML)), default=str))
+    assert await control(sandbox, "POST", "/seed", {"data": data}) == (200, CREATED)
+    assert await control(sandbox, "POST", "/seed", {"data": data}) == (200, {})
+    status, error = await control(sandbox, "POST", "/seed", {"data": {"customers": [{}]}})
+    assert (status, error["message"]) == (400, "customers[0].email: required, and text")
+    for data in (None, [], "x", {"customers": None}):
+        assert (await control(sandbox, "POST", "/seed", {"data": data}))[0] == 400
+
+
+async def test_ids_can_be_reproducible(sandbox: Sandbox) -> None:
+    person = {"customers": [{"name": "Ada", "email": "ada@example.com"}]}
+    body = {"data": person, "seed": 7}
+    assert await control(sandbox, "POST", "/seed", body) == (200, {"customers": 1})
+    status, error = await control(sandbox, "POST", "/seed", body)
+    assert (status, error["code"]) == (409, "not_empty")
+    for seed in (-1, True, "7", 2**64):
+        with pytest.raises(Problem, match="seed: a whole number"):
+            sandbox.load_seed(person, seed=seed)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,25 +22,25 @@ from montra_async.webhooks import (
     UsageLimitReached,
 )
 from montra_async.webhooks.parsing import MONTRA, PAYWALL
-from montra_sandbox import Problem
+from montra_sandbox import Problem, Sandbox
 from montra_sandbox.montra.merchant_context import WEBHOOK_EVENT_TYPES
 from montra_sandbox.scenarios.fields import FIELDS
 from montra_sandbox.scenarios.trigger import list_triggers
 
-from .scripted_sandbox import ScriptedSandbox, receiving
+from .scripted_sandbox import control, receiving
 
 CLASSES = {**{("montra", name): one for name, one in MONTRA.events.items()}}
 CLASSES.update({("paywall", name): one for name, one in PAYWALL.events.items()})
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[ScriptedSandbox]:
-    async with ScriptedSandbox(api_keys=("sk_test_sandbox", "sk_test_other")) as running:
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(api_keys=("sk_test_sandbox", "sk_test_other")) as running:
         yield running
 
 
 @pytest.fixture
-async def montra(sandbox: ScriptedSandbox) -> AsyncIterator[Montra]:
+async def montra(sandbox: Sandbox) -> AsyncIterator[Montra]:
     async with Montra(sandbox.api_key, sandbox.base_url) as client:
         yield client
 
@@ -59,7 +60,41 @@ def test_triggers_are_described() -> None:
     assert used == FIELDS.keys()
 
 
-async def test_every_event_arrives_signed_and_typed(sandbox: ScriptedSandbox, montra: Montra) -> None:
+def test_the_documentation_lists_them_all() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    for one in list_triggers():
+        fields = ", ".join(f"`{name}`" for name in one["fields"])
+        row = f"| `{one['event']}` | {one['service']} | {one['description'].removesuffix('.')} | {fields} |"
+        assert row in text
+    for name, field in FIELDS.items():
+        assert f"| `{name}` | {field.description} |" in text
+
+
+async def test_over_http(sandbox: Sandbox) -> None:
+    status, data = await control(sandbox, "POST", "/trigger", {"event": "customer.created", "fields": {"name": "Bo"}})
+    assert (status, [one["data"]["name"] for one in data["events"]]) == (200, ["Bo"])
+    body = {"event": "refund.created", "service": "paywall", "owner": "sk_test_other"}
+    status, data = await control(sandbox, "POST", "/trigger", body)
+    assert (status, data["events"][-1]["service"]) == (200, "paywall")
+    for body, message in (
+        ({}, "required: event"),
+        ({"event": 5}, "event and service: text"),
+        ({"event": "x", "fields": [1]}, "fields: an object"),
+        ({"event": "customer.created", "fields": {"event": "x", "self": "y"}}, "unknown: event, self; the fields of"),
+        ({"event": "customer.created", "fields": {"owner": "x"}}, "belongs beside fields"),
+        ({"event": "customer.created", "fields": {"service": "x"}}, "belongs beside fields"),
+        ({"event": "customer.created", "service": ["montra"]}, "event and service: text"),
+        ({"event": "customer.created", "owner": 5}, "owner: an API key"),
+        ({"event": "customer.created", "owner": "sk_test_nobody"}, "does not know this API key"),
+    ):
+        status, error = await control(sandbox, "POST", "/trigger", body)
+        assert status == 400
+        assert message in error["message"]
+    status, listed = await control(sandbox, "GET", "/triggers")
+    assert (status, listed) == (200, list_triggers())
+
+
+async def test_every_event_arrives_signed_and_typed(sandbox: Sandbox, montra: Montra) -> None:
     async with receiving() as receiver:
         hook = await montra.create_webhook(url=f"{receiver.url}/montra")
         receiver.secret = hook.secret or ""
@@ -81,7 +116,7 @@ async def test_every_event_arrives_signed_and_typed(sandbox: ScriptedSandbox, mo
                 json.dumps(caused)
 
 
-async def test_a_checkout_leaves_all_its_objects(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_a_checkout_leaves_all_its_objects(sandbox: Sandbox, montra: Montra) -> None:
     caused = sandbox.trigger("checkout.completed", email="ada@example.com", name="Ada", amount=49)
     types = ["customer.created", "subscription.created", "invoice.created", "checkout.completed"]
     assert [one["type"] for one in caused] == types
@@ -97,7 +132,7 @@ async def test_a_checkout_leaves_all_its_objects(sandbox: ScriptedSandbox, montr
     assert refund.status == "succeeded"
 
 
-async def test_existing_objects_are_used(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_existing_objects_are_used(sandbox: Sandbox, montra: Montra) -> None:
     pro = await montra.create_pricing_model(name="Pro")
     seat = await montra.create_product(pricing_model_id=pro.id, name="Seat", price_type="recurring", amount=20)
     link = await montra.create_checkout_link(
@@ -131,7 +166,7 @@ async def test_existing_objects_are_used(sandbox: ScriptedSandbox, montra: Montr
     assert len(await montra.list_customers()) == 1
 
 
-async def test_plans_that_exist_are_preferred(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_plans_that_exist_are_preferred(sandbox: Sandbox, montra: Montra) -> None:
     free = await montra.create_pricing_model(name="Free", is_default=True)
     pro = await montra.create_pricing_model(name="Pro")
     await montra.create_product(pricing_model_id=pro.id, name="Pro", price_type="recurring", amount=20)
@@ -150,7 +185,7 @@ async def test_plans_that_exist_are_preferred(sandbox: ScriptedSandbox, montra: 
 
 @pytest.mark.parametrize("aggregation", ["sum", "max", "count", "unique"])
 async def test_the_limit_is_reached_whatever_the_meter_counts(
-    aggregation: Any, sandbox: ScriptedSandbox, montra: Montra
+    aggregation: Any, sandbox: Sandbox, montra: Montra
 ) -> None:
     pro = await montra.create_pricing_model(name="Pro", is_default=True)
     await montra.create_meter(name="T", slug="tokens", pricing_model_id=pro.id, aggregation=aggregation)
@@ -166,7 +201,7 @@ async def test_the_limit_is_reached_whatever_the_meter_counts(
     assert again["data"]["usage"] == 8
 
 
-async def test_a_counting_meter_takes_a_bounded_number_of_reports(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_a_counting_meter_takes_a_bounded_number_of_reports(sandbox: Sandbox, montra: Montra) -> None:
     pro = await montra.create_pricing_model(name="Pro", is_default=True)
     await montra.create_meter(name="T", slug="calls", pricing_model_id=pro.id, aggregation="count")
     with pytest.raises(Problem, match="at most 1000"):
@@ -174,7 +209,7 @@ async def test_a_counting_meter_takes_a_bounded_number_of_reports(sandbox: Scrip
     assert await montra.list_customers() == []  # all or nothing
 
 
-async def test_an_unlimited_plan_needs_a_limit(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_an_unlimited_plan_needs_a_limit(sandbox: Sandbox, montra: Montra) -> None:
     pro = await montra.create_pricing_model(name="Pro", is_default=True)
     await montra.create_meter(name="T", slug="calls", pricing_model_id=pro.id)
     sandbox.set_limit(pricing_model_id=pro.id, meter_slug="calls", max_amount=None)
@@ -182,7 +217,7 @@ async def test_an_unlimited_plan_needs_a_limit(sandbox: ScriptedSandbox, montra:
         sandbox.trigger("usage.limit_reached")
 
 
-async def test_services_are_told_apart(sandbox: ScriptedSandbox) -> None:
+async def test_services_are_told_apart(sandbox: Sandbox) -> None:
     assert sandbox.trigger("refund.created")[-1]["service"] == "montra"
     assert sandbox.trigger("paywall:refund.created")[-1]["service"] == "paywall"
     assert sandbox.trigger("montra:refund.created", service="montra")[-1]["service"] == "montra"
@@ -197,7 +232,7 @@ async def test_services_are_told_apart(sandbox: ScriptedSandbox) -> None:
         assert refused.value.status == 400
 
 
-async def test_the_paywall_service_is_really_used(sandbox: ScriptedSandbox) -> None:
+async def test_the_paywall_service_is_really_used(sandbox: Sandbox) -> None:
     who = {"email": "ada@example.com", "user_id": "42"}
     created = sandbox.trigger("paywall:subscription.created", **who, trial_days=7)
     assert [one["type"] for one in created] == ["subscription.created"]
@@ -221,7 +256,7 @@ async def test_the_paywall_service_is_really_used(sandbox: ScriptedSandbox) -> N
     assert refused.value.code == "price_not_found"
 
 
-async def test_other_merchants_see_nothing(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_other_merchants_see_nothing(sandbox: Sandbox, montra: Montra) -> None:
     sandbox.trigger("checkout.completed", owner="sk_test_other")
     assert await montra.list_customers() == []
     refund = sandbox.trigger("refund.created", service="paywall", owner="sk_test_other")[-1]
@@ -262,9 +297,7 @@ async def test_other_merchants_see_nothing(sandbox: ScriptedSandbox, montra: Mon
         ("paywall:subscription.created", {"trial_days": 1.5}, "whole number"),
     ],
 )
-async def test_refusals_say_what_is_wrong(
-    event: str, fields: dict[str, Any], message: str, sandbox: ScriptedSandbox
-) -> None:
+async def test_refusals_say_what_is_wrong(event: str, fields: dict[str, Any], message: str, sandbox: Sandbox) -> None:
     before = sandbox.overview()["counts"]
     with pytest.raises(Problem) as refused:
         sandbox.trigger(event, **fields)
@@ -273,13 +306,13 @@ async def test_refusals_say_what_is_wrong(
     assert sandbox.overview()["counts"] == before
 
 
-async def test_an_inactive_link_is_not_paid(sandbox: ScriptedSandbox, montra: Montra) -> None:
+async def test_an_inactive_link_is_not_paid(sandbox: Sandbox, montra: Montra) -> None:
     link = await montra.create_checkout_link(link_name="x", payment_name="y", amount=5, status="inactive")
     with pytest.raises(Problem, match="no longer active"):
         sandbox.trigger("checkout.completed", link_id=link.id)
 
 
-async def test_values_of_all_kinds_are_accepted_or_refused(sandbox: ScriptedSandbox) -> None:
+async def test_values_of_all_kinds_are_accepted_or_refused(sandbox: Sandbox) -> None:
     values = st.recursive(
         st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.decimals(),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -305,7 +338,7 @@ async def test_values_of_all_kinds_are_accepted_or_refused(sandbox: ScriptedSand
     assert statuses <= {400, 404, 409, 413}
 
 
-async def test_the_classes_are_those_of_the_sdk(sandbox: ScriptedSandbox) -> None:
+async def test_the_classes_are_those_of_the_sdk(sandbox: Sandbox) -> None:
     assert CLASSES["montra", "checkout.completed"] is CheckoutCompleted
     assert CLASSES["montra", "refund.created"] is RefundCreated
     assert CLASSES["montra", "usage.limit_reached"] is UsageLimitReached

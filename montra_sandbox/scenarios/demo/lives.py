@@ -174,8 +174,8 @@ class Lives:
             self._plan(life, self._days(life, 4), lambda: self._refund(life, *transaction))
         if rng.random() < habits.upgrades and plan in _NEXT_PLAN:
             self._plan(life, self._days(life, 45), lambda: self._upgrade(life))
-        elif rng.random() < 0.06 and plan != "Pro":
-            self._plan(life, self._days(life, 90), lambda: self._downgrade(life))
+        elif rng.random() < 0.2 and plan != "Pro":
+            self._plan(life, self._days(life, 60), lambda: self._downgrade(life))
         if rng.random() < 0.06:
             self._plan(life, self._days(life, 70), lambda: self._pause(life))
         months = math.log(1 - rng.random()) / math.log(1 - habits.churn)

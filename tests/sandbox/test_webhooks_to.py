@@ -1,0 +1,316 @@
+"""`sandbox.webhooks.to`: deliveries into applications of this process, and to URLs, with a fixed secret."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+import montra_sync
+from montra_async import Montra
+from montra_async.paywall import BillingClient
+from montra_sandbox import DEFAULT_WEBHOOK_SECRET, Problem, Sandbox
+from montra_sandbox.app_targets import AppTarget
+
+
+class Wsgi:
+    """A WSGI application that keeps what it got."""
+
+    def __init__(self, status: str = "200 OK") -> None:
+        self.status = status
+        self.got: list[dict[str, Any]] = []
+        self.threads: list[threading.Thread] = []
+        self.closed = 0
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        signature = environ.get("HTTP_MONTRA_SIGNATURE") or environ.get("HTTP_X_SIGNATURE")
+        assert signature == hmac.new(DEFAULT_WEBHOOK_SECRET.encode(), body, hashlib.sha256).hexdigest()
+        assert (environ["REQUEST_METHOD"], environ["CONTENT_TYPE"]) == ("POST", "application/json")
+        self.threads.append(threading.current_thread())
+        self.got.append({"path": environ["PATH_INFO"], "query": environ["QUERY_STRING"], **json.loads(body)})
+        start_response(self.status, [("Content-Type", "text/plain")])
+        return self._answer()
+
+    def _answer(self) -> Iterable[bytes]:
+        try:
+            yield b"thank "
+            yield b"you"
+        finally:
+            self.closed += 1
+
+
+class Asgi:
+    """An ASGI application that keeps what it got."""
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+        self.loops: list[asyncio.AbstractEventLoop] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        headers = dict(scope["headers"])
+        signature = hmac.new(DEFAULT_WEBHOOK_SECRET.encode(), message["body"], hashlib.sha256).hexdigest()
+        assert headers[b"montra-signature"].decode() == signature
+        self.got.append(f"{scope['path']}?{scope['query_string'].decode()} {json.loads(message['body'])['type']}")
+        self.loops.append(asyncio.get_running_loop())
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        assert (await receive())["type"] == "http.disconnect"
+
+
+def test_a_wsgi_application_has_the_webhooks_when_a_control_returns() -> None:
+    app = Wsgi()
+    with Sandbox() as sandbox:
+        sandbox.webhooks.to(app, path="hooks?tenant=1")
+        sandbox.trigger("checkout.completed", email="ada@example.com")
+        types = [one["type"] for one in app.got]
+        assert types[-1] == "checkout.completed"
+        assert {(one["path"], one["query"]) for one in app.got} == {("/hooks", "tenant=1")}
+        assert set(app.threads) == {threading.current_thread()}
+        assert app.closed == len(app.got)
+        newest = sandbox.webhooks.deliveries()[0]
+        assert (newest["status"], newest["last_status"], newest["response_body"]) == ("succeeded", 200, "thank you")
+        sandbox.webhooks.settle()
+        assert [one["type"] for one in app.got] == types
+
+
+async def test_an_asgi_application_gets_them_on_the_event_loop_of_the_test() -> None:
+    app = Asgi()
+    async with Sandbox() as sandbox, Montra(sandbox.api_key, sandbox.base_url) as montra:
+        sandbox.webhooks.to(app)
+        await montra.create_customer(name="Ada", email="ada@example.com")
+        assert app.got == []
+        await sandbox.settle()
+        assert app.got == ["/webhooks/montra? customer.created"]
+        assert app.loops == [asyncio.get_running_loop()]
+
+
+def test_an_asgi_application_in_synchronous_code() -> None:
+    app = Asgi()
+    with Sandbox() as sandbox:
+        sandbox.webhooks.to(app, events=["customer.updated"])
+        sandbox.trigger("customer.created")
+        sandbox.trigger("customer.updated")
+        assert app.got == ["/webhooks/montra? customer.updated"]
+
+
+async def test_a_wsgi_application_in_a_coroutine_runs_in_a_thread() -> None:
+    app = Wsgi()
+    async with Sandbox() as sandbox:
+        sandbox.webhooks.to(app)
+        sandbox.trigger("customer.created")
+        await sandbox.webhooks.settle()
+        assert [one["type"] for one in app.got] == ["customer.created"]
+        assert threading.current_thread() not in app.threads
+
+
+async def test_both_services() -> None:
+    app = Wsgi()
+    async with Sandbox() as sandbox, BillingClient(sandbox.paywall_id, sandbox.url, sandbox.api_key) as billing:
+        endpoint = sandbox.webhooks.to(app, service=None)
+        assert {one["service"] for one in sandbox.webhooks.endpoints()} == {"montra", "paywall"}
+        checkout = await billing.for_user(email="ada@example.com").create_checkout(101)
+        sandbox.pay(checkout)
+        sandbox.trigger("customer.created")
+        await sandbox.settle()
+        assert [one["type"] for one in app.got] == ["subscription.created", "payment.completed", "customer.created"]
+        sandbox.webhooks.remove(endpoint)
+        sandbox.webhooks.remove(sandbox.paywall_id)
+        sandbox.trigger("customer.created")
+        await sandbox.settle()
+        assert len(app.got) == 3
+        for gone in (endpoint, sandbox.paywall_id):
+            with pytest.raises(Problem, match="no webhook endpoint"):
+                sandbox.webhooks.remove(gone)
+
+
+def test_a_refusal_is_logged_and_tried_again_later(caplog: pytest.LogCaptureFixture) -> None:
+    app = Wsgi("400 Bad Request")
+    with Sandbox() as sandbox:
+        sandbox.webhooks.to(app)
+        sandbox.trigger("customer.created")
+        assert "the application refused customer.created: 400 thank you" in caplog.text
+        assert [one["status"] for one in sandbox.deliveries()] == ["pending"]
+        app.status = "200 OK"
+        sandbox.advance(seconds=2)
+        assert [(one["status"], one["attempts"]) for one in sandbox.deliveries()] == [("succeeded", 2)]
+
+
+@pytest.mark.parametrize("is_asgi", [False, True])
+def test_what_an_application_raises_is_raised_in_the_test(is_asgi: bool) -> None:
+    def wsgi(environ: Any, start_response: Any) -> Iterable[bytes]:
+        raise ZeroDivisionError("in the handler")
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        raise ZeroDivisionError("in the handler")
+
+    with Sandbox() as sandbox:
+        sandbox.webhooks.to(asgi if is_asgi else wsgi)
+        with pytest.raises(ZeroDivisionError, match="in the handler"):
+            sandbox.trigger("customer.created")
+        [delivery] = sandbox.deliveries()
+        assert (delivery["status"], delivery["last_error"]) == ("pending", "ZeroDivisionError in the application")
+
+
+def test_an_application_that_does_not_respond() -> None:
+    async def silent(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+
+    with Sandbox() as sandbox:
+        sandbox.webhooks.to(silent)
+        sandbox.trigger("customer.created")
+        assert sandbox.deliveries()[0]["last_error"] == "the application did not respond"
+
+
+def test_an_application_may_use_the_sandbox_while_it_handles_a_webhook() -> None:
+    """Each delivery is made once, although the control inside settles, too."""
+    with Sandbox() as sandbox:
+        got: list[str] = []
+
+        def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+            got.append(json.load(environ["wsgi.input"])["type"])
+            if got == ["customer.created"]:
+                sandbox.trigger("customer.updated")
+            start_response("200 OK", [])
+            return []
+
+        sandbox.webhooks.to(app, events=["customer.created", "customer.updated"])
+        sandbox.trigger("customer.created")
+        assert got.count("customer.updated") == 1
+        assert {one["status"] for one in sandbox.deliveries()} == {"succeeded"}
+
+
+def test_ctrl_c_in_an_application_loses_no_delivery() -> None:
+    def interrupted(environ: Any, start_response: Any) -> Iterable[bytes]:
+        raise KeyboardInterrupt
+
+    app = Wsgi()
+    with Sandbox() as sandbox:
+        endpoint = sandbox.webhooks.to(interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sandbox.trigger("customer.created")
+        sandbox._apps.register([endpoint], AppTarget(app))
+        sandbox.settle()
+        assert [one["type"] for one in app.got] == ["customer.created"]
+
+
+def test_webhooks_that_cause_webhooks_without_end_are_stopped() -> None:
+    with Sandbox() as sandbox, montra_sync.Montra(sandbox.api_key, sandbox.base_url) as montra:
+        numbers = iter(range(10_000))
+
+        def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+            montra.create_customer(name="A", email=f"{next(numbers)}@example.com")
+            start_response("200 OK", [])
+            return []
+
+        sandbox.webhooks.to(app)
+        with pytest.raises(RuntimeError, match="each caused further ones"):
+            sandbox.trigger("customer.created")
+
+
+async def test_a_url_gets_them_in_the_background() -> None:
+    got: asyncio.Queue[str] = asyncio.Queue()
+
+    async def receive(request: web.Request) -> web.Response:
+        body = await request.read()
+        signature = hmac.new(b"whsec_of_the_test", body, hashlib.sha256).hexdigest()
+        assert request.headers["Montra-Signature"] == signature
+        got.put_nowait(json.loads(body)["type"])
+        return web.Response(text="x" * 5_000)
+
+    app = web.Application()
+    app.router.add_post("/hooks", receive)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        async with Sandbox(webhook_secret="whsec_of_the_test") as sandbox:
+            assert sandbox.webhooks.secret == "whsec_of_the_test"
+            sandbox.webhooks.to(f"http://127.0.0.1:{runner.addresses[0][1]}/hooks")
+            sandbox.trigger("customer.created")
+            assert await asyncio.wait_for(got.get(), 30) == "customer.created"
+            await sandbox.settle()
+            [delivery] = sandbox.deliveries()
+            assert (delivery["last_status"], len(delivery["response_body"])) == (200, 2048)
+            assert delivery["duration_ms"] > 0
+            json.dumps(sandbox.deliveries())
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [
+        (5, TypeError),
+        (web.Application(), TypeError),
+        ("ftp://127.0.0.1/", Problem),
+        ("", Problem),
+        ("http://127.0.0.1/" + "x" * 2_000, Problem),
+    ],
+)
+def test_what_is_no_target_is_refused(target: Any, error: type[Exception]) -> None:
+    with Sandbox() as sandbox, pytest.raises(error):
+        sandbox.webhooks.to(target)
+
+
+def test_settings_of_an_endpoint_are_checked() -> None:
+    with Sandbox() as sandbox:
+        for wrong in ({"events": "*"}, {"events": []}, {"service": "x"}, {"secret": ""}, {"owner": "sk_unknown"}):
+            with pytest.raises(Problem):
+                sandbox.webhooks.to("http://127.0.0.1:9/", **wrong)
+        assert sandbox.webhooks.endpoints() == []
+        for _ in range(200):
+            sandbox.webhooks.to("http://127.0.0.1:9/")
+        with pytest.raises(Problem, match="200 webhook endpoints"):
+            sandbox.webhooks.to("http://127.0.0.1:9/")
+
+
+def test_a_reset_forgets_applications() -> None:
+    app = Wsgi()
+    with Sandbox() as sandbox:
+        sandbox.webhooks.to(app)
+        sandbox.reset()
+        sandbox.trigger("customer.created")
+        assert app.got == []
+        assert sandbox.webhooks.events(type="customer.created")[0]["deliveries"] == 0
+
+
+def test_applications_of_an_earlier_process_are_gone(tmp_path: Any) -> None:
+    file = str(tmp_path / "state.db")
+    with Sandbox(db=file) as sandbox:
+        sandbox.webhooks.to(Wsgi())
+        sandbox.webhooks.to("http://127.0.0.1:9/")
+    with Sandbox(db=file) as sandbox:
+        assert [one["url"] for one in sandbox.webhooks.endpoints()] == ["http://127.0.0.1:9/"]
+
+
+def test_an_event_is_sent_again_to_the_endpoints_of_now() -> None:
+    app = Wsgi()
+    with Sandbox() as sandbox:
+        sandbox.trigger("customer.created")
+        sandbox.trigger("payment.completed")
+        sandbox.webhooks.to(app, service=None)
+        payment = sandbox.webhooks.events(type="payment.completed")[0]
+        customer = sandbox.webhooks.events(type="customer.created")[0]
+        assert [one["event_type"] for one in sandbox.replay_event(customer["id"])] == ["customer.created"]
+        assert len(sandbox.replay_event(payment["id"])) == 1
+        assert [one["id"] for one in app.got] == [customer["id"], payment["id"]]
+        assert [one["status"] for one in sandbox.event(customer["id"])["deliveries"]] == ["succeeded"]
+        sandbox.replay(sandbox.deliveries()[0]["id"])
+        assert len(app.got) == 3
+        for control in (sandbox.event, sandbox.replay_event):
+            with pytest.raises(Problem, match="no event"):
+                control("evt_unknown")
+        with pytest.raises(Problem, match="limit"):
+            sandbox.events(limit=0)
+        older = sandbox.events(before=payment["id"])
+        assert payment["id"] not in [one["id"] for one in older]
