@@ -818,18 +818,6 @@ CALLS: dict[str, dict[str, Call]] = {
             asks="Withdraw {amount} {type} tokens?",
             example="montra paywall withdraw-tokens gpt-4 5 --email ada@example.com --user-id 7",
         ),
-        "get-balances": Call(
-            client="paywall",
-            method="get_balances",
-            summary="List the balances of the signed-in user.",
-            description="Cached for 30 seconds. Concurrent callers share one request.",
-            endpoint="GET /api/v1/paywall/{id}/balances",
-            parameters=(Parameter("force", "flag", "whether to send a request even if the cache has the result."),),
-            result="list[Balance]",
-            columns=("type", "count"),
-            asks=None,
-            example="montra paywall get-balances --email ada@example.com --user-id 7",
-        ),
         "create-support-ticket": Call(
             client="paywall",
             method="create_support_ticket",

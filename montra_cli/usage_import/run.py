@@ -198,12 +198,12 @@ def _with_reasons(records: Iterator[Record], refused: dict[int, tuple[int, str]]
 def _opened(path: str) -> IO[bytes]:
     """A regular file: it is read several times, and again after a crash."""
     try:
+        is_regular = Path(path).is_file()  # opening a FIFO would wait for a writer
+        if not is_regular and Path(path).exists():
+            raise CliError(f"{path}: not a regular file; an import must be able to read it again", USAGE)
         file = Path(path).open("rb")  # noqa: SIM115 - the caller closes it
     except OSError as error:
         raise CliError(f"{path}: {error.strerror}", USAGE) from None
-    if not file.seekable():
-        file.close()
-        raise CliError(f"{path}: not a regular file; an import must be able to read it again", USAGE)
     return file
 
 

@@ -1,7 +1,8 @@
-"""The command as a person uses it: processes of their own, piped or on a pseudo-terminal, against a real sandbox."""
+"""The command as a person uses it, piped and on a pseudo-terminal, against a real sandbox in a process of its own."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -15,6 +16,9 @@ from typing import Any
 import pexpect
 import pytest
 
+from montra_cli import main
+from montra_cli.failures import Debug
+
 COMMAND = [sys.executable, "-W", "error", "-m", "montra_cli"]
 TIMEOUT = 60
 
@@ -22,11 +26,11 @@ TIMEOUT = 60
 class Ran:
     """A command that has ended: its exit code and what it printed."""
 
-    def __init__(self, process: subprocess.CompletedProcess[bytes]) -> None:
-        self.code = process.returncode
-        self.raw = process.stdout
-        self.out = process.stdout.decode()
-        self.err = process.stderr.decode()
+    def __init__(self, code: int, out: bytes, err: bytes) -> None:
+        self.code = code
+        self.raw = out
+        self.out = out.decode()
+        self.err = err.decode()
 
     @property
     def json(self) -> Any:
@@ -54,18 +58,44 @@ class Cli:
         }
 
     def run(self, *arguments: str, stdin: bytes = b"", **environment: str | None) -> Ran:
-        """Run a command with its output piped."""
-        return Ran(
-            subprocess.run(
-                [*COMMAND, *arguments],
-                input=stdin,
-                capture_output=True,
-                timeout=TIMEOUT,
-                cwd=self.folder,
-                env=self.settings(**environment),
-                check=False,
-            )
+        """Run a command with its output piped, in this process: that is ten times as fast as `piped`."""
+        out, err = io.BytesIO(), io.BytesIO()
+        before = sys.stdin, sys.stdout, sys.stderr, dict(os.environ), os.getcwd(), Debug.enabled
+        sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8", errors="surrogateescape")
+        sys.stdout, sys.stderr = io.TextIOWrapper(out, encoding="utf-8"), io.TextIOWrapper(err, encoding="utf-8")
+        streams = sys.stdin, sys.stdout, sys.stderr
+        os.environ.clear()
+        os.environ.update(self.settings(**environment))
+        os.chdir(self.folder)
+        try:
+            code: Any = main(list(arguments))
+        except SystemExit as ended:
+            code = ended.code
+        finally:
+            sys.stdin, sys.stdout, sys.stderr = before[:3]
+            os.environ.clear()
+            os.environ.update(before[3])
+            os.chdir(before[4])
+            Debug.enabled = before[5]
+            for stream in streams[1:]:
+                stream.flush()
+            result = out.getvalue(), err.getvalue()
+            for stream in streams:
+                stream.close()
+        return Ran(code or 0, *result)
+
+    def piped(self, *arguments: str, stdin: bytes = b"", **environment: str | None) -> Ran:
+        """The same in a process of its own."""
+        run = subprocess.run(
+            [*COMMAND, *arguments],
+            input=stdin,
+            capture_output=True,
+            timeout=TIMEOUT,
+            cwd=self.folder,
+            env=self.settings(**environment),
+            check=False,
         )
+        return Ran(run.returncode, run.stdout, run.stderr)
 
     def ok(self, *arguments: str, **options: Any) -> Ran:
         """Run a command that must succeed."""
@@ -160,6 +190,7 @@ def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def cli(sandbox_url: str, tmp_path: Path) -> Cli:
     """Runs commands against an empty sandbox."""
     control(sandbox_url, "POST", "/reset", {})
+    control(sandbox_url, "DELETE", "/requests")
     return Cli(tmp_path, sandbox_url)
 
 

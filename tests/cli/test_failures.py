@@ -16,17 +16,17 @@ KEY = "sk_live_5ecret5ecret5ecret"
 
 
 def test_each_failure_has_its_code(cli: Cli) -> None:
-    assert cli.run("customers", "get", "cust_x").code == 5
-    ran = cli.run("customers", "list", MONTRA_API_KEY=KEY)
+    assert cli.piped("customers", "get", "cust_x").code == 5
+    ran = cli.piped("customers", "list", MONTRA_API_KEY=KEY)
     assert (ran.code, KEY in ran.err) == (4, False)
-    assert cli.run("customers", "list", MONTRA_BASE_URL="http://127.0.0.1:9/api/v1").code == 6
-    assert cli.run("customers", "list", MONTRA_BASE_URL="nonsense").code == 2
-    ran = cli.run("customers", "list", MONTRA_BASE_URL=None)
+    assert cli.piped("customers", "list", MONTRA_BASE_URL="http://127.0.0.1:9/api/v1").code == 6
+    assert cli.piped("customers", "list", MONTRA_BASE_URL="nonsense").code == 2
+    ran = cli.piped("customers", "list", MONTRA_BASE_URL=None)
     assert (ran.code, "montra config login" in ran.err) == (2, True)
     cli.customer()
-    ran = cli.run("customers", "create", "--name", "A", "--email", "ada@example.com")
+    ran = cli.piped("customers", "create", "--name", "A", "--email", "ada@example.com")
     assert (ran.code, "409" in ran.err, "Traceback" in ran.err) == (1, True, False)
-    ran = cli.run("customers", "create", "--name", " ", "--email", "b@example.com")
+    ran = cli.piped("customers", "create", "--name", " ", "--email", "b@example.com")
     assert (ran.code, ran.err) == (2, "Error: name: must not be empty\n")
 
 

@@ -126,6 +126,23 @@ def test_events_are_triggered_listed_shown_and_replayed(cli: Cli) -> None:
     assert cli.run("trigger", "nothing.happened").code in (2, 5)
 
 
+def test_scenarios_are_listed_and_played(cli: Cli) -> None:
+    from .test_live import receiver
+
+    known = [one["name"] for one in cli.ok("sandbox", "scenario", "--json").json]
+    assert "trial_then_paid" in known
+    with receiver() as (url, got):
+        ran = cli.ok("sandbox", "scenario", "trial_then_paid", "--to", url)
+        assert got.qsize() > 0
+        assert "-> 200" in ran.out
+        assert "Succeeded." in ran.err
+    with receiver(500) as (url, _):
+        ran = cli.run("sandbox", "scenario", "trial_then_paid", "--to", url, "--json")
+        assert (ran.code, ran.json["succeeded"]) == (3, False)
+    assert "evt_" in cli.ok("sandbox", "scenario", "trial_then_paid").out
+    assert cli.run("sandbox", "scenario", "unknown").code == 5
+
+
 def test_controls_are_for_sandboxes_only(cli: Cli) -> None:
     ran = cli.run("sandbox", "reset", "--yes", MONTRA_BASE_URL="http://127.0.0.1:9/api/v1")
     assert (ran.code, "montra sandbox" in ran.err) == (6, True)

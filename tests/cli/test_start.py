@@ -80,11 +80,11 @@ def test_every_example_of_a_call_can_be_parsed() -> None:
 
 
 def test_what_is_misspelt_is_suggested(alone: Cli) -> None:
-    ran = alone.run("custmers", "list")
+    ran = alone.piped("custmers", "list")
     assert ran.code == 2
     assert "Did you mean customers?" in ran.err
-    assert alone.run("customers", "lst").code == 2
-    assert alone.run("customers", "create").code == 2
+    assert alone.piped("customers", "lst").code == 2
+    assert alone.piped("customers", "create").code == 2
 
 
 def test_without_the_extra_it_says_what_to_install() -> None:
@@ -122,7 +122,7 @@ def test_every_call_of_the_clients_is_a_command() -> None:
     from montra_async.paywall import BillingClient
 
     commands = {(call.client, call.method) for group in CALLS.values() for call in group.values()}
-    others = {"aclose", "get_prices"}
+    others = {"aclose", "get_prices", "get_balances"}
     for client, name in ((Montra, "montra"), (BillingClient, "paywall")):
         for method, function in inspect.getmembers(client):
             is_call = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
@@ -132,8 +132,8 @@ def test_every_call_of_the_clients_is_a_command() -> None:
 
 def test_shells_complete_commands_and_values(alone: Cli) -> None:
     def completed(words: str) -> str:
-        return alone.run(_MONTRA_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split()))).out
+        return alone.piped(_MONTRA_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split()))).out
 
     assert "customers" in completed("montra cus")[:200] or "customers" in completed("montra ")
-    script = alone.run("--show-completion", SHELL="/bin/bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    script = alone.piped("--show-completion", SHELL="/bin/bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert "_MONTRA_COMPLETE" in script.out or script.code != 0

@@ -24,8 +24,8 @@ from generate_sync.formatting import FormattingError, NoFormatter, formatted, is
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path("montra_cli", "calls", "catalog.py")
 
-ALIASES = ("get_prices",)
-"""Other names of calls that have a command already."""
+LEFT_OUT = ("get_prices", "get_balances")
+"""Another name of `list_prices`, and a call that needs a user's session, which a command doesn't have."""
 
 
 def generated(root: Path) -> str:
@@ -49,7 +49,7 @@ def generated(root: Path) -> str:
 def _calls(sources: Sources, client: str) -> list[Signature]:
     """The calls of a client's base classes, in the order in which it names them."""
     bases = [ast.unparse(base) for base in sources.classes[client].bases]
-    return [call for base in bases for call in sources.calls(base) if call.method not in ALIASES]
+    return [call for base in bases for call in sources.calls(base) if call.method not in LEFT_OUT]
 
 
 def main() -> int:
