@@ -141,6 +141,13 @@ def contract(session: nox.Session) -> None:
 
 
 @nox.session
+def screenshots(session: nox.Session) -> None:
+    """The pictures of docs/dashboard.md, taken with Chromium; `-- FOLDER` for another place than docs/images."""
+    install(session, "screenshots")
+    session.run("python", "tools/take_screenshots.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Side by side with its peers: all benchmarks, or `-- async_call --pairs 15` for one with its options."""
     install(session, "bench")

@@ -42,5 +42,14 @@ def decline_reason(fields: Mapping[str, str]) -> str | None:
     return _DECLINED if fields.get("action") == "decline" else CARDS[_number(fields)][1]
 
 
+def chosen_card(fields: Mapping[str, str]) -> str:
+    """The number of the card that a form shows as chosen; the first card by default.
+
+    Args:
+        fields: the form.
+    """
+    return number if (number := _number(fields)) in CARDS else next(iter(CARDS))
+
+
 def _number(fields: Mapping[str, str]) -> str:
     return re.sub(r"\D", "", fields.get("card", ""))

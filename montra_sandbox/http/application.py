@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Sequence
 
@@ -10,6 +9,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from ..controls import Controls
+from ..dashboard.dashboard import TITLES, Dashboard
+from ..dashboard.live import LIVE_ROUTE
+from ..pages.assets import asset_routes
 from ..pages.checkout_pages import CheckoutPages
 from ..pages.paywall_pages import PaywallPages
 from ..pages.render import render_page
@@ -43,7 +45,6 @@ _PAYWALL_PATHS = (
 )
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _JSON_ONLY_PREFIXES = (CONTROL_PREFIX, _PAYWALL_PREFIX)
-_OVERVIEW_ROWS = 20
 
 
 class SandboxApplication:
@@ -52,8 +53,8 @@ class SandboxApplication:
     Args:
         controls: the controls below `/_sandbox/`.
         world: the state.
-        sender: lists the deliveries of the front page.
-        control_token: the token that opens the front page; None for none.
+        sender: sends the webhooks of scenarios.
+        control_token: the token that opens the dashboard; None for none.
     """
 
     def __init__(self, controls: Controls, world: World, sender: WebhookSender, *, control_token: str | None) -> None:
@@ -79,7 +80,8 @@ class SandboxApplication:
         app.router.add_get(f"{CONTROL_PREFIX}/live", LiveStream(self._world).handle)
         app.router.add_routes(control_routes(self._controls))
         app.router.add_routes([*CheckoutPages(self._world).routes(), *PaywallPages(self._world).routes()])
-        app.router.add_get("/", self._front_page)
+        dashboard = Dashboard(self._controls, self._world, self._sender, control_token=self._control_token)
+        app.router.add_routes([*asset_routes(), *dashboard.routes()])
         return app
 
     def open(self, rules: AccessRules) -> None:
@@ -89,20 +91,6 @@ class SandboxApplication:
             rules: which requests are let in.
         """
         self._rules = rules
-
-    async def _front_page(self, request: web.Request) -> web.Response:
-        if not _has_token(request, self._control_token):
-            raise Problem(
-                401, "control_token_required", "Please open the address that the sandbox printed when it started."
-            )
-        return render_page(
-            "front.html",
-            base_url=f"{self._world.origin}{API_PREFIX}",
-            origin=self._world.origin,
-            overview=self._controls.overview(),
-            deliveries=self._sender.list_deliveries(_OVERVIEW_ROWS),
-            transactions=self._controls.transactions()[:_OVERVIEW_ROWS],
-        )
 
     @web.middleware
     async def _check_access(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -116,6 +104,8 @@ class SandboxApplication:
         if route.startswith(CONTROL_PREFIX):
             refuse_foreign_page(request.headers, "the sandbox's controls")
             self._rules.check_token(request.headers.get(TOKEN_HEADER))
+        elif route == LIVE_ROUTE:  # a page of another origin can't read it, but could hold its connections
+            refuse_foreign_page(request.headers, "the sandbox's live feed")
         elif route == _MONTRA_ROUTE:  # its keys belong on servers, so no page needs it
             refuse_foreign_page(request.headers, "the Montra API and its keys")
         elif request.method not in _SAFE_METHODS and not route.startswith(_PAYWALL_PREFIX):
@@ -129,11 +119,6 @@ def _route_of(request: web.Request) -> str:
     """The pattern of the matched route, so that no other spelling of a path evades a check."""
     resource = request.match_info.route.resource
     return request.path if resource is None else resource.canonical
-
-
-def _has_token(request: web.Request, token: str | None) -> bool:
-    given = request.query.get("token") or request.headers.get(TOKEN_HEADER) or ""
-    return token is None or hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token.encode())
 
 
 async def _add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
@@ -169,4 +154,5 @@ async def _handle_errors(request: web.Request, handler: Handler) -> web.StreamRe
         problem = Problem(500, "internal_error", "the sandbox failed; see its log")
     if "text/html" not in request.headers.get("Accept", "") or _route_of(request).startswith(_JSON_ONLY_PREFIXES):
         return problem_response(problem)
-    return render_page("problem.html", status=problem.status, message=problem.message)
+    title = TITLES.get(problem.status, "That did not work")
+    return render_page("problem.html", status=problem.status, title=title, message=problem.message)

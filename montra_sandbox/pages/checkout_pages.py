@@ -1,4 +1,4 @@
-"""The hosted page of checkout links: plain forms without JavaScript, and the merchant's images."""
+"""The hosted page of checkout links: plain forms that need no JavaScript, and the merchant's images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from ..montra.merchant_context import MerchantContext
 from ..montra.refunds import find_redeemable_discount
 from ..problems import Problem
 from ..world import World
-from .render import render_page, with_exact_decimals
+from .form_memory import FormMemory, KeptForm
+from .render import redirect, render_page, with_exact_decimals
 
 
 class CheckoutPages:
@@ -31,6 +32,7 @@ class CheckoutPages:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._forms = FormMemory()
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of the pages."""
@@ -43,16 +45,20 @@ class CheckoutPages:
 
     async def _show(self, request: web.Request) -> web.Response:
         link, context = self._get_link(request)
-        return self._form(context, link, {}, None)
+        kept = self._forms.get(request.query.get("form"))
+        session = self._find_session(link, kept.fields.get("session", ""))
+        if session is not None and session["status"] == "paid":  # the browser's "back" after the payment
+            raise web.HTTPSeeOther(_receipt_path(link, session["transaction_id"]))
+        return self._form(context, link, kept)
 
     async def _submit(self, request: web.Request) -> web.Response:
         link, context = self._get_link(request)
         fields = {name: value.strip() for name, value in (await request.post()).items() if isinstance(value, str)}
         if fields.get("action") == "apply":
-            return self._form(context, link, fields, None)
+            return self._back(link, fields, None)
         error = _find_error(fields)
         if error is not None:
-            return self._form(context, link, fields, error, status=400)
+            return self._back(link, fields, error, status=400)
         payment = payments.Payment(
             name=fields["name"],
             email=fields["email"],
@@ -64,16 +70,31 @@ class CheckoutPages:
                 session = self._get_session(context, link, fields.get("session", ""))
                 transaction = payments.pay(context, session, payment)
         except payments.DiscountRefused as refused:
-            return self._form(context, link, fields, str(refused), status=400)
+            return self._back(link, fields, str(refused), status=400)
         self._world.changed.set()
         if transaction["status"] == "failed":
-            return self._form(context, link, fields, transaction["failure"], status=402)
-        raise web.HTTPSeeOther(f"/pay/{link['id']}/receipts/{transaction['id']}")
+            with self._world.db.transaction():
+                again = payments.open_session(context, link)
+            return self._back(link, {**fields, "session": again["id"]}, transaction["failure"], status=402)
+        return redirect(_receipt_path(link, transaction["id"]))
+
+    def _back(self, link: Row, fields: Mapping[str, str], message: str | None, *, status: int = 200) -> web.Response:
+        """Back to the form, with what was entered."""
+        return redirect(f"/pay/{link['id']}?form={self._forms.keep(fields, message, status=status)}")
 
     async def _receipt(self, request: web.Request) -> web.Response:
         link, context = self._get_link(request)
-        transaction = payments.get_transaction(context, request.match_info["transaction_id"])
-        return render_page("receipt.html", link=link, transaction=payments.serialize_transaction(transaction))
+        row = payments.get_transaction(context, request.match_info["transaction_id"])
+        transaction = payments.serialize_transaction(row)
+        items = _items(context, link)
+        price = round_to_cents(link_price(context, link))
+        off = price - transaction["amount"]
+        totals = [("Discount", -off), ("Total", transaction["amount"])] if off > 0 else []
+        if off > 0 and not items:
+            totals.insert(0, (link["payment_name"], price))
+        return render_page(
+            "receipt.html", scripts="'self'", link=link, transaction=transaction, items=items, totals=totals
+        )
 
     async def _file(self, request: web.Request) -> web.Response:
         row = self._world.db.one("SELECT * FROM files WHERE id = ?", request.match_info["file_id"])
@@ -96,33 +117,41 @@ class CheckoutPages:
             raise Problem(410, "link_inactive", "This checkout link is no longer active.")
         return link, self._world.merchant_context(link["merchant_id"], now)
 
+    def _find_session(self, link: Row, session_id: str) -> Row | None:
+        return self._world.db.one(
+            "SELECT * FROM checkout_sessions WHERE id = ? AND link_id = ?", session_id, link["id"]
+        )
+
     def _get_session(self, context: MerchantContext, link: Row, session_id: str) -> Row:
         """The session of the form. Without one, or after a declined payment, a new session."""
-        row = context.db.one("SELECT * FROM checkout_sessions WHERE id = ? AND link_id = ?", session_id, link["id"])
+        row = self._find_session(link, session_id)
         if row is None or row["status"] == "declined":
             return payments.open_session(context, link)
         return row
 
-    def _form(
-        self, context: MerchantContext, link: Row, fields: Mapping[str, str], error: str | None, *, status: int = 200
-    ) -> web.Response:
+    def _form(self, context: MerchantContext, link: Row, kept: KeptForm) -> web.Response:
         with self._world.db.transaction():
-            session = payments.open_session(context, link)
+            session = self._get_session(context, link, kept.fields.get("session", ""))
         amount = round_to_cents(link_price(context, link))
-        amount_due, code_error = _amount_due(context, amount, fields.get("code"))
+        amount_due, code_error = _amount_due(context, amount, kept.fields.get("code"))
         return render_page(
             "checkout.html",
-            status=status,
+            status=kept.status,
             link=link,
             session=session["id"],
             items=_items(context, link),
             images=_images(context, link),
             amount=amount,
             amount_due=amount_due,
-            fields=fields,
-            problem=error or code_error,
+            fields=kept.fields,
+            problem=kept.message or code_error,
             cards=cards.list_cards(),
+            chosen_card=cards.chosen_card(kept.fields),
         )
+
+
+def _receipt_path(link: Row, transaction_id: str) -> str:
+    return f"/pay/{link['id']}/receipts/{transaction_id}"
 
 
 def _find_error(fields: Mapping[str, str]) -> str | None:

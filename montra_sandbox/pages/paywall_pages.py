@@ -20,6 +20,7 @@ from ..paywall.purchase_lifecycle import cancel_at_period_end, get_purchase
 from ..paywall.user_sessions import hash_token
 from ..problems import Problem
 from ..world import World
+from .form_memory import FormMemory, KeptForm
 from .render import redirect, render_page, with_exact_decimals
 
 
@@ -32,6 +33,7 @@ class PaywallPages:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._forms = FormMemory()
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of the pages."""
@@ -40,6 +42,7 @@ class PaywallPages:
             web.post("/checkout/{id}", with_exact_decimals(self._submit_checkout)),
             web.get("/checkout/{id}/receipt", self._show_receipt),
             web.get("/portal/{token}", self._show_portal),
+            web.get("/portal/{token}/cancel", self._ask_to_cancel),
             web.post("/portal/{token}", self._cancel),
             web.get("/oauth/{paywall_id}", self._show_consent),
             web.post("/oauth/{paywall_id}", self._consent),
@@ -51,20 +54,20 @@ class PaywallPages:
         row, context = self._get_checkout(request)
         if row["status"] == "paid":
             raise web.HTTPSeeOther(f"/checkout/{row['id']}/receipt")
-        return self._form(context, row, {}, None)
+        return self._form(context, row, self._forms.get(request.query.get("form")))
 
     async def _submit_checkout(self, request: web.Request) -> web.Response:
         row, context = self._get_checkout(request)
         fields = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
         error = cards.find_error(fields)
         if error is not None:
-            return self._form(context, row, fields, error, status=400)
+            return self._back(row, fields, error, status=400)
         declined = cards.decline_reason(fields) if row["status"] == "open" else None
         if declined is not None:
             error_url = hosted_checkout.return_url(row, "failed")
             if error_url is not None:
                 return redirect(error_url)
-            return self._form(context, row, fields, declined, status=402)
+            return self._back(row, fields, declined, status=402)
         with self._world.db.transaction():
             hosted_checkout.pay(context, self._get_row(row["id"]))
         self._world.changed.set()
@@ -77,6 +80,7 @@ class PaywallPages:
         purchase = get_purchase(context, row["purchase_id"])
         return render_page(
             "paywall_receipt.html",
+            scripts="'self'",
             checkout=row,
             name=_name(row),
             purchase=purchase,
@@ -84,13 +88,15 @@ class PaywallPages:
             amount=major_units(purchase["unit_amount"], purchase["currency"]),
         )
 
-    def _form(
-        self, context: PaywallContext, row: Row, fields: Mapping[str, str], error: str | None, *, status: int = 200
-    ) -> web.Response:
+    def _back(self, row: Row, fields: Mapping[str, str], message: str, *, status: int) -> web.Response:
+        """Back to the form, with the chosen card."""
+        return redirect(f"/checkout/{row['id']}?form={self._forms.keep(fields, message, status=status)}")
+
+    def _form(self, context: PaywallContext, row: Row, kept: KeptForm) -> web.Response:
         price = loads(row["price"].encode())
         return render_page(
             "paywall_checkout.html",
-            status=status,
+            status=kept.status,
             checkout=row,
             name=_name(row),
             price=price,
@@ -99,9 +105,9 @@ class PaywallPages:
             cancel_url=hosted_checkout.return_url(row, "cancelled"),
             form_targets=[url for url in (row["success_url"], row["error_url"]) if url],
             email=users.get_user(context, row["user_id"])["email"],
-            fields=fields,
-            problem=error,
+            problem=kept.message,
             cards=cards.list_cards(),
+            chosen_card=cards.chosen_card(kept.fields),
         )
 
     def _get_checkout(self, request: web.Request) -> tuple[Row, PaywallContext]:
@@ -119,23 +125,31 @@ class PaywallPages:
 
     async def _show_portal(self, request: web.Request) -> web.Response:
         portal, user, context = self._get_portal(request)
-        rows = [
-            {**purchases.serialize(row), "amount": major_units(row["unit_amount"], row["currency"])}
-            for row in users.list_user_purchases(context, user)
-        ]
+        rows = [_portal_purchase(row) for row in users.list_user_purchases(context, user)]
         token = request.match_info["token"]
         return render_page("paywall_portal.html", portal=portal, token=token, user=user, purchases=rows)
+
+    async def _ask_to_cancel(self, request: web.Request) -> web.Response:
+        _, user, context = self._get_portal(request)
+        purchase = _portal_purchase(self._get_own_purchase(context, user, request.query.get("purchase", "")))
+        if not purchase["can_cancel"]:
+            raise web.HTTPSeeOther(f"/portal/{request.match_info['token']}")
+        return render_page("paywall_cancel.html", token=request.match_info["token"], purchase=purchase)
 
     async def _cancel(self, request: web.Request) -> web.Response:
         _, user, context = self._get_portal(request)
         purchase_id = str((await request.post()).get("purchase", ""))
         with self._world.db.transaction():
-            purchase = get_purchase(context, purchase_id)
-            if purchase["user_id"] != user["id"]:
-                raise Problem(404, "not_found", "There is no such purchase.")
+            purchase = self._get_own_purchase(context, user, purchase_id)
             cancel_at_period_end(context, purchase, "cancelled in the portal")
         self._world.changed.set()
-        raise web.HTTPSeeOther(request.rel_url.raw_path)
+        return redirect(request.rel_url.raw_path)
+
+    def _get_own_purchase(self, context: PaywallContext, user: Row, purchase_id: str) -> Row:
+        purchase = get_purchase(context, purchase_id)
+        if purchase["user_id"] != user["id"]:
+            raise Problem(404, "not_found", "There is no such purchase.")
+        return purchase
 
     def _get_portal(self, request: web.Request) -> tuple[Row, Row, PaywallContext]:
         now = self._world.run_due()
@@ -201,8 +215,9 @@ def _outcome_page(flow: Row, state: str, message: Mapping[str, str]) -> web.Resp
     reference to the window does not get the code.
     """
     nonce = secrets.token_urlsafe(16)
-    response = render_page(
+    return render_page(
         "oauth.html",
+        scripts=f"'nonce-{nonce}'",
         flow=flow,
         state=state,
         problem=None,
@@ -210,9 +225,6 @@ def _outcome_page(flow: Row, state: str, message: Mapping[str, str]) -> web.Resp
         nonce=nonce,
         payload=_for_script({"message": message, "target": flow["origin"]}),
     )
-    policy = response.headers["Content-Security-Policy"]
-    response.headers["Content-Security-Policy"] = f"{policy}; script-src 'nonce-{nonce}'"
-    return response
 
 
 def _for_script(value: Any) -> Markup:
@@ -221,6 +233,19 @@ def _for_script(value: Any) -> Markup:
     return Markup(text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))  # noqa: S704 - all special characters are escaped
 
 
+def _portal_purchase(row: Row) -> dict[str, Any]:
+    """A purchase as the portal shows it."""
+    price = loads(row["price"].encode())
+    ends_later = row["status"] in users.ACTIVE_STATUSES and row["current_period_end"] is not None
+    return {
+        **purchases.serialize(row),
+        "name": str(price.get("label") or f"Price {price['id']}"),
+        "amount": major_units(row["unit_amount"], row["currency"]),
+        "can_cancel": ends_later and not row["cancel_at_period_end"],
+    }
+
+
 def _name(row: Row) -> str:
+    """The name of what a checkout sells."""
     price = loads(row["price"].encode())
     return str(row["product_name"] or price.get("label") or f"Price {price['id']}")

@@ -1,0 +1,1 @@
+"""The dashboard: the state of the sandbox in the browser, rendered on the server, readable without JavaScript."""
