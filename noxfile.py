@@ -121,7 +121,7 @@ def types(session: nox.Session) -> None:
     install(session, "typing", "tests")
     session.run("mypy")
     session.run("pyright", "--pythonpath", shutil.which("python", path=session.bin) or sys.executable)
-    for package in ("montra_async", "montra_sync", "montra_sandbox"):
+    for package in ("montra_async", "montra_sync", "montra_sandbox", "montra_cli"):
         session.run("pyright", "--verifytypes", package, "--ignoreexternal")
 
 

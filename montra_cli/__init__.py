@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -34,9 +35,15 @@ def _run(arguments: list[str]) -> int:
     try:
         from typer.main import get_command
 
-        from .app import root_app
+        from .app import COMMANDS, make_command, root_app
 
-        get_command(root_app()).main(arguments, prog_name="montra")
+        if arguments and arguments[0] in COMMANDS and "_MONTRA_COMPLETE" not in os.environ:
+            # Not by way of the root: to look at the root's options, typer imports what takes a tenth of a second.
+            made = make_command(arguments[0])
+            made.name = arguments[0]
+            made.main(arguments[1:], prog_name=f"montra {arguments[0]}")
+        else:
+            get_command(root_app()).main(arguments, prog_name="montra")
     except KeyboardInterrupt:  # before or after what `guarded` runs
         return 130
     return 0

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_command
 
 from .calls.catalog import GROUPS
-from .command import CONTEXT, epilog
-from .failures import guarded
+from .command import CONTEXT, LazyGroup, epilog
 
 _LOCAL = {
     "sandbox": "Start a local server of both services, and control it",
@@ -40,46 +37,20 @@ EXAMPLES = (
 )
 
 
-class RootGroup(TyperGroup):
+class RootGroup(LazyGroup):
     """The root. It knows its commands by name, and imports one when it is asked for."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """The names of all commands.
+    def summaries(self) -> dict[str, str]:
+        """All commands, with a line about each."""
+        return COMMANDS
+
+    def make(self, name: str) -> Any:
+        """Make a command: import its module.
 
         Args:
-            ctx: the context.
+            name: its name.
         """
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """A command; None when there is none of this name.
-
-        Args:
-            ctx: the context.
-            cmd_name: its name.
-        """
-        if cmd_name not in COMMANDS:
-            return None
-        if cmd_name in GROUPS and cmd_name not in ("usage", "paywall"):
-            from .calls.builder import group_app
-
-            made = get_command(group_app(cmd_name))
-        else:
-            made = get_command(import_module(f".commands.{cmd_name}_command", __package__).app)
-        made.name = cmd_name
-        return made
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command of the arguments; suggest similar ones.
-
-        Args:
-            ctx: the context.
-            args: the arguments.
-        """
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            similar = get_close_matches(args[0], COMMANDS)
-            ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean {' or '.join(similar)}?" if similar else ""))
-        return super().resolve_command(ctx, args)
+        return make_command(name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands without importing them.
@@ -92,13 +63,18 @@ class RootGroup(TyperGroup):
             with formatter.section(title):
                 formatter.write_dl(list(commands.items()))
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command; what fails as expected becomes a message and an exit code.
 
-        Args:
-            ctx: the context.
-        """
-        return guarded(lambda: super(RootGroup, self).invoke(ctx))
+def make_command(name: str) -> Any:
+    """Make a command: import its module.
+
+    Args:
+        name: its name.
+    """
+    if name in GROUPS and name not in ("usage", "paywall"):
+        from .calls.builder import group_app
+
+        return get_command(group_app(name))
+    return get_command(import_module(f".commands.{name}_command", __package__).app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -6,13 +6,15 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
+from typer.core import TyperGroup
 
 from .cleaning import clean
-from .failures import NOT_CONFIRMED, CliError, Debug
+from .failures import NOT_CONFIRMED, CliError, Debug, guarded
 from .output.output import Output
 from .settings import Settings, is_local, load_settings
 
@@ -100,6 +102,67 @@ class Run:
         if settings.base_url is not None:
             return "this machine" if is_local(settings.base_url) else clean(settings.base_url)
         return f"profile {settings.profile}"
+
+
+class LazyGroup(TyperGroup):
+    """A group that makes its commands when they are asked for: the options of all would cost every start."""
+
+    def summaries(self) -> dict[str, str]:
+        """The commands that are made when they are asked for, with a line about each."""
+        raise NotImplementedError
+
+    def make(self, name: str) -> Any:
+        """Make one of these commands.
+
+        Args:
+            name: its name.
+        """
+        raise NotImplementedError
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of all commands.
+
+        Args:
+            ctx: the context.
+        """
+        return [*self.summaries(), *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command; None when there is none of this name.
+
+        Args:
+            ctx: the context.
+            cmd_name: its name.
+        """
+        if cmd_name not in self.summaries():
+            return super().get_command(ctx, cmd_name)
+        made = self.make(cmd_name)
+        made.name = cmd_name
+        return made
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command of the arguments; suggest similar ones.
+
+        Args:
+            ctx: the context.
+            args: the arguments.
+        """
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            similar = get_close_matches(args[0], known)
+            ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean {' or '.join(similar)}?" if similar else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands.
+
+        Args:
+            ctx: the context.
+            formatter: takes the text.
+        """
+        others = {name: one.get_short_help_str(limit=80) for name, one in self.commands.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl(list({**self.summaries(), **others}.items()))
 
 
 def new_app(help_text: str, examples: Sequence[str] = (), **options: Any) -> typer.Typer:
@@ -190,7 +253,7 @@ def with_common(
         profile, debug, yes = values.pop("profile"), values.pop("debug"), values.pop("yes", False)
         Debug.enabled = debug or bool(os.environ.get("MONTRA_DEBUG"))
         chosen = {name: values.pop(name) for name in _OUTPUT} if output else {}
-        function(Run(profile, yes, Output(**chosen)), **values)
+        guarded(lambda: function(Run(profile, yes, Output(**chosen)), **values))
 
     parameters = [*(one.replace(kind=_KEYWORD) for one in own), *common]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
-from ..command import CONTEXT, Run, epilog, new_app, with_common
+from ..command import CONTEXT, LazyGroup, Run, epilog, new_app, with_common
 from .catalog import CALLS, GROUPS
 from .shapes import Call, Parameter
 
@@ -43,16 +44,32 @@ def group_app(name: str) -> typer.Typer:
         name: the group.
     """
     calls = CALLS[name]
-    app = new_app(GROUPS[name] + ".", [call.example for call in list(calls.values())[:3]])
+    app = new_app(GROUPS[name] + ".", [call.example for call in list(calls.values())[:3]], cls=CallGroup)
 
-    # With a callback, typer keeps a group that has a single command.
+    # With a callback, typer keeps a group that has no other command.
     @app.callback()
     def group() -> None:
         pass
 
-    for command, call in calls.items():
-        add_call(app, command, call)
     return app
+
+
+class CallGroup(LazyGroup):
+    """The commands of a group's calls, besides those that are written by hand."""
+
+    def summaries(self) -> dict[str, str]:
+        """The calls, with a line about each."""
+        return {name: call.summary for name, call in CALLS[self.name or ""].items()}
+
+    def make(self, name: str) -> Any:
+        """Make the command of a call.
+
+        Args:
+            name: its name.
+        """
+        app = new_app("")
+        add_call(app, name, CALLS[self.name or ""][name])
+        return get_command(app)
 
 
 def add_call(app: typer.Typer, name: str, call: Call) -> None:

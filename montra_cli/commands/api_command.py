@@ -14,7 +14,7 @@ from ..command import Run, command, new_app
 from ..failures import DENIED, FAILED, NOT_FOUND, USAGE, CliError
 from ..json_types import is_object
 
-app = new_app("Send any request to the Montra API.", no_args_is_help=False)
+app: typer.Typer = new_app("Send any request to the Montra API.", no_args_is_help=False)
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 _CODES = {401: DENIED, 403: DENIED, 404: NOT_FOUND}

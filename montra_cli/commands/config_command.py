@@ -21,7 +21,7 @@ from ..settings import DEFAULT_PROFILE, FIELDS, load_settings, origin_of
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
-app = new_app(
+app: typer.Typer = new_app(
     "Profiles: keys and addresses, in ~/.config/montra/config.toml, readable by you only.",
     ("montra config login", "montra config list", "montra config use production"),
 )

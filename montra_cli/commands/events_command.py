@@ -10,7 +10,7 @@ from ..command import Run, command, new_app
 from ..json_types import is_object
 from ..sandbox.control_client import control_client, segment
 
-app = new_app(
+app: typer.Typer = new_app(
     "List, show and replay events of the sandbox.",
     ("montra events list --type invoice.created", "montra events show evt_123", "montra events replay evt_123"),
 )

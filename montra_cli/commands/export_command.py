@@ -17,7 +17,7 @@ from ..output.files import write_file
 from ..output.progress import ProgressBar
 from ..output.text import count_of
 
-app = new_app(
+app: typer.Typer = new_app(
     "Customers, invoices or the audit log as CSV or JSON lines.",
     ("montra export customers -o customers.csv", "montra export audit-logs -o audit.jsonl"),
 )

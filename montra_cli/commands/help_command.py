@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from ..command import Run, command, new_app
 from ..failures import EXIT_CODES, USAGE, CliError
 from ..settings import FIELDS
 
-app = new_app("Help about a topic.", no_args_is_help=False)
+app: typer.Typer = new_app("Help about a topic.", no_args_is_help=False)
 
 _OUTPUT = """On a terminal, results are tables as wide as it is. Piped, they are lines of fields separated by tabs that
 begin with the names of the columns (--no-header leaves those out): always all fields, in the same order.
@@ -53,7 +54,7 @@ def _environment() -> str:
     return "\n".join([*lines, "", "An environment variable wins over the value of the profile."])
 
 
-TOPICS = {
+TOPICS: dict[str, tuple[str, Callable[[], str]]] = {
     "exit-codes": ("What a command's exit code means", _exit_codes),
     "environment": ("Environment variables", _environment),
     "output": ("Formats of results", lambda: _OUTPUT),

@@ -14,7 +14,7 @@ from ..sandbox.control_client import ControlClient, control_client, segment, wit
 from ..sandbox.lines import delivery_line, event_line
 from ..sandbox.live_feed import LiveEvent, LiveFeed, ends_well
 
-app = new_app("Forward webhooks of the sandbox to your application.", no_args_is_help=False)
+app: typer.Typer = new_app("Forward webhooks of the sandbox to your application.", no_args_is_help=False)
 
 
 @command(

@@ -12,7 +12,7 @@ from ..sandbox.control_client import control_client
 from ..sandbox.lines import request_line
 from ..sandbox.live_feed import LiveFeed, ends_well
 
-app = new_app(
+app: typer.Typer = new_app(
     "Follow the requests that the sandbox gets.",
     ("montra logs tail", "montra logs tail --failed", "montra logs list --method POST"),
 )

@@ -16,7 +16,7 @@ from ..failures import USAGE, CliError
 if TYPE_CHECKING:
     from montra_sync.paywall import ApiGatewayClient, GatewayResponse
 
-app = group_app("paywall")
+app: typer.Typer = group_app("paywall")
 
 
 @command(

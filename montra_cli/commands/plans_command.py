@@ -17,7 +17,7 @@ from ..plans.document import parse_toml
 from ..plans.schema import plans_of_file
 from ..sandbox.lines import coloured
 
-app = new_app(
+app: typer.Typer = new_app(
     "Plans as code: pricing models with their products, meters, features and, in a sandbox, limits.",
     ("montra plans pull -o plans.toml", "montra plans diff plans.toml", "montra plans apply plans.toml"),
 )

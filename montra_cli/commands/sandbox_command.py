@@ -17,7 +17,7 @@ from ..output.text import plain
 from ..plans.document import parse_toml
 from ..sandbox.control_client import control_client, segment, with_scheme
 
-app = new_app("Start a local server of both services, and control it.", no_args_is_help=False)
+app: typer.Typer = new_app("Start a local server of both services, and control it.", no_args_is_help=False)
 
 FAULT_KINDS = ("latency", "status", "rate_limit", "drop_before", "drop_after", "drop_during_answer", "malformed")
 _UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}

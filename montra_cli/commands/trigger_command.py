@@ -11,7 +11,7 @@ from ..command import Run, command, new_app
 from ..failures import USAGE, CliError
 from ..sandbox.control_client import control_client
 
-app = new_app("Cause an event in the sandbox.", no_args_is_help=False)
+app: typer.Typer = new_app("Cause an event in the sandbox.", no_args_is_help=False)
 
 
 @command(

@@ -15,7 +15,7 @@ from ..output.text import count_of
 if TYPE_CHECKING:
     from ..usage_import.records import Layout
 
-app = group_app("usage")
+app: typer.Typer = group_app("usage")
 
 _OUTBOX = Annotated[
     str | None,

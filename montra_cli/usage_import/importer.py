@@ -94,7 +94,7 @@ class Importer:
         self._stat = os.fstat(source.file.fileno())
         self._claimed_before = progress_file.progress.claimed_up_to
         self._records = self._open_records()
-        self.delivered = 0
+        self.delivered: int = 0
         self.uncertain: list[tuple[int, int]] = []
 
     async def run(self) -> None:

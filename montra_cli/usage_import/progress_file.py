@@ -101,7 +101,7 @@ class ProgressFile:
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self.path = path
-        self.progress = Progress()
+        self.progress: Progress = Progress()
         self._unwritten: list[int] = []
         self._written_up_to = 0
         try:

@@ -162,6 +162,7 @@ def test_the_sandbox_may_be_restarted(cli: Cli) -> None:
         listening.wait_for(lambda line: line.startswith("Secret: "))
         cli.ok("customers", "create", "--name", "A", "--email", "a@example.com", **settings)
         logs.wait_for(lambda line: "POST" in line)
+        listening.wait_for(lambda line: "customer.created" in line)
         started.stop()
         listening.wait_for(lambda line: "waiting for the sandbox" in line)
         started = Followed(cli.start("sandbox", "--port", own.split(":")[2].split("/")[0]))
