@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,9 +23,9 @@ from .conftest import Clock
 class Shop:
     """A merchant with a meter that has a limit, and a customer."""
 
-    def __init__(self, sandbox: Sandbox, loop: asyncio.AbstractEventLoop) -> None:
-        self.sandbox, self.loop = sandbox, loop
-        self.there(sandbox.reset)
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        sandbox.reset()
         self.montra = Montra(sandbox.api_key, sandbox.base_url)
         self.plan = self.montra.create_pricing_model(name="Free", is_default=True).id
         self.montra.create_meter(name="T", slug="m", pricing_model_id=self.plan)
@@ -34,37 +33,18 @@ class Shop:
         self.customer = self.montra.create_customer(name="Ada", email="ada@example.com").id
 
     def limit(self, units: int) -> None:
-        self.there(lambda: self.sandbox.set_limit(pricing_model_id=self.plan, meter_slug="m", max_amount=units))
-
-    def there(self, control: Callable[[], object]) -> None:
-        """The sandbox is controlled on its own loop."""
-
-        async def run() -> None:
-            control()
-
-        asyncio.run_coroutine_threadsafe(run(), self.loop).result(20)
+        self.sandbox.set_limit(pricing_model_id=self.plan, meter_slug="m", max_amount=units)
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[tuple[Sandbox, asyncio.AbstractEventLoop]]:
-    """A sandbox on an event loop of its own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    sandbox = Sandbox()
-    try:
-        asyncio.run_coroutine_threadsafe(sandbox.start(), loop).result(20)
-        yield sandbox, loop
-        asyncio.run_coroutine_threadsafe(sandbox.stop(), loop).result(20)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+def served() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
 
 
 @pytest.fixture
-def shop(served: tuple[Sandbox, asyncio.AbstractEventLoop]) -> Iterator[Shop]:
-    made = Shop(*served)
+def shop(served: Sandbox) -> Iterator[Shop]:
+    made = Shop(served)
     yield made
     made.montra.close()
 

@@ -111,6 +111,7 @@ async def test_password_reset(auth: Any, sandbox: Sandbox) -> None:
 
 
 async def test_an_anonymous_user_is_upgraded(auth: Any, service: Service) -> None:
+    service.sandbox.add_fault(kind="latency", seconds=1)  # so that threads, too, have begun before the first has ended
     sessions = await asyncio.gather(*(auth.sign_in_anonymously() for _ in range(5)))
     assert len({session.user.id for session in sessions}) == 1
     assert (sessions[0].user.email, sessions[0].user.is_anonymous) == (None, True)
