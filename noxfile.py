@@ -121,15 +121,16 @@ def types(session: nox.Session) -> None:
     install(session, "typing", "tests")
     session.run("mypy")
     session.run("pyright", "--pythonpath", shutil.which("python", path=session.bin) or sys.executable)
-    for package in ("montra_async", "montra_sync", "montra_sandbox"):
+    for package in ("montra_async", "montra_sync", "montra_sandbox", "montra_cli"):
         session.run("pyright", "--verifytypes", package, "--ignoreexternal")
 
 
 @nox.session
 def generate(session: nox.Session) -> None:
-    """Write the synchronous facade anew; `-- --check` fails when it is stale."""
+    """Write the synchronous facade and the command's catalog anew; `-- --check` fails when one is stale."""
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))
     session.run("python", "tools/generate_sync", *session.posargs)
+    session.run("python", "tools/generate_cli", *session.posargs)
 
 
 @nox.session

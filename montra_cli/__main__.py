@@ -1,0 +1,8 @@
+"""`python -m montra_cli` is the command `montra`."""
+
+import sys
+
+from . import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Every call of the SDK as a command, made from a generated catalog."""

@@ -1,0 +1,41 @@
+"""Text from outside as it may be printed. A name or an address of a customer must not control the terminal."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters (C0, DEL, C1), line and paragraph separators, what changes the direction of text, half surrogates.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def clean(text: str) -> str:
+    """Text in one line: what controls a terminal is shown as an escape, e.g. `\\x1b`.
+
+    Args:
+        text: any text.
+    """
+    return _UNSAFE.sub(_escaped, text)
+
+
+def clean_lines(text: str) -> str:
+    """The same, but line breaks stay.
+
+    Args:
+        text: any text.
+    """
+    return "\n".join(clean(line) for line in text.split("\n"))
+
+
+def clean_json(text: str) -> str:
+    """JSON whose strings hold nothing that controls a terminal; it means the same.
+
+    Args:
+        text: JSON; its line breaks stay.
+    """
+    return _UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return _NAMED.get(found[0]) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")

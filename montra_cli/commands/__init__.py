@@ -1,0 +1,1 @@
+"""The commands that are written by hand. `app` of `<name>_command` is the command `<name>`."""

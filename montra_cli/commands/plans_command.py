@@ -1,0 +1,153 @@
+"""`montra plans`: plans as code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from ..cleaning import clean
+from ..command import Run, command, new_app
+from ..failures import DIFFERENT, CliError
+from ..output.files import write_file
+from ..output.text import count_of, plain
+from ..plans.changes import Change, find_changes, kept_objects
+from ..plans.document import parse_toml
+from ..plans.schema import plans_of_file
+from ..sandbox.lines import coloured
+
+app: typer.Typer = new_app(
+    "Plans as code: pricing models with their products, meters, features and, in a sandbox, limits.",
+    ("montra plans pull -o plans.toml", "montra plans diff plans.toml", "montra plans apply plans.toml"),
+)
+
+_FILE = Annotated[str, typer.Argument(metavar="FILE", help="A TOML file; - for stdin.")]
+_PRUNE = Annotated[bool, typer.Option("--prune", help="Delete what is not in the file, as far as the API can.")]
+_SIGNS = {"create": ("+", "32"), "update": ("~", "33"), "limit": ("~", "33"), "delete": ("-", "31")}
+
+
+@command(app, "pull", examples=("montra plans pull > plans.toml", "montra plans pull -o plans.toml"))
+def pull(
+    run: Run,
+    to: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write this file.")] = None,
+) -> None:
+    """Print the plans of the service as a file, e.g. to copy them to another one."""
+    from ..plans.service import fetch_plans, find_sandbox, to_toml
+
+    with run.montra() as client:
+        lines = to_toml(fetch_plans(client, find_sandbox(run)))
+    if to is None:
+        sys.stdout.writelines(lines)
+    else:
+        write_file(to, (line.encode() for line in lines))
+        run.output.note(f"Wrote {to}.")
+
+
+@command(
+    app,
+    "diff",
+    examples=(
+        "montra plans diff plans.toml",
+        "montra plans diff plans.toml --prune",
+        "montra plans diff plans.toml --json",
+    ),
+    output=True,
+)
+def diff(run: Run, file: _FILE, prune: _PRUNE = False) -> None:
+    """Show what `apply` would change. Exit code 0: nothing. 3: there are changes, or some that the API can't make.
+
+    Pricing models and products are found by name, meters and features by slug. A field that is not in the file is
+    not compared.
+    """
+    from ..plans.service import fetch_plans, find_sandbox
+
+    wanted = plans_of_file(parse_toml(file))
+    sandbox = find_sandbox(run)
+    with run.montra() as client:
+        present = fetch_plans(client, sandbox)
+    changes = find_changes(wanted, present, prune=prune, has_limits=sandbox is not None)
+    if run.output.format in ("json", "jsonl", "csv"):
+        run.output.rows([_row(one) for one in changes])
+    else:
+        _print_changes(changes)
+        if not prune:
+            _note_kept(run, kept_objects(wanted, present))
+    if changes:
+        raise typer.Exit(DIFFERENT)
+
+
+@command(
+    app,
+    "apply",
+    asks=True,
+    examples=(
+        "montra plans apply plans.toml",
+        "montra plans apply plans.toml --yes",
+        "montra plans apply plans.toml --prune",
+    ),
+)
+def apply(run: Run, file: _FILE, prune: _PRUNE = False) -> None:
+    """Make the service like a file: shows the changes, and asks. Nothing is deleted without --prune.
+
+    It may be interrupted and done again: what is there is not created a second time. Exit code 3: all was done except
+    what the API can't do.
+    """
+    from ..plans.apply import Applier
+    from ..plans.service import fetch_plans, find_sandbox
+
+    wanted = plans_of_file(parse_toml(file))
+    sandbox = find_sandbox(run)
+    with run.montra() as client:
+        present = fetch_plans(client, sandbox)
+        changes = find_changes(wanted, present, prune=prune, has_limits=sandbox is not None)
+        possible = [one for one in changes if one.action != "impossible"]
+        _print_changes(changes)
+        if possible:
+            run.confirm(f"Make {count_of(len(possible), 'change')}?")
+            applier = Applier(client, sandbox, present)
+            for done, change in enumerate(possible):
+                try:
+                    applier.apply(change)
+                except Exception:
+                    run.output.note(f"{done} of {count_of(len(possible), 'change')} made; {change.title} has failed.")
+                    raise
+            run.output.note(f"{count_of(len(possible), 'change')} made.")
+    if len(possible) < len(changes):
+        left = count_of(len(changes) - len(possible), "difference")
+        raise CliError(f"{left} can't be removed by the API, see above", DIFFERENT)
+
+
+def _print_changes(changes: list[Change]) -> None:
+    if not changes:
+        print("No changes.")
+    for change in changes:
+        if change.action == "impossible":
+            print(coloured(f"! {clean(change.title)}: can't be changed: {clean(change.reason)}", "31"))
+        else:
+            sign, colour = _SIGNS[change.action]
+            print(coloured(f"{sign} {clean(change.title)}", colour))
+        for name, value in change.after.items():
+            before = change.before.get(name)
+            text = plain(value) or '""'
+            print(f"    {name}: " + (text if before is None else f"{plain(before)} -> {text}"))
+    sys.stdout.flush()
+
+
+def _note_kept(run: Run, kept: list[str]) -> None:
+    if kept:
+        shown = "\n".join(f"  {one}" for one in kept[:20])
+        more = f"\n  and {len(kept) - 20} more" if len(kept) > 20 else ""
+        run.output.note(f"Not in the file, and kept:\n{shown}{more}")
+
+
+def _row(change: Change) -> dict[str, Any]:
+    return {
+        "action": change.action,
+        "kind": change.kind.name,
+        "pricing_model": change.plan,
+        "name": change.name,
+        "before": change.before,
+        "after": change.after,
+        "reason": change.reason or None,
+    }

@@ -1,0 +1,1 @@
+"""What is printed: tables for people; JSON, CSV and plain lines for programs."""

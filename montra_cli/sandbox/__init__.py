@@ -1,0 +1,1 @@
+"""Talks to the controls of a running sandbox, below `/_sandbox`."""

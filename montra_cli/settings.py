@@ -1,0 +1,216 @@
+"""Which service a command talks to, and with which key: the environment wins over the profile, value by value."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from .config_file import config_path, profile_tables, read_config
+from .failures import DENIED, USAGE, CliError
+from .secrets import remember
+
+DEFAULT_PROFILE = "default"
+DEFAULT_SANDBOX = "http://127.0.0.1:4242"
+SANDBOX_KEY = "sk_test_sandbox"
+SANDBOX_PAYWALL = "pw_sandbox"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A setting.
+
+    Attributes:
+        name: its name in a profile.
+        variable: its environment variable.
+        help: what it is.
+        is_secret: whether it is never printed.
+    """
+
+    name: str
+    variable: str
+    help: str
+    is_secret: bool = False
+
+
+FIELDS: dict[str, Field] = {
+    one.name: one
+    for one in (
+        Field("api_key", "MONTRA_API_KEY", "secret key, sk_test_... or sk_live_...", is_secret=True),
+        Field("base_url", "MONTRA_BASE_URL", "URL of the Montra API"),
+        Field("paywall_id", "PAYWALL_ID", "id of the paywall, pw_..."),
+        Field("paywall_origin", "PAYWALL_ORIGIN", "URL of the paywall service"),
+        Field("paywall_api_key", "MONETIZE_API_KEY", "secret key of the paywall's owner", is_secret=True),
+        Field("sandbox_token", "MONTRA_SANDBOX_TOKEN", "token of the sandbox's controls", is_secret=True),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A setting's value.
+
+    Attributes:
+        text: the value.
+        source: where it comes from, for people.
+        from_environment: whether an environment variable holds it.
+    """
+
+    text: str = field(repr=False)
+    source: str
+    from_environment: bool
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a command.
+
+    Attributes:
+        profile: name of the profile.
+        values: those that are set.
+    """
+
+    profile: str
+    values: dict[str, Value] = field(repr=False)
+
+    def get(self, name: str) -> str | None:
+        """A setting's text; None when it is not set.
+
+        Args:
+            name: its name in a profile.
+        """
+        found = self.values.get(name)
+        return None if found is None else found.text
+
+    @property
+    def base_url(self) -> str | None:
+        """The API's URL; None for the SDK's default."""
+        return self.get("base_url")
+
+    @property
+    def api_key(self) -> str | None:
+        """The API's key; None without any.
+
+        Raises:
+            CliError: the profile's key would be sent to another address than the profile's.
+        """
+        return self._key("api_key", "base_url")
+
+    @property
+    def sandbox_url(self) -> str:
+        """The sandbox's address, without a path."""
+        return DEFAULT_SANDBOX if self.base_url is None else origin_of(self.base_url)
+
+    @property
+    def sandbox_token(self) -> str | None:
+        """The token of the sandbox's controls; None without any.
+
+        Raises:
+            CliError: the profile's token would be sent to another address than the profile's.
+        """
+        return self._key("sandbox_token", "base_url")
+
+    def paywall(self) -> tuple[str | None, str | None, str | None]:
+        """Id, address and key of the paywall. With a sandbox, its own are the default.
+
+        Raises:
+            CliError: the profile's key would be sent to another address than the profile's.
+        """
+        origin = self.get("paywall_origin")
+        if origin is None and self.base_url is not None and is_local(self.base_url):
+            origin = origin_of(self.base_url)
+        local = origin is not None and is_local(origin)
+        key = self._key("paywall_api_key", "paywall_origin")
+        if local and key is None:
+            key = self.api_key
+        return self.get("paywall_id") or (SANDBOX_PAYWALL if local else None), origin, key
+
+    def _key(self, name: str, address_name: str) -> str | None:
+        key, address = self.values.get(name), self.values.get(address_name)
+        mixed = key is not None and address is not None and address.from_environment and not key.from_environment
+        if address is not None and is_local(address.text) and (key is None or mixed):
+            return SANDBOX_KEY if name == "api_key" else None
+        if mixed and address is not None:
+            raise CliError(
+                f"the {name} of the profile {self.profile!r} would be sent to the address in ${address.source}",
+                DENIED,
+                f"Set ${FIELDS[name].variable} too, or unset ${address.source}.",
+            )
+        return None if key is None else key.text
+
+
+def load_settings(profile: str | None) -> Settings:
+    """The settings of the environment and of a profile.
+
+    Args:
+        profile: name of the profile; None for that of `MONTRA_PROFILE`, or the one in use.
+
+    Raises:
+        CliError: no such profile, or the file can't be used.
+    """
+    chosen, table = _profile(profile or os.environ.get("MONTRA_PROFILE") or None)
+    values: dict[str, Value] = {}
+    for name, one in FIELDS.items():
+        text = os.environ.get(one.variable, "").strip()
+        if text:
+            values[name] = Value(text, one.variable, from_environment=True)
+        elif name in table:
+            values[name] = Value(str(table[name]), f"profile {chosen}", from_environment=False)
+        if one.is_secret and name in values:
+            remember(values[name].text)
+    return Settings(chosen, values)
+
+
+def _profile(name: str | None) -> tuple[str, dict[str, Any]]:
+    if not config_path().exists():
+        if name not in (None, DEFAULT_PROFILE):
+            raise CliError(f"no profile {name!r}: {config_path()} does not exist", USAGE, "Run: montra config login")
+        return DEFAULT_PROFILE, {}
+    document = read_config()
+    profiles = profile_tables(document)
+    whole: dict[str, Any] = document.unwrap()
+    in_use: Any = whole.get("profile")
+    chosen = name or (str(in_use) if in_use is not None else DEFAULT_PROFILE)
+    if chosen not in profiles and (name is not None or in_use is not None):
+        known = ", ".join(sorted(profiles)) or "none"
+        raise CliError(f"no profile {chosen!r}; there are: {known}", USAGE)
+    table = profiles.get(chosen, {})
+    for key, value in table.items():
+        if key in FIELDS and not isinstance(value, str):
+            raise CliError(f"{config_path()}: profiles.{chosen}.{key}: a string", USAGE)
+    return chosen, table
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL.
+
+    Args:
+        url: the URL.
+
+    Raises:
+        CliError: it is not one.
+    """
+    problem = CliError("the address is not an http:// or https:// URL", USAGE)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise problem from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise problem
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + ("" if port is None else f":{port}")
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL is one of this machine.
+
+    Args:
+        url: the URL.
+    """
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    return host in ("localhost", "::1") or host.startswith("127.")

@@ -1,0 +1,1 @@
+"""`montra usage import`: a file of usage, counted once, whatever interrupts the import."""

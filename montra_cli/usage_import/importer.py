@@ -1,0 +1,202 @@
+"""Sends the records of a file, several at once, and notes what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from ..failures import DENIED, FAILED, NETWORK, CliError
+from .progress_file import CLAIM, ProgressFile
+from .records import Layout, Record, key_of, read_records
+
+if TYPE_CHECKING:
+    from montra_async import Montra
+
+_FLUSH = 0.2
+_MOST_FAILURES = 8
+"""Attempts of one record, each with a longer pause, before the import stops. It can be resumed."""
+_LONGEST_PAUSE = 20.0
+_MARGIN = 300.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that is imported.
+
+    Attributes:
+        file: the open file.
+        layout: how it is read.
+        digest: SHA-256 of its content.
+        records: number of its records.
+        import_id: identifies the import in idempotency keys.
+    """
+
+    file: IO[bytes]
+    layout: Layout
+    digest: str
+    records: int
+    import_id: str
+
+
+def digest_of(file: IO[bytes]) -> str:
+    """SHA-256 of a file.
+
+    Args:
+        file: the file; it is at its beginning afterwards.
+    """
+    file.seek(0)
+    digest = hashlib.sha256()
+    while chunk := file.read(1024 * 1024):
+        digest.update(chunk)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+class Importer:
+    """One run of an import.
+
+    Args:
+        client: the service. Its calls have one attempt: the importer repeats them.
+        source: the file.
+        progress_file: how far it is.
+        concurrency: how many records are sent at once.
+        dedupe_window: seconds for which the service remembers idempotency keys.
+        resend_uncertain: whether to send what may have been counted, and whose key may be forgotten.
+        on_progress: called with the number of records that are done.
+
+    Attributes:
+        delivered: how many this run has had counted.
+        uncertain: numbers and lines of records that may have been counted, and were left.
+    """
+
+    def __init__(
+        self,
+        client: Montra,
+        source: Source,
+        progress_file: ProgressFile,
+        *,
+        concurrency: int,
+        dedupe_window: float,
+        resend_uncertain: bool,
+        on_progress: Callable[[int], object],
+    ) -> None:
+        self._client, self._source, self._file = client, source, progress_file
+        self._concurrency, self._window = concurrency, dedupe_window
+        self._resend = resend_uncertain
+        self._on_progress = on_progress
+        self._stat = os.fstat(source.file.fileno())
+        self._claimed_before = progress_file.progress.claimed_up_to
+        self._records = self._open_records()
+        self.delivered: int = 0
+        self.uncertain: list[tuple[int, int]] = []
+
+    async def run(self) -> None:
+        """Send all records that are not done.
+
+        Raises:
+            CliError: the service can't be reached or refuses the key, or the file has changed; it can be resumed.
+        """
+        tasks = [asyncio.create_task(self._worker()) for _ in range(self._concurrency)]
+        flusher = asyncio.create_task(self._flush_regularly())
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in [*tasks, flusher]:
+                task.cancel()
+            await asyncio.gather(*tasks, flusher, return_exceptions=True)
+            self._file.flush()
+            self._on_progress(self._file.progress.count)
+        self._check_unchanged()
+
+    async def _worker(self) -> None:
+        for record in self._records:
+            await self._send(record)
+
+    def _open_records(self) -> Iterator[Record]:
+        """What is to be sent, in the order of the file. Claims it, and notes what is wrong, before it is taken."""
+        progress = self._file.progress
+        for record in read_records(self._source.file, self._source.layout):
+            if progress.is_done(record.number):
+                continue
+            if record.number > progress.claimed_up_to:
+                self._check_unchanged()
+                self._file.flush()
+                self._file.claim(min(record.number + CLAIM - 1, max(self._source.records, record.number)), time.time())
+            elif not self._resend and self._is_forgotten(record.number):
+                self.uncertain.append((record.number, record.line))
+                continue
+            if record.usage is None:
+                self._file.refuse(record.number, record.line, record.problem)
+                continue
+            yield record
+
+    def _is_forgotten(self, number: int) -> bool:
+        """Whether an earlier run may have had a record counted, and the service may have forgotten its key since."""
+        at = self._file.progress.claimed_at(number)
+        if at is None or number > self._claimed_before:
+            return False
+        age = time.time() - at
+        return not -_MARGIN <= age <= self._window - min(_MARGIN, self._window / 10)
+
+    def _check_unchanged(self) -> None:
+        now = os.fstat(self._source.file.fileno())
+        if (now.st_size, now.st_mtime_ns) != (self._stat.st_size, self._stat.st_mtime_ns):
+            raise CliError("the file was changed while it was imported", FAILED)
+
+    async def _send(self, record: Record) -> None:
+        """Send a record until the service has counted or refused it."""
+        from montra_async import MontraError
+        from montra_async.usage.events import Outcome
+        from montra_async.usage.sending.verdicts import Signal, describe, verdict_of
+
+        usage = record.usage
+        assert usage is not None
+        key = key_of(record, self._source.import_id)
+        for attempt in range(1, _MOST_FAILURES + 1):
+            try:
+                await self._client.report_usage(
+                    usage.customer_id,
+                    usage.meter_slug,
+                    amount=usage.amount,
+                    metadata=usage.metadata,
+                    idempotency_key=key,
+                )
+            except MontraError as error:
+                verdict = verdict_of(error)
+                if verdict.outcome is Outcome.REFUSED:
+                    self._file.refuse(record.number, record.line, describe(verdict))
+                    return
+                if verdict.outcome is not Outcome.DELIVERED:
+                    if verdict.signal is Signal.BLOCKED or attempt == _MOST_FAILURES:
+                        raise _stopped(verdict.signal is Signal.BLOCKED, str(error)) from None
+                    await asyncio.sleep(_pause(attempt, verdict.retry_after))
+                    continue
+            self._file.add(record.number)
+            self.delivered += 1
+            return
+
+    async def _flush_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(_FLUSH)
+            self._file.flush()
+            with contextlib.suppress(ValueError):
+                self._on_progress(self._file.progress.count)
+
+
+def _pause(attempt: int, retry_after: float | None) -> float:
+    """Seconds before the next attempt: what the service asks for, else longer and longer."""
+    longest = min(_LONGEST_PAUSE, 0.25 * 2.0**attempt)
+    asked = min(retry_after or 0.0, 60.0)
+    return max(asked, longest * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+
+
+def _stopped(is_blocked: bool, message: str) -> CliError:
+    hint = "What was counted is noted: the same command goes on from there."
+    return CliError(message, DENIED if is_blocked else NETWORK, hint)

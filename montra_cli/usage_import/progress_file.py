@@ -1,0 +1,249 @@
+"""The file that knows how far an import is. It survives a kill at any point, and a power cut.
+
+A line of text per fact, only ever appended:
+
+    {"import": ..., "digest": ..., "target": ..., ...}    the first line: which file is imported where
+    c 500 1764201600.0      records up to 500 may be sent from now on; on disk before the first of them is sent
+    d 480                   all records up to 480 are done
+    k 482 483               these are done, too
+    r 481 17 "404 ..."      record 481, at line 17, was refused
+    e 1764201700.0          everything is done
+
+After a crash, records that are claimed and not done may have been counted. They are sent again under the same key,
+which counts them once, as long as the service remembers the key. Later they are left for a person to decide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..failures import FAILED, USAGE, CliError
+from ..output.encoding import to_json
+
+CLAIM = 500
+"""How many records are claimed together."""
+
+
+@dataclass
+class Progress:
+    """How far an import is.
+
+    Attributes:
+        done_up_to: all records up to this number are done.
+        done: numbers of later ones that are done.
+        claims: numbers up to which records may have been sent, with the time of the claim.
+        refused: line and reason of each record that was refused, by its number.
+        finished_at: when everything was done; None before.
+    """
+
+    done_up_to: int = 0
+    done: set[int] = field(default_factory=set[int])
+    claims: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
+    refused: dict[int, tuple[int, str]] = field(default_factory=dict[int, tuple[int, str]])
+    finished_at: float | None = None
+
+    @property
+    def claimed_up_to(self) -> int:
+        """Records up to this number may have been sent."""
+        return self.claims[-1][0] if self.claims else 0
+
+    def is_done(self, number: int) -> bool:
+        """Whether a record is done.
+
+        Args:
+            number: the record.
+        """
+        return number <= self.done_up_to or number in self.done
+
+    def claimed_at(self, number: int) -> float | None:
+        """When a record was claimed; None if it was surely never sent.
+
+        Args:
+            number: the record.
+        """
+        return next((at for up_to, at in self.claims if number <= up_to), None)
+
+    def add(self, number: int) -> None:
+        """A record is done.
+
+        Args:
+            number: the record.
+        """
+        self.done.add(number)
+        while self.done_up_to + 1 in self.done:
+            self.done_up_to += 1
+            self.done.discard(self.done_up_to)
+
+    @property
+    def count(self) -> int:
+        """How many records are done, refused ones included."""
+        return self.done_up_to + len(self.done)
+
+
+class ProgressFile:
+    """The file, locked: one import at a time.
+
+    Args:
+        path: where it is.
+        identity: what is imported where; the first line of a new file.
+
+    Attributes:
+        progress: what it says.
+
+    Raises:
+        CliError: another import uses it, it belongs to another one, or it can't be used.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self.path = path
+        self.progress: Progress = Progress()
+        self._unwritten: list[int] = []
+        self._written_up_to = 0
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise CliError(f"{path}: {error.strerror}", FAILED) from None
+        try:
+            self._lock()
+            self._load(identity)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def close(self) -> None:
+        """Write what is done, and unlock."""
+        try:
+            self.flush()
+        finally:
+            os.close(self._descriptor)
+
+    def claim(self, up_to: int, now: float) -> None:
+        """Records up to a number may be sent once this returns.
+
+        Args:
+            up_to: the number.
+            now: seconds since the epoch.
+        """
+        self.progress.claims.append((up_to, now))
+        self._append(f"c {up_to} {now!r}\n", sync=True)
+
+    def add(self, number: int) -> None:
+        """A record is counted. Written by the next `flush`.
+
+        Args:
+            number: the record.
+        """
+        self.progress.add(number)
+        self._unwritten.append(number)
+
+    def refuse(self, number: int, line: int, reason: str) -> None:
+        """A record is refused.
+
+        Args:
+            number: the record.
+            line: its line.
+            reason: why.
+        """
+        self.progress.refused[number] = (line, reason)
+        self._append(f"r {number} {line} {to_json(reason)}\n")
+        self.progress.add(number)
+
+    def flush(self) -> None:
+        """Write what is done."""
+        text = ""
+        if self.progress.done_up_to > self._written_up_to:
+            self._written_up_to = self.progress.done_up_to
+            text = f"d {self._written_up_to}\n"
+        later = [str(one) for one in self._unwritten if one > self._written_up_to]
+        self._unwritten = []
+        text += f"k {' '.join(later)}\n" if later else ""
+        if text:
+            self._append(text)
+
+    def finish(self, now: float) -> None:
+        """Everything is done.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        self.flush()
+        self.progress.finished_at = now
+        self._append(f"e {now!r}\n", sync=True)
+
+    def _append(self, text: str, *, sync: bool = False) -> None:
+        data = text.encode()
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+        if sync:
+            os.fsync(self._descriptor)
+
+    def _lock(self) -> None:
+        with contextlib.suppress(ImportError):  # Windows
+            import fcntl
+
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise CliError(f"{self.path}: another import of this file is running", FAILED) from None
+
+    def _load(self, identity: dict[str, Any]) -> None:
+        with os.fdopen(os.dup(self._descriptor), "rb") as file:
+            file.seek(0)
+            content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):  # a line that a power cut has torn: it never took effect
+            os.ftruncate(self._descriptor, len(whole))
+        lines = whole.decode("utf-8", "replace").splitlines()
+        if not lines:
+            self._append(to_json(identity) + "\n", sync=True)
+            return
+        self._check(lines[0], identity)
+        try:
+            for line in lines[1:]:
+                self._read(line)
+        except (ValueError, IndexError):
+            raise CliError(f"{self.path}: damaged; it can't say what was counted", FAILED) from None
+        self._written_up_to = self.progress.done_up_to
+
+    def _check(self, first: str, identity: dict[str, Any]) -> None:
+        try:
+            found: dict[str, Any] = json.loads(first)
+        except ValueError:
+            raise CliError(f"{self.path}: not the progress of an import", USAGE) from None
+        if found.get("digest") != identity["digest"]:
+            raise CliError(
+                "the file has changed since its import began, so that nobody can tell which lines were counted",
+                USAGE,
+                f"Restore it to finish the import. If this is a new file, delete or move {self.path}.",
+            )
+        if found != identity:
+            raise CliError(
+                f"{self.path}: belongs to an import into another service, with another key or other options",
+                USAGE,
+                "Give another --progress FILE, or the options it was begun with.",
+            )
+
+    def _read(self, line: str) -> None:
+        kind, _, rest = line.partition(" ")
+        if kind == "c":
+            up_to, at = rest.split(" ")
+            self.progress.claims.append((int(up_to), float(at)))
+        elif kind == "d":
+            self.progress.done_up_to = max(self.progress.done_up_to, int(rest))
+            self.progress.done = {one for one in self.progress.done if one > self.progress.done_up_to}
+        elif kind == "k":
+            for one in rest.split(" "):
+                self.progress.add(int(one))
+        elif kind == "r":
+            number, at_line, reason = rest.split(" ", 2)
+            self.progress.refused[int(number)] = (int(at_line), json.loads(reason))
+            self.progress.add(int(number))
+        elif kind == "e":
+            self.progress.finished_at = float(rest)
+        else:
+            raise ValueError(kind)

@@ -1,0 +1,277 @@
+"""Reads the lines of a CSV or JSONL file of usage. What is wrong with a line is told, and the others are read."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import IO, Any, Literal
+
+from ..failures import USAGE, CliError
+from ..json_types import is_object
+from ..output.encoding import to_json
+
+Format = Literal["csv", "jsonl"]
+
+MAX_LINE = 1024 * 1024
+FIELDS = ("customer_id", "meter_slug", "amount", "metadata", "idempotency_key")
+OWN_COLUMNS = ("line", "error")
+"""What a file of rejects has in addition; ignored, so that it can be corrected and imported."""
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_NO_CELLS: list[str] = []
+_SURROGATE = re.compile("[\udc80-\udcff]")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """A line that can be sent.
+
+    Attributes:
+        customer_id: `cust_...`.
+        meter_slug: slug of the meter.
+        amount: number of units.
+        metadata: JSON object; None without any.
+        idempotency_key: key of its own; None without one.
+    """
+
+    customer_id: str
+    meter_slug: str
+    amount: int | Decimal
+    metadata: Mapping[str, Any] | None
+    idempotency_key: str | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A line of the file.
+
+    Attributes:
+        number: 1, 2, 3, ... among the records.
+        line: number of its first line in the file.
+        raw: its fields as they are in the file.
+        usage: what is to be sent; None if it is wrong.
+        problem: what is wrong with it; empty for nothing.
+    """
+
+    number: int
+    line: int
+    raw: Mapping[str, Any]
+    usage: Usage | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file is read.
+
+    Attributes:
+        format: `csv` or `jsonl`.
+        delimiter: between the fields of CSV.
+        names: for each field, the name it has in the file, if it is another one.
+        meter: the meter of all lines without one; None for none.
+        ignore_unknown: whether unknown fields are ignored; they are an error otherwise.
+    """
+
+    format: Format
+    delimiter: str = ","
+    names: Mapping[str, str] | None = None
+    meter: str | None = None
+    ignore_unknown: bool = False
+
+    def name_of(self, field: str) -> str:
+        """The name of a field in the file.
+
+        Args:
+            field: the field.
+        """
+        return (self.names or {}).get(field, field)
+
+
+def read_records(file: IO[bytes], layout: Layout) -> Iterator[Record]:
+    """Yields the records of a file.
+
+    Args:
+        file: the file, at its beginning.
+        layout: how it is read.
+
+    Raises:
+        CliError: the file as a whole can't be read: a line that is too long, no header, unknown columns.
+    """
+    rows = _csv_rows(file, layout) if layout.format == "csv" else _json_rows(file)
+    for number, (line, raw, problem) in enumerate(rows, 1):
+        if problem:
+            yield Record(number, line, raw, None, problem)
+            continue
+        try:
+            yield Record(number, line, raw, _usage(raw, layout))
+        except ValueError as error:
+            yield Record(number, line, raw, None, str(error))
+
+
+def key_of(record: Record, import_id: str) -> str:
+    """The idempotency key of a record: its own, or one that is the same in each import of the same file.
+
+    Args:
+        record: a record that can be sent.
+        import_id: identifies the file and its content.
+    """
+    assert record.usage is not None
+    if record.usage.idempotency_key is not None:
+        return record.usage.idempotency_key
+    content = f"{import_id}\n{record.number}\n{to_json(dict(record.raw))}"
+    return f"import-{hashlib.sha256(content.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
+
+
+def _lines(file: IO[bytes]) -> Iterator[str]:
+    number = 0
+    while line := file.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE:
+            raise CliError(f"line {number} is longer than 1 MiB: is it a CSV or JSONL file?", USAGE)
+        text = line.decode("utf-8", "surrogateescape")
+        yield text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _csv_rows(file: IO[bytes], layout: Layout) -> Iterator[tuple[int, dict[str, Any], str]]:
+    csv.field_size_limit(MAX_LINE)
+    reader = csv.reader(_lines(file), delimiter=layout.delimiter, strict=True)
+    header = [name.strip() for name in next(reader, _NO_CELLS)]
+    _check_header(header, layout)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, {}, f"not CSV: {error}"
+            continue
+        if not cells:
+            continue
+        raw = dict(zip(header, cells, strict=False))
+        counts = f"{len(cells)} fields instead of {len(header)}" if len(cells) != len(header) else ""
+        yield line, raw, counts or _undecodable(cells)
+
+
+def _check_header(header: list[str], layout: Layout) -> None:
+    if not header:
+        raise CliError("the file is empty: CSV begins with the names of the columns", USAGE)
+    needed = [layout.name_of("customer_id"), *([] if layout.meter else [layout.name_of("meter_slug")])]
+    if missing := [name for name in needed if name not in header]:
+        raise CliError(
+            f"the first line has no column {', '.join(missing)}",
+            USAGE,
+            "Columns: customer_id, meter_slug, amount, idempotency_key, metadata (JSON) or metadata.NAME."
+            " Other names: --column customer_id=customer.",
+        )
+    if len(set(header)) != len(header):
+        raise CliError("the first line has a column twice", USAGE)
+    unknown = [name for name in header if not _is_known(name, layout)]
+    if unknown and not layout.ignore_unknown:
+        raise CliError(f"unknown columns: {', '.join(unknown)}", USAGE, "--ignore-unknown ignores them.")
+
+
+def _json_rows(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
+    for number, line in enumerate(_lines(file), 1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line, parse_float=Decimal)
+        except (ValueError, RecursionError):
+            yield number, {}, "not JSON"
+            continue
+        if not is_object(found):
+            yield number, {}, "not a JSON object"
+        else:
+            yield number, found, _undecodable([line])
+
+
+def _undecodable(texts: list[str]) -> str:
+    return "not UTF-8" if any(_SURROGATE.search(text) for text in texts) else ""
+
+
+def _is_known(name: str, layout: Layout) -> bool:
+    known = {layout.name_of(field) for field in FIELDS}
+    return name in known or name in OWN_COLUMNS or name.startswith("metadata.")
+
+
+def _usage(raw: Mapping[str, Any], layout: Layout) -> Usage:
+    unknown = [] if layout.ignore_unknown else [name for name in raw if not _is_known(name, layout)]
+    if unknown:
+        raise ValueError(f"unknown: {', '.join(unknown)}")
+    given = {field: raw.get(layout.name_of(field)) for field in FIELDS}
+    key = given["idempotency_key"]
+    if key in (None, ""):
+        key = None
+    elif not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise ValueError("idempotency_key: 1 to 255 printable ASCII characters without spaces")
+    return Usage(
+        customer_id=_text("customer_id", given["customer_id"]),
+        meter_slug=_text("meter_slug", given["meter_slug"] or layout.meter),
+        amount=_amount(given["amount"]),
+        metadata=_metadata(given["metadata"], raw),
+        idempotency_key=key,
+    )
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{name}: missing")
+    return value.strip()
+
+
+def _amount(value: Any) -> int | Decimal:
+    if value is None or value == "":
+        return 1
+    try:
+        number = value if isinstance(value, int) and not isinstance(value, bool) else Decimal(_number_text(value))
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not Decimal(number).is_finite() or number < 0:
+        raise ValueError("amount: a number, at least 0")
+    return number
+
+
+def _number_text(value: Any) -> str:
+    return str(value).strip() if isinstance(value, (str, Decimal)) else "NaN"
+
+
+def _metadata(value: Any, raw: Mapping[str, Any]) -> dict[str, Any] | None:
+    parts = {name.removeprefix("metadata."): cell for name, cell in raw.items() if name.startswith("metadata.")}
+    parts = {name: cell for name, cell in parts.items() if cell not in (None, "")}
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value, parse_float=Decimal)
+        except (ValueError, RecursionError):
+            raise ValueError("metadata: not JSON") from None
+    if value not in (None, "") and not is_object(value):
+        raise ValueError("metadata: a JSON object")
+    found = {**(value if is_object(value) else {}), **parts}
+    return found or None
+
+
+def reject_lines(rejects: Iterator[tuple[Record, str]], layout: Layout) -> Iterator[bytes]:
+    """The lines of a file of rejects: what was in the file, with the line and the error. It can be imported again.
+
+    Args:
+        rejects: the records, and what is wrong with each.
+        layout: how the file was read; rejects have the same format.
+    """
+    header: list[str] | None = None
+    for record, problem in rejects:
+        fields = {**record.raw, "line": record.line, "error": problem}
+        if layout.format == "jsonl":
+            yield f"{to_json(fields)}\n".encode("utf-8", "surrogateescape")
+            continue
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, delimiter=layout.delimiter)
+        if header is None:
+            header = [*(name for name in record.raw if name not in OWN_COLUMNS), *OWN_COLUMNS]
+            writer.writerow(header)
+        writer.writerow([fields.get(name, "") for name in header])
+        yield buffer.getvalue().encode("utf-8", "surrogateescape")

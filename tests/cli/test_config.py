@@ -1,0 +1,156 @@
+"""Profiles: private files, masked secrets, and no key that is sent to the wrong address."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from .conftest import Cli
+
+KEY = "sk_test_0123456789abcdef0123"
+
+
+@pytest.fixture
+def fresh(alone: Cli) -> Cli:
+    """Nothing is set in the environment."""
+    alone.environment.pop("MONTRA_BASE_URL")
+    return alone
+
+
+def config_of(cli: Cli) -> Path:
+    return cli.folder / "config" / "montra" / "config.toml"
+
+
+def test_a_key_is_stored_privately_and_shown_masked(fresh: Cli) -> None:
+    ran = fresh.ok("config", "login", "--base-url", "https://api.example/api/v1", stdin=f"{KEY}\n".encode())
+    assert KEY not in ran.err
+    path = config_of(fresh)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert KEY in path.read_text()
+    rows = {one["name"]: one for one in fresh.ok("config", "list", "--json").json}
+    assert rows["api_key"] == {
+        "name": "api_key",
+        "value": "sk_test_...0123",
+        "source": "profile default",
+        "variable": "MONTRA_API_KEY",
+    }
+    assert fresh.ok("config", "path").out.strip() == str(path)
+    assert fresh.ok("config", "profiles", "--json").json[0]["api_key"] == "sk_test_...0123"
+
+
+def test_a_key_is_typed_without_an_echo(fresh: Cli) -> None:
+    child = fresh.terminal("config", "set", "api_key")
+    child.expect("secret key.*: ")
+    child.waitnoecho()
+    child.sendline(KEY)
+    text = str(child.read())
+    child.wait()
+    assert (child.exitstatus, KEY in text) == (0, False)
+    assert KEY in config_of(fresh).read_text()
+    child = fresh.terminal("config", "list")
+    text = str(child.read())
+    assert "default (in use)" in text
+    assert KEY not in text
+
+
+def test_a_secret_on_the_command_line_is_refused(fresh: Cli) -> None:
+    ran = fresh.run("config", "set", "api_key", KEY)
+    assert (ran.code, KEY in ran.err, "command lines" in ran.err) == (2, False, True)
+    assert not config_of(fresh).exists()
+    for wrong in (b"", b"\n", b"has a space\n", "k\u00e4y\n".encode()):
+        assert fresh.run("config", "login", stdin=wrong).code == 2
+
+
+def test_profiles_are_used_changed_and_removed(fresh: Cli) -> None:
+    fresh.ok("config", "login", "--profile", "one", stdin=KEY.encode())
+    fresh.ok("config", "login", "--profile", "two", "--no-use", stdin=b"sk_test_2222222222222222")
+    fresh.ok("config", "set", "base_url", "http://127.0.0.1:9/api/v1", "--profile", "two")
+    config_of(fresh).write_text("# my notes\n" + config_of(fresh).read_text())
+    fresh.ok("config", "use", "two")
+    assert config_of(fresh).read_text().startswith("# my notes\n")
+    rows = {one["name"]: one["value"] for one in fresh.ok("config", "list", "--json").json}
+    assert rows["base_url"] == "http://127.0.0.1:9/api/v1"
+    rows = {one["name"]: one["value"] for one in fresh.ok("config", "list", "--profile", "one", "--json").json}
+    assert (rows["base_url"], rows["api_key"]) == (None, "sk_test_...0123")
+    fresh.ok("config", "unset", "base_url", "--profile", "two")
+    assert fresh.run("config", "unset", "base_url", "--profile", "two").code == 1
+    assert fresh.run("config", "remove", "two").code == 7
+    fresh.ok("config", "remove", "two", "--yes")
+    for wrong in (
+        ["use", "two"],
+        ["remove", "two", "--yes"],
+        ["list", "--profile", "two"],
+        ["set", "colour", "red"],
+        ["set", "base_url"],
+        ["set", "base_url", "ftp://x"],
+        ["set", "paywall_id", "x", "--profile", "a/b"],
+    ):
+        assert fresh.run("config", *wrong).code == 2, wrong
+
+
+def test_the_environment_wins(fresh: Cli) -> None:
+    fresh.ok("config", "login", stdin=KEY.encode())
+    rows = {
+        one["name"]: (one["value"], one["source"])
+        for one in fresh.ok("config", "list", "--json", MONTRA_API_KEY="sk_live_abcdefghijklmnopqrst").json
+    }
+    assert rows["api_key"] == ("sk_live_...qrst", "MONTRA_API_KEY")
+
+
+def test_a_profiles_key_is_not_sent_to_the_environments_address(fresh: Cli) -> None:
+    fresh.ok("config", "login", stdin=KEY.encode())
+    ran = fresh.run("customers", "list", MONTRA_BASE_URL="https://elsewhere.example/api/v1")
+    assert (ran.code, KEY in ran.err) == (4, False)
+    assert "$MONTRA_API_KEY" in ran.err
+
+
+def test_with_a_sandbox_its_own_key_is_the_default(cli: Cli) -> None:
+    cli.ok("config", "login", stdin=KEY.encode())
+    cli.ok("customers", "list")
+    cli.environment.pop("MONTRA_BASE_URL")
+    cli.ok("config", "set", "base_url", f"{cli.url}/api/v1")
+    assert cli.run("customers", "list").code == 4  # the profile's own key for its own address
+    cli.ok("config", "unset", "api_key")
+    cli.ok("customers", "list")
+
+
+def test_a_file_that_others_may_read_is_refused(fresh: Cli) -> None:
+    fresh.ok("config", "login", stdin=KEY.encode())
+    config_of(fresh).chmod(0o640)
+    ran = fresh.run("customers", "list")
+    assert (ran.code, "chmod 600" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'api_key = "{KEY}',
+        "profiles = 1",
+        "[profiles]\ndefault = 1",
+        "[profiles.default]\napi_key = 1",
+        'profile = "gone"',
+        "\xff",
+        "#" * (1024 * 1024 + 1),
+    ],
+)
+def test_a_file_that_can_not_be_used_is_told_without_its_content(fresh: Cli, text: str) -> None:
+    path = config_of(fresh)
+    path.parent.mkdir(parents=True)
+    path.touch(mode=0o600)
+    path.write_bytes(text.encode("latin-1"))
+    ran = fresh.run("customers", "list")
+    assert (ran.code, "Traceback" in ran.err, KEY in ran.err) == (2, False, False)
+
+
+def test_another_place_and_a_link_that_stays_one(fresh: Cli) -> None:
+    real = fresh.folder / "real.toml"
+    link = fresh.folder / "link.toml"
+    link.symlink_to(real)
+    fresh.ok("config", "login", stdin=KEY.encode(), MONTRA_CONFIG=str(link))
+    assert link.is_symlink()
+    assert KEY in real.read_text()
+    assert fresh.run("config", "list", MONTRA_CONFIG=str(fresh.folder)).code == 2
+    assert fresh.run("config", "login", stdin=b"sk_test_1", MONTRA_CONFIG="/proc/none/c.toml").code in (1, 2)

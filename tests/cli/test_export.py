@@ -1,0 +1,52 @@
+"""Exports: complete files, and streams for pipes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from .conftest import Cli, control
+
+
+def test_customers_and_invoices(cli: Cli) -> None:
+    ids = cli.plan()
+    cli.customer("eve@example.com", "=Eve")
+    cli.ok("invoices", "create", ids["customer"], "--amount-due", "20.10", "--due-date", "2999-01-31")
+    ran = cli.ok("export", "customers", "-o", "c.csv")
+    assert (ran.out, "Wrote 2 lines to c.csv." in ran.err) == ("", True)
+    rows = list(csv.DictReader(io.StringIO((cli.folder / "c.csv").read_text(), newline="")))
+    assert [row["name"] for row in rows] == ["Ada", "'=Eve"]
+    rows = list(csv.DictReader(io.StringIO(cli.ok("export", "customers", "--csv-raw").out)))
+    assert rows[1]["name"] == "=Eve"
+    invoice = json.loads(cli.ok("export", "invoices", "--format", "jsonl").out.splitlines()[-1])
+    assert invoice["customer_id"] == ids["customer"]
+    assert cli.run("export", "customers", "--format", "xml").code == 2
+
+
+def test_the_audit_log_page_by_page(cli: Cli) -> None:
+    cli.ok("sandbox", "demo", "--customers", "30", "--months", "2")
+    total = cli.ok("audit-logs", "list", "--limit", "1", "--json").json["meta"]["total"]
+    cli.ok("export", "audit-logs", "-o", "audit.jsonl")
+    lines = [json.loads(line) for line in (cli.folder / "audit.jsonl").read_text().splitlines()]
+    assert len({line["id"] for line in lines}) == total
+    child = cli.terminal("export", "audit-logs", "-o", "audit.csv", "--resource-type", "customer")
+    assert "Wrote" in str(child.read())
+
+
+def test_a_file_is_complete_or_as_before(cli: Cli) -> None:
+    cli.customer()
+    (cli.folder / "c.csv").write_text("before")
+    control(cli.url, "POST", "/faults", {"kind": "status", "times": 3, "status": 500, "path": "/customers"})
+    assert cli.run("export", "customers", "-o", "c.csv").code == 1
+    assert (cli.folder / "c.csv").read_text() == "before"
+    assert cli.run("export", "customers", "-o", "no/such/c.csv").code == 1
+
+
+@pytest.mark.parametrize("name", ["c.ndjson", "c.txt"])
+def test_the_name_decides_the_format(cli: Cli, name: str) -> None:
+    cli.customer()
+    cli.ok("export", "customers", "-o", name)
+    assert (cli.folder / name).read_text().startswith("{" if name == "c.ndjson" else "id,")

@@ -1,0 +1,147 @@
+"""Formats: tables for people, stable lines, JSON and CSV for programs; nothing from the service controls a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from datetime import datetime, timezone
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from montra_cli.cleaning import clean, clean_lines
+from montra_cli.output.encoding import csv_line, to_json
+from montra_cli.output.files import write_file
+from montra_cli.output.text import plain
+
+from .conftest import Cli
+
+EVIL = "\x1b]0;owned\x07\x1b[31m[bold]Ada[/bold]\x9b2J\u202e\r\nB :smile:"
+ESCAPES = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202e]")
+
+
+def test_a_terminal_gets_a_table_and_no_escapes_of_others(cli: Cli) -> None:
+    cli.customer(name=EVIL)
+    child = cli.terminal("customers", "list", columns=160)
+    child.expect_exact("ada@example.com")
+    text = str(child.before) + "ada@example.com" + str(child.read())
+    assert "\\x1b]0;owned\\x07" in text
+    assert "[bold]Ada[/bold]" in text.replace("\r\n", "")
+    assert ESCAPES.search(text) is None
+    assert "\x1b[32m" in text  # the status, in green
+    child.wait()
+    assert child.exitstatus == 0
+
+
+def test_tables_fit_and_say_what_is_not_shown(cli: Cli) -> None:
+    customer = cli.customer(name="Ada " * 20)
+    child = cli.terminal("customers", "list", columns=60)
+    text = str(child.read())
+    assert all(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) <= 60 for line in text.split("\r\n") if "Not shown" not in line)
+    assert customer in text
+    assert "Not shown: " in text
+    child = cli.terminal("customers", "list", "--columns", "id,created_at")
+    text = str(child.read())
+    assert "created_at" in text
+    assert "Not shown" not in text
+
+
+def test_no_color_and_one_object(cli: Cli) -> None:
+    customer = cli.customer()
+    child = cli.terminal("customers", "get", customer, NO_COLOR="1")
+    text = str(child.read())
+    assert customer in text
+    assert "\x1b[3" not in text
+    child = cli.terminal("customers", "list", TERM="dumb")
+    assert str(child.read()).startswith("id\temail")
+
+
+def test_an_empty_table_says_so(cli: Cli) -> None:
+    assert "Nothing found." in str(cli.terminal("invoices", "list").read())
+    assert cli.ok("invoices", "list").out.startswith("id\tamount_due")
+    assert cli.ok("invoices", "list", "--json").json == []
+    assert cli.ok("invoices", "list", "--jsonl").out == ""
+
+
+def test_piped_lines_are_stable(cli: Cli) -> None:
+    cli.customer(name=EVIL)
+    header, row = cli.ok("customers", "list").out.splitlines()
+    assert header.split("\t") == [
+        *("id", "email", "name", "status", "created_at", "phone", "address", "invoicing_emails", "metadata")
+    ]
+    assert len(row.split("\t")) == len(header.split("\t"))
+    assert ESCAPES.search(row) is None
+    assert len(cli.ok("customers", "list", "--no-header").out.splitlines()) == 1
+    assert cli.ok("customers", "list", "--json").json[0]["name"] == EVIL
+    assert ESCAPES.search(cli.ok("customers", "list", "--json").out) is None
+
+
+def test_csv_holds_no_formulas(cli: Cli) -> None:
+    for number, name in enumerate(("=1+1", "+1", "-cmd|'x'!A", "@SUM(A1)", 'Ada, "the" first\n', "\uff1d1")):
+        cli.customer(f"{number}@example.com", name)
+    names = [
+        row["name"]
+        for row in csv.DictReader(io.StringIO(cli.ok("customers", "list", "--csv").raw.decode(), newline=""))
+    ]
+    assert names == ["'=1+1", "+1", "'-cmd|'x'!A", "'@SUM(A1)", 'Ada, "the" first\n', "'\uff1d1"]
+    raw = csv.DictReader(io.StringIO(cli.ok("customers", "list", "--csv-raw").raw.decode(), newline=""))
+    assert next(row["name"] for row in raw) == "=1+1"
+    assert cli.run("customers", "list", "--csv", "--json").code == 2
+
+
+@pytest.mark.parametrize("harmless", ["-5.20", "+358 40 123", "+1 (555) 010-0000", "2030-01-31", "a=b", ""])
+def test_numbers_and_telephone_numbers_stay(harmless: str) -> None:
+    assert next(csv.reader([csv_line([harmless, None])])) == [harmless, ""]
+
+
+@pytest.mark.parametrize("formula", ["=A1", " =A1", "+A1", "-A1", "@A1", "\t=A1", "+1+cmd|' /C calc'!A0"])
+def test_formulas_become_text(formula: str) -> None:
+    assert next(csv.reader(io.StringIO(csv_line([formula]), newline=""))) == [f"'{formula}"]
+
+
+def test_values_as_text() -> None:
+    assert [plain(one) for one in (None, True, Decimal("1E+2"), Decimal("20.00"), 1.5, "a\tb\x1b")] == [
+        *("", "true", "100", "20.00", "1.5", "a\\tb\\x1b")
+    ]
+    assert plain(datetime(2030, 1, 31, tzinfo=timezone.utc)) == "2030-01-31T00:00:00Z"
+    assert plain(datetime(2030, 1, 31, tzinfo=timezone.utc).date()) == "2030-01-31"
+    assert plain({"a": [1, Decimal("2.50")]}) == '{"a": [1, 2.50]}'
+    assert clean("\ud800\u2028") == "\\ud800\\u2028"
+    assert clean_lines("a\nb\r") == "a\nb\\r"
+    assert to_json({"a": {}, "b": [], "c": {"d": [1]}}, indent=2).count("\n") == 8
+    assert (
+        to_json([datetime(2030, 1, 31, tzinfo=timezone.utc), Decimal("NaN"), "\x9b"])
+        == '["2030-01-31T00:00:00Z", "NaN", "\\u009b"]'
+    )
+
+
+def test_files_are_written_at_once(tmp_path: Path) -> None:
+    target = tmp_path / "a.csv"
+    target.write_text("old")
+    target.chmod(0o640)
+
+    def broken() -> object:
+        yield b"new"
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        write_file(str(target), broken())  # type: ignore[arg-type]
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+    write_file(str(target), [b"new"])
+    assert (target.read_text(), target.stat().st_mode & 0o777) == ("new", 0o640)
+
+
+def test_a_reader_that_ends_is_no_error(cli: Cli) -> None:
+    for number in range(3):
+        (cli.folder / "big.json").write_text(json.dumps({"a": "x" * 60_000}))
+        cli.ok("customers", "create", "--name", "A", "--email", f"{number}@example.com", "--metadata", "@big.json")
+    command = f"{sys.executable} -W error -m montra_cli customers list --jsonl | head -c 10; echo ${{PIPESTATUS[0]}}"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, env=cli.settings())
+    assert run.stderr == ""
+    assert run.stdout.splitlines()[-1].endswith("141")

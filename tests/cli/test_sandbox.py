@@ -1,0 +1,189 @@
+"""`montra sandbox`: controls of a running one, and its start."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from montra_cli.commands.sandbox_command import parse_span
+from montra_cli.failures import CliError
+from montra_cli.sandbox.control_client import with_scheme
+
+from .conftest import Cli, control
+
+SEED = """
+[[pricing_models]]
+name = "Pro"
+is_default = true
+  [[pricing_models.meters]]
+  name = "API tokens"
+  slug = "api-tokens"
+  limit = { max_amount = 1000, period = "month" }
+[[customers]]
+name = "Ada"
+email = "ada@example.com"
+plan = "Pro"
+"""
+
+
+def test_time(cli: Cli) -> None:
+    frozen = cli.ok("sandbox", "freeze", "--at", "2031-01-01").out.strip()
+    assert frozen.startswith("2031-01-01T00:00:00")
+    assert cli.ok("sandbox", "advance", "1d12h").out.startswith("2031-01-02T12:00:00")
+    assert cli.ok("sandbox", "advance", "--to", "2031-02-01T00:00:00+00:00").out.startswith("2031-02-01T00:00:00")
+    assert cli.ok("sandbox", "status", "--json").json["frozen"] is True
+    cli.ok("sandbox", "unfreeze")
+    assert "customers" in cli.ok("sandbox", "status").out
+    for wrong in ([], ["31"], ["1d", "--to", "2031-01-01"], ["--to", "soon"], ["--to", "2000-01-01"]):
+        assert cli.run("sandbox", "advance", *wrong).code == 2, wrong
+
+
+def test_spans() -> None:
+    assert parse_span("1w2d3h4m5s1d") == {"weeks": 1, "days": 3, "hours": 3, "minutes": 4, "seconds": 5}
+    for wrong in ("", "1", "d", "1y", "-1d", "1.5d", "1d ", "\u0661d"):
+        with pytest.raises(CliError):
+            parse_span(wrong)
+    assert [with_scheme(one) for one in ("localhost:1/x", ":1/x", "https://x")] == [
+        *("http://localhost:1/x", "http://127.0.0.1:1/x", "https://x")
+    ]
+
+
+def test_snapshots_and_reset(cli: Cli) -> None:
+    cli.customer()
+    assert cli.ok("sandbox", "snapshot", "one").out == "one\n"
+    name = cli.ok("sandbox", "snapshot").out.strip()
+    cli.customer("eve@example.com")
+    assert name in cli.ok("sandbox", "snapshots").out
+    cli.ok("sandbox", "restore", "one")
+    assert len(cli.ok("customers", "list", "--jsonl").lines) == 1
+    cli.ok("sandbox", "snapshots", "--delete", "one")
+    assert cli.run("sandbox", "restore", "one").code == 5
+    assert cli.run("sandbox", "restore", "..").code == 2
+    assert cli.run("sandbox", "reset").code == 7
+    child = cli.terminal("sandbox", "reset")
+    child.expect("Delete everything")
+    child.sendline("y")
+    assert "is empty" in str(child.read())
+    assert cli.ok("customers", "list", "--jsonl").out == ""
+
+
+def test_faults(cli: Cli) -> None:
+    cli.ok("sandbox", "fault", "status", "--times", "3", "--status", "503", "--path", "/customers", "--method", "GET")
+    assert cli.ok("sandbox", "fault", "list", "--json").json[0]["status"] == 503
+    assert cli.run("customers", "list").code == 1
+    cli.ok("sandbox", "fault", "latency", "--seconds", "0", "--share", "0.5")
+    cli.ok("sandbox", "fault", "clear")
+    assert cli.ok("sandbox", "fault", "list", "--json").json == []
+    assert cli.run("sandbox", "fault", "earthquake").code == 2
+    assert cli.run("sandbox", "fault", "latency", "--seconds", "9999").code == 2
+
+
+def test_limits_and_payments(cli: Cli) -> None:
+    ids = cli.plan()
+    cli.ok("sandbox", "limit", ids["plan"], "api-tokens", "5", "--period", "month")
+    cli.ok("usage", "report", ids["customer"], "api-tokens", "--amount", "5")
+    assert cli.ok("entitlements", "check", ids["customer"], "api-tokens", "--json").json["has_access"] is False
+    cli.ok("sandbox", "limit", ids["plan"], "api-tokens", "unlimited")
+    assert cli.ok("entitlements", "check", ids["customer"], "api-tokens", "--json").json["has_access"] is True
+    link = cli.ok("checkout-links", "create", "--link-name", "a", "--payment-name", "b", "--amount", "49.00", "--json")
+    paid = cli.ok("sandbox", "pay", link.json["url"], "--email", "eve@example.com", "--name", "Eve", "--json").json
+    assert (paid["status"], paid["email"]) == ("succeeded", "eve@example.com")
+    assert "failed" in cli.ok("sandbox", "pay", link.json["id"], "--card", "declined").out
+    assert cli.run("sandbox", "pay", "link_unknown").code == 5
+
+
+def test_seed_and_demo(cli: Cli) -> None:
+    (cli.folder / "seed.toml").write_text(SEED)
+    cli.ok("sandbox", "seed", "seed.toml")
+    assert [one["email"] for one in cli.ok("customers", "list", "--jsonl").lines] == ["ada@example.com"]
+    control(cli.url, "POST", "/reset", {})
+    assert "customers" in cli.ok("sandbox", "demo", "--customers", "5", "--months", "2").out
+    assert cli.run("sandbox", "seed", "missing.toml").code == 2
+    (cli.folder / "bad.toml").write_text("a = [")
+    assert cli.run("sandbox", "seed", "bad.toml").code == 2
+
+
+def test_events_are_triggered_listed_shown_and_replayed(cli: Cli) -> None:
+    known = {one["event"] for one in cli.ok("trigger", "--list", "--json").json}
+    assert "checkout.completed" in known
+    assert "checkout.completed" in cli.ok("trigger", "--list").out
+    control(cli.url, "POST", "/webhooks", {"url": "http://127.0.0.1:9/x", "service": "montra", "events": ["*"]})
+    events = cli.ok("trigger", "customer.created", "--set", "data.email=zoe@example.com", "--json").json
+    event = next(one for one in events if one["type"] == "customer.created")
+    assert event["data"]["email"] == "zoe@example.com"
+    listed = cli.ok("events", "list", "--type", "customer.created", "--json").json
+    assert listed[0]["id"] == event["id"]
+    assert cli.ok("events", "show", event["id"], "--json").json["data"]["email"] == "zoe@example.com"
+    assert "zoe@example.com" in str(cli.terminal("events", "show", event["id"]).read())
+    assert cli.ok("events", "replay", event["id"], "--json").json[0]["event_type"] == "customer.created"
+    assert cli.run("events", "show", "evt_unknown").code == 5
+    assert cli.run("trigger").code == 2
+    assert cli.run("trigger", "customer.created", "--set", "email").code == 2
+    assert cli.run("trigger", "nothing.happened").code in (2, 5)
+
+
+def test_scenarios_are_listed_and_played(cli: Cli) -> None:
+    from .test_live import receiver
+
+    known = [one["name"] for one in cli.ok("sandbox", "scenario", "--json").json]
+    assert "trial_then_paid" in known
+    with receiver() as (url, got):
+        ran = cli.ok("sandbox", "scenario", "trial_then_paid", "--to", url)
+        assert got.qsize() > 0
+        assert "-> 200" in ran.out
+        assert "Succeeded." in ran.err
+    with receiver(500) as (url, _):
+        ran = cli.run("sandbox", "scenario", "trial_then_paid", "--to", url, "--json")
+        assert (ran.code, ran.json["succeeded"]) == (3, False)
+    assert "evt_" in cli.ok("sandbox", "scenario", "trial_then_paid").out
+    assert cli.run("sandbox", "scenario", "unknown").code == 5
+
+
+def test_controls_are_for_sandboxes_only(cli: Cli) -> None:
+    ran = cli.run("sandbox", "reset", "--yes", MONTRA_BASE_URL="http://127.0.0.1:9/api/v1")
+    assert (ran.code, "montra sandbox" in ran.err) == (6, True)
+    from .test_live import receiver
+
+    with receiver() as (url, _):
+        ran = cli.run("sandbox", "reset", "--yes", MONTRA_BASE_URL=url)
+        assert (ran.code, "is not a sandbox" in ran.err) == (2, True)
+
+
+def test_a_sandbox_with_a_token(cli: Cli, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "seed.toml").write_text(SEED)
+    token = "a-long-enough-token"
+    process = cli.start(
+        *("sandbox", "--port", str(port), "--db", "shop.db", "--seed", "seed.toml", "--webhook-secret", "whsec_mine"),
+        *("--forward-to", ":9/webhooks", "--api-key", "sk_test_a", "--api-key", "sk_test_b"),
+        MONTRA_SANDBOX_TOKEN=token,
+    )
+    try:
+        assert process.stdout is not None
+        text = ""
+        for line in process.stdout:
+            text += line
+            if "Ctrl-C stops it" in line:
+                break
+        assert "whsec_mine" in text
+        assert "http://127.0.0.1:9/webhooks" in text
+        assert re.search(r"1 customers?", text)
+        settings = {"MONTRA_BASE_URL": f"http://127.0.0.1:{port}/api/v1", "MONTRA_API_KEY": "sk_test_a"}
+        ran = cli.run("sandbox", "status", **settings)
+        assert (ran.code, "MONTRA_SANDBOX_TOKEN" in ran.err) == (4, True)
+        ran = cli.run("sandbox", "status", **settings, MONTRA_SANDBOX_TOKEN="wrong-wrong")
+        assert (ran.code, "wrong-wrong" in ran.err) == (4, False)
+        cli.ok("sandbox", "status", **settings, MONTRA_SANDBOX_TOKEN=token)
+        ran = cli.run("sandbox", "--port", str(port))
+        assert (ran.code, "--port 0" in ran.err) == (2, True)
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    assert (process.returncode, "Stopped." in out) == (0, True)
+    assert cli.run("sandbox", "--host", "0.0.0.0").code == 2
