@@ -21,7 +21,7 @@ def stay(port: int) -> None:
     """Run a sandbox with a year of an invented company until Ctrl-C or SIGTERM."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda _, __: stop.set())
     with Sandbox(port=port) as sandbox:
         made = sandbox.demo()
         print(f"\nThe dashboard of {made['customers']} invented customers: {sandbox.url}  (Ctrl-C stops it)")

@@ -7,11 +7,11 @@ except ModuleNotFoundError as _error:
         f"the sandbox needs {_error.name}: pip install 'montra[sandbox]'", name=_error.name
     ) from None
 
-from .payer import PaidCheckout
-from .paywall_controls import UNSET, Unset
+from .controls.payer import PaidCheckout
+from .controls.paywall import UNSET, Unset
+from .controls.scenarios import ScenarioReport
 from .problems import Problem
 from .request_log import RecordedRequest
-from .scenario_controls import ScenarioReport
 from .scenarios.seed_file import parse_seed_file
 
 __all__ = [

@@ -16,14 +16,14 @@ from aiohttp.typedefs import Middleware
 
 from .app_targets import AppDeliveries
 from .controls import Controls
+from .controls.handles import Requests, SandboxClock, Webhooks
+from .controls.snapshots import Snapshots
+from .controls.webhooks import DEFAULT_WEBHOOK_SECRET
 from .database import Database
-from .handles import Requests, SandboxClock, Webhooks
 from .http.application import API_PREFIX, SandboxApplication
 from .http.browser_protection import AccessRules, HostName, parse_allowed_host, parse_host
 from .ids import IdGenerator
 from .server_thread import Completion, ServerThread, has_running_loop, not_running
-from .snapshots import Snapshots
-from .webhook_controls import DEFAULT_WEBHOOK_SECRET
 from .webhook_sender import APP_SCHEME, WebhookSender, is_local_url
 from .world import FIRST_PAYWALL_ID, World
 

@@ -49,11 +49,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..controls import Controls
+from ..controls.scenarios import scenario_routes
 from ..datetimes import format_datetime, parse_datetime
 from ..json import dumps, is_object
 from ..problems import invalid
 from ..request_log import MAX_REQUESTS
-from ..scenario_controls import scenario_routes
 from .browser_protection import check_json_content_type
 from .json_response import json_response
 from .request_parsing import MAX_JSON_SIZE, parse_json, read_limited

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, overload
 
-from .app_targets import AppDeliveries, AppTarget
-from .request_log import MAX_REQUESTS, RecordedRequest
-from .server_thread import Completion
-from .webhook_sender import APP_SCHEME
+from ..app_targets import AppDeliveries, AppTarget
+from ..request_log import MAX_REQUESTS, RecordedRequest
+from ..server_thread import Completion
+from ..webhook_sender import APP_SCHEME
 
 if TYPE_CHECKING:
-    from .server import Sandbox
+    from . import Controls
 
 DEFAULT_WEBHOOK_PATH: str = "/webhooks/montra"
 
@@ -24,7 +24,7 @@ class SandboxClock:
         sandbox: the sandbox.
     """
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Controls) -> None:
         self._sandbox = sandbox
 
     @property
@@ -86,7 +86,7 @@ class Requests(Sequence[RecordedRequest]):
         sandbox: the sandbox.
     """
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Controls) -> None:
         self._sandbox = sandbox
 
     @overload
@@ -141,7 +141,7 @@ class Webhooks:
         apps: makes deliveries to applications of this process.
     """
 
-    def __init__(self, sandbox: Sandbox, apps: AppDeliveries) -> None:
+    def __init__(self, sandbox: Controls, apps: AppDeliveries) -> None:
         self._sandbox = sandbox
         self._apps = apps
 

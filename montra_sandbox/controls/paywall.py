@@ -5,12 +5,12 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, Final
 
-from .control_base import ControlBase, control, settling_control
-from .database import Row, pick
-from .json import dumps, loads
-from .paywall import paywall_config, purchase_lifecycle, purchases, support, tokens, tracking, users
-from .paywall.paywall_context import PaywallContext
-from .problems import Problem, invalid, not_found
+from ..database import Row, pick
+from ..json import dumps, loads
+from ..paywall import paywall_config, purchase_lifecycle, purchases, support, tokens, tracking, users
+from ..paywall.paywall_context import PaywallContext
+from ..problems import Problem, invalid, not_found
+from .base import ControlBase, control, settling_control
 
 
 class Unset(Enum):

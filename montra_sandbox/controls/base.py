@@ -7,9 +7,10 @@ from collections.abc import Callable
 from functools import partial, wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from .problems import invalid
-from .webhook_sender import WebhookSender
-from .world import World
+from ..problems import invalid
+from ..server_thread import Completion
+from ..webhook_sender import WebhookSender
+from ..world import World
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,6 +40,10 @@ class ControlBase(ABC):
         Raises:
             RuntimeError: the sandbox is not running.
         """
+
+    @abstractmethod
+    def settle(self) -> Completion:
+        """Make all deliveries of webhooks that are due."""
 
     def _owner_id(self, api_key: str | None) -> str:
         """The merchant of an API key; None is the first one.

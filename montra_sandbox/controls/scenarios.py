@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from typing import Any, TypeAlias
 
-from .control_base import ControlBase, control, settling_control
-from .json import is_object
-from .problems import invalid
-from .scenarios import seed_file, trigger as triggers
-from .scenarios.demo.furnish import furnish
-from .scenarios.replay import Replay, run_scenario
-from .scenarios.scenario import list_scenarios
-from .server_thread import Completion, has_running_loop
+from ..json import is_object
+from ..problems import invalid
+from ..scenarios import seed_file, trigger as triggers
+from ..scenarios.demo.furnish import furnish
+from ..scenarios.replay import Replay, run_scenario
+from ..scenarios.scenario import list_scenarios
+from ..server_thread import Completion, has_running_loop
+from .base import ControlBase, control, settling_control
 
 _OVER = object()
 _MAX_SEED = 2**63

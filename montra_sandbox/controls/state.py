@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-from .control_base import ControlBase, control, settling_control
-from .datetimes import format_datetime
-from .problems import invalid
-from .request_log import MAX_REQUESTS, RecordedRequest
+from ..datetimes import format_datetime
+from ..problems import invalid
+from ..request_log import MAX_REQUESTS, RecordedRequest
+from ..world import FIRST_PAYWALL_ID
+from .base import ControlBase, control, settling_control
 from .snapshots import Snapshots
-from .world import FIRST_PAYWALL_ID
 
 _COUNTED_TABLES = (
     *("customers", "pricing_models", "subscriptions", "transactions", "invoices"),
@@ -28,9 +29,9 @@ class StateControls(ControlBase):
     """
 
     @property
+    @abstractmethod
     def _snapshots(self) -> Snapshots:
         """The snapshots, in the server's thread."""
-        raise NotImplementedError
 
     # Time
 

@@ -1,29 +1,25 @@
-"""The controls: what a developer or a test may do to the sandbox, in code and below `/_sandbox/`."""
+"""Controls of the Montra service, payments of both services, and faults."""
 
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from .control_base import control, settling_control
-from .database import Row
-from .faults import FaultKind, MalformedBody, make_fault
-from .json import MAX_DIGITS, decimal_text, dumps, is_array, is_object, number
-from .montra import payments, subscriptions, usage
+from ..database import Row
+from ..faults import FaultKind, MalformedBody, make_fault
+from ..json import MAX_DIGITS, decimal_text, dumps, is_array, is_object, number
+from ..montra import payments, subscriptions, usage
+from ..problems import invalid, not_found
+from .base import ControlBase, control, settling_control
 from .payer import PaidCheckout, pay
-from .paywall_controls import PaywallControls
-from .problems import invalid, not_found
-from .scenario_controls import ScenarioControls
-from .state_controls import StateControls
-from .webhook_controls import WebhookControls
 
 _MAX_AMOUNT = 10**18
 _MAX_TIERS = 100
 _SETTABLE_STATUSES = ("active", "past_due", "unpaid", "canceled", "incomplete", "incomplete_expired", "trialing")
 
 
-class Controls(StateControls, ScenarioControls, WebhookControls, PaywallControls):
-    """Controls of both services. Each takes effect at once, in one transaction.
+class MontraControls(ControlBase):
+    """Controls of the Montra service. Each takes effect at once, in one transaction.
 
     Raises:
         Problem: the control was refused.

@@ -8,16 +8,16 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from . import cards
-from .database import Row
-from .json import loads
-from .montra import payments
-from .montra.charges import exact_decimals
-from .paywall import hosted_checkout, users
-from .paywall.paywall_context import PaywallContext, major_units
-from .paywall.purchase_lifecycle import get_purchase
-from .problems import Problem, invalid
-from .world import World
+from .. import cards
+from ..database import Row
+from ..json import loads
+from ..montra import payments
+from ..montra.charges import exact_decimals
+from ..paywall import hosted_checkout, users
+from ..paywall.paywall_context import PaywallContext, major_units
+from ..paywall.purchase_lifecycle import get_purchase
+from ..problems import Problem, invalid
+from ..world import World
 
 _MAX_TEXT = 300
 _NAMED_CARDS = {

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import event_log
-from .control_base import ControlBase, control, settling_control
-from .database import Row
-from .datetimes import format_datetime
-from .ids import new_id
-from .json import dumps, is_array, loads
-from .problems import Problem, invalid, not_found
-from .webhook_queue import queue_delivery
+from .. import event_log
+from ..database import Row
+from ..datetimes import format_datetime
+from ..ids import new_id
+from ..json import dumps, is_array, loads
+from ..problems import Problem, invalid, not_found
+from ..webhook_queue import queue_delivery
+from .base import ControlBase, control, settling_control
 
 DEFAULT_WEBHOOK_SECRET: str = "whsec_test_sandbox"  # noqa: S105 - fixed, so that an application can have it in its settings
 _MAX_EVENTS = 100

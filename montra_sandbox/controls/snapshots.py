@@ -6,11 +6,11 @@ import re
 
 import attrs
 
-from .database import DatabaseCopy
-from .faults import Fault
-from .ids import IdState
-from .problems import invalid, not_found
-from .world import World
+from ..database import DatabaseCopy
+from ..faults import Fault
+from ..ids import IdState
+from ..problems import invalid, not_found
+from ..world import World
 
 MAX_SNAPSHOTS: int = 50
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
