@@ -86,7 +86,7 @@ def prepare(sandbox: Sandbox) -> dict[str, str]:
         ).url
     sandbox.trigger("usage.limit_reached")
     sandbox.settle()
-    sandbox._call(lambda: _fix_figures(sandbox._world), settles=False)
+    sandbox.call_in_server(lambda: _fix_figures(sandbox._world))
     created = next(one for one in sandbox.requests if one.operation == "create_customer")
     return {
         "overview": "/",

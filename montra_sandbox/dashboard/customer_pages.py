@@ -14,7 +14,6 @@ from ..montra.plans import Plan, current_plan
 from ..montra.subscriptions import serialize_change
 from ..montra.usage import find_limit, measure
 from ..problems import Problem
-from .calls import calls
 from .routing import Done, form, page
 from .view import View
 
@@ -211,7 +210,7 @@ async def create_customer(view: View) -> Done:
         view: the request.
     """
     body = {name: view.fields.get(name, "").strip() for name in ("name", "email")}
-    created = calls(view).montra("create_customer", body)
+    created = view.api.montra("create_customer", body)
     return Done(f"The customer {created['name']} was created.", f"/dashboard/customers/{created['id']}")
 
 
@@ -228,12 +227,12 @@ async def subscribe(view: View) -> Done:
         customer["id"],
     )
     if running is None:
-        calls(view).montra("create_subscription", {"customer_id": customer["id"], "pricing_model_id": plan})
+        view.api.montra("create_subscription", {"customer_id": customer["id"], "pricing_model_id": plan})
         return Done("The subscription was created.")
     if running["pricing_model_id"] == plan:
         raise Problem(409, "same_plan", "The customer has this plan already.")
     path = {"subscription_id": running["id"]}
-    calls(view).montra("upgrade_subscription", {"new_pricing_model_id": plan}, path=path)
+    view.api.montra("upgrade_subscription", {"new_pricing_model_id": plan}, path=path)
     return Done("The plan was changed.")
 
 
@@ -246,10 +245,10 @@ async def set_subscription(view: View) -> Done:
     subscription = view.get_row("subscriptions", "subscription", view.path_value("id"))
     path, action = {"subscription_id": subscription["id"]}, view.fields.get("action")
     if action == "pause":
-        calls(view).montra("pause_subscription", {}, path=path)
+        view.api.montra("pause_subscription", {}, path=path)
         return Done("The subscription is paused.")
     if action == "resume":
-        calls(view).montra("resume_subscription", {}, path=path)
+        view.api.montra("resume_subscription", {}, path=path)
         return Done("The subscription goes on.")
     if action == "cancel_at_period_end":
         view.controls.set_subscription(subscription["id"], cancel_at_period_end=True)
@@ -268,7 +267,7 @@ async def report_usage(view: View) -> Done:
     slug = view.fields.get("meter_slug", "")
     amount = view.number("amount")
     body = {"customer_id": customer["id"], "meter_slug": slug, "amount": 1 if amount is None else amount}
-    calls(view).montra("report_usage", body)
+    view.api.montra("report_usage", body)
     return Done(f"{body['amount']} of {slug} were reported.")
 
 

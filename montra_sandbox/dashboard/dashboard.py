@@ -26,7 +26,7 @@ from . import (
     scenario_pages,
     webhook_pages,
 )
-from .access import DashboardAccess
+from .dashboard_access import DashboardAccess
 from .memory import Memory
 from .rendering import render
 from .routing import Route

@@ -10,7 +10,6 @@ from aiohttp import web
 from ..database import Row
 from ..montra.checkout_links import line_items, link_price
 from ..problems import Problem
-from .calls import calls
 from .routing import Done, form, page
 from .view import View
 
@@ -174,7 +173,7 @@ async def refund(view: View) -> Done:
     body: dict[str, Any] = {"transaction_id": payment["id"], "amount": amount}
     if view.text("reason"):
         body["reason"] = view.text("reason")
-    calls(view).montra("create_refund", body)
+    view.api.montra("create_refund", body)
     return Done("The payment was refunded.")
 
 
@@ -190,7 +189,7 @@ async def create_link(view: View) -> Done:
         body["amount"] = amount
     if product is not None:
         body["line_items"] = [{"product_id": product}]
-    calls(view).montra("create_checkout_link", body)
+    view.api.montra("create_checkout_link", body)
     return Done("The checkout link was created.", "/dashboard/payments")
 
 
@@ -204,7 +203,7 @@ async def create_discount(view: View) -> Done:
     body: dict[str, Any] = {"name": code, "code": code, "duration": view.text("duration") or "once"}
     if percent is not None:
         body["percent_off"] = percent
-    calls(view).montra("create_discount", body)
+    view.api.montra("create_discount", body)
     return Done(f"The discount {code} was created.")
 
 

@@ -11,7 +11,6 @@ from ..json import loads, number, omit_none
 from ..montra.plans import plan_price
 from ..pages.formatting import format_number
 from ..problems import invalid
-from .calls import calls
 from .routing import Done, form, page
 from .view import View
 
@@ -101,7 +100,7 @@ async def create_plan(view: View) -> Done:
         view: the request.
     """
     body = {"name": view.text("name") or "", "is_default": view.text("is_default") is not None}
-    created = calls(view).montra("create_pricing_model", body)
+    created = view.api.montra("create_pricing_model", body)
     return Done(f"The plan {created['name']} was created.", f"/dashboard/plans/{created['id']}")
 
 
@@ -112,7 +111,7 @@ async def update_plan(view: View) -> Done:
         view: the request.
     """
     body = {"id": _get_model(view)["id"], "name": view.text("name") or ""}
-    calls(view).montra("update_pricing_model", {**body, "is_default": view.text("is_default") is not None})
+    view.api.montra("update_pricing_model", {**body, "is_default": view.text("is_default") is not None})
     return Done("The plan was changed.")
 
 
@@ -125,7 +124,7 @@ async def create_product(view: View) -> Done:
     of_usage = ("pricing_structure", "meter_slug") if view.text("price_type") == "usage" else ()
     names = ("name", "price_type", *of_usage)
     body = {"pricing_model_id": _get_model(view)["id"], "amount": view.number("amount")}
-    created = calls(view).montra("create_product", omit_none({**body, **{name: view.text(name) for name in names}}))
+    created = view.api.montra("create_product", omit_none({**body, **{name: view.text(name) for name in names}}))
     return Done(f"The product {created['name']} was created.")
 
 
@@ -137,7 +136,7 @@ async def create_meter(view: View) -> Done:
     """
     names = ("name", "slug", "aggregation")
     body = {"pricing_model_id": _get_model(view)["id"], "amount": view.number("amount")}
-    created = calls(view).montra("create_meter", omit_none({**body, **{name: view.text(name) for name in names}}))
+    created = view.api.montra("create_meter", omit_none({**body, **{name: view.text(name) for name in names}}))
     return Done(f"The meter {created['slug']} was created.")
 
 
@@ -149,7 +148,7 @@ async def create_feature(view: View) -> Done:
     """
     names = ("name", "slug", "description")
     body = {"pricing_model_id": _get_model(view)["id"], **{name: view.text(name) for name in names}}
-    created = calls(view).montra("create_feature", omit_none(body))
+    created = view.api.montra("create_feature", omit_none(body))
     return Done(f"The feature {created['slug']} was created.")
 
 
@@ -162,10 +161,10 @@ async def change_feature(view: View) -> Done:
     feature = view.get_row("features", "feature", view.path_value("id"))
     path, action = {"feature_id": feature["id"]}, view.fields.get("action")
     if action == "delete":
-        calls(view).montra("delete_feature", path=path)
+        view.api.montra("delete_feature", path=path)
         return Done(f"The feature {feature['slug']} was deleted.")
     status = "Active" if action == "activate" else "Inactive"
-    calls(view).montra("update_feature", {"status": status}, path=path)
+    view.api.montra("update_feature", {"status": status}, path=path)
     return Done(f"The feature {feature['slug']} is {status.lower()}.")
 
 

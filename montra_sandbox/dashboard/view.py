@@ -17,6 +17,7 @@ from ..controls import Controls
 from ..database import Database, Row
 from ..pages.form_memory import KeptForm
 from ..problems import invalid, not_found
+from ..scenarios.calls import Calls
 from ..webhook_sender import WebhookSender
 from ..world import World
 from .memory import Memory
@@ -158,6 +159,11 @@ class View:
         ids: list[str] = [row["id"] for row in self.merchants]
         chosen = self.request.cookies.get(merchant_cookie(self.request), "")
         return chosen if chosen in ids else ids[0]
+
+    @property
+    def api(self) -> Calls:
+        """The API as the merchant whose data is seen: what it refuses, a form is refused, too."""
+        return Calls(self.world, self.merchant_id)
 
     def get_row(self, table: str, what: str, row_id: str) -> Row:
         """A row of any merchant, who becomes the one whose data is seen.

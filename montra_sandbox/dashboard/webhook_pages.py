@@ -10,7 +10,6 @@ from ..database import Row
 from ..json import loads
 from ..problems import Problem, not_found
 from ..scenarios.trigger import list_triggers, trigger
-from .calls import calls
 from .routing import Done, form, page
 from .view import View
 
@@ -125,7 +124,7 @@ async def add_endpoint(view: View) -> Done:
     events = (view.text("events") or "*").replace(",", " ").split()
     secret = view.controls.webhook_secret
     if target != "paywall":
-        created = calls(view).montra("create_webhook", {"url": url, "events": events})
+        created = view.api.montra("create_webhook", {"url": url, "events": events})
         with view.db.transaction() as db:
             db.update("webhook_endpoints", created["id"], secret=secret)
     if target != "montra":
