@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 from typer.core import TyperGroup
@@ -219,7 +219,8 @@ def command(
     def decorate(function: F) -> F:
         hints = get_type_hints(function, include_extras=True)
         own = [
-            one.replace(annotation=hints[one.name]) for one in list(inspect.signature(function).parameters.values())[1:]
+            one.replace(annotation=_annotated(hints[one.name]))
+            for one in list(inspect.signature(function).parameters.values())[1:]
         ]
         wrapped = with_common(function, own, output=output, asks=asks)
         settings: dict[str, Any] = {"help": inspect.cleandoc(function.__doc__ or ""), "context_settings": CONTEXT}
@@ -261,6 +262,11 @@ def with_common(
     run.__doc__ = function.__doc__
     run.__name__ = getattr(function, "__name__", "command")
     return run
+
+
+def _annotated(hint: Any) -> Any:
+    """What was written: Python 3.10 makes `Annotated[X, ...] = None` an `Optional[Annotated[X, ...]]`."""
+    return next((one for one in get_args(hint) if hasattr(one, "__metadata__")), hint)
 
 
 def _added(name: str, annotation: Any, default: object) -> list[inspect.Parameter]:

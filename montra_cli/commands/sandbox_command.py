@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,7 +59,7 @@ def start(
     ] = [],  # noqa: B006 - typer copies it
     control_token: Annotated[
         str | None,
-        typer.Option(metavar="TOKEN", envvar="MONTRA_SANDBOX_TOKEN", show_envvar=False, help="Token of the controls."),
+        typer.Option(metavar="TOKEN", help="Token of the controls (default: $MONTRA_SANDBOX_TOKEN)."),
     ] = None,
     deliver_anywhere: Annotated[
         bool, typer.Option("--deliver-anywhere", help="Send webhooks to other machines, too.")
@@ -84,7 +85,7 @@ def start(
                 "api_keys": api_key or ["sk_test_sandbox"],
                 "allow_remote": allow_remote,
                 "allow_hosts": allow_host,
-                "control_token": control_token or None,
+                "control_token": control_token or os.environ.get("MONTRA_SANDBOX_TOKEN") or None,
                 "deliver_anywhere": deliver_anywhere,
             },
             open_browser=open_browser,
