@@ -6,8 +6,6 @@ python examples/quickstart.py --stay    then a sandbox with demo data, to look a
 
 import argparse
 import asyncio
-import signal
-import threading
 
 import montra_walk
 import paywall_walk
@@ -15,22 +13,12 @@ import usage_walk
 from walking import ended
 
 from montra_sandbox import Sandbox
+from montra_sandbox.foreground import run_in_foreground
 
 
-def stay(port: int) -> None:
-    """Run a sandbox with a year of an invented company until Ctrl-C or SIGTERM."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _, __: stop.set())
-    with Sandbox(port=port) as sandbox:
-        made = sandbox.demo()
-        print(f"\nThe dashboard of {made['customers']} invented customers: {sandbox.url}  (Ctrl-C stops it)")
-        for name, value in sandbox.environment.items():
-            print(f"  export {name}={value}")
-        print(flush=True)
-        while not stop.wait(0.5):  # Windows sees Ctrl-C between two waits
-            pass
-    print("Stopped.")
+def furnish(sandbox: Sandbox) -> None:
+    """A year of an invented company."""
+    print(f"The dashboard shows {sandbox.demo()['customers']} invented customers.")
 
 
 if __name__ == "__main__":
@@ -46,4 +34,5 @@ if __name__ == "__main__":
     asyncio.run(paywall_walk.main())
     ended()
     if options.stay:
-        stay(options.port)
+        print()
+        run_in_foreground(Sandbox(port=options.port), furnish)

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
 import os
-import signal
 import sqlite3
 import sys
-import threading
 from collections.abc import Sequence
-from urllib.parse import quote
 
+from .foreground import TOKEN_VARIABLE, run_in_foreground, start_problem
 from .http.browser_protection import TOKEN_HEADER
+from .problems import Problem
 from .server import DEFAULT_API_KEY, DEFAULT_WEBHOOK_SECRET, Sandbox
-
-_WAKE_INTERVAL = 0.5
-_TOKEN_VARIABLE = "MONTRA_SANDBOX_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -49,9 +44,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--control-token",
-        default=os.environ.get(_TOKEN_VARIABLE),
+        default=os.environ.get(TOKEN_VARIABLE),
         metavar="TOKEN",
-        help=f"required in the header {TOKEN_HEADER} for /_sandbox/ (default: ${_TOKEN_VARIABLE}; else a random one"
+        help=f"required in the header {TOKEN_HEADER} for /_sandbox/ (default: ${TOKEN_VARIABLE}; else a random one"
         " if other machines can connect, and none if they can't)",
     )
     parser.add_argument(
@@ -76,24 +71,7 @@ def _serve(options: argparse.Namespace) -> None:
         allow_hosts=options.allow_hosts,
         control_token=options.control_token or None,
     )
-    stop = threading.Event()
-    if threading.current_thread() is threading.main_thread():  # others can't handle signals
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda _, __: stop.set())
-    with sandbox:
-        print(f"Montra sandbox at {sandbox.url}  (Ctrl-C stops it)\n")
-        for name, value in sandbox.environment.items():
-            print(f"  export {name}={value}")
-        for key in sandbox.api_keys[1:]:
-            print(f"  export MONTRA_API_KEY={key}  # another merchant")
-        if sandbox.control_token is not None:
-            print(f"  export {_TOKEN_VARIABLE}={sandbox.control_token}")
-            print(f"\nThe controls need it in the header {TOKEN_HEADER}. The overview for a browser:")
-            print(f"  {sandbox.url}/?token={quote(sandbox.control_token, safe='')}")
-        print(f"\nState: {'in memory, lost when it stops' if options.db == ':memory:' else options.db}", flush=True)
-        while not stop.wait(_WAKE_INTERVAL):  # Windows sees Ctrl-C between two waits
-            pass
-    print("Stopped.", flush=True)
+    run_in_foreground(sandbox)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,16 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         _serve(options)
-    except (OSError, ValueError, sqlite3.Error) as error:
-        message = " ".join(str(error).split()) or type(error).__name__
-        print(f"The sandbox can't start: {message}{_hint(error)}", file=sys.stderr)
+    except (OSError, ValueError, Problem, sqlite3.Error) as error:
+        message, hint = start_problem(error)
+        print(f"The sandbox can't start: {message}{hint and f' ({hint})'}", file=sys.stderr)
         return 2
     return 0
-
-
-def _hint(error: Exception) -> str:
-    in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-    return " (another sandbox may be running; --port 0 takes a free port)" if in_use else ""
 
 
 if __name__ == "__main__":

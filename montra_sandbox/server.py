@@ -173,6 +173,11 @@ class Sandbox(Controls):
         return self.api_keys[0]
 
     @property
+    def database(self) -> str | None:
+        """The file of the database; None when it is in memory."""
+        return None if self._db_path in ("", ":memory:") else self._db_path
+
+    @property
     def environment(self) -> dict[str, str]:
         """The environment variables that lead the SDK, and an application that uses it, to this sandbox.
 

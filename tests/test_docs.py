@@ -95,7 +95,8 @@ def test_the_quickstart_stays_with_demo_data_when_asked() -> None:
     )
     assert quickstart.stdout is not None
     try:
-        found = next(match for line in quickstart.stdout if (match := re.search(r"200 .* customers: (\S+)", line)))
+        found = next(match for line in quickstart.stdout if (match := re.search(r"dashboard, at (\S+)", line)))
+        next(line for line in quickstart.stdout if "200 invented customers" in line)
         with urllib.request.urlopen(found[1], timeout=30) as page:
             assert page.headers["Content-Type"].startswith("text/html")
     finally:

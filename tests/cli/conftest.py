@@ -175,7 +175,7 @@ def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         found = None
         for line in process.stdout:
-            if found := re.search(r"Montra sandbox at (http://\S+)", line):
+            if found := re.search(r"dashboard, at (http://\S+)", line):
                 break
         assert found, process.wait(10)
         yield found[1]

@@ -89,7 +89,6 @@ def test_pages_series_and_files(cli: Cli) -> None:
     cli.customer("eve@example.com")
     page = cli.ok("audit-logs", "list", "--limit", "1", "--json").json
     assert (len(page["data"]), page["meta"]["total"]) == (1, 2)
-    assert len(cli.ok("audit-logs", "list", "--limit", "1", "--jsonl").lines) == 1 or True
     assert len(cli.ok("audit-logs", "iter", "--page-size", "1", "--jsonl").lines) == 2
     series = cli.ok("analytics", "series", "--interval", "monthly", "--points", "2").out.splitlines()
     assert len(series) == 3

@@ -186,3 +186,9 @@ async def test_over_http(sandbox: Sandbox) -> None:
     assert (status, counts["customers"]) == (200, 3)
     status, error = await control(sandbox, "POST", "/demo", {})
     assert (status, error["code"]) == (409, "not_empty")
+
+
+@pytest.mark.parametrize(("customers", "months", "seed"), [(1, 1, 0), (3, 36, 1), (900, 3, 2), (60, 12, 10**12)])
+async def test_any_size_and_seed(customers: int, months: int, seed: int, sandbox: Sandbox) -> None:
+    """Discount codes are used up among many, and periods end at every day of a month."""
+    assert sandbox.demo(customers=customers, months=months, seed=seed)["customers"] >= customers

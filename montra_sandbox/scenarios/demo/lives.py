@@ -106,7 +106,7 @@ class Lives:
     def __init__(self, calls: Calls, catalog: Catalog, end: datetime) -> None:
         self._calls = calls
         self._catalog = catalog
-        self.timeline = Timeline(calls, end, self._collect_later)
+        self.timeline: Timeline = Timeline(calls, end, self._collect_later)
         self._usage = UsageHistory(calls, catalog, self.timeline)
         self._by_id: dict[str, Life] = {}
 
@@ -166,8 +166,6 @@ class Lives:
         self._pay_and_stay(life, plan, code)
 
     def _pay_and_stay(self, life: Life, plan: str, code: str | None) -> None:
-        if code is not None and self._is_used_up(code):
-            code = None
         transaction = self._pay(life, plan, code)
         rng, habits = life.rng, life.habits
         if rng.random() < 0.05:
@@ -183,6 +181,8 @@ class Lives:
             self._plan(life, timedelta(days=5 + months * 30), lambda: self._cancel(life))
 
     def _pay(self, life: Life, link: str, code: str | None, declined: str | None = None) -> tuple[str, Decimal]:
+        if code is not None and self._is_used_up(code):
+            code = None
         transaction = self._calls.pay_link(
             self._catalog.links[link], name=life.person.name, email=life.person.email, code=code, declined=declined
         )

@@ -1,0 +1,76 @@
+"""Runs a sandbox in the foreground, as command lines do, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import threading
+from collections.abc import Callable
+from urllib.parse import quote
+
+from .http.browser_protection import TOKEN_HEADER
+from .server import Sandbox
+
+TOKEN_VARIABLE: str = "MONTRA_SANDBOX_TOKEN"  # noqa: S105 - the name of a variable
+_WAKE_INTERVAL = 0.5
+
+
+def run_in_foreground(sandbox: Sandbox, prepare: Callable[[Sandbox], None] | None = None) -> None:
+    """Start a sandbox, print how to use it, and stop it at Ctrl-C or SIGTERM.
+
+    Args:
+        sandbox: the sandbox, which is not running.
+        prepare: called once it runs, e.g. to create data.
+
+    Raises:
+        OSError: the port is in use, or the database file can't be opened.
+        Problem: a setting does not fit to the data.
+        sqlite3.Error: the file is not a database.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():  # others can't handle signals
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda _, __: stop.set())
+    with sandbox:
+        print(introduction(sandbox), flush=True)
+        if prepare is not None:
+            prepare(sandbox)
+        print("Ctrl-C stops it.", flush=True)
+        while not stop.wait(_WAKE_INTERVAL):  # Windows sees Ctrl-C between two waits
+            pass
+    print("Stopped.", flush=True)
+
+
+def introduction(sandbox: Sandbox) -> str:
+    """Where a running sandbox is, and the environment variables that lead to it.
+
+    Args:
+        sandbox: the sandbox.
+    """
+    lines = [f"Montra sandbox, with its dashboard, at {front_page(sandbox)}", ""]
+    lines += [f"  export {name}={value}" for name, value in sandbox.environment.items()]
+    lines += [f"  export MONTRA_API_KEY={key}  # another merchant" for key in sandbox.api_keys[1:]]
+    if sandbox.control_token is not None:
+        lines += [f"  export {TOKEN_VARIABLE}={sandbox.control_token}  # for the header {TOKEN_HEADER} of the controls"]
+    return "\n".join([*lines, "", f"State: {sandbox.database or 'in memory, lost when it stops'}", ""])
+
+
+def front_page(sandbox: Sandbox) -> str:
+    """The address of the dashboard, with the token that opens it if there is one.
+
+    Args:
+        sandbox: the sandbox.
+    """
+    token = sandbox.control_token
+    return sandbox.url if token is None else f"{sandbox.url}/?token={quote(token, safe='')}"
+
+
+def start_problem(error: Exception) -> tuple[str, str]:
+    """Why a sandbox can't start, on one line, and what to do; empty if there is nothing to say.
+
+    Args:
+        error: what was raised.
+    """
+    in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+    hint = "another sandbox may be running; --port 0 takes a free port" if in_use else ""
+    return " ".join(str(error).split()) or type(error).__name__, hint
