@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, TypeAlias, cast
 from wsgiref.util import setup_testing_defaults
 
@@ -21,7 +22,11 @@ WsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[byt
 _log = logging.getLogger("montra_sandbox")
 
 _HOST = "testserver"
-_MAX_ROUNDS = 100
+MAX_ROUNDS: int = 100
+"""How often webhooks may cause further ones."""
+_LOOK_INTERVAL = 0.005
+_DELIVERING: ContextVar[bool] = ContextVar("montra_sandbox_delivering", default=False)
+"""Whether this thread or task makes deliveries: what an application calls must not wait for the end of that."""
 _NO_APPLICATION = "{} is neither a URL nor an ASGI or WSGI application; start a server for it, and give its URL"
 
 
@@ -124,17 +129,17 @@ class AppDeliveries:
 
     Args:
         send_due: attempts all other due deliveries, in the server's thread.
-        take: takes the due deliveries to applications.
-        store: stores what an application answered to a delivery, by its id.
-        release: lets taken deliveries be taken again, by their ids.
+        take: takes the due deliveries to applications, and says whether others are making some.
+        store: stores what an application answered to a delivery.
+        release: lets taken deliveries be taken again.
     """
 
     def __init__(
         self,
         send_due: Callable[[], Future[None]],
-        take: Callable[[], list[PendingDelivery]],
-        store: Callable[[str, Answer], None],
-        release: Callable[[list[str]], None],
+        take: Callable[[], tuple[list[PendingDelivery], bool]],
+        store: Callable[[PendingDelivery, Answer], None],
+        release: Callable[[list[PendingDelivery]], None],
     ) -> None:
         self._send_due = send_due
         self._take = take
@@ -169,7 +174,10 @@ class AppDeliveries:
         raised: list[BaseException] = []
         for _ in self._rounds():
             self._send_due().result()
-            pending = self._take()
+            pending, others = self._take()
+            while not pending and others and not _DELIVERING.get():
+                time.sleep(_LOOK_INTERVAL)
+                pending, others = self._take()
             if not pending:
                 break
             with self._releasing(pending):
@@ -186,8 +194,11 @@ class AppDeliveries:
         """
         raised: list[BaseException] = []
         for _ in self._rounds():
-            await asyncio.wrap_future(self._send_due())
-            pending = self._take()
+            await asyncio.shield(asyncio.wrap_future(self._send_due()))  # a cancellation must not reach the server
+            pending, others = self._take()
+            while not pending and others and not _DELIVERING.get():
+                await asyncio.sleep(_LOOK_INTERVAL)
+                pending, others = self._take()
             if not pending:
                 break
             with self._releasing(pending):
@@ -198,15 +209,18 @@ class AppDeliveries:
     @contextmanager
     def _releasing(self, pending: list[PendingDelivery]) -> Generator[None]:
         """What Ctrl-C or a cancellation keeps from being made can be taken again."""
+        inside = _DELIVERING.set(True)
         try:
             yield
         except BaseException:
-            self._release([delivery.id for delivery in pending])
+            self._release(pending)
             raise
+        finally:
+            _DELIVERING.reset(inside)
 
     def _rounds(self) -> Iterator[int]:
-        yield from range(_MAX_ROUNDS)
-        raise RuntimeError(f"{_MAX_ROUNDS} rounds of webhooks, and each caused further ones")
+        yield from range(MAX_ROUNDS)
+        raise RuntimeError(f"{MAX_ROUNDS} rounds of webhooks, and each caused further ones")
 
     def _app_of(self, delivery: PendingDelivery) -> AppTarget:
         return self._apps.get(delivery.endpoint_id, _GONE)
@@ -218,7 +232,7 @@ class AppDeliveries:
         raised: list[BaseException],
     ) -> None:
         answer, error = outcome
-        self._store(delivery.id, answer)
+        self._store(delivery, answer)
         if error is not None:
             raised.append(error)
         elif answer.error is not None or answer.status is None or answer.status >= 300:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from importlib import resources
 from typing import Any, TypeAlias
+
+from .problems import conflict
 
 _KEPT_BY_RESET = frozenset({"merchants", "settings"})
 _IN_MEMORY = ("", ":memory:")
@@ -18,6 +21,7 @@ _PRAGMAS = (
     "PRAGMA temp_store = MEMORY; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;"
 )
 _MAX_CODES = 10_000
+_BUSY_TIMEOUT = 5.0
 # A temporary table is kept in memory, outside the file, and takes part in transactions.
 _CODES_TABLE = "CREATE TEMP TABLE IF NOT EXISTS codes (mail_id TEXT PRIMARY KEY, token TEXT NOT NULL);"
 
@@ -202,8 +206,17 @@ class Database:
 
         Args:
             copy: the copy, which stays.
+
+        Raises:
+            Problem: 409, another process writes to the file for seconds.
         """
-        copy.connection.backup(self._connection)
+        deadline = time.monotonic() + _BUSY_TIMEOUT
+
+        def give_up(*_: int) -> None:  # SQLite itself waits without end for another process's lock
+            if time.monotonic() > deadline:
+                raise conflict("database_in_use", "another process writes to the database")
+
+        copy.connection.backup(self._connection, progress=give_up, sleep=0.05)
         with self.transaction():
             self._connection.execute("DELETE FROM temp.codes")
             self._connection.executemany("INSERT INTO temp.codes VALUES (?, ?)", copy.codes)

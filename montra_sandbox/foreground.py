@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from urllib.parse import quote
 
 from .http.browser_protection import TOKEN_HEADER
@@ -28,10 +29,7 @@ def run_in_foreground(sandbox: Sandbox, prepare: Callable[[Sandbox], None] | Non
         sqlite3.Error: the file is not a database.
     """
     stop = threading.Event()
-    if threading.current_thread() is threading.main_thread():  # others can't handle signals
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda _, __: stop.set())
-    with sandbox:
+    with _handled_signals(stop), sandbox:
         print(introduction(sandbox), flush=True)
         if prepare is not None:
             prepare(sandbox)
@@ -39,6 +37,21 @@ def run_in_foreground(sandbox: Sandbox, prepare: Callable[[Sandbox], None] | Non
         while not stop.wait(_WAKE_INTERVAL):  # Windows sees Ctrl-C between two waits
             pass
     print("Stopped.", flush=True)
+
+
+@contextmanager
+def _handled_signals(stop: threading.Event) -> Generator[None]:
+    """SIGINT and SIGTERM set an event. In other threads than the main one, signals can't be handled."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda _, __: stop.set()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def introduction(sandbox: Sandbox) -> str:

@@ -59,6 +59,8 @@ def loads_untrusted(body: bytes) -> Any:
 def plain_numbers(value: Any) -> Any:
     """A copy of a parsed value that the `json` of the standard library can write: `Decimal` becomes int or float.
 
+    One that a float can't hold exactly, with more than about 15 digits, becomes text.
+
     Args:
         value: the parsed value. It is not nested deeper than `MAX_DEPTH`, since it was in a request or is our own.
     """
@@ -67,7 +69,9 @@ def plain_numbers(value: Any) -> Any:
     if is_array(value):
         return [plain_numbers(one) for one in value]
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+        if value == value.to_integral_value():
+            return int(value)
+        return float(value) if Decimal(repr(float(value))) == value else str(value)
     return value
 
 

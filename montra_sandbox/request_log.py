@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeAlias
+from urllib.parse import unquote
 
 import attrs
 
-from .json import loads
+from .json import dumps, is_array, is_object, loads, loads_untrusted
 
 Service: TypeAlias = Literal["montra", "paywall"]
 
@@ -20,14 +21,12 @@ MAX_BODY: int = 16 * 1024
 _MAX_PATH = 2_000
 
 # Codes and tokens of sign-ins and sessions, keys and secrets: names that hold one in either API.
-_SECRET_FIELDS = re.compile(
-    r'("(?:[a-z_]*password|[a-z_]*token|[a-z_]*secret|[a-zA-Z]*Token|api_?key|auth_code|code_verifier)"\s*:\s*)'
-    r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)',
-    re.DOTALL,
-)
-_SECRET_QUERY = re.compile(r"((?:^|[?&])(?:token|code|state|access_token|refresh_token|api_key)=)[^&]*")
-_HIDDEN = r"\1[hidden]"
-_HIDDEN_TEXT = r'\1"[hidden]"'
+_NAMES = r"[a-z_]*password|[a-z_]*token|[a-z_]*secret|[a-zA-Z]*Token|api_?key|auth_code|code_verifier"
+_SECRET_FIELD = re.compile(_NAMES)
+_SECRET_IN_TEXT = re.compile(rf'("(?:{_NAMES})"\s*:\s*)"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
+_ESCAPED_LETTER = re.compile(r"\\u00([2-7][0-9a-fA-F])")
+_SECRET_PARAMETER = re.compile(r"[a-z_]*token|code|state|api_key|[a-z_]*secret|[a-z_]*password")
+_HIDDEN = "[hidden]"
 
 
 @attrs.frozen(kw_only=True)
@@ -92,24 +91,24 @@ class RequestLog:
     """The latest requests, in the server's thread."""
 
     def __init__(self) -> None:
-        self._kept: deque[RecordedRequest] = deque(maxlen=MAX_REQUESTS)
+        self._kept: deque[Callable[[], RecordedRequest]] = deque(maxlen=MAX_REQUESTS)
         self._last = 0
 
     def __iter__(self) -> Iterator[RecordedRequest]:
-        return iter(self._kept)
+        return (make() for make in self._kept)
 
     def next_sequence(self) -> int:
         """The number of the next request."""
         self._last += 1
         return self._last
 
-    def add(self, request: RecordedRequest) -> None:
+    def add(self, make: Callable[[], RecordedRequest]) -> None:
         """Keep a request; the oldest one is dropped when there are too many.
 
         Args:
-            request: the request.
+            make: makes it; called when somebody looks, so that requests do not wait for that.
         """
-        self._kept.append(request)
+        self._kept.append(make)
 
     def clear(self) -> None:
         """Forget all requests. Numbers go on."""
@@ -137,7 +136,7 @@ class RequestLog:
         """
         found = [
             request
-            for request in self._kept
+            for request in self
             if request.sequence > after
             and (not failed or request.failed)
             and (method is None or request.method == method.upper())
@@ -153,7 +152,14 @@ def shown_path(path: str) -> str:
     Args:
         path: the path as it was sent.
     """
-    return _SECRET_QUERY.sub(_HIDDEN, path[:_MAX_PATH])
+    bare, mark, query = path[:_MAX_PATH].partition("?")
+    return f"{bare}{mark}{'&'.join(_shown_parameter(one) for one in query.split('&'))}"
+
+
+def _shown_parameter(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    is_secret = equals and _SECRET_PARAMETER.fullmatch(unquote(name).lower())
+    return f"{name}={_HIDDEN}" if is_secret else parameter
 
 
 def shown_body(body: bytes | None, content_type: str) -> str | None:
@@ -167,7 +173,27 @@ def shown_body(body: bytes | None, content_type: str) -> str | None:
         return None
     if not content_type.startswith(("application/json", "text/")):
         return f"[{len(body):,} bytes of {content_type[:100]}]"
-    return _SECRET_FIELDS.sub(_HIDDEN_TEXT, body[:MAX_BODY].decode("utf-8", "replace"))
+    text = body[:MAX_BODY].decode("utf-8", "replace")
+    if len(body) <= MAX_BODY:
+        try:
+            parsed = loads_untrusted(body)
+        except ValueError:
+            pass
+        else:
+            hidden = _hide(parsed)
+            return text if hidden == parsed else dumps(hidden)
+    text = _ESCAPED_LETTER.sub(lambda match: chr(int(match[1], 16)), text)
+    return _SECRET_IN_TEXT.sub(rf'\1"{_HIDDEN}"', text)
+
+
+def _hide(value: Any) -> Any:
+    """A copy of parsed JSON in which each value under the name of a secret is replaced, whatever it is."""
+    if is_object(value):
+        return {
+            name: _HIDDEN if _SECRET_FIELD.fullmatch(name) and one is not None else _hide(one)
+            for name, one in value.items()
+        }
+    return [_hide(one) for one in value] if is_array(value) else value
 
 
 def _parse(body: str | None) -> Any:

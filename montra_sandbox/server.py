@@ -14,7 +14,7 @@ import attrs
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from .app_targets import AppDeliveries
+from .app_targets import MAX_ROUNDS, AppDeliveries
 from .controls import Controls
 from .controls.handles import Requests, SandboxClock, Webhooks
 from .controls.snapshots import Snapshots
@@ -24,7 +24,7 @@ from .http.application import API_PREFIX, SandboxApplication
 from .http.browser_protection import AccessRules, HostName, parse_allowed_host, parse_host
 from .ids import IdGenerator
 from .server_thread import Completion, ServerThread, has_running_loop, not_running
-from .webhook_sender import APP_SCHEME, WebhookSender, is_local_url
+from .webhook_sender import APP_SCHEME, PendingDelivery, WebhookSender, is_local_url
 from .world import FIRST_PAYWALL_ID, World
 
 __all__ = ["API_PREFIX", "DEFAULT_API_KEY", "DEFAULT_WEBHOOK_SECRET", "Sandbox"]
@@ -131,12 +131,12 @@ class Sandbox(Controls):
         self._thread: ServerThread[_Running] | None = None
         self._running: _Running | None = None
         self._apps = AppDeliveries(
-            send_due=lambda: self._submit(lambda: self._webhook_sender.send_due()),
-            take=lambda: self.call_in_server(lambda: self._webhook_sender.take_for_apps()),
-            store=lambda delivery_id, answer: self.call_in_server(
-                lambda: self._webhook_sender.store_answer(delivery_id, answer)
+            send_due=lambda: self._submit(lambda: self._webhook_sender.send_due(max_rounds=MAX_ROUNDS)),
+            take=lambda: self.call_in_server(self._take_for_apps),
+            store=lambda delivery, answer: self.call_in_server(
+                lambda: self._webhook_sender.store_answer(delivery, answer)
             ),
-            release=lambda ids: self.call_in_server(lambda: self._webhook_sender.release(ids)),
+            release=lambda deliveries: self.call_in_server(lambda: self._webhook_sender.release(deliveries)),
         )
         self.clock = SandboxClock(self)
         self.requests = Requests(self)
@@ -256,12 +256,17 @@ class Sandbox(Controls):
         await self.stop()
 
     def reset(self) -> None:
-        """Delete everything except the API keys. Faults and applications of `webhooks.to` are removed.
+        """Delete everything except the API keys. The clock is set as at the start: to `now`, or to the real time.
 
-        Snapshots and the log of requests stay. The clock shows the real time.
+        Faults and applications of `webhooks.to` are removed. Snapshots and the log of requests stay.
         """
+        self.call_in_server(self._reset)
+
+    def _reset(self) -> None:
         super().reset()
-        self._apps.clear()
+        self._set_clock(self._world)
+        if not self._snapshots.names():  # a snapshot brings its endpoints back
+            self._apps.clear()
 
     def settle(self) -> Completion:
         """Make all deliveries of webhooks that are due, also those to applications of `webhooks.to`.
@@ -295,7 +300,10 @@ class Sandbox(Controls):
             world.add_merchant(key)
         world.seed()
         world.db.run("DELETE FROM webhook_endpoints WHERE url LIKE ?", f"{APP_SCHEME}%")  # of an earlier process
-        self._set_up(world)
+        world.db.run("UPDATE paywalls SET webhook_url = NULL WHERE webhook_url LIKE ?", f"{APP_SCHEME}%")
+        if self._id_seed is not None:
+            world.seed_ids(self._id_seed)
+        self._set_clock(world)
         sender = WebhookSender(world, deliver_anywhere=self._deliver_anywhere)
         application = SandboxApplication(self, world, sender, control_token=self.control_token)
         runner = web.AppRunner(
@@ -314,10 +322,8 @@ class Sandbox(Controls):
         sender.start()
         return _Running(world=world, sender=sender, runner=runner, snapshots=Snapshots(world))
 
-    def _set_up(self, world: World) -> None:
-        """Apply the settings of clock and ids."""
-        if self._id_seed is not None:
-            world.seed_ids(self._id_seed)
+    def _set_clock(self, world: World) -> None:
+        """Apply the settings of the clock."""
         if self._now is not None:
             world.start_at(self._now)
         if self._frozen:
@@ -351,6 +357,10 @@ class Sandbox(Controls):
         if settles and self._apps and not has_running_loop():
             self._apps.settle()
         return result
+
+    def _take_for_apps(self) -> tuple[list[PendingDelivery], bool]:
+        others = self._webhook_sender.is_delivering
+        return self._webhook_sender.take_for_apps(), others
 
     def _submit(self, function: Callable[[], Coroutine[Any, Any, R]]) -> Future[R]:
         if self._thread is None:

@@ -143,7 +143,7 @@ class ServerThread(Generic[T]):
         """The same in a coroutine."""
         if self._pid == os.getpid():
             self._request_stop()
-            await asyncio.wrap_future(self._ended)
+            await asyncio.shield(asyncio.wrap_future(self._ended))  # a cancellation must not reach the server's thread
             self._thread.join()
 
     def stop_at_exit(self) -> None:

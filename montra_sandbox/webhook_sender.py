@@ -57,6 +57,7 @@ class PendingDelivery:
         body: the signed body.
         headers: the headers, with the signature.
         event_type: the event's type.
+        epoch: the epoch of the state to which it belongs.
     """
 
     id: str
@@ -65,6 +66,7 @@ class PendingDelivery:
     body: bytes = attrs.field(repr=False)
     headers: dict[str, str] = attrs.field(repr=False)
     event_type: str
+    epoch: int
 
 
 @attrs.frozen(kw_only=True)
@@ -97,7 +99,9 @@ class WebhookSender:
         self._deliver_anywhere = deliver_anywhere
         self._round_lock = asyncio.Lock()
         self._is_stopping = False
-        self._taken: set[str] = set()  # so that two callers, or one inside an application, don't make a delivery twice
+        self._taken: set[tuple[int, str]] = (
+            set()
+        )  # so that two callers, or one inside an application, don't make a delivery twice
 
     def start(self) -> None:
         """Start the background task."""
@@ -118,12 +122,27 @@ class WebhookSender:
             await self._task
         await self._session.close()
 
-    async def send_due(self) -> None:
-        """Run due scheduled steps, and attempt all due deliveries."""
-        async with self._round_lock:
-            self._world.run_due()
-            while due := self._due():
-                await asyncio.gather(*(self._attempt(row) for row in due))
+    async def send_due(self, *, max_rounds: int | None = None) -> None:
+        """Run due scheduled steps, and attempt all due deliveries.
+
+        Args:
+            max_rounds: how often deliveries may cause further ones; None for no limit.
+
+        Raises:
+            RuntimeError: they cause further ones more often.
+        """
+        rounds = 0
+        while True:
+            async with self._round_lock:
+                self._world.run_due()
+                last = self._world.db.value("SELECT max(sequence) FROM deliveries") or 0
+                if not self._due():
+                    return
+                while due := [row for row in self._due() if row["sequence"] <= last]:
+                    await asyncio.gather(*(self._attempt(row) for row in due))
+            rounds += 1
+            if max_rounds is not None and rounds > max_rounds:
+                raise RuntimeError(f"{max_rounds} rounds of webhooks, and each caused further ones")
 
     def list_deliveries(self, limit: int = -1, *, event_id: str | None = None) -> list[dict[str, Any]]:
         """Deliveries, newest first.
@@ -140,29 +159,37 @@ class WebhookSender:
 
     def take_for_apps(self) -> list[PendingDelivery]:
         """Take the due deliveries to applications in this process, in order. The caller makes and stores them."""
-        taken = [_pending_delivery(row) for row in self._due(to_apps=True) if row["id"] not in self._taken]
-        self._taken.update(delivery.id for delivery in taken)
+        epoch = self._world.epoch
+        self._taken = {key for key in self._taken if key[0] == epoch}
+        due = self._due(to_apps=True)
+        taken = [_pending_delivery(row, epoch) for row in due if (epoch, row["id"]) not in self._taken]
+        self._taken.update((epoch, delivery.id) for delivery in taken)
         return taken
 
-    def release(self, delivery_ids: list[str]) -> None:
+    @property
+    def is_delivering(self) -> bool:
+        """Whether deliveries to applications are taken and not stored yet."""
+        return any(epoch == self._world.epoch for epoch, _ in self._taken)
+
+    def release(self, deliveries: list[PendingDelivery]) -> None:
         """Let deliveries be taken again that were taken and not made.
 
         Args:
-            delivery_ids: the deliveries.
+            deliveries: the deliveries.
         """
-        self._taken.difference_update(delivery_ids)
+        self._taken.difference_update((delivery.epoch, delivery.id) for delivery in deliveries)
 
-    def store_answer(self, delivery_id: str, answer: Answer) -> None:
+    def store_answer(self, delivery: PendingDelivery, answer: Answer) -> None:
         """Store what an application in this process answered.
 
         Args:
-            delivery_id: the delivery.
+            delivery: the delivery.
             answer: its answer.
         """
-        self._taken.discard(delivery_id)
-        row = self._world.db.one(f"{_SELECT} WHERE delivery.id = ?", delivery_id)
-        if row is not None:  # a reset may have come between
-            self._store_answer(row, answer)
+        self._taken.discard((delivery.epoch, delivery.id))
+        row = self._world.db.one(f"{_SELECT} WHERE delivery.id = ?", delivery.id)
+        if row is not None:
+            self._store_answer(row, answer, delivery.epoch)
 
     def replay(self, delivery_id: str) -> dict[str, Any]:
         """Make a delivery due again, whatever its status; returns it.
@@ -212,7 +239,7 @@ class WebhookSender:
             await self._post(row)
 
     async def _post(self, row: Row) -> None:
-        body = row["body"].encode()
+        body, epoch = row["body"].encode(), self._world.epoch
         started = time.perf_counter()
         try:
             async with self._session.post(
@@ -226,9 +253,11 @@ class WebhookSender:
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as failure:
             duration = (time.perf_counter() - started) * 1000
             answer = Answer(status=None, error=_error_message(failure), duration_ms=duration)
-        self._store_answer(row, answer)
+        self._store_answer(row, answer, epoch)
 
-    def _store_answer(self, row: Row, answer: Answer) -> None:
+    def _store_answer(self, row: Row, answer: Answer, epoch: int) -> None:
+        if epoch != self._world.epoch:  # a reset came between: reproducible ids may name another delivery now
+            return
         if answer.status is not None and 200 <= answer.status < 300 and answer.error is None:
             self._store_result(row, "succeeded", answer)
             return
@@ -304,7 +333,7 @@ def answer_text(body: bytes) -> str | None:
     return body[:_MAX_ANSWER].decode("utf-8", "replace") or None
 
 
-def _pending_delivery(row: Row) -> PendingDelivery:
+def _pending_delivery(row: Row, epoch: int) -> PendingDelivery:
     body = row["body"].encode()
     return PendingDelivery(
         id=row["id"],
@@ -313,6 +342,7 @@ def _pending_delivery(row: Row) -> PendingDelivery:
         body=body,
         headers=_headers(row, body),
         event_type=row["event_type"],
+        epoch=epoch,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from . import event_log
 from .clock import Clock
 from .database import Database, Row
 from .datetimes import FIRST_DATETIME, LAST_DATETIME, format_datetime
@@ -27,6 +28,7 @@ from .request_log import RequestLog
 FIRST_PAYWALL_ID: str = "pw_sandbox"
 MAX_ADVANCE: timedelta = timedelta(days=3653)
 """Furthest that one `advance` moves the clock: ten years."""
+_TOO_FAR = f"at most {MAX_ADVANCE.days} days (ten years) at once; advance in several steps"
 MAX_DUE: int = 10_000
 """Most scheduled steps that one `advance` may run, which takes about three seconds."""
 MAX_DELIVERIES: int = 50_000
@@ -66,6 +68,8 @@ class World:
         requests: the latest requests to both APIs.
         live: tells readers what happens.
         ids: makes ids of resources.
+        epoch: how many resets and restores there were. What began in another epoch must not be stored in this one.
+        replaced_webhooks: URL and secret of paywalls' webhooks that a control has replaced, by paywall.
     """
 
     db: Database
@@ -77,6 +81,8 @@ class World:
     requests: RequestLog
     live: LiveFeed
     ids: IdGenerator
+    epoch: int
+    replaced_webhooks: dict[str, tuple[str, str | None]]
 
     def __init__(self, db: Database, ids: IdGenerator | None = None) -> None:
         self.db = db
@@ -88,6 +94,8 @@ class World:
         self.requests = RequestLog()
         self.live = LiveFeed()
         self.ids = ids or IdGenerator()
+        self.epoch = 0
+        self.replaced_webhooks = {}
         CURRENT_IDS.set(self.ids)
 
     # Merchants and paywalls
@@ -200,16 +208,30 @@ class World:
         Raises:
             Problem: 400, backwards, further than `MAX_ADVANCE`, beyond the calendar, or too many steps would run.
         """
+        now = self.run_due()
+        if by > LAST_DATETIME - now:
+            raise invalid(_TOO_FAR if by > MAX_ADVANCE else "that is past the end of the calendar")
+        return self.advance_to(now + by)
+
+    def advance_to(self, until: datetime) -> datetime:
+        """Move the clock forward to a time, exactly, and run what becomes due; returns the new time.
+
+        Args:
+            until: the time.
+
+        Raises:
+            Problem: as `advance`.
+        """
+        by = until - self.run_due()
         if by < timedelta(0):
             raise invalid("the clock only moves forward")
         if by > MAX_ADVANCE:
-            raise invalid(f"at most {MAX_ADVANCE.days} days (ten years) at once; advance in several steps")
-        until = self.run_due() + by
+            raise invalid(_TOO_FAR)
         if until > LAST_DATETIME:
             raise invalid("that is past the end of the calendar")
         self._check_steps(until)
         with self.db.transaction():
-            self.clock.advance(by)
+            self.clock.set(until)
         now = self.run_due()
         self.notify()
         self.announce_clock()
@@ -254,10 +276,9 @@ class World:
 
     def _go_to(self, at: datetime) -> None:
         if self.is_furnished():
-            by = at - self.clock.now()
-            if by < timedelta(0):
+            if at < self.clock.now():
                 raise conflict("clock_only_forward", "the clock moves back only in an empty sandbox; reset it first")
-            self.advance(by)
+            self.advance_to(at)
         elif FIRST_DATETIME <= at <= LAST_DATETIME:
             with self.db.transaction():
                 self.clock.set(at)
@@ -296,7 +317,10 @@ class World:
 
     def announce_reset(self) -> None:
         """Tell who watches that all data were replaced."""
-        self.live.publish("reset", dict)
+        self.epoch += 1
+        self.replaced_webhooks.clear()
+        data = {"position": event_log.last_position(self.db)}
+        self.live.publish("reset", lambda: data)
         self.notify()
 
     def count_due(self, until: datetime) -> int:

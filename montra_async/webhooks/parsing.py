@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
@@ -60,8 +61,10 @@ class Source:
     events: Mapping[str, type[WebhookEvent]]
 
 
+log: logging.Logger = logging.getLogger("montra")
+
 SANDBOX_VARIABLE = "MONTRA_SANDBOX"
-"""The environment variable that says that events come from a sandbox. Its clock can be moved, so no age is checked."""
+"""An environment variable: with `1`, events come from a sandbox, whose clock can be moved, so that no age counts."""
 
 MONTRA = Source("montra", (SIGNATURE_HEADER,), EVENTS)
 PAYWALL = Source("paywall", ("X-Signature", "X-Monetize-Signature"), PAYWALL_EVENTS)
@@ -302,6 +305,21 @@ def _parse_created_at(value: Any) -> datetime | None:
     return None
 
 
+def _is_of_a_sandbox() -> bool:
+    """Whether events come from a sandbox. Beside a live key they don't: the variable was copied by mistake."""
+    said = os.environ.get(SANDBOX_VARIABLE, "").strip().lower() in ("1", "true")
+    if not said or os.environ.get("MONTRA_API_KEY", "").startswith("sk_live"):
+        return False
+    _warn_of_any_age()
+    return True
+
+
+@cache
+def _warn_of_any_age() -> None:
+    """Once per process, and only when it makes a difference."""
+    log.warning("an event of any age is accepted, because %s is set: for a sandbox only", SANDBOX_VARIABLE)
+
+
 def _check_age(event: WebhookEvent, limit: AgeLimit) -> None:
     name = f"event {printable(event.id)}"
     if event.created_at is None:
@@ -313,7 +331,7 @@ def _check_age(event: WebhookEvent, limit: AgeLimit) -> None:
     if limit.max_age is None:
         return
     age = datetime.now(timezone.utc) - event.created_at
-    if -limit.clock_skew <= age.total_seconds() <= limit.max_age or os.environ.get(SANDBOX_VARIABLE):
+    if -limit.clock_skew <= age.total_seconds() <= limit.max_age or _is_of_a_sandbox():
         return
     if age.total_seconds() > 0:
         raise WebhookPayloadError(f"{name} is {age} old; `max_age` is {limit.max_age:g} s")

@@ -55,8 +55,8 @@ class WebhookReceiver:
             Default: None, the secrets keep the events of receivers apart.
         max_body_size: bytes; larger bodies are refused unread. Default: 1 MiB.
         max_age: the greatest age of an event, as a timedelta or seconds; None for any age. The store's retention must
-            be at least `max_age` and `clock_skew` together; with None, handled events are never forgotten. Default: 7
-            days.
+            be at least `max_age` and `clock_skew` together; with None, handled events are never forgotten. With the
+            environment variable `MONTRA_SANDBOX=1`, and no live key, any age is accepted. Default: 7 days.
         clock_skew: how far in the future `created_at` may lie, because the sender's clock is ahead, as a timedelta or
             seconds. Default: 5 minutes.
         require_created_at: refuse events without `created_at`. Otherwise they are handled and never forgotten: they

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, overload
 from ..app_targets import AppDeliveries, AppTarget
 from ..request_log import MAX_REQUESTS, RecordedRequest
 from ..server_thread import Completion
-from ..webhook_sender import APP_SCHEME
 
 if TYPE_CHECKING:
     from . import Controls
@@ -182,12 +181,14 @@ class Webhooks:
             TypeError: neither a URL nor an application.
         """
         if isinstance(target, str):
-            app, url = None, target
-        else:
-            app, url = AppTarget(target), f"{APP_SCHEME}{path if path.startswith('/') else f'/{path}'}"
-        made = self._sandbox.add_webhook_endpoint(url, service=service, events=events, secret=secret, owner=owner)
-        if app is not None:
-            self._apps.register(made["ids"], app)
+            made = self._sandbox.add_webhook_endpoint(
+                target, service=service, events=events, secret=secret, owner=owner
+            )
+            return str(made["id"])
+        app = AppTarget(target)
+        path = path if path.startswith("/") else f"/{path}"
+        made = self._sandbox.add_app_endpoint(path, service=service, events=events, secret=secret, owner=owner)
+        self._apps.register(made["ids"], app)
         return str(made["id"])
 
     def remove(self, endpoint_id: str) -> None:

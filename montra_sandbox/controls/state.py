@@ -73,7 +73,7 @@ class StateControls(ControlBase):
         if to is not None:
             if any(spans.values()):
                 raise invalid("give either to or a span of time")
-            return self._world.advance(_check_datetime("to", to) - self.now())
+            return self._world.advance_to(_check_datetime("to", to))
         try:
             by = timedelta(**{name: _span(name, value) for name, value in spans.items()})
         except (OverflowError, ValueError):

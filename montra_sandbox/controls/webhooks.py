@@ -12,6 +12,7 @@ from ..ids import new_id
 from ..json import dumps, is_array, loads
 from ..problems import Problem, invalid, not_found
 from ..webhook_queue import queue_delivery
+from ..webhook_sender import APP_SCHEME
 from .base import ControlBase, control, settling_control
 
 DEFAULT_WEBHOOK_SECRET: str = "whsec_test_sandbox"  # noqa: S105 - fixed, so that an application can have it in its settings
@@ -61,43 +62,55 @@ class WebhookControls(ControlBase):
         events: Sequence[str] = ("*",),
         secret: str | None = None,
         owner: str | None = None,
+        merchant_id: str | None = None,
     ) -> dict[str, Any]:
         """Have webhooks sent to a URL, signed with a secret that is known before.
 
+        An endpoint of the merchant that has this URL already gets the new settings, so that nothing is sent twice.
+
         Args:
-            url: where to; at the paywall service it replaces the URL of the owner's first paywall.
+            url: where to; at the paywall service it replaces the URL of the owner's first paywall, until it is removed.
             service: `montra`, `paywall`, or None for both.
             events: the types that are sent, `*` for all. The paywall service always sends all.
             secret: the key of the signatures; the sandbox's `webhook_secret` by default.
             owner: the API key of the merchant; the first key by default.
+            merchant_id: the merchant's id instead of the key.
 
         Returns:
             `id` of the endpoint (of the paywall, for `paywall`), `ids` of all, `url` and `secret`.
 
         Raises:
-            Problem: 400, an invalid value, or too many endpoints.
+            Problem: 400, an invalid value, or too many endpoints; 404, the merchant has no paywall.
         """
-        if service not in ("montra", "paywall", None):
-            raise invalid("service: montra, paywall, or null for both")
         _check_text("url", url)
-        if not url.startswith(("http://", "https://", "app:")):
+        if not url.startswith(("http://", "https://")):
             raise invalid("url: begins with http:// or https://")
-        secret = self.webhook_secret if secret is None else secret
-        _check_text("secret", secret)
-        wanted = _check_events(events)
-        world = self._world
-        merchant_id = self._owner_id(owner)
-        ids: list[str] = []
-        with world.db.transaction():
-            if service != "paywall":
-                ids.append(self._insert_endpoint(merchant_id, url, wanted, secret))
-            if service != "montra":
-                ids.append(self._set_paywall_webhook(merchant_id, url, secret))
-        return {"id": ids[0], "ids": ids, "url": url, "secret": secret}
+        return self._add_endpoint(url, service, events, secret, merchant_id or self._owner_id(owner))
+
+    @control
+    def add_app_endpoint(
+        self, path: str, *, service: str | None, events: Sequence[str], secret: str | None, owner: str | None
+    ) -> dict[str, Any]:
+        """The same for an application of this process. `webhooks.to` uses it.
+
+        Args:
+            path: the path of the application's route, with its slash.
+            service: as in `add_webhook_endpoint`.
+            events: as in `add_webhook_endpoint`.
+            secret: as in `add_webhook_endpoint`.
+            owner: as in `add_webhook_endpoint`.
+
+        Returns:
+            As `add_webhook_endpoint`.
+
+        Raises:
+            Problem: as `add_webhook_endpoint`.
+        """
+        return self._add_endpoint(f"{APP_SCHEME}{path}", service, events, secret, self._owner_id(owner))
 
     @control
     def remove_webhook_endpoint(self, endpoint_id: str) -> None:
-        """Send no more webhooks to an endpoint.
+        """Send no more webhooks to an endpoint. A paywall gets the URL back that it had before.
 
         Args:
             endpoint_id: the endpoint, or the paywall.
@@ -105,22 +118,43 @@ class WebhookControls(ControlBase):
         Raises:
             Problem: 404.
         """
+        url, secret = self._world.replaced_webhooks.pop(endpoint_id, (None, None))
         with self._world.db.transaction() as db:
             removed = db.run("DELETE FROM webhook_endpoints WHERE id = ?", endpoint_id)
             removed += db.run(
-                "UPDATE paywalls SET webhook_url = NULL, webhook_secret = NULL"
-                " WHERE id = ? AND webhook_url IS NOT NULL",
-                endpoint_id,
+                "UPDATE paywalls SET webhook_url = ?, webhook_secret = ? WHERE id = ? AND webhook_url IS NOT NULL",
+                *(url, secret, endpoint_id),
             )
         if not removed:
             raise not_found("webhook endpoint", endpoint_id)
 
-    def _insert_endpoint(self, merchant_id: str, url: str, events: list[str], secret: str) -> str:
-        world = self._world
-        if world.db.value("SELECT count(*) FROM webhook_endpoints") >= _MAX_ENDPOINTS:
+    def _add_endpoint(
+        self, url: str, service: str | None, events: Sequence[str], secret: str | None, merchant_id: str
+    ) -> dict[str, Any]:
+        if service not in ("montra", "paywall", None):
+            raise invalid("service: montra, paywall, or null for both")
+        _check_text("url", url)
+        secret = self.webhook_secret if secret is None else secret
+        _check_text("secret", secret)
+        wanted = _check_events(events)
+        ids: list[str] = []
+        with self._world.db.transaction():
+            if service != "paywall":
+                ids.append(self._set_endpoint(merchant_id, url, wanted, secret))
+            if service != "montra":
+                ids.append(self._set_paywall_webhook(merchant_id, url, secret))
+        return {"id": ids[0], "ids": ids, "url": url, "secret": secret}
+
+    def _set_endpoint(self, merchant_id: str, url: str, events: list[str], secret: str) -> str:
+        db = self._world.db
+        known = db.value("SELECT id FROM webhook_endpoints WHERE merchant_id = ? AND url = ?", merchant_id, url)
+        if known is not None and not url.startswith(APP_SCHEME):  # two applications may have the same path
+            db.update("webhook_endpoints", known, events=dumps(events), secret=secret, enabled=True)
+            return str(known)
+        if db.value("SELECT count(*) FROM webhook_endpoints") >= _MAX_ENDPOINTS:
             raise invalid(f"there are {_MAX_ENDPOINTS} webhook endpoints already; remove one first")
         endpoint_id = new_id("wh")
-        world.db.insert(
+        db.insert(
             "webhook_endpoints",
             id=endpoint_id,
             merchant_id=merchant_id,
@@ -129,17 +163,19 @@ class WebhookControls(ControlBase):
             events=dumps(events),
             enabled=True,
             secret=secret,
-            created_at=format_datetime(world.clock.now()),
+            created_at=format_datetime(self._world.clock.now()),
         )
         return endpoint_id
 
     def _set_paywall_webhook(self, merchant_id: str, url: str, secret: str) -> str:
-        db = self._world.db
-        paywall_id = db.value("SELECT id FROM paywalls WHERE merchant_id = ? ORDER BY rowid LIMIT 1", merchant_id)
-        if paywall_id is None:
+        world = self._world
+        paywall = world.db.one("SELECT * FROM paywalls WHERE merchant_id = ? ORDER BY rowid LIMIT 1", merchant_id)
+        if paywall is None:
             raise Problem(404, "not_found", "this merchant has no paywall")
-        db.update("paywalls", paywall_id, webhook_url=url, webhook_secret=secret)
-        return str(paywall_id)
+        if paywall["webhook_url"] not in (None, url):
+            world.replaced_webhooks.setdefault(paywall["id"], (paywall["webhook_url"], paywall["webhook_secret"]))
+        world.db.update("paywalls", paywall["id"], webhook_url=url, webhook_secret=secret)
+        return str(paywall["id"])
 
     # Events
 
@@ -216,8 +252,8 @@ class WebhookControls(ControlBase):
         Args:
             limit: how many; -1 for all.
         """
-        if isinstance(limit, bool) or not isinstance(limit, int):
-            raise invalid("limit: a whole number")
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < -1:
+            raise invalid("limit: a whole number, or -1 for all")
         return self._webhook_sender.list_deliveries(limit)
 
     @settling_control

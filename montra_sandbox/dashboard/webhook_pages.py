@@ -8,7 +8,7 @@ from aiohttp import web
 
 from ..database import Row
 from ..json import loads
-from ..problems import Problem, not_found
+from ..problems import not_found
 from ..scenarios.trigger import list_triggers, trigger
 from .routing import Done, form, page
 from .view import View
@@ -122,23 +122,9 @@ async def add_endpoint(view: View) -> Done:
     """
     url, target = view.text("url") or "", view.text("target") or "both"
     events = (view.text("events") or "*").replace(",", " ").split()
-    secret = view.controls.webhook_secret
-    if target != "paywall":
-        created = view.api.montra("create_webhook", {"url": url, "events": events})
-        with view.db.transaction() as db:
-            db.update("webhook_endpoints", created["id"], secret=secret)
-    if target != "montra":
-        _set_paywall_webhook(view, url, secret)
+    service = None if target == "both" else target
+    view.controls.add_webhook_endpoint(url, service=service, events=events, merchant_id=view.merchant_id)
     return Done(f"Webhooks are sent to {url}.")
-
-
-def _set_paywall_webhook(view: View, url: str, secret: str) -> None:
-    if not url.startswith(("http://", "https://")):
-        raise Problem(400, "validation_error", "The URL begins with http:// or https://.")
-    paywall_id = view.db.value("SELECT id FROM paywalls WHERE merchant_id = ? ORDER BY rowid LIMIT 1", view.merchant_id)
-    if paywall_id is None:
-        raise Problem(404, "not_found", "This merchant has no paywall.")
-    view.controls.set_paywall(paywall_id, webhook_url=url, webhook_secret=secret)
 
 
 async def remove_endpoint(view: View) -> Done:

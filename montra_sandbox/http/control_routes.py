@@ -7,7 +7,7 @@ POST   /_sandbox/clock/advance            {"days": 31} or {"to": "2026-01-01T00:
 POST   /_sandbox/clock/freeze             {"at"?}; /_sandbox/clock/unfreeze
 GET    /_sandbox/snapshots                names; POST {"name"?} takes one, DELETE /{name} forgets it
 POST   /_sandbox/snapshots/{name}/restore
-GET    /_sandbox/requests                 ?after=&limit=&failed=1&method=&path=; DELETE forgets them
+GET    /_sandbox/requests                 ?after=&limit=&failed=1&method=&path=&operation=; DELETE forgets
 GET    /_sandbox/live                     server-sent events: requests, events, deliveries, clock, resets
 GET    /_sandbox/limits                   of all plans
 POST   /_sandbox/limits                   {"pricing_model_id", "meter_slug", "max_amount", "period"?, "aggregation"?}
@@ -95,17 +95,28 @@ def control_routes(controls: Controls) -> list[web.RouteDef]:
         return controls.pay(target, card=card, code=code, **given).to_dict()
 
     def list_requests(
-        *, after: int = 0, limit: int = MAX_REQUESTS, failed: bool = False, method: str = "", path: str = ""
+        *,
+        after: int = 0,
+        limit: int = MAX_REQUESTS,
+        failed: bool = False,
+        method: str = "",
+        path: str = "",
+        operation: str = "",
     ) -> Any:
         found = controls.list_requests(
-            after=after, limit=limit, failed=failed, method=method or None, path=path or None
+            after=after,
+            limit=limit,
+            failed=failed,
+            method=method or None,
+            path=path or None,
+            operation=operation or None,
         )
         return [one.to_dict() for one in found]
 
     def list_events(*, type: str = "", limit: int = 100, before: str = "") -> Any:
         return controls.events(type=type or None, limit=limit, before=before or None)
 
-    def list_deliveries(*, limit: int = -1) -> Any:
+    def list_deliveries(*, limit: int = 1_000) -> Any:
         return controls.deliveries(limit=limit)
 
     def take_snapshot(*, name: Any = None) -> Any:

@@ -93,11 +93,13 @@ class LiveStream:
         """What is new, oldest first; moves the position behind it."""
         for message in self._world.live.after(position.message):
             position.message = message.number
+            data = message.make_data()
             if message.kind == "reset":
-                position.event = 0
+                position.event = data["position"]
             elif message.kind == "delivery":  # its event comes first
                 yield from self._events(position)
-            yield _format(position, message.kind, message.make_data())
+            if data or message.kind != "delivery":  # a reset may have deleted the delivery
+                yield _format(position, message.kind, data)
         yield from self._events(position)
 
     def _events(self, position: _Position) -> Iterator[str]:

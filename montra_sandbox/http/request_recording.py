@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from functools import cache, partial
 from typing import Final
 
 from aiohttp import web
@@ -51,35 +52,47 @@ class RequestRecording:
             fault: the fault that the request met; None for none.
         """
         request = self._request
-        is_dropped = fault is not None and fault.kind.startswith("drop_")
+        is_dropped = response is None or (fault is not None and fault.kind.startswith("drop_"))
         if response is not None and not response.prepared:
             response.headers[REQUEST_ID_HEADER] = self._id
+        duration = round((time.perf_counter() - self._started) * 1000, 2)
+        at = format_datetime(self._world.clock.now())
+        sent, sent_type = request.get(BODY_KEY), request.content_type
         raw = response.body if isinstance(response, web.Response) and isinstance(response.body, bytes) else None
-        body = None if response is None or is_dropped else shown_body(raw, response.content_type)
-        status = None if response is None or is_dropped else response.status
-        recorded = RecordedRequest(
-            sequence=self._sequence,
-            id=self._id,
-            at=format_datetime(self._world.clock.now()),
-            service=self._service,
-            method=request.method,
-            path=shown_path(request.raw_path),
-            operation=self._operation(),
-            status=status,
-            duration_ms=round((time.perf_counter() - self._started) * 1000, 2),
-            idempotency_key=request.headers.get(idempotency.KEY_HEADER, "")[:_MAX_KEY] or None,
-            replayed=response is not None and idempotency.REPLAYED_HEADER in response.headers,
-            fault=None if fault is None else fault.kind,
-            error_code=_error_code(raw) if status is not None and status >= 400 else None,
-            request_body=shown_body(request.get(BODY_KEY), request.content_type),
-            response_body=body,
-        )
-        self._world.requests.add(recorded)
-        self._world.live.publish("request", recorded.to_dict)
+        status = None if is_dropped or response is None else response.status
+        replayed = response is not None and idempotency.REPLAYED_HEADER in response.headers
+        received_type = "" if response is None else response.content_type
+        method, path, key = request.method, request.raw_path, request.headers.get(idempotency.KEY_HEADER, "")
+        # What is kept holds the bodies, but not the request with its connection.
+        sequence, request_id, service = self._sequence, self._id, self._service
+        find_operation = partial(_find_operation, self._contract, method, self._path)
 
-    def _operation(self) -> str | None:
-        found = self._contract.at(self._path)
-        return next((operation.id for operation, _ in found if operation.method == self._request.method), None)
+        @cache
+        def make() -> RecordedRequest:
+            return RecordedRequest(
+                sequence=sequence,
+                id=request_id,
+                at=at,
+                service=service,
+                method=method,
+                path=shown_path(path),
+                operation=find_operation(),
+                status=status,
+                duration_ms=duration,
+                idempotency_key=key[:_MAX_KEY] or None,
+                replayed=replayed,
+                fault=None if fault is None else fault.kind,
+                error_code=_error_code(raw) if status is not None and status >= 400 else None,
+                request_body=shown_body(sent, sent_type),
+                response_body=None if is_dropped else shown_body(raw, received_type),
+            )
+
+        self._world.requests.add(make)
+        self._world.live.publish("request", lambda: make().to_dict())
+
+
+def _find_operation(contract: Contract, method: str, path: str) -> str | None:
+    return next((operation.id for operation, _ in contract.at(path) if operation.method == method), None)
 
 
 def _error_code(body: bytes | None) -> str | None:

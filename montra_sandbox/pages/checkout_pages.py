@@ -71,7 +71,7 @@ class CheckoutPages:
                 transaction = payments.pay(context, session, payment)
         except payments.DiscountRefused as refused:
             return self._back(link, fields, str(refused), status=400)
-        self._world.changed.set()
+        self._world.notify()
         if transaction["status"] == "failed":
             with self._world.db.transaction():
                 again = payments.open_session(context, link)

@@ -70,7 +70,7 @@ class PaywallPages:
             return self._back(row, fields, declined, status=402)
         with self._world.db.transaction():
             hosted_checkout.pay(context, self._get_row(row["id"]))
-        self._world.changed.set()
+        self._world.notify()
         return redirect(hosted_checkout.return_url(row, "paid") or f"/checkout/{row['id']}/receipt")
 
     async def _show_receipt(self, request: web.Request) -> web.Response:
@@ -142,7 +142,7 @@ class PaywallPages:
         with self._world.db.transaction():
             purchase = self._get_own_purchase(context, user, purchase_id)
             cancel_at_period_end(context, purchase, "cancelled in the portal")
-        self._world.changed.set()
+        self._world.notify()
         return redirect(request.rel_url.raw_path)
 
     def _get_own_purchase(self, context: PaywallContext, user: Row, purchase_id: str) -> Row:

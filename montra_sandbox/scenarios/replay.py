@@ -23,7 +23,7 @@ _MAX_URL = 2_000
 _MAX_SECRET = 1_000
 _MAX_REACTIONS = 10
 """How often an application may react in a step to what its reaction has caused; the rest counts for the next step."""
-_URL_BEGINNINGS = ("http://", "https://", "app:")
+_URL_BEGINNINGS = ("http://", "https://")
 _REPORTED = (
     *("event_id", "event_type", "service", "url", "status", "attempts", "last_status", "last_error"),
     *("duration_ms", "response_body"),

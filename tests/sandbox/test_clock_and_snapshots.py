@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -100,6 +101,39 @@ def test_a_snapshot_of_a_file_and_its_codes(tmp_path: Path) -> None:
         sandbox.restore(name)
         assert sandbox.overview()["counts"]["paywall_users"] == 0
         sandbox.trigger("payment.completed")
+
+
+def test_a_restore_does_not_wait_for_another_process_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("montra_sandbox.database._BUSY_TIMEOUT", 0.2)
+    file = str(tmp_path / "state.db")
+    with Sandbox(db=file) as sandbox:
+        name = sandbox.snapshot()
+        other = sqlite3.connect(file, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Problem, match="another process writes"):
+            sandbox.restore(name)
+        other.execute("ROLLBACK")
+        other.close()
+        sandbox.restore(name)
+
+
+def test_a_reset_sets_the_clock_as_at_the_start() -> None:
+    with Sandbox(now=FUTURE, frozen=True) as sandbox:
+        sandbox.advance(days=3)
+        sandbox.reset()
+        assert (sandbox.now(), sandbox.clock.is_frozen) == (FUTURE, True)
+
+
+def test_advancing_to_a_time_is_exact() -> None:
+    with Sandbox(frozen=True) as sandbox:
+        to = sandbox.now() + timedelta(days=1, microseconds=7)
+        sandbox.clock.unfreeze()
+        assert to <= sandbox.advance(to=to) < to + timedelta(minutes=1)
+        sandbox.freeze()
+        to = sandbox.now() + timedelta(days=1)
+        assert sandbox.advance(to=to) == to
 
 
 def test_snapshots_have_names_and_a_bound() -> None:

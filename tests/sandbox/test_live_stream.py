@@ -81,6 +81,27 @@ async def test_a_reader_goes_on_where_it_was(sandbox: Sandbox, montra: Montra) -
         assert (await reader.next("event"))["data"]["name"] == "C"
 
 
+async def test_a_restore_tells_nothing_again(sandbox: Sandbox) -> None:
+    sandbox.trigger("customer.created")
+    name = sandbox.snapshot()
+    async with reading(sandbox) as reader:
+        sandbox.restore(name)
+        await reader.next("reset")
+        sandbox.trigger("customer.updated")
+        assert (await reader.next("event"))["type"] == "customer.created"  # of the trigger's own customer
+        assert (await reader.next("event"))["type"] == "customer.updated"
+        assert len(sandbox.events()) == 3
+
+
+async def test_a_payment_on_a_page_is_told_at_once(sandbox: Sandbox, montra: Montra) -> None:
+    link = await montra.create_checkout_link(link_name="x", payment_name="X", amount=1)
+    form = {"name": "Ada", "email": "ada@example.com", "card": "4242424242424242", "action": "pay"}
+    async with reading(sandbox) as reader, aiohttp.ClientSession() as http:
+        await http.post(str(link.url), data=form)
+        told = asyncio.create_task(reader.next("event"))
+        assert (await asyncio.wait_for(told, 10))["type"] == "customer.created"  # a sign of life comes after 15 s
+
+
 async def test_a_slow_reader_misses_the_oldest_and_holds_nobody_up(sandbox: Sandbox, montra: Montra) -> None:
     async with reading(sandbox) as reader:
         for i in range(1_200):

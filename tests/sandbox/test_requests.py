@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import aiohttp
 import pytest
@@ -116,18 +117,37 @@ def test_no_part_of_a_secret_is_shown_wherever_a_body_is_cut(name: str, value: s
     assert "a@example.com" in shown
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"pass\u0077ord": "SECRET", "email": "a"}',
+        b'{"password": ["SECRET"], "email": "a"}',
+        b'{"a": [{"access_token": {"x": "SECRET"}}], "email": "a"}',
+        b'{"password": 5123, "email": "a"}',
+        rb'{"email": "a", "pass\u0077ord": "SECRET',
+    ],
+)
+def test_secrets_are_hidden_however_they_are_written(body: bytes) -> None:
+    shown = shown_body(body, "application/json") or ""
+    assert "SECRET" not in shown
+    assert "5123" not in shown
+    assert '"a"' in shown
+    assert "[hidden]" in shown
+
+
 def test_bodies_and_paths_are_bounded() -> None:
     assert len(shown_body(b"x" * 10**6, "text/plain") or "") == MAX_BODY
     assert shown_body(b"\x89PNG" * 1000, "image/png") == "[4,000 bytes of image/png]"
     assert shown_body(b"", "text/plain") is None
     assert len(shown_path("/a" * 10_000)) == 2_000
     assert shown_path("/oauth?state=abc&code=def&plan=1") == "/oauth?state=[hidden]&code=[hidden]&plan=1"
+    assert shown_path("/x?%74oken=abc&plan") == "/x?%74oken=[hidden]&plan"
 
 
 def test_the_newest_thousand_are_kept() -> None:
     log = RequestLog()
     for _ in range(1_500):
-        log.add(_recorded(log.next_sequence()))
+        log.add(partial(_recorded, log.next_sequence()))
     kept = [one.sequence for one in log]
     assert (len(kept), kept[0], kept[-1]) == (1_000, 501, 1_500)
     log.clear()

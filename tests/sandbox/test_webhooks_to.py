@@ -7,9 +7,12 @@ import hashlib
 import hmac
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent import futures
+from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -268,10 +271,131 @@ def test_settings_of_an_endpoint_are_checked() -> None:
             with pytest.raises(Problem):
                 sandbox.webhooks.to("http://127.0.0.1:9/", **wrong)
         assert sandbox.webhooks.endpoints() == []
-        for _ in range(200):
-            sandbox.webhooks.to("http://127.0.0.1:9/")
+        for i in range(200):
+            sandbox.webhooks.to(f"http://127.0.0.1:9/{i}")
         with pytest.raises(Problem, match="200 webhook endpoints"):
             sandbox.webhooks.to("http://127.0.0.1:9/")
+
+
+def test_a_url_that_is_there_already_gets_nothing_twice() -> None:
+    with Sandbox() as sandbox:
+        first = sandbox.webhooks.to("http://127.0.0.1:9/", events=["customer.created"])
+        assert sandbox.webhooks.to("http://127.0.0.1:9/", secret="another") == first
+        [endpoint] = sandbox.webhooks.endpoints()
+        assert endpoint["events"] == ["*"]
+        sandbox.trigger("customer.created")
+        assert len(sandbox.deliveries()) == 1
+
+
+def test_a_paywall_gets_its_own_webhook_back() -> None:
+    with Sandbox() as sandbox:
+        sandbox.set_paywall(sandbox.paywall_id, webhook_url="http://127.0.0.1:9/mine", webhook_secret="mine")
+        for url in ("http://127.0.0.1:9/a", "http://127.0.0.1:9/b"):
+            sandbox.webhooks.to(url, service="paywall")
+        sandbox.webhooks.remove(sandbox.paywall_id)
+        assert [one["url"] for one in sandbox.webhooks.endpoints()] == ["http://127.0.0.1:9/mine"]
+        assert sandbox.paywall(sandbox.paywall_id)["webhook_url"] == "http://127.0.0.1:9/mine"
+        sandbox.webhooks.remove(sandbox.paywall_id)
+        assert sandbox.webhooks.endpoints() == []
+
+
+async def test_applications_have_no_address_over_http() -> None:
+    async with Sandbox() as sandbox, aiohttp.ClientSession() as http:
+        for path, body in (
+            ("webhooks", {"url": "app:/x"}),
+            ("scenarios/trial_then_paid", {"to": "app:/x"}),
+        ):
+            async with http.post(f"{sandbox.url}/_sandbox/{path}", json=body) as response:
+                assert response.status == 400
+
+
+def test_an_application_comes_back_with_a_snapshot() -> None:
+    app = Wsgi()
+    with Sandbox() as sandbox:
+        sandbox.webhooks.to(app)
+        name = sandbox.snapshot()
+        sandbox.reset()
+        sandbox.restore(name)
+        sandbox.trigger("customer.created")
+        assert len(app.got) == 1
+
+
+def test_settling_waits_for_what_another_thread_delivers() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(environ: Any, start_response: Any) -> Iterable[bytes]:
+        begun.set()
+        go_on.wait(30)
+        start_response("200 OK", [])
+        return []
+
+    with Sandbox() as sandbox, futures.ThreadPoolExecutor(2) as threads:
+        sandbox.webhooks.to(slow)
+        triggering = threads.submit(sandbox.trigger, "customer.created")
+        assert begun.wait(30)
+        settling = threads.submit(sandbox.settle)
+        with pytest.raises(futures.TimeoutError):
+            settling.result(0.2)
+        go_on.set()
+        settling.result(30)
+        triggering.result(30)
+        assert [one["status"] for one in sandbox.deliveries()] == ["succeeded"]
+
+
+async def test_a_cancelled_settle_leaves_the_server_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async with Sandbox() as sandbox:
+        async with raw_receiver(delay=0.3) as url:
+            sandbox.webhooks.to(url)
+            sandbox.trigger("customer.created")
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(sandbox.settle(), 0.05)
+            await sandbox.settle()
+        assert [one["status"] for one in sandbox.deliveries()] == ["succeeded"]
+    assert caplog.text == ""
+
+
+async def test_urls_that_cause_webhooks_without_end_are_stopped() -> None:
+    async with Sandbox() as sandbox, raw_receiver(then=lambda: sandbox.trigger("customer.created")) as url:
+        sandbox.webhooks.to(url)
+        sandbox.trigger("customer.created")
+        with pytest.raises(RuntimeError, match="each caused further ones"):
+            await sandbox.settle()
+        sandbox.reset()
+
+
+async def test_an_answer_from_before_a_reset_is_not_taken_for_a_new_delivery() -> None:
+    """With reproducible ids, the new delivery has the id of the old one."""
+    async with Sandbox(id_seed=1) as sandbox, raw_receiver(delay=0.3) as url:
+        sandbox.webhooks.to(url)
+        sandbox.trigger("customer.created", email="a@example.com", name="A")
+        old = sandbox.deliveries()[0]["id"]
+        await asyncio.sleep(0.1)  # it is under way
+        sandbox.reset()
+        sandbox.webhooks.to("http://127.0.0.1:9/")
+        sandbox.trigger("customer.created", email="a@example.com", name="A")
+        assert sandbox.deliveries()[0]["id"] == old
+        await asyncio.sleep(0.5)  # the old answer has come
+        assert sandbox.deliveries()[0]["status"] == "pending"
+
+
+@asynccontextmanager
+async def raw_receiver(delay: float = 0, then: Callable[[], object] = lambda: None) -> AsyncIterator[str]:
+    """The URL of a receiver that answers after a while."""
+
+    async def receive(_: web.Request) -> web.Response:
+        await asyncio.sleep(delay)
+        then()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/", receive)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    finally:
+        await runner.cleanup()
 
 
 def test_a_reset_forgets_applications() -> None:
@@ -287,7 +411,7 @@ def test_a_reset_forgets_applications() -> None:
 def test_applications_of_an_earlier_process_are_gone(tmp_path: Any) -> None:
     file = str(tmp_path / "state.db")
     with Sandbox(db=file) as sandbox:
-        sandbox.webhooks.to(Wsgi())
+        sandbox.webhooks.to(Wsgi(), service=None)
         sandbox.webhooks.to("http://127.0.0.1:9/")
     with Sandbox(db=file) as sandbox:
         assert [one["url"] for one in sandbox.webhooks.endpoints()] == ["http://127.0.0.1:9/"]

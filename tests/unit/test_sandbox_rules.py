@@ -298,3 +298,10 @@ def test_at_most_twenty_validation_errors_with_their_paths() -> None:
     assert len(problems) == 20
     assert problems[3]["path"] == "a[3]"
     assert describe(make_validator({"type": "integer"}), Decimal("1.0")) == []
+
+
+@given(value=st.decimals(allow_nan=False, allow_infinity=False, places=2))
+def test_plain_numbers_are_exact(value: Decimal) -> None:
+    plain = sandbox_json.plain_numbers({"a": [value]})["a"][0]
+    assert Decimal(str(plain)) == value
+    assert isinstance(plain, (int, float, str))

@@ -235,7 +235,13 @@ def test_a_sandbox_may_send_events_of_any_age(when: float, monkeypatch: pytest.M
     raw, headers = at(now_and(when))
     with pytest.raises(WebhookPayloadError):
         parse(raw, headers, SECRET, max_age=WEEK)
+    for said, live in (("0", ""), ("false", ""), ("no", ""), (" ", ""), ("1", "sk_live_x")):
+        monkeypatch.setenv("MONTRA_SANDBOX", said)
+        monkeypatch.setenv("MONTRA_API_KEY", live)
+        with pytest.raises(WebhookPayloadError):
+            parse(raw, headers, SECRET, max_age=WEEK)
     monkeypatch.setenv("MONTRA_SANDBOX", "1")
+    monkeypatch.setenv("MONTRA_API_KEY", "sk_test_sandbox")
     assert parse(raw, headers, SECRET, max_age=WEEK).created_at
     with pytest.raises(WebhookSignatureError):
         parse(raw + b" ", headers, SECRET, max_age=WEEK)
