@@ -16,6 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 import montra_sync
 from montra_async import Montra, NetworkError, RequestTimeoutError, Timeout
 from montra_async.paywall import ApiGatewayClient, PaywallError
+from montra_sandbox import Sandbox
 
 from ..scripted import Scripted, scripted_server
 
@@ -208,3 +209,15 @@ async def test_closing_while_the_event_loop_closes_the_session_is_no_error() -> 
     go.set()
     await shutdown
     assert real.closed
+
+
+def test_a_loop_that_shuts_down_while_another_one_closes_the_client(caplog: pytest.LogCaptureFixture) -> None:
+    """A fixture of pytest closes a client after its event loop has stopped, and before that loop is shut down."""
+    with Sandbox() as sandbox:
+        loop = asyncio.new_event_loop()
+        montra = Montra(sandbox.api_key, sandbox.base_url)
+        loop.run_until_complete(montra.list_customers())
+        asyncio.run(montra.aclose())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+    assert caplog.text == ""

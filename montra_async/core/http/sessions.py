@@ -92,6 +92,7 @@ class LoopSession:
     """
 
     __slots__ = (
+        "_close_began",
         "_close_hook",
         "_fully_closed",
         "_on_close",
@@ -124,6 +125,7 @@ class LoopSession:
         self._owned = owned
         self._on_close = on_close
         self._close_hook: AsyncGenerator[None, None] | None = None
+        self._close_began = False
         self._fully_closed = asyncio.Event()
 
     async def open(self) -> None:
@@ -138,6 +140,7 @@ class LoopSession:
         if hook is None:
             await self._fully_closed.wait()
             return
+        await self._close_once()
         if not getattr(hook, "ag_running", False):  # else the event loop, which is shutting down, is closing it
             await hook.aclose()
 
@@ -155,15 +158,23 @@ class LoopSession:
         try:
             yield
         finally:
-            self._unregister()
-            self.deadlines.end_all_of(self)
-            for stream in list(self.streams):
-                stream.close()
-            try:
-                if self._owned:
-                    await self.client_session.close()
-            finally:
-                self._fully_closed.set()
+            await self._close_once()
+
+    async def _close_once(self) -> None:
+        """Close, or wait for the other one: `close`, or the event loop that shuts down, may be first."""
+        if self._close_began:
+            await self._fully_closed.wait()
+            return
+        self._close_began = True
+        self._unregister()
+        self.deadlines.end_all_of(self)
+        for stream in list(self.streams):
+            stream.close()
+        try:
+            if self._owned:
+                await self.client_session.close()
+        finally:
+            self._fully_closed.set()
 
     def _unregister(self) -> None:
         self.closed = True
