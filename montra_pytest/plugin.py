@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -131,7 +132,11 @@ def _closing(client: Any) -> Generator[Any]:
     try:
         yield client
     finally:
-        asyncio.run(client.aclose())
+        # In a thread, because `asyncio.run` leaves a thread without a current event loop, and refuses to run where one
+        # runs already, e.g. beneath the synchronous API of Playwright.
+        closing = threading.Thread(target=lambda: asyncio.run(client.aclose()))
+        closing.start()
+        closing.join()
 
 
 def _start(config: pytest.Config) -> Sandbox:
@@ -163,7 +168,7 @@ def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "now": config.getini("montra_sandbox_now") or None,
         "frozen": config.getini("montra_sandbox_frozen"),
-        "id_seed": int(id_seed) if id_seed else None,
+        "id_seed": _parse_seed(id_seed),
         "seed_file": config.getini("montra_sandbox_seed_file") or None,
         "faults": (),
     }
@@ -188,8 +193,17 @@ def _apply(sandbox: Sandbox, settings: Mapping[str, Any], request: pytest.Fixtur
         from montra_sandbox import parse_seed_file
 
         sandbox.load_seed(parse_seed_file(_find(settings["seed_file"], request)))
+    if isinstance(settings["faults"], Mapping):
+        raise pytest.UsageError('the sandbox\'s faults: a list, such as [{"kind": "rate_limit"}]')
     for fault in settings["faults"]:
         sandbox.add_fault(**fault)
+
+
+def _parse_seed(text: str) -> int | None:
+    try:
+        return int(text) if text else None
+    except ValueError:
+        raise pytest.UsageError(f"montra_sandbox_id_seed: not a whole number: {text!r}") from None
 
 
 def _parse_now(now: datetime | str | None) -> datetime | None:

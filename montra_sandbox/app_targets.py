@@ -14,14 +14,19 @@ from contextvars import ContextVar
 from typing import Any, TypeAlias, cast
 from wsgiref.util import setup_testing_defaults
 
+from .server_thread import ServerThread
 from .webhook_sender import Answer, PendingDelivery, answer_text
 
 AsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Any]
 WsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
+Outcome: TypeAlias = tuple[Answer, BaseException | None]
+"""What an application answered, and what it raised."""
+
 _log = logging.getLogger("montra_sandbox")
 
 _HOST = "testserver"
+_APP_TIMEOUT = 30.0
 MAX_ROUNDS: int = 100
 """How often webhooks may cause further ones."""
 _LOOK_INTERVAL = 0.005
@@ -59,47 +64,72 @@ class AppTarget:
 
     Args:
         app: an ASGI application (a coroutine function of scope, receive and send, or an object with such a `__call__`),
-            or a WSGI application (a function of environ and start_response).
+            a WSGI application (a function of environ and start_response), or a test client: Starlette's and FastAPI's
+            `TestClient`, Flask's, Django's, or one of httpx.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: it is none of these.
+
+    Attributes:
+        app: as given.
     """
 
     def __init__(self, app: Any) -> None:
-        self._app = app
-        self._is_asgi = is_asgi(app)
+        self.app: Any = app
+        is_client = not callable(app) and callable(getattr(app, "post", None))
+        self._client = TestClient(app) if is_client else None
+        self._is_asgi = not is_client and is_asgi(app)
+        self._thread: ServerThread[None] | None = None
 
-    def deliver(self, delivery: PendingDelivery) -> tuple[Answer, BaseException | None]:
-        """Make a delivery in this thread, which runs no event loop; what was answered, and what the app raised.
+    def deliver(self, delivery: PendingDelivery) -> Outcome:
+        """Make a delivery from synchronous code; what was answered, and what the application raised.
+
+        An ASGI application runs on one event loop in a thread, for all deliveries; others run in this thread.
 
         Args:
             delivery: the delivery.
         """
-        if self._is_asgi:
-            return asyncio.run(self._deliver_asgi(delivery))
-        return self._deliver_wsgi(delivery)
+        if self._client is not None:
+            return self._client.deliver(delivery)
+        if not self._is_asgi:
+            return self._deliver_wsgi(delivery)
+        if self._thread is None:
+            self._thread = ServerThread(_nothing, _nothing, name="montra-sandbox-app")
+            self._thread.start()
+        return self._thread.submit(lambda: self._deliver_asgi(delivery)).result()
 
-    async def deliver_async(self, delivery: PendingDelivery) -> tuple[Answer, BaseException | None]:
+    async def deliver_async(self, delivery: PendingDelivery) -> Outcome:
         """The same in a coroutine: an ASGI application runs on the caller's event loop, another one in a thread.
 
         Args:
             delivery: the delivery.
         """
+        if self._client is not None:
+            return await self._client.deliver_async(delivery)
         if self._is_asgi:
             return await self._deliver_asgi(delivery)
         return await asyncio.to_thread(self._deliver_wsgi, delivery)
 
-    async def _deliver_asgi(self, delivery: PendingDelivery) -> tuple[Answer, BaseException | None]:
+    def close(self) -> None:
+        """End the thread, if there is one."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
+
+    async def _deliver_asgi(self, delivery: PendingDelivery) -> Outcome:
         exchange = _AsgiExchange(delivery.body)
         started = time.perf_counter()
-        raised: BaseException | None = None
+        _DELIVERING.set(True)
         try:
-            await cast("AsgiApp", self._app)(_scope(delivery), exchange.receive, exchange.send)
+            call = cast("AsgiApp", self.app)(_scope(delivery), exchange.receive, exchange.send)
+            await asyncio.wait_for(call, _APP_TIMEOUT)
+        except asyncio.TimeoutError:
+            return _answer(None, b"", None, started, f"no response within {_APP_TIMEOUT:g} s"), None
         except Exception as error:
-            raised = error
-        return _answer(exchange.status, bytes(exchange.body), raised, started), raised
+            return _answer(exchange.status, b"", error, started), error
+        return _answer(exchange.status, bytes(exchange.body), None, started), None
 
-    def _deliver_wsgi(self, delivery: PendingDelivery) -> tuple[Answer, BaseException | None]:
+    def _deliver_wsgi(self, delivery: PendingDelivery) -> Outcome:
         status: int | None = None
         written = bytearray()
 
@@ -111,7 +141,7 @@ class AppTarget:
         started = time.perf_counter()
         raised: BaseException | None = None
         try:
-            chunks = cast("WsgiApp", self._app)(_environ(delivery), start_response)
+            chunks = cast("WsgiApp", self.app)(_environ(delivery), start_response)
             try:
                 for chunk in chunks:
                     written.extend(chunk)
@@ -122,6 +152,69 @@ class AppTarget:
         except Exception as error:
             raised = error
         return _answer(status, bytes(written), raised, started), raised
+
+
+class TestClient:
+    """The test client of a framework, which calls its application as the framework's own tests do.
+
+    Args:
+        client: the client.
+    """
+
+    __test__ = False  # pytest takes it for a test otherwise
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._is_async = inspect.iscoroutinefunction(client.post)
+        self._module = next((one.__module__ for one in type(client).__mro__ if _is_of_a_framework(one)), "")
+
+    def deliver(self, delivery: PendingDelivery) -> Outcome:
+        """Make a delivery from synchronous code.
+
+        Args:
+            delivery: the delivery.
+
+        Raises:
+            TypeError: the client's calls have to be awaited.
+        """
+        if self._is_async:
+            raise TypeError("this client has to be awaited: `await sandbox.settle()` in a coroutine makes deliveries")
+        started = time.perf_counter()
+        try:
+            response = self._post(delivery)
+        except Exception as error:
+            return _answer(None, b"", error, started), error
+        return _client_answer(response, started), None
+
+    async def deliver_async(self, delivery: PendingDelivery) -> Outcome:
+        """The same in a coroutine.
+
+        Args:
+            delivery: the delivery.
+        """
+        if not self._is_async:
+            return await asyncio.to_thread(self.deliver, delivery)
+        started = time.perf_counter()
+        try:
+            response = await self._post(delivery)
+        except Exception as error:
+            return _answer(None, b"", error, started), error
+        return _client_answer(response, started), None
+
+    def _post(self, delivery: PendingDelivery) -> Any:
+        if self._module.startswith("django."):
+            extra = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in delivery.headers.items()}
+            return self._client.post(delivery.path, data=delivery.body, content_type="application/json", **extra)
+        body = "data" if self._module.startswith(("werkzeug.", "flask.")) else "content"
+        return self._client.post(delivery.path, headers=delivery.headers, **{body: delivery.body})
+
+
+def _is_of_a_framework(kind: type) -> bool:
+    return kind.__module__.startswith(("django.", "werkzeug.", "flask."))
+
+
+async def _nothing(*_: Any) -> None:
+    """Neither opens nor closes anything."""
 
 
 class AppDeliveries:
@@ -160,9 +253,20 @@ class AppDeliveries:
         for endpoint_id in endpoint_ids:
             self._apps[endpoint_id] = app
 
+    def find(self, app: Any) -> list[str]:
+        """The endpoints of an application.
+
+        Args:
+            app: the application.
+        """
+        return [endpoint_id for endpoint_id, target in self._apps.items() if target.app is app]
+
     def clear(self) -> None:
         """Forget all applications."""
+        targets = set(self._apps.values())
         self._apps.clear()
+        for target in targets:
+            target.close()
 
     def settle(self) -> None:
         """Make all due deliveries, in this thread, which runs no event loop.
@@ -228,7 +332,7 @@ class AppDeliveries:
     def _finish(
         self,
         delivery: PendingDelivery,
-        outcome: tuple[Answer, BaseException | None],
+        outcome: Outcome,
         raised: list[BaseException],
     ) -> None:
         answer, error = outcome
@@ -280,8 +384,17 @@ class _AsgiExchange:
                 self._is_complete.set()
 
 
-def _answer(status: int | None, body: bytes, raised: BaseException | None, started: float) -> Answer:
+def _client_answer(response: Any, started: float) -> Answer:
+    content = response.content if hasattr(response, "content") else response.data
+    return _answer(int(response.status_code), bytes(content), None, started)
+
+
+def _answer(
+    status: int | None, body: bytes, raised: BaseException | None, started: float, error: str | None = None
+) -> Answer:
     duration = (time.perf_counter() - started) * 1000
+    if error is not None:
+        return Answer(status=None, error=error, duration_ms=duration)
     if raised is not None:
         return Answer(status=None, error=f"{type(raised).__name__} in the application", duration_ms=duration)
     error = None if status is not None else "the application did not respond"

@@ -23,7 +23,7 @@ from .database import Database
 from .http.application import API_PREFIX, SandboxApplication
 from .http.browser_protection import AccessRules, HostName, parse_allowed_host, parse_host
 from .ids import IdGenerator
-from .server_thread import Completion, ServerThread, has_running_loop, not_running
+from .server_thread import Completion, ServerThread, is_in_coroutine, not_running
 from .webhook_sender import APP_SCHEME, PendingDelivery, WebhookSender, is_local_url
 from .world import FIRST_PAYWALL_ID, World
 
@@ -225,7 +225,7 @@ class Sandbox(Controls):
         thread = self._release_thread()
         if thread is None:
             return Completion()
-        if has_running_loop():
+        if is_in_coroutine():
             return Completion(thread.stop_async())
         thread.stop()
         return Completion()
@@ -277,7 +277,7 @@ class Sandbox(Controls):
             BaseException: what an application raised.
             RuntimeError: the sandbox is not running, or webhooks cause webhooks without end.
         """
-        if has_running_loop():
+        if is_in_coroutine():
             return Completion(self._apps.settle_async())
         self._apps.settle()
         return Completion()
@@ -354,7 +354,7 @@ class Sandbox(Controls):
         if self._thread is None:
             raise not_running()
         result = self._thread.call(function)
-        if settles and self._apps and not has_running_loop():
+        if settles and self._apps and not is_in_coroutine():
             self._apps.settle()
         return result
 

@@ -36,13 +36,15 @@ class Completion(Awaitable[None]):
             yield from pending.__await__()
 
 
-def has_running_loop() -> bool:
-    """Whether this thread runs an event loop of asyncio, which must not be blocked."""
+def is_in_coroutine() -> bool:
+    """Whether the caller is a coroutine of asyncio, whose event loop must not be blocked.
+
+    An event loop that runs beneath synchronous code is none: the synchronous API of Playwright does that.
+    """
     try:
-        asyncio.get_running_loop()
+        return asyncio.current_task() is not None
     except RuntimeError:
         return False
-    return True
 
 
 class ServerThread(Generic[T]):
@@ -51,9 +53,16 @@ class ServerThread(Generic[T]):
     Args:
         open_server: makes what is served.
         close_server: ends it.
+        name: the thread's name.
     """
 
-    def __init__(self, open_server: Callable[[], Awaitable[T]], close_server: Callable[[T], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        open_server: Callable[[], Awaitable[T]],
+        close_server: Callable[[T], Awaitable[None]],
+        *,
+        name: str = "montra-sandbox",
+    ) -> None:
         self._open_server = open_server
         self._close_server = close_server
         self._opened: Future[T] = Future()
@@ -62,7 +71,7 @@ class ServerThread(Generic[T]):
         self._is_accepting = False
         self._pid = os.getpid()
         # A daemon: a sandbox that nobody stops must not keep the process from exiting.
-        self._thread = threading.Thread(target=self._run, name="montra-sandbox", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> T:
         """Start the thread; returns what `open_server` made.

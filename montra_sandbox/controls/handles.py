@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ..app_targets import AppDeliveries, AppTarget
 from ..request_log import MAX_REQUESTS, RecordedRequest
 from ..server_thread import Completion
+from ..webhook_sender import APP_SCHEME
 
 if TYPE_CHECKING:
     from . import Controls
@@ -38,7 +39,7 @@ class SandboxClock:
     def advance(
         self,
         *,
-        to: datetime | None = None,
+        to: datetime | str | None = None,
         seconds: float = 0,
         minutes: float = 0,
         hours: float = 0,
@@ -48,7 +49,7 @@ class SandboxClock:
         """`Sandbox.advance`: move it forward, and run what becomes due.
 
         Args:
-            to: an aware datetime; None to use the other arguments.
+            to: an aware datetime, or ISO 8601; None to use the other arguments.
             seconds: seconds to add.
             minutes: minutes to add.
             hours: hours to add.
@@ -60,11 +61,11 @@ class SandboxClock:
         """
         return self._sandbox.advance(to=to, seconds=seconds, minutes=minutes, hours=hours, days=days, weeks=weeks)
 
-    def freeze(self, at: datetime | None = None) -> datetime:
+    def freeze(self, at: datetime | str | None = None) -> datetime:
         """`Sandbox.freeze`: let it stand still.
 
         Args:
-            at: an aware datetime; None for the present time.
+            at: an aware datetime, or ISO 8601; None for the present time.
 
         Raises:
             Problem: 400, not a datetime, or too far ahead; 409, an earlier time in a sandbox with data.
@@ -159,14 +160,15 @@ class Webhooks:
         secret: str | None = None,
         owner: str | None = None,
     ) -> str:
-        """Send webhooks to a URL, or straight into an ASGI or WSGI application of this process.
+        """Send webhooks to a URL, or straight into an application of this process.
 
         A URL gets them in the background. An application gets them in the thread, or on the event loop, of the test:
         without a running event loop before `pay`, `trigger`, `advance` and other controls that cause webhooks return,
         and by `settle()`; in a coroutine by `await sandbox.settle()`. What the application raises is raised there.
 
         Args:
-            target: the URL, or the application.
+            target: the URL; an ASGI or WSGI application; or a test client: Starlette's and FastAPI's `TestClient`,
+                whose lifespan runs, Flask's, Django's, or one of httpx.
             path: the path of the application's route; not used for a URL.
             service: `montra`, `paywall`, or None for both.
             events: the types that are sent, `*` for all. The paywall service always sends all.
@@ -186,7 +188,11 @@ class Webhooks:
             )
             return str(made["id"])
         app = AppTarget(target)
+        known = {one["id"]: one["url"] for one in self._sandbox.webhook_endpoints()}
         path = path if path.startswith("/") else f"/{path}"
+        for endpoint_id in self._apps.find(target):  # it would get everything twice
+            if known.get(endpoint_id) == f"{APP_SCHEME}{path}":
+                self._sandbox.remove_webhook_endpoint(endpoint_id)
         made = self._sandbox.add_app_endpoint(path, service=service, events=events, secret=secret, owner=owner)
         self._apps.register(made["ids"], app)
         return str(made["id"])

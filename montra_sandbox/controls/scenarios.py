@@ -13,7 +13,7 @@ from ..scenarios import seed_file, trigger as triggers
 from ..scenarios.demo.furnish import furnish
 from ..scenarios.replay import Replay, run_scenario
 from ..scenarios.scenario import list_scenarios
-from ..server_thread import Completion, has_running_loop
+from ..server_thread import Completion, is_in_coroutine
 from .base import ControlBase, control, settling_control
 
 _OVER = object()
@@ -141,7 +141,7 @@ class ScenarioControls(ControlBase):
             Problem: 404 unknown scenario, 400 invalid value, 409 the paywall has no price that the scenario needs.
         """
         begin = partial(self._begin_scenario, name, to, secret, owner)
-        if has_running_loop():
+        if is_in_coroutine():
             return ScenarioReport(pending=self._play_async(begin))
         replay = self.call_in_server(begin, settles=False)
         try:

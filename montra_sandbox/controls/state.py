@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-from ..datetimes import format_datetime
+from ..datetimes import format_datetime, parse_datetime
 from ..problems import invalid
 from ..request_log import MAX_REQUESTS, RecordedRequest
 from ..world import FIRST_PAYWALL_ID
@@ -18,6 +19,9 @@ _COUNTED_TABLES = (
     *("customers", "pricing_models", "subscriptions", "transactions", "invoices"),
     *("paywall_users", "paywall_purchases", "paywall_tickets", "events", "deliveries"),
 )
+
+
+_MAX_DATETIME = 100
 
 
 class StateControls(ControlBase):
@@ -44,7 +48,7 @@ class StateControls(ControlBase):
     def advance(
         self,
         *,
-        to: datetime | None = None,
+        to: datetime | str | None = None,
         seconds: float = 0,
         minutes: float = 0,
         hours: float = 0,
@@ -56,7 +60,7 @@ class StateControls(ControlBase):
         Periods end, scheduled changes apply, pauses end and webhook retries become due on the way, in order.
 
         Args:
-            to: an aware datetime; None to use the other arguments.
+            to: an aware datetime, or ISO 8601; None to use the other arguments.
             seconds: seconds to add.
             minutes: minutes to add.
             hours: hours to add.
@@ -81,12 +85,12 @@ class StateControls(ControlBase):
         return self._world.advance(by)
 
     @settling_control
-    def freeze(self, at: datetime | None = None) -> datetime:
+    def freeze(self, at: datetime | str | None = None) -> datetime:
         """Let the clock stand still, until `unfreeze` or `advance`, which moves it on to the next standstill.
 
         Args:
-            at: an aware datetime; None for the present time. A later one runs what becomes due until then. An earlier
-                one needs an empty sandbox.
+            at: an aware datetime, or ISO 8601; None for the present time. With data, a later one runs what becomes due
+                until then; an earlier one needs an empty sandbox.
 
         Returns:
             The time that it shows.
@@ -94,9 +98,7 @@ class StateControls(ControlBase):
         Raises:
             Problem: 400, not a datetime, or too far ahead; 409, an earlier time in a sandbox with data.
         """
-        if at is not None:
-            _check_datetime("at", at)
-        return self._world.freeze(at)
+        return self._world.freeze(None if at is None else _check_datetime("at", at))
 
     @control
     def unfreeze(self) -> datetime:
@@ -109,11 +111,11 @@ class StateControls(ControlBase):
         return self._world.clock.is_frozen
 
     @control
-    def start_at(self, at: datetime) -> datetime:
+    def start_at(self, at: datetime | str) -> datetime:
         """Set the clock, which goes on from there.
 
         Args:
-            at: an aware datetime. An earlier one than the present needs an empty sandbox.
+            at: an aware datetime, or ISO 8601. An earlier one than the present needs an empty sandbox.
 
         Returns:
             The time that it shows.
@@ -243,8 +245,11 @@ class StateControls(ControlBase):
 
 
 def _check_datetime(name: str, value: object) -> datetime:
+    if isinstance(value, str) and len(value) <= _MAX_DATETIME:
+        with suppress(ValueError):
+            return parse_datetime(value)
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise invalid(f"{name}: a datetime with a time zone")
+        raise invalid(f"{name}: a datetime with a time zone, or ISO 8601")
     return value.astimezone(timezone.utc)
 
 

@@ -10,6 +10,8 @@ from ..database import Row
 from ..datetimes import format_datetime
 from ..ids import new_id
 from ..json import dumps, is_array, loads
+from ..montra.merchant_context import WEBHOOK_EVENT_TYPES
+from ..paywall.purchase_lifecycle import PAYWALL_EVENT_TYPES
 from ..problems import Problem, invalid, not_found
 from ..webhook_queue import queue_delivery
 from ..webhook_sender import APP_SCHEME
@@ -17,6 +19,7 @@ from .base import ControlBase, control, settling_control
 
 DEFAULT_WEBHOOK_SECRET: str = "whsec_test_sandbox"  # noqa: S105 - fixed, so that an application can have it in its settings
 _MAX_EVENTS = 100
+KNOWN_EVENTS: frozenset[str] = WEBHOOK_EVENT_TYPES | PAYWALL_EVENT_TYPES | {"*"}
 _MAX_TEXT = 2_000
 _MAX_ENDPOINTS = 200
 
@@ -281,6 +284,7 @@ def _check_events(events: Any) -> list[str]:
     wanted: Any = [*events] if isinstance(events, (tuple, list)) else events
     if not is_array(wanted) or not 0 < len(wanted) <= _MAX_EVENTS:
         raise invalid(f"events: a list of 1 to {_MAX_EVENTS} event types")
-    for one in wanted:
-        _check_text("events", one)
+    unknown = [one for one in wanted if one not in KNOWN_EVENTS]
+    if unknown:
+        raise invalid(f"events: no event {unknown[0]!r:.100}; there are: {', '.join(sorted(KNOWN_EVENTS))}")
     return wanted

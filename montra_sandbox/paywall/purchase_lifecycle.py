@@ -20,6 +20,10 @@ _NEXT_DUE = (
     "SELECT id, paywall_id, current_period_end AS due_at FROM paywall_purchases"
     " WHERE status IN ('active', 'trialing') AND current_period_end IS NOT NULL ORDER BY current_period_end LIMIT 1"
 )
+PAYWALL_EVENT_TYPES: frozenset[str] = frozenset(
+    {"payment.completed", "subscription.created", "subscription.updated", "subscription.cancelled", "refund.created"}
+)
+"""The events that are sent as webhooks."""
 MAX_STEPS: int = 10_000
 """Most steps of one run."""
 

@@ -282,9 +282,11 @@ def make_plan(calls: Calls, name: str, amount: Decimal) -> str:
 
     Args:
         calls: the merchant's calls.
-        name: the name of plan and product.
+        name: the name of plan and product; with a suffix if a plan has it already.
         amount: the price per month.
     """
+    if calls.db.value("SELECT 1 FROM pricing_models WHERE merchant_id = ? AND name = ?", calls.merchant_id, name):
+        name = f"{name} {unique_suffix()}"
     plan_id = str(calls.montra("create_pricing_model", {"name": name})["id"])
     product = {"pricing_model_id": plan_id, "name": name, "price_type": "recurring", "amount": amount}
     calls.montra("create_product", product)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from urllib.parse import urljoin
 
 import aiohttp
 
@@ -17,12 +18,15 @@ class Page(HTMLParser):
         self.labels: set[str] = set()
         self.inputs: set[str] = set()
         self.words = ""
+        self.action = ""
         self._hidden = False
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = {name: value or "" for name, value in attrs}
         self._hidden = tag == "style"
+        if tag == "form":
+            self.action = named.get("action", "")
         if tag == "label":
             self.labels.add(named.get("for", ""))
         if tag == "input" and (named.get("type") != "radio" or "checked" in named):
@@ -48,7 +52,8 @@ class Browser:
 
     async def submit(self, page: Page, action: str = "pay", **fields: str) -> Page:
         form = {**page.fields, "name": "Ada", "email": "ada@example.com", **fields, "action": action}
-        async with self._http.post(page.url.partition("/receipts")[0], data=form) as answer:
+        to = urljoin(page.url, page.action) if page.action else page.url.partition("/receipts")[0]
+        async with self._http.post(to, data=form) as answer:
             return Page(answer.status, str(answer.url), await answer.text())
 
     async def leave(self, page: Page, **fields: str) -> str:

@@ -134,6 +134,7 @@ def test_without_the_fixture_nothing_is_set():
         ("now='soon'", "not an ISO 8601 datetime: 'soon'"),
         ("seed_file='missing.toml'", "missing.toml"),
         ("faults=[{'kind': 'x'}]", "kind: one of latency"),
+        ("faults={'kind': 'latency'}", "the sandbox's faults: a list"),
     ],
 )
 def test_mistakes_in_the_marker_are_told(tmp_path: Path, marker: str, message: str) -> None:
@@ -141,6 +142,30 @@ def test_mistakes_in_the_marker_are_told(tmp_path: Path, marker: str, message: s
     code, said = run_pytest(tmp_path, {"test_it.py": test})
     assert code == 1
     assert message in said
+
+
+def test_a_mistake_in_the_ini_file_is_told(tmp_path: Path) -> None:
+    files = {"test_it.py": "def test_it(montra_sandbox): ..."}
+    code, said = run_pytest(tmp_path, files, ini="montra_sandbox_id_seed = abc")
+    assert code == 1
+    assert "montra_sandbox_id_seed: not a whole number: 'abc'" in said
+
+
+def test_the_fixtures_leave_the_event_loops_of_others_alone(tmp_path: Path) -> None:
+    test = """
+import asyncio
+
+loop = asyncio.new_event_loop()
+asyncio.set_event_loop(loop)
+
+def test_one(montra): ...
+
+def test_two():
+    assert asyncio.get_event_loop() is loop
+    loop.close()
+"""
+    code, said = run_pytest(tmp_path, {"test_it.py": test})
+    assert (code, "2 passed" in said) == (0, True), said
 
 
 def test_ini_options_hold_for_all_tests(tmp_path: Path) -> None:

@@ -174,8 +174,12 @@ async def test_the_portal(ada: Any, browser: Browser) -> None:
     url = await ada.get_customer_portal_url(return_url="https://shop.example.com/account")
     page = await browser.open(url)
     assert "https://shop.example.com/account" in page.html
-    page = await browser.submit(page, action="cancel")
-    assert "ends" in page.words
+    assert "Renews on" in page.words
+    [purchase] = await ada.list_purchases()
+    asked = await browser.open(f"{url}/cancel?purchase={purchase.id}")
+    assert not (await ada.list_purchases())[0].cancel_at_period_end  # it asks first
+    page = await browser.submit(asked, action="cancel")
+    assert "Ends on" in page.words
     [purchase] = await ada.list_purchases()
     assert purchase.cancel_at_period_end
 
