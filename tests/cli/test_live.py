@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from montra_cli.sandbox.lines import clock_text, delivery_line, request_line, status_text
-from montra_cli.sandbox.live_feed import _after_restart, _event
+from montra_cli.sandbox.live_events import _after_restart, _event
 
 from .conftest import Cli, control
 

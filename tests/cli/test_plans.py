@@ -8,7 +8,7 @@ import pytest
 
 from montra_cli.failures import CliError
 from montra_cli.plans.changes import find_changes
-from montra_cli.plans.document import parse_toml
+from montra_cli.plans.plans_file import parse_toml
 from montra_cli.plans.schema import plans_of_file
 
 from .conftest import Cli, control

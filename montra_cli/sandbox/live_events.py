@@ -38,7 +38,7 @@ class LiveEvent(NamedTuple):
     data: dict[str, Any]
 
 
-class LiveFeed:
+class LiveEvents:
     """The feed of one sandbox.
 
     Args:
