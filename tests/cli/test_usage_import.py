@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -219,6 +221,88 @@ def test_the_progress_file_survives_a_torn_end(tmp_path: Path) -> None:
         ProgressFile(path, IDENTITY)
     with pytest.raises(CliError):
         ProgressFile(tmp_path / "no" / "p", IDENTITY)
+
+
+@contextmanager
+def full_disk(path: Path, room: int) -> Iterator[None]:
+    """Files can't grow beyond the size of one, and some bytes."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_the_progress_file_survives_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "p"
+    file = ProgressFile(path, IDENTITY)
+    file.claim(500, 1.0)
+    file.add(3)
+    file.add(45)
+    with full_disk(path, 5):
+        for job in (
+            file.flush,
+            lambda: file.refuse(7, 8, "why"),
+            lambda: file.claim(1000, 2.0),
+            lambda: file.finish(3.0),
+        ):
+            with pytest.raises(CliError, match="too large") as failed:
+                job()
+            assert "goes on" in failed.value.hint
+    assert (file.progress.claimed_up_to, file.progress.finished_at, file.progress.is_done(7)) == (500, None, False)
+    file.add(5)
+    file.close()
+    again = ProgressFile(path, IDENTITY)
+    assert (again.progress.done, again.progress.refused, again.progress.claimed_up_to) == ({3, 5, 45}, {}, 500)
+    again.close()
+    other = tmp_path / "q"
+    other.touch()
+    with full_disk(other, 5), pytest.raises(CliError, match="too large"):
+        ProgressFile(other, IDENTITY)
+    ProgressFile(other, IDENTITY).close()
+
+
+def test_nothing_follows_a_line_that_stays_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "p"
+    file = ProgressFile(path, IDENTITY)
+    file.add(45)
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "ftruncate", fail)
+        with full_disk(path, 3), pytest.raises(CliError, match="too large"):
+            file.flush()
+    with pytest.raises(CliError, match="torn"):
+        file.close()
+    assert path.read_bytes().endswith(b"\nk 4")
+    again = ProgressFile(path, IDENTITY)
+    assert (again.progress.done, again.progress.done_up_to) == (set(), 0)
+    again.close()
+
+
+def test_an_import_ends_when_progress_can_not_be_written_and_goes_on(cli: Cli) -> None:
+    resource = pytest.importorskip("resource")
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("the limit of another process can't be set")
+    customer = cli.plan()["customer"]
+    write_lines(cli, customer, 300)
+    control(cli.url, "POST", "/faults", {"kind": "latency", "seconds": 0.1, "share": 1.0, "path": "/usage"})
+    process = cli.start("usage", "import", "u.csv", "--concurrency", "4")
+    deadline = time.monotonic() + 30
+    while not (found := list(cli.folder.glob("u.*.progress"))) or b"\nd " not in found[0].read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (found[0].stat().st_size + 5,) * 2)
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, "File too large" in out, "goes on" in out, "Traceback" in out) == (1, True, True, False)
+    control(cli.url, "DELETE", "/faults")
+    assert cli.used(customer) < 300
+    cli.ok("usage", "import", "u.csv")
+    assert cli.used(customer) == 300
 
 
 def test_pauses_grow_and_obey_the_service() -> None:
