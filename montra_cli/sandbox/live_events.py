@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
-from decimal import Decimal
 from types import FrameType
 from typing import Any, NamedTuple
 
 from ..failures import NETWORK, CliError
-from ..json_types import is_object
+from ..json_types import exact_json, is_object
 from .control_client import ControlClient
 
 QUIET = 40.0
@@ -114,8 +112,8 @@ def _after_restart(position: str | None) -> str | None:
 def _event(fields: dict[str, str]) -> LiveEvent | None:
     """The event of a block of lines; None for comments and for what is not understood."""
     try:
-        data = json.loads(fields["data"], parse_float=Decimal)
-    except (KeyError, ValueError, RecursionError):
+        data = exact_json(fields["data"])
+    except (KeyError, ValueError):
         return None
     return LiveEvent(fields.get("event", "message"), fields.get("id", ""), data) if is_object(data) else None
 

@@ -183,6 +183,73 @@ def test_records_of_csv() -> None:
         records_of(b"customer_id,customer_id,meter_slug\n")
 
 
+def problems_of(text: str, **layout: object) -> list[str]:
+    return [one.problem for one in records_of(text.encode(), **layout)]
+
+
+@pytest.mark.parametrize(
+    "amount", ["1e9999999999", "1e99999999999999999999", "1e64", "1e-65", "1" * 500, "-1", "1e999"]
+)
+def test_amounts_that_can_not_be_sent_are_refused_by_their_line(alone: Cli, amount: str) -> None:
+    (alone.folder / "u.jsonl").write_text(
+        f'{{"customer_id": "c", "meter_slug": "m", "amount": 2}}\n'
+        f'{{"customer_id": "c", "meter_slug": "m", "amount": {amount}}}\n'
+    )
+    (alone.folder / "u.csv").write_text(f"customer_id,meter_slug,amount\nc,m,2\nc,m,{amount}\n")
+    for name, line in (("u.jsonl", 2), ("u.csv", 3)):
+        ran = alone.run("usage", "import", name, "--dry-run", "--rejects", f"r-{name}")
+        assert (ran.code, f"line {line}: " in ran.err, "m: 2\n" in ran.err) == (3, True, True), ran.err
+        assert "Traceback" not in ran.err
+
+
+def test_totals_are_exact(alone: Cli) -> None:
+    (alone.folder / "u.csv").write_text(f"customer_id,meter_slug,amount\nc,m,{'9' * 39}\nc,m,1e-64\n")
+    assert f"m: {'9' * 39}.{'0' * 63}1" in alone.ok("usage", "import", "u.csv", "--dry-run").err
+
+
+def test_numbers_are_those_of_ascii() -> None:
+    for text in ("1_000", "\u0661\u0662", "1e\u0663", "NaN", "Infinity", "0x10", "1,5", "1.2.3", "--1"):
+        assert problems_of(f'customer_id;meter_slug;amount\nc;m;"{text}"\n', delimiter=";") == [
+            "amount: a number, at least 0"
+        ], text
+        line = json.dumps({"customer_id": "c", "meter_slug": "m", "amount": text})
+        assert problems_of(line, format="jsonl") == ["amount: a number, at least 0"], text
+    for text in ("1", " 1.50 ", "+1", ".5", "5.", "1E3"):
+        assert problems_of(f"customer_id,meter_slug,amount\nc,m,{text}\n") == [""], text
+
+
+def nested(levels: int) -> str:
+    return '{"a": ' * levels + "1" + "}" * levels
+
+
+def test_deep_metadata_is_refused_by_its_line(alone: Cli) -> None:
+    for levels, is_fine in ((63, True), (64, False), (500, False), (100_000, False)):
+        line = f'{{"customer_id": "c", "meter_slug": "m", "metadata": {nested(levels)}}}\n'
+        (alone.folder / "u.jsonl").write_text('{"customer_id": "c", "meter_slug": "m"}\n' + line)
+        quoted = nested(levels).replace('"', '""')
+        (alone.folder / "u.csv").write_text(f'customer_id,meter_slug,metadata\nc,m,\nc,m,"{quoted}"\n')
+        for name, number in (("u.jsonl", 2), ("u.csv", 3)):
+            ran = alone.run("usage", "import", name, "--dry-run")
+            assert (ran.code, f"line {number}: " in ran.err) == ((0, False) if is_fine else (3, True)), ran.err
+            assert "Traceback" not in ran.err
+        assert problems_of(line, format="jsonl")[0].endswith("" if is_fine else "deeper than 64 levels")
+
+
+def test_texts_that_can_not_be_sent_are_rejected(alone: Cli) -> None:
+    (alone.folder / "u.jsonl").write_text(
+        '{"customer_id": "\\ud800", "meter_slug": "m", "metadata": {"a": "\\ud801"}}\n'
+    )
+    ran = alone.run("usage", "import", "u.jsonl", "--dry-run", "--rejects", "r.jsonl")
+    assert (ran.code, "line 1: " in ran.err, "Traceback" in ran.err) == (3, True, False)
+    rejected = json.loads((alone.folder / "r.jsonl").read_text())
+    assert (rejected["customer_id"], rejected["metadata"]) == ("\ud800", {"a": "\ud801"})
+    head = "customer_id,meter_slug,metadata\n"
+    assert problems_of(head + 'c,m,"{""a"": ""\\ud801""}"\n') == [
+        "metadata: half a surrogate pair, which can't be sent"
+    ]
+    assert problems_of(head + 'c,m,"{""a"": ""\\ud83d\\ude00""}"\n') == [""]
+
+
 def test_keys_are_the_same_in_each_import_of_the_same_line() -> None:
     one, two = records_of(b"customer_id,meter_slug\nc,m\nc,m\n")
     assert key_of(one, "a") == key_of(one, "a")
