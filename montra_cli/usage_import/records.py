@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import IO, Any, Literal
 
-from montra_async.core.limits import AMOUNT_DIGITS, is_amount
-
 from ..failures import USAGE, CliError
 from ..json_types import exact_json, exact_number, is_object, refuse_deep
 from ..output.encoding import to_json
@@ -21,6 +19,8 @@ from ..output.encoding import to_json
 Format = Literal["csv", "jsonl"]
 
 MAX_LINE = 1024 * 1024
+AMOUNT_DIGITS = 64
+"""Amounts are below 1e64 and, unless 0, at least 1e-64: the SDK sends no others."""
 FIELDS = ("customer_id", "meter_slug", "amount", "metadata", "idempotency_key")
 OWN_COLUMNS = ("line", "error")
 """What a file of rejects has in addition; ignored, so that it can be corrected and imported."""
@@ -247,7 +247,7 @@ def _amount(value: Any) -> int | Decimal:
     number = _number(value)
     if number is None or number < 0:
         raise ValueError("amount: a number, at least 0")
-    if not is_amount(number):
+    if number != 0 and not -AMOUNT_DIGITS <= Decimal(number).adjusted() < AMOUNT_DIGITS:
         raise ValueError(f"amount: below 1e{AMOUNT_DIGITS} and, unless 0, at least 1e-{AMOUNT_DIGITS}")
     return number
 

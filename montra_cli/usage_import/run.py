@@ -12,8 +12,6 @@ from decimal import Context, Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from montra_async.core.limits import AMOUNT_DIGITS
-
 from ..cleaning import clean
 from ..command import Run
 from ..failures import DIFFERENT, USAGE, CliError
@@ -23,7 +21,7 @@ from ..output.progress import ProgressBar
 from ..output.text import count_of, plain
 from .importer import Importer, Source, digest_of
 from .progress_file import Progress, ProgressFile
-from .records import Layout, Record, read_records, reject_lines
+from .records import AMOUNT_DIGITS, Layout, Record, read_records, reject_lines
 
 if TYPE_CHECKING:
     from montra_async import Montra

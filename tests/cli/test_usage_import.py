@@ -10,10 +10,12 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from montra_async.core.limits import is_amount
 from montra_cli.failures import CliError
 from montra_cli.usage_import.importer import _pause
 from montra_cli.usage_import.progress_file import ProgressFile
@@ -200,6 +202,15 @@ def test_amounts_that_can_not_be_sent_are_refused_by_their_line(alone: Cli, amou
         ran = alone.run("usage", "import", name, "--dry-run", "--rejects", f"r-{name}")
         assert (ran.code, f"line {line}: " in ran.err, "m: 2\n" in ran.err) == (3, True, True), ran.err
         assert "Traceback" not in ran.err
+
+
+def test_amounts_are_those_that_the_sdk_sends() -> None:
+    nines = "9" * 64
+    for text in ("0", "0e-99", "0e99", "-0", nines, f"1{nines}", f"{nines}.9", "1e63", "1e64", "1e-64", "9.9e-65"):
+        (problem,) = problems_of(f"customer_id,meter_slug,amount\nc,m,{text}\n")
+        assert (problem == "") is is_amount(Decimal(text)), text
+        (problem,) = problems_of(f'{{"customer_id": "c", "meter_slug": "m", "amount": {text}}}', format="jsonl")
+        assert (problem == "") is is_amount(Decimal(text)), text
 
 
 def test_totals_are_exact(alone: Cli) -> None:
