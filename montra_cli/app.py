@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from .calls.catalog import GROUPS
+from .calls.call_catalog import GROUPS
 from .command import CONTEXT, LazyGroup, epilog
 
 _LOCAL = {

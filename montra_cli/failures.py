@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -16,6 +17,7 @@ NETWORK = 6
 NOT_CONFIRMED = 7
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+_DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 EXIT_CODES: dict[int, str] = {
     OK: "done",
@@ -95,6 +97,9 @@ def _describe(error: Exception) -> int | None:
     if isinstance(error, OSError) and error.filename is not None:
         _say(f"Error: {error.filename}: {error.strerror}")
         return FAILED
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        _say(f"Error: what the command writes has no room: {error.strerror}")
+        return FAILED
     return None
 
 
@@ -160,7 +165,9 @@ def _print_traceback(error: Exception) -> None:
 
 def _exit(code: int) -> NoReturn:
     """End with a code. What stdout still holds may have no reader any more."""
-    if code == BROKEN_PIPE:
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
         import os
 
         # The interpreter flushes stdout once more at its end, and would complain.

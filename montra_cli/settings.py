@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -117,17 +118,23 @@ class Settings:
         Raises:
             CliError: the profile's key would be sent to another address than the profile's.
         """
-        origin = self.get("paywall_origin")
-        if origin is None and self.base_url is not None and is_local(self.base_url):
-            origin = origin_of(self.base_url)
+        address = self.values.get("paywall_origin")
+        if address is None and self.base_url is not None and is_local(self.base_url):
+            given = self.values["base_url"]
+            address = Value(origin_of(given.text), given.source, given.from_environment)
+        origin = None if address is None else address.text
         local = origin is not None and is_local(origin)
-        key = self._key("paywall_api_key", "paywall_origin")
+        key = self._key_for("paywall_api_key", address)
         if local and key is None:
-            key = self.api_key
+            # A sandbox is both services with the same keys; any other listener on this machine is a stranger.
+            key = self.api_key if _same_origin(self.base_url, origin) else SANDBOX_KEY
         return self.get("paywall_id") or (SANDBOX_PAYWALL if local else None), origin, key
 
     def _key(self, name: str, address_name: str) -> str | None:
-        key, address = self.values.get(name), self.values.get(address_name)
+        return self._key_for(name, self.values.get(address_name))
+
+    def _key_for(self, name: str, address: Value | None) -> str | None:
+        key = self.values.get(name)
         mixed = key is not None and address is not None and address.from_environment and not key.from_environment
         if address is not None and is_local(address.text) and (key is None or mixed):
             return SANDBOX_KEY if name == "api_key" else None
@@ -213,4 +220,20 @@ def is_local(url: str) -> bool:
         host = urlsplit(url).hostname or ""
     except ValueError:
         return False
-    return host in ("localhost", "::1") or host.startswith("127.")
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name, which may lead anywhere: 127.0.0.1.example.com
+        return False
+
+
+def _same_origin(one: str | None, other: str | None) -> bool:
+    if one is None or other is None:
+        return False
+    return _with_port(origin_of(one)) == _with_port(origin_of(other))
+
+
+def _with_port(origin: str) -> tuple[str, str | None, int]:
+    parts = urlsplit(origin)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)

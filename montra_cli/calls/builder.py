@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from ..command import CONTEXT, LazyGroup, Run, epilog, new_app, with_common
-from .catalog import CALLS, GROUPS
+from .call_catalog import CALLS, GROUPS
 from .shapes import Call, Parameter
 
 IDENTITY = {

@@ -7,12 +7,12 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from ..failures import USAGE, CliError
-from ..json_types import is_array, is_object
+from ..json_types import exact_json, exact_number, is_array, is_object
 
 MAX_FILE = 10 * 1024 * 1024
 _PAIR = re.compile(r"([^=:]+?)(:?=)(.*)", re.DOTALL)
@@ -41,12 +41,9 @@ def parse_number(name: str, text: str) -> Decimal:
         CliError: it is not a number.
     """
     try:
-        number = Decimal(text)
-    except InvalidOperation:
+        return exact_number(text.strip())
+    except ValueError:
         raise invalid(name, "a number such as 19.99", text) from None
-    if not number.is_finite():
-        raise invalid(name, "a number such as 19.99", text)
-    return number
 
 
 def parse_whole(name: str, text: str) -> int:
@@ -112,14 +109,12 @@ def parse_json(name: str, text: str) -> Any:
     Raises:
         CliError: it is not JSON.
     """
-
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
-
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=refuse)
-    except (ValueError, RecursionError):
+        return exact_json(text)
+    except json.JSONDecodeError:
         raise invalid(name, "JSON", text) from None
+    except ValueError as error:
+        raise invalid(name, f"JSON that can be used ({error})", text) from None
 
 
 def read_text(name: str, place: str) -> str:

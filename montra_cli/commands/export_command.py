@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..calls.catalog import CALLS
+from ..calls.call_catalog import CALLS
 from ..command import Run, command, new_app
 from ..failures import USAGE, CliError
 from ..output.encoding import csv_line, to_json

@@ -12,7 +12,7 @@ from ..failures import USAGE, CliError
 from ..output.encoding import to_json
 from ..sandbox.control_client import ControlClient, control_client, segment, with_scheme
 from ..sandbox.lines import delivery_line, event_line
-from ..sandbox.live_feed import LiveEvent, LiveFeed, ends_well
+from ..sandbox.live_events import LiveEvent, LiveEvents, ends_well
 
 app: typer.Typer = new_app("Forward webhooks of the sandbox to your application.", no_args_is_help=False)
 
@@ -88,7 +88,7 @@ class Listener:
 
     def run(self) -> None:
         """Print what happens, until the process is interrupted."""
-        feed = LiveFeed(self._controls, lambda: self._run.output.note("Connection lost; waiting for the sandbox ..."))
+        feed = LiveEvents(self._controls, lambda: self._run.output.note("Connection lost; waiting for the sandbox ..."))
         for event in feed:
             if event.kind in ("connected", "reset"):
                 self._make_sure_of_endpoint()

@@ -10,7 +10,7 @@ from ..command import Run, command, new_app
 from ..output.encoding import to_json
 from ..sandbox.control_client import control_client
 from ..sandbox.lines import request_line
-from ..sandbox.live_feed import LiveFeed, ends_well
+from ..sandbox.live_events import LiveEvents, ends_well
 
 app: typer.Typer = new_app(
     "Follow the requests that the sandbox gets.",
@@ -73,7 +73,7 @@ def tail(
     is_shown = Filter(failed, path, method)
     seen = 0
     first = True
-    feed = LiveFeed(controls, lambda: run.output.note("Connection lost; waiting for the sandbox ..."))
+    feed = LiveEvents(controls, lambda: run.output.note("Connection lost; waiting for the sandbox ..."))
     with ends_well():
         for event in feed:
             found = [event.data] if event.kind == "request" else []

@@ -13,7 +13,7 @@ from ..failures import DIFFERENT, CliError
 from ..output.files import write_file
 from ..output.text import count_of, plain
 from ..plans.changes import Change, find_changes, kept_objects
-from ..plans.document import parse_toml
+from ..plans.plans_file import parse_toml
 from ..plans.schema import plans_of_file
 from ..sandbox.lines import coloured
 

@@ -15,7 +15,7 @@ from ..command import Run, command, new_app
 from ..failures import DIFFERENT, USAGE, CliError
 from ..json_types import is_array, is_object
 from ..output.text import plain
-from ..plans.document import parse_toml
+from ..plans.plans_file import parse_toml
 from ..sandbox.control_client import control_client, segment, with_scheme
 
 app: typer.Typer = new_app("Start a local server of both services, and control it.", no_args_is_help=False)
@@ -72,7 +72,7 @@ def start(
     """
     if context.invoked_subcommand is not None:
         return
-    from ..sandbox.server import ServerOptions, serve
+    from ..sandbox.sandbox_process import ServerOptions, serve
 
     settings: dict[str, Any] = {"webhook_secret": webhook_secret} if webhook_secret is not None else {}
     serve(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from ..failures import USAGE, CliError
-from ..json_types import is_array, is_object
+from ..json_types import exact_number, is_array, is_object
 
 
 @dataclass(frozen=True)
@@ -201,10 +201,10 @@ def _value(expected: str | None, value: Any, place: str, kind: Kind | None) -> A
         return value
     if expected == "amount" and isinstance(value, (int, Decimal, str)) and not isinstance(value, bool):
         try:
-            number = Decimal(value)
-            if number.is_finite() and number >= 0:
+            number = exact_number(str(value).strip())
+            if number >= 0:
                 return number
-        except InvalidOperation:
+        except ValueError:
             pass
     words = {
         "text": "a text",

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 import ssl
 from collections.abc import Mapping
-from decimal import Decimal
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -15,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from ..cleaning import clean
 from ..command import Run
 from ..failures import DENIED, FAILED, NETWORK, NOT_FOUND, USAGE, CliError
-from ..json_types import is_object
+from ..json_types import exact_json, is_object
 from ..output.encoding import to_json
 
 PREFIX = "/_sandbox"
@@ -240,8 +238,8 @@ def _query(values: Mapping[str, Any]) -> str:
 
 def _parsed(raw: bytes) -> Any:
     try:
-        return json.loads(raw, parse_float=Decimal)
-    except (ValueError, RecursionError):
+        return exact_json(raw)
+    except ValueError:
         return None
 
 

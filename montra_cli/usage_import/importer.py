@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from ..failures import DENIED, FAILED, NETWORK, CliError
-from .progress_file import CLAIM, ProgressFile
+from .progress_file import CLAIM, GOES_ON, ProgressFile
 from .records import Layout, Record, key_of, read_records
 
 if TYPE_CHECKING:
@@ -101,18 +101,19 @@ class Importer:
         """Send all records that are not done.
 
         Raises:
-            CliError: the service can't be reached or refuses the key, or the file has changed; it can be resumed.
+            CliError: the service can't be reached or refuses the key, the file has changed, or progress can't be
+                written; it can be resumed.
         """
         tasks = [asyncio.create_task(self._worker()) for _ in range(self._concurrency)]
         flusher = asyncio.create_task(self._flush_regularly())
         try:
-            await asyncio.gather(*tasks)
+            await _all_done(tasks, flusher)
         finally:
             for task in [*tasks, flusher]:
                 task.cancel()
             await asyncio.gather(*tasks, flusher, return_exceptions=True)
+            self._show_progress()
             self._file.flush()
-            self._on_progress(self._file.progress.count)
         self._check_unchanged()
 
     async def _worker(self) -> None:
@@ -186,8 +187,21 @@ class Importer:
         while True:
             await asyncio.sleep(_FLUSH)
             self._file.flush()
-            with contextlib.suppress(ValueError):
-                self._on_progress(self._file.progress.count)
+            self._show_progress()
+
+    def _show_progress(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads stderr any more; the import goes on
+            self._on_progress(self._file.progress.count)
+
+
+async def _all_done(workers: list[asyncio.Task[None]], flusher: asyncio.Task[None]) -> None:
+    """Wait for the workers. The first failure of anyone ends it: without the flusher, nothing would be noted."""
+    left = set(workers)
+    while left:
+        done, _ = await asyncio.wait({*left, flusher}, return_when=asyncio.FIRST_COMPLETED)
+        for one in done:
+            one.result()
+        left -= done
 
 
 def _pause(attempt: int, retry_after: float | None) -> float:
@@ -198,5 +212,4 @@ def _pause(attempt: int, retry_after: float | None) -> float:
 
 
 def _stopped(is_blocked: bool, message: str) -> CliError:
-    hint = "What was counted is noted: the same command goes on from there."
-    return CliError(message, DENIED if is_blocked else NETWORK, hint)
+    return CliError(message, DENIED if is_blocked else NETWORK, GOES_ON)

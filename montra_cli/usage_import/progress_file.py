@@ -27,6 +27,7 @@ from ..output.encoding import to_json
 
 CLAIM = 500
 """How many records are claimed together."""
+GOES_ON = "What was counted is noted: the same command goes on from there."
 
 
 @dataclass
@@ -104,6 +105,7 @@ class ProgressFile:
         self.progress: Progress = Progress()
         self._unwritten: list[int] = []
         self._written_up_to = 0
+        self._is_torn = False
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
@@ -111,12 +113,18 @@ class ProgressFile:
         try:
             self._lock()
             self._load(identity)
-        except BaseException:
+        except BaseException as error:
             os.close(self._descriptor)
+            if isinstance(error, OSError):
+                raise CliError(f"{path}: {error.strerror}", FAILED) from None
             raise
 
     def close(self) -> None:
-        """Write what is done, and unlock."""
+        """Write what is done, and unlock.
+
+        Raises:
+            CliError: it can't be written; it is unlocked all the same.
+        """
         try:
             self.flush()
         finally:
@@ -128,9 +136,12 @@ class ProgressFile:
         Args:
             up_to: the number.
             now: seconds since the epoch.
+
+        Raises:
+            CliError: it can't be written, so none of them may be sent.
         """
-        self.progress.claims.append((up_to, now))
         self._append(f"c {up_to} {now!r}\n", sync=True)
+        self.progress.claims.append((up_to, now))
 
     def add(self, number: int) -> None:
         """A record is counted. Written by the next `flush`.
@@ -148,39 +159,59 @@ class ProgressFile:
             number: the record.
             line: its line.
             reason: why.
+
+        Raises:
+            CliError: it can't be written.
         """
-        self.progress.refused[number] = (line, reason)
         self._append(f"r {number} {line} {to_json(reason)}\n")
+        self.progress.refused[number] = (line, reason)
         self.progress.add(number)
 
     def flush(self) -> None:
-        """Write what is done."""
-        text = ""
-        if self.progress.done_up_to > self._written_up_to:
-            self._written_up_to = self.progress.done_up_to
-            text = f"d {self._written_up_to}\n"
-        later = [str(one) for one in self._unwritten if one > self._written_up_to]
-        self._unwritten = []
+        """Write what is done. What can't be written stays for the next attempt.
+
+        Raises:
+            CliError: it can't be written, e.g. the disk is full.
+        """
+        up_to = self.progress.done_up_to
+        text = f"d {up_to}\n" if up_to > self._written_up_to else ""
+        later = [str(one) for one in self._unwritten if one > up_to]
         text += f"k {' '.join(later)}\n" if later else ""
         if text:
             self._append(text)
+        self._written_up_to = up_to
+        self._unwritten = []
 
     def finish(self, now: float) -> None:
         """Everything is done.
 
         Args:
             now: seconds since the epoch.
+
+        Raises:
+            CliError: it can't be written.
         """
         self.flush()
-        self.progress.finished_at = now
         self._append(f"e {now!r}\n", sync=True)
+        self.progress.finished_at = now
 
     def _append(self, text: str, *, sync: bool = False) -> None:
+        """Append whole lines, or nothing: `k 3 4` may be the beginning of `k 3 45`."""
+        if self._is_torn:
+            raise CliError(f"{self.path}: ends with a torn line", FAILED, GOES_ON)
+        before = os.fstat(self._descriptor).st_size
         data = text.encode()
-        while data:
-            data = data[os.write(self._descriptor, data) :]
-        if sync:
-            os.fsync(self._descriptor)
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+            if sync:
+                os.fsync(self._descriptor)
+        except OSError as error:
+            try:
+                os.ftruncate(self._descriptor, before)
+            except OSError:  # nothing may follow it, so that the next run finds it at the end and removes it
+                self._is_torn = True
+            raise CliError(f"{self.path}: {error.strerror}", FAILED, GOES_ON) from None
 
     def _lock(self) -> None:
         with contextlib.suppress(ImportError):  # Windows

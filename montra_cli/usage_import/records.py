@@ -9,22 +9,27 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import IO, Any, Literal
 
 from ..failures import USAGE, CliError
-from ..json_types import is_object
+from ..json_types import exact_json, exact_number, is_object, refuse_deep
 from ..output.encoding import to_json
 
 Format = Literal["csv", "jsonl"]
 
 MAX_LINE = 1024 * 1024
+AMOUNT_DIGITS = 64
+"""Amounts are below 1e64 and, unless 0, at least 1e-64: the SDK sends no others."""
 FIELDS = ("customer_id", "meter_slug", "amount", "metadata", "idempotency_key")
 OWN_COLUMNS = ("line", "error")
 """What a file of rejects has in addition; ignored, so that it can be corrected and imported."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _NO_CELLS: list[str] = []
 _SURROGATE = re.compile("[\udc80-\udcff]")
+"""A byte that is not UTF-8, as `surrogateescape` reads it."""
+_HALF = re.compile("[\ud800-\udfff]")
+_UNWRITABLE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -181,18 +186,29 @@ def _json_rows(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
         if not line.strip():
             continue
         try:
-            found = json.loads(line, parse_float=Decimal)
-        except (ValueError, RecursionError):
-            yield number, {}, "not JSON"
+            found = exact_json(line)
+        except ValueError as error:
+            yield number, {}, _not_json(error)
             continue
         if not is_object(found):
             yield number, {}, "not a JSON object"
         else:
-            yield number, found, _undecodable([line])
+            yield number, found, _undecodable([line]) or _halved(line, found)
+
+
+def _not_json(error: ValueError) -> str:
+    """What is wrong; of a syntax error only that it is one: its message has the line of this line, always 1."""
+    return "not JSON" if isinstance(error, json.JSONDecodeError) else f"not JSON that can be sent: {error}"
 
 
 def _undecodable(texts: list[str]) -> str:
     return "not UTF-8" if any(_SURROGATE.search(text) for text in texts) else ""
+
+
+def _halved(text: str, value: Any) -> str:
+    """What is wrong with parsed JSON that has half a surrogate pair in it."""
+    is_halved = "\\u" in text and _HALF.search(json.dumps(value, ensure_ascii=False, default=str))
+    return "half a surrogate pair, which can't be sent" if is_halved else ""
 
 
 def _is_known(name: str, layout: Layout) -> bool:
@@ -228,17 +244,21 @@ def _text(name: str, value: Any) -> str:
 def _amount(value: Any) -> int | Decimal:
     if value is None or value == "":
         return 1
-    try:
-        number = value if isinstance(value, int) and not isinstance(value, bool) else Decimal(_number_text(value))
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if not Decimal(number).is_finite() or number < 0:
+    number = _number(value)
+    if number is None or number < 0:
         raise ValueError("amount: a number, at least 0")
+    if number != 0 and not -AMOUNT_DIGITS <= Decimal(number).adjusted() < AMOUNT_DIGITS:
+        raise ValueError(f"amount: below 1e{AMOUNT_DIGITS} and, unless 0, at least 1e-{AMOUNT_DIGITS}")
     return number
 
 
-def _number_text(value: Any) -> str:
-    return str(value).strip() if isinstance(value, (str, Decimal)) else "NaN"
+def _number(value: Any) -> int | Decimal | None:
+    if isinstance(value, str):
+        try:
+            return exact_number(value.strip())
+        except ValueError:
+            return None
+    return value if isinstance(value, (int, Decimal)) and not isinstance(value, bool) else None
 
 
 def _metadata(value: Any, raw: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -246,9 +266,12 @@ def _metadata(value: Any, raw: Mapping[str, Any]) -> dict[str, Any] | None:
     parts = {name: cell for name, cell in parts.items() if cell not in (None, "")}
     if isinstance(value, str) and value.strip():
         try:
-            value = json.loads(value, parse_float=Decimal)
-        except (ValueError, RecursionError):
-            raise ValueError("metadata: not JSON") from None
+            text, value = value, exact_json(value)
+            refuse_deep({"metadata": value})  # as it is sent
+        except ValueError as error:
+            raise ValueError(f"metadata: {_not_json(error)}") from None
+        if problem := _halved(text, value):
+            raise ValueError(f"metadata: {problem}")
     if value not in (None, "") and not is_object(value):
         raise ValueError("metadata: a JSON object")
     found = {**(value if is_object(value) else {}), **parts}
@@ -266,7 +289,8 @@ def reject_lines(rejects: Iterator[tuple[Record, str]], layout: Layout) -> Itera
     for record, problem in rejects:
         fields = {**record.raw, "line": record.line, "error": problem}
         if layout.format == "jsonl":
-            yield f"{to_json(fields)}\n".encode("utf-8", "surrogateescape")
+            text = _UNWRITABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", to_json(fields))
+            yield f"{text}\n".encode("utf-8", "surrogateescape")
             continue
         buffer = io.StringIO()
         writer = csv.writer(buffer, delimiter=layout.delimiter)

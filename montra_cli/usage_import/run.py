@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -21,12 +21,14 @@ from ..output.progress import ProgressBar
 from ..output.text import count_of, plain
 from .importer import Importer, Source, digest_of
 from .progress_file import Progress, ProgressFile
-from .records import Layout, Record, read_records, reject_lines
+from .records import AMOUNT_DIGITS, Layout, Record, read_records, reject_lines
 
 if TYPE_CHECKING:
     from montra_async import Montra
 
 _SHOWN = 20
+_EXACT = Context(prec=2 * AMOUNT_DIGITS + 400)
+"""Adds amounts without rounding: each is below 1e64, with at most 400 decimals."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def check_file(run: Run, path: str, layout: Layout, rejects: str | None) -> None
                 wrong[record.number] = (record.line, record.problem)
                 continue
             count += 1
-            totals[record.usage.meter_slug] = totals.get(record.usage.meter_slug, Decimal(0)) + record.usage.amount
+            totals[record.usage.meter_slug] = _EXACT.add(
+                totals.get(record.usage.meter_slug, Decimal(0)), record.usage.amount
+            )
         run.output.note(f"{count_of(count, 'line')} can be sent.")
         for slug, total in totals.items():
             run.output.note(f"  {slug}: {plain(total)}")

@@ -213,3 +213,13 @@ def test_files_of_json_are_bounded(cli: Cli) -> None:
     (cli.folder / "good.json").write_text(json.dumps({"ä": "ö"}))
     made = cli.ok("customers", "create", "--name", "A", "--email", "a@b.c", "--metadata", "@good.json", "--json")
     assert made.json["metadata"] == {"ä": "ö"}
+
+
+def test_numbers_and_json_of_the_command_line_are_bounded(alone: Cli) -> None:
+    for text in ("1_000", "\u0661\u0662", "1e9999999999", "nan", "1" * 500):
+        ran = alone.run("usage", "report", "c", "m", "--amount", text)
+        assert (ran.code, "number" in ran.err, "Traceback" in ran.err) == (2, True, False), text
+    for text in ("[" * 500 + "]" * 500, "[" * 50_000, "1e99999999999999999999", "NaN", "1" * 5000):
+        for arguments in (["-d", f"a:={text}"], ["--data", f'{{"a": {text}}}']):
+            ran = alone.run("api", "POST", "/customers", *arguments, MONTRA_API_KEY="sk_test_a")
+            assert (ran.code, "JSON" in ran.err, "Traceback" in ran.err) == (2, True, False), text[:20]

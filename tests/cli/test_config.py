@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
 import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from montra_cli.failures import CliError
+from montra_cli.settings import Settings, Value, is_local
 
 from .conftest import Cli
 
@@ -115,6 +123,84 @@ def test_with_a_sandbox_its_own_key_is_the_default(cli: Cli) -> None:
     assert cli.run("customers", "list").code == 4  # the profile's own key for its own address
     cli.ok("config", "unset", "api_key")
     cli.ok("customers", "list")
+
+
+LIVE = "sk_live_0123456789abcdefREAL"
+
+
+@contextmanager
+def listener() -> Iterator[tuple[str, list[str]]]:
+    """A service that is not a sandbox, and the keys that it gets."""
+    keys: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            keys.append(str(dict(self.headers)))
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", keys
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_key_of_montra_is_not_sent_to_another_paywall(fresh: Cli) -> None:
+    fresh.ok("config", "login", stdin=LIVE.encode())
+    credit = ["paywall", "credit-tokens", "gpt-4", "5", "--user-id", "7"]
+    with listener() as (origin, keys):
+        fresh.run(*credit, PAYWALL_ORIGIN=origin)
+        fresh.run(*credit, PAYWALL_ORIGIN=origin, MONTRA_API_KEY=LIVE)
+        assert len(keys) >= 2
+        assert LIVE not in "".join(keys)
+
+
+def settings_of(**values: tuple[str, bool]) -> Settings:
+    return Settings("p", {name: Value(text, name, in_env) for name, (text, in_env) in values.items()})
+
+
+def test_keys_of_the_paywall() -> None:
+    here = "http://127.0.0.1:4242"
+    own = settings_of(api_key=(KEY, False), base_url=(f"{here}/api/v1", False))
+    assert own.paywall() == ("pw_sandbox", here, KEY)
+    both = settings_of(
+        api_key=(KEY, False), base_url=("http://127.0.0.1/api/v1", False), paywall_origin=("http://127.0.0.1:80", True)
+    )
+    assert both.paywall() == ("pw_sandbox", "http://127.0.0.1:80", KEY)
+    other = settings_of(
+        api_key=(KEY, False), base_url=(f"{here}/api/v1", False), paywall_origin=("http://127.0.0.1:1", False)
+    )
+    assert other.paywall()[2] == "sk_test_sandbox"
+    assert settings_of(api_key=(KEY, True), paywall_origin=(here, True)).paywall()[2] == "sk_test_sandbox"
+    derived = settings_of(paywall_api_key=(LIVE, False), base_url=(f"{here}/api/v1", True))
+    assert derived.paywall() == ("pw_sandbox", here, "sk_test_sandbox")
+    far = settings_of(api_key=(KEY, False), paywall_origin=("http://127.evil.example", True))
+    assert far.paywall() == (None, "http://127.evil.example", None)
+    with pytest.raises(CliError, match="would be sent"):
+        settings_of(paywall_api_key=(LIVE, False), paywall_origin=("http://127.evil.example", True)).paywall()
+
+
+def test_which_addresses_are_of_this_machine() -> None:
+    for url in ("http://localhost:1", "http://LOCALHOST", "http://127.0.0.1:1/x", "http://127.8.8.8", "http://[::1]:1"):
+        assert is_local(url), url
+    for url in (
+        *(
+            "http://127.evil.example",
+            "http://127.0.0.1.evil.example",
+            "http://localhost.evil.example",
+            "http://10.0.0.1",
+        ),
+        *("http://127.0.0.1@evil.example", "http://[::2]", "http://[", "x"),
+    ):
+        assert not is_local(url), url
 
 
 def test_a_file_that_others_may_read_is_refused(fresh: Cli) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from montra_cli.sandbox.lines import clock_text, delivery_line, request_line, status_text
-from montra_cli.sandbox.live_feed import _after_restart, _event
+from montra_cli.sandbox.live_events import _after_restart, _event
 
 from .conftest import Cli, control
 
@@ -79,7 +79,7 @@ class Followed:
         return code
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_listen_forwards_and_tidies_up(cli: Cli, end: int) -> None:
     with receiver() as (url, got):
         listening = Followed(
@@ -93,6 +93,29 @@ def test_listen_forwards_and_tidies_up(cli: Cli, end: int) -> None:
         assert got.get(timeout=10)["type"] == "customer.created"
         assert listening.stop(end) == 0
     assert control(cli.url, "GET", "/webhooks") == []
+
+
+def test_listen_tidies_up_when_it_is_told_twice_to_end(cli: Cli) -> None:
+    with receiver() as (url, _):
+        listening = Followed(cli.start("listen", "--forward-to", url))
+        listening.wait_for(lambda line: line.startswith("Secret: "))
+        listening.process.send_signal(signal.SIGHUP)
+        listening.process.send_signal(signal.SIGTERM)
+        assert listening.stop(signal.SIGTERM) == 0
+    assert control(cli.url, "GET", "/webhooks") == []
+
+
+def test_a_listen_that_ignores_the_end_of_its_terminal_goes_on(cli: Cli) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does: the new process inherits it
+    try:
+        listening = Followed(cli.start("listen"))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    listening.wait_for(lambda line: "Showing events" in line)
+    listening.process.send_signal(signal.SIGHUP)
+    cli.customer()
+    listening.wait_for(lambda line: "customer.created" in line)
+    assert listening.stop() == 0
 
 
 def test_listen_shows_what_the_application_refuses(cli: Cli) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from montra_cli.output.encoding import csv_line, to_json
 from montra_cli.output.files import write_file
 from montra_cli.output.text import plain
 
-from .conftest import Cli
+from .conftest import COMMAND, Cli
 
 EVIL = "\x1b]0;owned\x07\x1b[31m[bold]Ada[/bold]\x9b2J\u202e\r\nB :smile:"
 ESCAPES = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202e]")
@@ -145,3 +146,21 @@ def test_a_reader_that_ends_is_no_error(cli: Cli) -> None:
     run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, env=cli.settings())
     assert run.stderr == ""
     assert run.stdout.splitlines()[-1].endswith("141")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_is_told(alone: Cli) -> None:
+    with open("/dev/full", "wb") as full:
+        run = subprocess.run(
+            [*COMMAND, "help", "exit-codes"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=alone.settings(),
+            timeout=60,
+            check=False,
+        )
+    assert (run.returncode, run.stderr) == (
+        1,
+        "Error: what the command writes has no room: No space left on device\n",
+    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from montra_cli.failures import CliError
 from montra_cli.plans.changes import find_changes
-from montra_cli.plans.document import parse_toml
+from montra_cli.plans.plans_file import parse_toml
 from montra_cli.plans.schema import plans_of_file
 
 from .conftest import Cli, control
@@ -184,6 +185,30 @@ def test_numbers_of_toml_are_exact(tmp_path_factory: pytest.TempPathFactory) -> 
         "d": [1, {"e": True}],
         "f": "07:32:00",
     }
+
+
+def test_numbers_of_toml_have_the_digits_that_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(
+        "a = 1234567890123456.78\nb = [1_234.50, +1e3, true, 7]\nc.d = -0.1\n"
+        "[t.x]\ne = 0.30000000000000000001\n[u]\ng = false\n[t.y]\nf = {h = 1.0}\n[[v]]\nk = 1e-2\n"
+    )
+    found = parse_toml(str(path))
+    assert found == {
+        "a": Decimal("1234567890123456.78"),
+        "b": [Decimal("1234.50"), Decimal(1000), True, 7],
+        "c": {"d": Decimal("-0.1")},
+        "t": {"x": {"e": Decimal("0.30000000000000000001")}, "y": {"f": {"h": Decimal(1)}}},
+        "u": {"g": False},
+        "v": [{"k": Decimal("0.01")}],
+    }
+    kinds = {type(found), type(found["t"]), type(found["b"]), type(found["v"]), *map(type, found["b"])}
+    assert kinds == {dict, list, Decimal, bool, int}
+    for text in ("a = inf", "a = nan", f"a = {'[' * 65}1{']' * 65}", f"a = {'[' * 5000}1{']' * 5000}", "a = 1e9999"):
+        path.write_text(text)
+        with pytest.raises(CliError) as refused:
+            parse_toml(str(path))
+        assert refused.value.code == 2
 
 
 def test_a_new_object_needs_its_fields() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import re
 import signal
 import socket
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -187,3 +190,48 @@ def test_a_sandbox_with_a_token(cli: Cli, tmp_path: Path) -> None:
         out, _ = process.communicate(timeout=30)
     assert (process.returncode, "Stopped." in out) == (0, True)
     assert cli.run("sandbox", "--host", "0.0.0.0").code == 2
+
+
+def leads_to(page: bytes) -> str:
+    found = re.search(r'url=([^"]+)">', page.decode())
+    assert found
+    return html.unescape(found[1])
+
+
+def test_the_browser_gets_the_token_in_a_private_file(cli: Cli, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf "%s" "$*" > {seen}.new && mv {seen}.new {seen}\n')
+    browser.chmod(0o700)
+    token = "a-long-enough-&token"
+    for given in (token, None):
+        process = cli.start("sandbox", "--port", "0", "--open", BROWSER=f"{browser} %s", MONTRA_SANDBOX_TOKEN=given)
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if "Ctrl-C stops it" in line:
+                    break
+            arguments = seen.read_text()
+            if given is None:
+                assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+", arguments)
+                continue
+            assert arguments.startswith("file:///")
+            assert "token" not in arguments
+            page = Path(arguments.removeprefix("file://"))
+            assert page.stat().st_mode & 0o777 == 0o600
+            hop = leads_to(page.read_bytes())
+            assert "token" not in hop
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(hop[:-1], timeout=10)
+            with urllib.request.urlopen(hop, timeout=10) as opened:
+                url = leads_to(opened.read())
+            assert url.endswith("/?token=a-long-enough-%26token")
+            browsing = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+            with browsing.open(url, timeout=10) as opened:
+                assert (opened.status, "token" in opened.url) == (200, False)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+            seen.unlink()
+        assert process.returncode == 0
+        assert not page.exists()

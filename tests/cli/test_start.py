@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from montra_cli.app import COMMANDS
-from montra_cli.calls.catalog import CALLS
+from montra_cli.calls.call_catalog import CALLS
 from montra_cli.failures import EXIT_CODES
 
 from .conftest import Cli

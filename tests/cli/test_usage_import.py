@@ -8,10 +8,14 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from montra_async.core.limits import is_amount
 from montra_cli.failures import CliError
 from montra_cli.usage_import.importer import _pause
 from montra_cli.usage_import.progress_file import ProgressFile
@@ -181,6 +185,82 @@ def test_records_of_csv() -> None:
         records_of(b"customer_id,customer_id,meter_slug\n")
 
 
+def problems_of(text: str, **layout: object) -> list[str]:
+    return [one.problem for one in records_of(text.encode(), **layout)]
+
+
+@pytest.mark.parametrize(
+    "amount", ["1e9999999999", "1e99999999999999999999", "1e64", "1e-65", "1" * 500, "-1", "1e999"]
+)
+def test_amounts_that_can_not_be_sent_are_refused_by_their_line(alone: Cli, amount: str) -> None:
+    (alone.folder / "u.jsonl").write_text(
+        f'{{"customer_id": "c", "meter_slug": "m", "amount": 2}}\n'
+        f'{{"customer_id": "c", "meter_slug": "m", "amount": {amount}}}\n'
+    )
+    (alone.folder / "u.csv").write_text(f"customer_id,meter_slug,amount\nc,m,2\nc,m,{amount}\n")
+    for name, line in (("u.jsonl", 2), ("u.csv", 3)):
+        ran = alone.run("usage", "import", name, "--dry-run", "--rejects", f"r-{name}")
+        assert (ran.code, f"line {line}: " in ran.err, "m: 2\n" in ran.err) == (3, True, True), ran.err
+        assert "Traceback" not in ran.err
+
+
+def test_amounts_are_those_that_the_sdk_sends() -> None:
+    nines = "9" * 64
+    for text in ("0", "0e-99", "0e99", "-0", nines, f"1{nines}", f"{nines}.9", "1e63", "1e64", "1e-64", "9.9e-65"):
+        (problem,) = problems_of(f"customer_id,meter_slug,amount\nc,m,{text}\n")
+        assert (problem == "") is is_amount(Decimal(text)), text
+        (problem,) = problems_of(f'{{"customer_id": "c", "meter_slug": "m", "amount": {text}}}', format="jsonl")
+        assert (problem == "") is is_amount(Decimal(text)), text
+
+
+def test_totals_are_exact(alone: Cli) -> None:
+    (alone.folder / "u.csv").write_text(f"customer_id,meter_slug,amount\nc,m,{'9' * 39}\nc,m,1e-64\n")
+    assert f"m: {'9' * 39}.{'0' * 63}1" in alone.ok("usage", "import", "u.csv", "--dry-run").err
+
+
+def test_numbers_are_those_of_ascii() -> None:
+    for text in ("1_000", "\u0661\u0662", "1e\u0663", "NaN", "Infinity", "0x10", "1,5", "1.2.3", "--1"):
+        assert problems_of(f'customer_id;meter_slug;amount\nc;m;"{text}"\n', delimiter=";") == [
+            "amount: a number, at least 0"
+        ], text
+        line = json.dumps({"customer_id": "c", "meter_slug": "m", "amount": text})
+        assert problems_of(line, format="jsonl") == ["amount: a number, at least 0"], text
+    for text in ("1", " 1.50 ", "+1", ".5", "5.", "1E3"):
+        assert problems_of(f"customer_id,meter_slug,amount\nc,m,{text}\n") == [""], text
+
+
+def nested(levels: int) -> str:
+    return '{"a": ' * levels + "1" + "}" * levels
+
+
+def test_deep_metadata_is_refused_by_its_line(alone: Cli) -> None:
+    for levels, is_fine in ((63, True), (64, False), (500, False), (100_000, False)):
+        line = f'{{"customer_id": "c", "meter_slug": "m", "metadata": {nested(levels)}}}\n'
+        (alone.folder / "u.jsonl").write_text('{"customer_id": "c", "meter_slug": "m"}\n' + line)
+        quoted = nested(levels).replace('"', '""')
+        (alone.folder / "u.csv").write_text(f'customer_id,meter_slug,metadata\nc,m,\nc,m,"{quoted}"\n')
+        for name, number in (("u.jsonl", 2), ("u.csv", 3)):
+            ran = alone.run("usage", "import", name, "--dry-run")
+            assert (ran.code, f"line {number}: " in ran.err) == ((0, False) if is_fine else (3, True)), ran.err
+            assert "Traceback" not in ran.err
+        assert problems_of(line, format="jsonl")[0].endswith("" if is_fine else "deeper than 64 levels")
+
+
+def test_texts_that_can_not_be_sent_are_rejected(alone: Cli) -> None:
+    (alone.folder / "u.jsonl").write_text(
+        '{"customer_id": "\\ud800", "meter_slug": "m", "metadata": {"a": "\\ud801"}}\n'
+    )
+    ran = alone.run("usage", "import", "u.jsonl", "--dry-run", "--rejects", "r.jsonl")
+    assert (ran.code, "line 1: " in ran.err, "Traceback" in ran.err) == (3, True, False)
+    rejected = json.loads((alone.folder / "r.jsonl").read_text())
+    assert (rejected["customer_id"], rejected["metadata"]) == ("\ud800", {"a": "\ud801"})
+    head = "customer_id,meter_slug,metadata\n"
+    assert problems_of(head + 'c,m,"{""a"": ""\\ud801""}"\n') == [
+        "metadata: half a surrogate pair, which can't be sent"
+    ]
+    assert problems_of(head + 'c,m,"{""a"": ""\\ud83d\\ude00""}"\n') == [""]
+
+
 def test_keys_are_the_same_in_each_import_of_the_same_line() -> None:
     one, two = records_of(b"customer_id,meter_slug\nc,m\nc,m\n")
     assert key_of(one, "a") == key_of(one, "a")
@@ -219,6 +299,88 @@ def test_the_progress_file_survives_a_torn_end(tmp_path: Path) -> None:
         ProgressFile(path, IDENTITY)
     with pytest.raises(CliError):
         ProgressFile(tmp_path / "no" / "p", IDENTITY)
+
+
+@contextmanager
+def full_disk(path: Path, room: int) -> Iterator[None]:
+    """Files can't grow beyond the size of one, and some bytes."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_the_progress_file_survives_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "p"
+    file = ProgressFile(path, IDENTITY)
+    file.claim(500, 1.0)
+    file.add(3)
+    file.add(45)
+    with full_disk(path, 5):
+        for job in (
+            file.flush,
+            lambda: file.refuse(7, 8, "why"),
+            lambda: file.claim(1000, 2.0),
+            lambda: file.finish(3.0),
+        ):
+            with pytest.raises(CliError, match="too large") as failed:
+                job()
+            assert "goes on" in failed.value.hint
+    assert (file.progress.claimed_up_to, file.progress.finished_at, file.progress.is_done(7)) == (500, None, False)
+    file.add(5)
+    file.close()
+    again = ProgressFile(path, IDENTITY)
+    assert (again.progress.done, again.progress.refused, again.progress.claimed_up_to) == ({3, 5, 45}, {}, 500)
+    again.close()
+    other = tmp_path / "q"
+    other.touch()
+    with full_disk(other, 5), pytest.raises(CliError, match="too large"):
+        ProgressFile(other, IDENTITY)
+    ProgressFile(other, IDENTITY).close()
+
+
+def test_nothing_follows_a_line_that_stays_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "p"
+    file = ProgressFile(path, IDENTITY)
+    file.add(45)
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "ftruncate", fail)
+        with full_disk(path, 3), pytest.raises(CliError, match="too large"):
+            file.flush()
+    with pytest.raises(CliError, match="torn"):
+        file.close()
+    assert path.read_bytes().endswith(b"\nk 4")
+    again = ProgressFile(path, IDENTITY)
+    assert (again.progress.done, again.progress.done_up_to) == (set(), 0)
+    again.close()
+
+
+def test_an_import_ends_when_progress_can_not_be_written_and_goes_on(cli: Cli) -> None:
+    resource = pytest.importorskip("resource")
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("the limit of another process can't be set")
+    customer = cli.plan()["customer"]
+    write_lines(cli, customer, 300)
+    control(cli.url, "POST", "/faults", {"kind": "latency", "seconds": 0.1, "share": 1.0, "path": "/usage"})
+    process = cli.start("usage", "import", "u.csv", "--concurrency", "4")
+    deadline = time.monotonic() + 30
+    while not (found := list(cli.folder.glob("u.*.progress"))) or b"\nd " not in found[0].read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (found[0].stat().st_size + 5,) * 2)
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, "File too large" in out, "goes on" in out, "Traceback" in out) == (1, True, True, False)
+    control(cli.url, "DELETE", "/faults")
+    assert cli.used(customer) < 300
+    cli.ok("usage", "import", "u.csv")
+    assert cli.used(customer) == 300
 
 
 def test_pauses_grow_and_obey_the_service() -> None:

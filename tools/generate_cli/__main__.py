@@ -1,6 +1,6 @@
 """Write the catalog of the command `montra` from the signatures of `montra_async`.
 
-    python tools/generate_cli            rewrite montra_cli/calls/catalog.py
+    python tools/generate_cli            rewrite montra_cli/calls/call_catalog.py
     python tools/generate_cli --check    fail when it is not what would be written
 
 Reads the source with `ast` and imports nothing of it; needs only ruff, which formats what is written. A call whose
@@ -22,7 +22,7 @@ from generate_cli.signatures import Refused, Signature, Sources
 from generate_sync.formatting import FormattingError, NoFormatter, formatted, is_same_code
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGET = Path("montra_cli", "calls", "catalog.py")
+TARGET = Path("montra_cli", "calls", "call_catalog.py")
 
 LEFT_OUT = ("get_prices", "get_balances")
 """Another name of `list_prices`, and a call that needs a user's session, which a command doesn't have."""

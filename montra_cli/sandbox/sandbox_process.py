@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..failures import FAILED, USAGE, CliError
+from .browser import Browser
 from .control_client import with_scheme
 
 if TYPE_CHECKING:
@@ -49,13 +50,14 @@ def serve(options: ServerOptions) -> None:
         raise CliError(str(error), FAILED, "Run: pip install 'montra[sandbox]'") from None
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        run_in_foreground(Sandbox(**options.settings), lambda sandbox: _prepare(sandbox, options))
+        with Browser() as browser:
+            run_in_foreground(Sandbox(**options.settings), lambda sandbox: _prepare(sandbox, options, browser))
     except (OSError, ValueError, Problem, sqlite3.Error) as error:
         message, hint = start_problem(error)
         raise CliError(f"the sandbox can't start: {message}", USAGE, hint) from None
 
 
-def _prepare(sandbox: Sandbox, options: ServerOptions) -> None:
+def _prepare(sandbox: Sandbox, options: ServerOptions, browser: Browser) -> None:
     """Create what was asked for, and open the browser."""
     if options.seed is not None:
         print(f"Created from the file: {_summary(sandbox.load_seed(options.seed))}", flush=True)
@@ -65,11 +67,9 @@ def _prepare(sandbox: Sandbox, options: ServerOptions) -> None:
         made = sandbox.add_webhook_endpoint(with_scheme(options.forward_to), service=None)
         print(f"Webhooks: sent to {made['url']}, signed with {made['secret']}", flush=True)
     if options.open_browser:
-        import webbrowser
-
         from montra_sandbox.foreground import front_page
 
-        webbrowser.open(front_page(sandbox))
+        browser.open(front_page(sandbox), is_secret=sandbox.control_token is not None)
 
 
 def _summary(made: dict[str, int]) -> str:

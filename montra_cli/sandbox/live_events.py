@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import signal
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from decimal import Decimal
 from types import FrameType
 from typing import Any, NamedTuple
 
 from ..failures import NETWORK, CliError
-from ..json_types import is_object
+from ..json_types import exact_json, is_object
 from .control_client import ControlClient
 
 QUIET = 40.0
@@ -21,6 +20,7 @@ QUIET = 40.0
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 _MAX_LINE = 4 * 1024 * 1024
+_ENDS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])]
 
 
 class LiveEvent(NamedTuple):
@@ -38,7 +38,7 @@ class LiveEvent(NamedTuple):
     data: dict[str, Any]
 
 
-class LiveFeed:
+class LiveEvents:
     """The feed of one sandbox.
 
     Args:
@@ -114,23 +114,32 @@ def _after_restart(position: str | None) -> str | None:
 def _event(fields: dict[str, str]) -> LiveEvent | None:
     """The event of a block of lines; None for comments and for what is not understood."""
     try:
-        data = json.loads(fields["data"], parse_float=Decimal)
-    except (KeyError, ValueError, RecursionError):
+        data = exact_json(fields["data"])
+    except (KeyError, ValueError):
         return None
     return LiveEvent(fields.get("event", "message"), fields.get("id", ""), data) if is_object(data) else None
 
 
 @contextlib.contextmanager
 def ends_well() -> Generator[None, None, None]:
-    """Ctrl-C and SIGTERM end a command that has no other end, and what it has to tidy up is done."""
+    """Ctrl-C, SIGTERM and a closed terminal end a command that has no other end; what it has to tidy up is done."""
+    before = {number: signal.getsignal(number) for number in _ENDS}
+    is_ending = False
 
     def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal is_ending
+        if is_ending and number != signal.SIGINT:  # a shutdown sends several; the tidying must not end half-way
+            return
+        is_ending = True
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # `nohup` ignores SIGHUP, and a shell's `&` SIGINT
+            signal.signal(number, stop)
     try:
         yield
     except KeyboardInterrupt:
         pass
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

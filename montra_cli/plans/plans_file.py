@@ -8,7 +8,7 @@ from typing import Any
 
 from ..calls.values import read_text
 from ..failures import USAGE, CliError
-from ..json_types import is_array, is_object
+from ..json_types import exact_number, is_array, is_object, refuse_deep
 from ..output.text import plain
 
 
@@ -26,25 +26,32 @@ def parse_toml(place: str) -> dict[str, Any]:
 
     text = read_text("FILE", place)
     try:
-        document = tomlkit.parse(text)
-        found: Any = _plain(document.unwrap(), place)
-    except (TOMLKitError, RecursionError) as error:
-        raise CliError(f"{place}: not TOML: {error}", USAGE) from None
+        found: Any = _plain(tomlkit.parse(text), place)
+        refuse_deep(found)
+    except (TOMLKitError, RecursionError, ValueError) as error:
+        raise CliError(f"{place}: not TOML that can be used: {error}", USAGE) from None
     return dict(found)
 
 
 def _plain(value: Any, place: str) -> Any:
+    """An item of the document without its class, whose numbers still know their text."""
     if is_object(value):
         return {str(name): _plain(one, place) for name, one in value.items()}
     if is_array(value):
         return [_plain(one, place) for one in value]
-    if isinstance(value, bool) or not isinstance(value, (float, date, time)):
-        return value
     if isinstance(value, float):
-        number = Decimal(repr(value))
-        if not number.is_finite():
-            raise CliError(f"{place}: {value} is not a number that can be used", USAGE)
-        return number
+        return _number(value, place)
     if isinstance(value, datetime) and value.tzinfo is None:
         raise CliError(f"{place}: {value} needs a time zone, e.g. {value.isoformat()}Z", USAGE)
-    return value.isoformat() if isinstance(value, time) else plain(value)
+    if isinstance(value, (date, time)):
+        return value.isoformat() if isinstance(value, time) else plain(value)
+    return value.unwrap() if hasattr(value, "unwrap") else value
+
+
+def _number(value: Any, place: str) -> Decimal:
+    """The number that was written. A float has lost digits of it."""
+    text = str(value.as_string()).replace("_", "")
+    try:
+        return exact_number(text)
+    except ValueError:
+        raise CliError(f"{place}: {text} is not a number that can be used", USAGE) from None
