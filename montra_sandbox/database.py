@@ -196,7 +196,8 @@ class Database:
 
     def copy(self) -> DatabaseCopy:
         """A copy of everything, in memory."""
-        target = sqlite3.connect(":memory:")
+        # Whoever drops a copy closes it, in whatever thread that happens.
+        target = sqlite3.connect(":memory:", check_same_thread=False)
         self._connection.backup(target)
         codes = self._connection.execute("SELECT mail_id, token FROM temp.codes").fetchall()
         return DatabaseCopy(target, [tuple(row) for row in codes])

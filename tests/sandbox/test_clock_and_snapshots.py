@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import time
 from datetime import datetime, timedelta, timezone
@@ -141,6 +142,15 @@ def test_advancing_to_a_time_is_exact() -> None:
         sandbox.freeze()
         to = sandbox.now() + timedelta(days=1)
         assert sandbox.advance(to=to) == to
+
+
+def test_a_snapshot_may_be_dropped_in_any_thread(recwarn: pytest.WarningsRecorder) -> None:
+    with Sandbox() as sandbox:
+        sandbox.snapshot("a")
+        kept = sandbox.call_in_server(lambda: [sandbox._snapshots._kept.pop("a")])
+        kept.clear()
+        gc.collect()
+    assert [str(one.message) for one in recwarn] == []
 
 
 def test_snapshots_have_names_and_a_bound() -> None:
