@@ -80,7 +80,8 @@ class WebhookControls(ControlBase):
             merchant_id: the merchant's id instead of the key.
 
         Returns:
-            `id` of the endpoint (of the paywall, for `paywall`), `ids` of all, `url` and `secret`.
+            `id` of the endpoint (of the paywall, for `paywall`), `ids` of all, `created` with the ids of those that were not
+            there before, `url` and `secret`.
 
         Raises:
             Problem: 400, an invalid value, or too many endpoints; 404, the merchant has no paywall.
@@ -140,13 +141,15 @@ class WebhookControls(ControlBase):
         secret = self.webhook_secret if secret is None else secret
         _check_text("secret", secret)
         wanted = _check_events(events)
+        before = {one["id"]: one["url"] for one in self.webhook_endpoints()}
         ids: list[str] = []
         with self._world.db.transaction():
             if service != "paywall":
                 ids.append(self._set_endpoint(merchant_id, url, wanted, secret))
             if service != "montra":
                 ids.append(self._set_paywall_webhook(merchant_id, url, secret))
-        return {"id": ids[0], "ids": ids, "url": url, "secret": secret}
+        created = [one for one in ids if before.get(one) != url]
+        return {"id": ids[0], "ids": ids, "created": created, "url": url, "secret": secret}
 
     def _set_endpoint(self, merchant_id: str, url: str, events: list[str], secret: str) -> str:
         db = self._world.db

@@ -428,6 +428,7 @@ def test_a_url_that_is_there_already_gets_nothing_twice() -> None:
         assert endpoint["events"] == ["*"]
         sandbox.trigger("customer.created")
         assert len(sandbox.deliveries()) == 1
+        assert sandbox.add_webhook_endpoint("http://127.0.0.1:9/", service=None)["created"] == [sandbox.paywall_id]
 
 
 def test_a_paywall_gets_its_own_webhook_back() -> None:
