@@ -80,8 +80,8 @@ class WebhookControls(ControlBase):
             merchant_id: the merchant's id instead of the key.
 
         Returns:
-            `id` of the endpoint (of the paywall, for `paywall`), `ids` of all, `created`: the ids of those that were not
-            there before, `url` and `secret`.
+            `id` of the endpoint (of the paywall, for `paywall`), `ids` of all, `created`: the ids of those that were
+            not there before, `url` and `secret`.
 
         Raises:
             Problem: 400, an invalid value, or too many endpoints; 404, the merchant has no paywall.
