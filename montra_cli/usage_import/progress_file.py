@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..failures import FAILED, USAGE, CliError
+from ..json_types import is_object
 from ..output.encoding import to_json
 
 CLAIM = 500
@@ -227,13 +228,16 @@ class ProgressFile:
             file.seek(0)
             content = file.read()
         whole = content[: content.rfind(b"\n") + 1]
+        lines = whole.decode("utf-8", "replace").splitlines()
+        if content and not lines and not content.startswith(b'{"import"'):
+            raise _foreign(self.path)
+        if lines:
+            self._check(lines[0], identity)  # before anything is written: it may be a file of something else
         if len(whole) < len(content):  # a line that a power cut has torn: it never took effect
             os.ftruncate(self._descriptor, len(whole))
-        lines = whole.decode("utf-8", "replace").splitlines()
         if not lines:
             self._append(to_json(identity) + "\n", sync=True)
             return
-        self._check(lines[0], identity)
         try:
             for line in lines[1:]:
                 self._read(line)
@@ -243,9 +247,11 @@ class ProgressFile:
 
     def _check(self, first: str, identity: dict[str, Any]) -> None:
         try:
-            found: dict[str, Any] = json.loads(first)
+            found: Any = json.loads(first)
         except ValueError:
-            raise CliError(f"{self.path}: not the progress of an import", USAGE) from None
+            raise _foreign(self.path) from None
+        if not is_object(found):
+            raise _foreign(self.path)
         if found.get("digest") != identity["digest"]:
             raise CliError(
                 "the file has changed since its import began, so that nobody can tell which lines were counted",
@@ -278,3 +284,7 @@ class ProgressFile:
             self.progress.finished_at = float(rest)
         else:
             raise ValueError(kind)
+
+
+def _foreign(path: Path) -> CliError:
+    return CliError(f"{path}: not the progress of an import", USAGE)

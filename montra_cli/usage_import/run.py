@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ def check_file(run: Run, path: str, layout: Layout, rejects: str | None) -> None
     totals: dict[str, Decimal] = {}
     count = 0
     wrong: dict[int, tuple[int, str]] = {}
+    _refuse_same(path, {"--rejects": rejects})
     with _opened(path) as file:
         for record in read_records(file, layout):
             if record.usage is None:
@@ -106,7 +108,9 @@ def import_file(run: Run, path: str, options: ImportOptions) -> None:
         source = _source(file, options)
         target = _target(client.base_url, run.settings.api_key or "")
         identity = {"import": source.import_id, "digest": source.digest, "target": target}
-        place = _progress_path(path, options, target, source.import_id)
+        place = _progress_path(path, options, target)
+        _refuse_same(path, {"--progress": str(place), "--rejects": options.rejects})
+        _refuse_same(str(place), {"--rejects": options.rejects})
         progress_file = ProgressFile(place, identity)
         try:
             if progress_file.progress.finished_at is not None:
@@ -211,6 +215,19 @@ def _opened(path: str) -> IO[bytes]:
     return file
 
 
+def _refuse_same(path: str, written: dict[str, str | None]) -> None:
+    """Refuse to write a file that is read, whatever name or link it has."""
+    for option, name in written.items():
+        if name is None:
+            continue
+        try:
+            is_same = os.path.samefile(path, name)
+        except OSError:  # one of them does not exist yet
+            is_same = os.path.realpath(path) == os.path.realpath(name)
+        if is_same:
+            raise CliError(f"{option} {name}: would overwrite {path}", USAGE, "Give another file.")
+
+
 def _source(file: IO[bytes], options: ImportOptions) -> Source:
     digest = digest_of(file)
     layout = options.layout
@@ -227,7 +244,7 @@ def _target(base_url: str, key: str) -> str:
     return hashlib.sha256(f"{base_url}\n{hashlib.sha256(key.encode()).hexdigest()}".encode()).hexdigest()[:16]
 
 
-def _progress_path(path: str, options: ImportOptions, target: str, import_id: str) -> Path:
+def _progress_path(path: str, options: ImportOptions, target: str) -> Path:
     if options.progress is not None:
         return Path(options.progress)
     name = hashlib.sha256(f"{target}\n{options.import_id or ''}".encode()).hexdigest()[:8]
