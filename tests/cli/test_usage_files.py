@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
 
 import pytest
@@ -36,3 +39,57 @@ def test_other_files_are_not_changed_either(cli: Cli) -> None:
         assert cli.run("usage", "import", "u.csv", "--progress", "notes").code == 2
         assert (cli.folder / "notes").read_bytes() == content
     assert cli.run("usage", "import", "u.csv", "--progress", "p", "--rejects", "p").code == 2
+
+
+def rejects_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+@pytest.mark.parametrize(
+    ("before", "wrong", "behind", "line"),
+    [
+        (3, '"', 3000, 6),
+        (3, '"{0},api-tokens,1,a', 20, 6),
+        (3, '{0},api-tokens,1,"a', 20, 6),
+        (3, '"{0}\n",api-tokens,"1,a', 20, 7),
+        (3, '"\n{0},api-tokens,1,"x"', 20, 6),
+        (3, '{0},"api-tokens\n"', 20, 6),
+    ],
+)
+def test_a_quotation_mark_that_is_not_closed_hides_nothing(
+    cli: Cli, before: int, wrong: str, behind: int, line: int
+) -> None:
+    customer = cli.plan()["customer"]
+    good = f"{customer},api-tokens,1,"
+    lines = ["customer_id,meter_slug,amount,metadata.job", *[good] * (before + 1), wrong.format(customer)]
+    (cli.folder / "u.csv").write_text("\n".join([*lines, *[good] * behind]) + "\n")
+    for more in (["--dry-run"], []):
+        ran = cli.run("usage", "import", "u.csv", *more)
+        assert (ran.code, f"line {line}: a quotation mark opens here" in ran.err) == (2, True), ran.err
+        assert ("Nothing" in ran.err, "Traceback" in ran.err) == (True, False)
+    assert cli.used(customer) == 0
+
+
+def test_rejects_keep_what_could_not_be_parsed(alone: Cli) -> None:
+    wrong = ['"c"x,m,1', "c,m", "c,m,1,extra,\u00e9", "c,m,-1", '"c,m,1']
+    (alone.folder / "u.csv").write_text("\n".join(["customer_id,meter_slug,amount", *wrong]))
+    ran = alone.run("usage", "import", "u.csv", "--dry-run", "--rejects", "r.csv")
+    assert (ran.code, "5 refused lines" in ran.err) == (3, True)
+    found = rejects_of((alone.folder / "r.csv").read_text())
+    assert [one["raw_line"] for one in found] == [*wrong[:3], "", wrong[4]]
+    assert [(one["customer_id"], one["amount"]) for one in found] == [("", "")] * 3 + [("c", "-1"), ("", "")]
+    ran = alone.run("usage", "import", "r.csv", "--dry-run", "--rejects", "s.csv")
+    assert "0 lines can be sent" in ran.err
+    assert [one["raw_line"] for one in rejects_of((alone.folder / "s.csv").read_text())] == [*wrong[:3], "", wrong[4]]
+    (alone.folder / "u.jsonl").write_bytes(b'{"customer_id": \n[1]\n\xff\n')
+    alone.run("usage", "import", "u.jsonl", "--dry-run", "--rejects", "r.jsonl")
+    rows = [json.loads(line) for line in (alone.folder / "r.jsonl").read_text().splitlines()]
+    assert [row["raw_line"] for row in rows] == ['{"customer_id": ', "[1]", "\udcff"]
+    ran = alone.run("usage", "import", "r.jsonl", "--dry-run")
+    assert (ran.code, "unknown" in ran.err) == (3, False)
+
+
+def test_a_first_line_that_is_not_csv(alone: Cli) -> None:
+    (alone.folder / "u.csv").write_bytes(b"customer_id,meter_slug\rc,m\r")
+    ran = alone.run("usage", "import", "u.csv", "--dry-run")
+    assert (ran.code, "the first line is not CSV" in ran.err) == (2, True)
