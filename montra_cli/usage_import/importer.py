@@ -36,6 +36,7 @@ class Source:
         digest: SHA-256 of its content.
         records: number of its records.
         import_id: identifies the import in idempotency keys.
+        size: number of its bytes.
     """
 
     file: IO[bytes]
@@ -43,6 +44,7 @@ class Source:
     digest: str
     records: int
     import_id: str
+    size: int
 
 
 def digest_of(file: IO[bytes]) -> str:
@@ -51,12 +53,31 @@ def digest_of(file: IO[bytes]) -> str:
     Args:
         file: the file; it is at its beginning afterwards.
     """
+    digest = digest_of_first(file, os.fstat(file.fileno()).st_size)
+    assert digest is not None
+    return digest
+
+
+def digest_of_first(file: IO[bytes], size: int, *, whole_lines: bool = False) -> str | None:
+    """SHA-256 of the first bytes of a file.
+
+    Args:
+        file: the file; it is at its beginning afterwards.
+        size: how many bytes.
+        whole_lines: whether these must be whole lines.
+
+    Returns:
+        None if there are not so many, or no whole lines.
+    """
     file.seek(0)
     digest = hashlib.sha256()
-    while chunk := file.read(1024 * 1024):
+    left, last = size, b""
+    while left and (chunk := file.read(min(left, 1024 * 1024))):
         digest.update(chunk)
+        left, last = left - len(chunk), chunk[-1:]
+    is_cut = whole_lines and last != b"\n" and file.read(1) != b"\n"
     file.seek(0)
-    return digest.hexdigest()
+    return None if left or is_cut else digest.hexdigest()
 
 
 class Importer:

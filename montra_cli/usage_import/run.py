@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from decimal import Context, Decimal
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..output.encoding import to_json
 from ..output.files import write_file
 from ..output.progress import ProgressBar
 from ..output.text import count_of, plain
-from .importer import Importer, Source, digest_of
+from .importer import Importer, Source, digest_of, digest_of_first
 from .progress_file import Progress, ProgressFile
 from .records import AMOUNT_DIGITS, Layout, Record, read_records, reject_lines
 
@@ -105,13 +105,18 @@ def import_file(run: Run, path: str, options: ImportOptions) -> None:
         client = Montra(
             run.settings.api_key, run.settings.base_url, max_attempts=1, timeout=30, pool_size=options.concurrency
         )
-        source = _source(file, options)
         target = _target(client.base_url, run.settings.api_key or "")
-        identity = {"import": source.import_id, "digest": source.digest, "target": target}
         place = _progress_path(path, options, target)
         _refuse_same(path, {"--progress": str(place), "--rejects": options.rejects})
         _refuse_same(str(place), {"--rejects": options.rejects})
-        progress_file = ProgressFile(place, identity)
+        source = _source(file, options)
+        progress_file = ProgressFile(
+            place,
+            {"import": source.import_id, "digest": source.digest, "target": target, "size": source.size},
+            import_of=lambda digest: _import_id(digest, options),
+            digest_of_first=lambda size: digest_of_first(file, size, whole_lines=True),
+        )
+        source = replace(source, import_id=progress_file.import_id)
         try:
             if progress_file.progress.finished_at is not None:
                 _tell_finished(run, progress_file.progress, place)
@@ -124,7 +129,9 @@ def import_file(run: Run, path: str, options: ImportOptions) -> None:
 
 def _run(run: Run, client: Montra, source: Source, progress_file: ProgressFile, options: ImportOptions) -> None:
     before = progress_file.progress.count
-    if before:
+    if progress_file.has_grown:
+        run.output.note("The file begins with what was imported; going on with the lines behind.")
+    elif before:
         run.output.note(f"{count_of(before, 'line')} were done before; going on.")
     began = time.monotonic()
     with ProgressBar("Importing", source.records, before) as bar:
@@ -229,14 +236,18 @@ def _refuse_same(path: str, written: dict[str, str | None]) -> None:
 
 
 def _source(file: IO[bytes], options: ImportOptions) -> Source:
+    size = os.fstat(file.fileno()).st_size
     digest = digest_of(file)
+    records = sum(1 for _ in read_records(file, options.layout))
+    file.seek(0)
+    return Source(file, options.layout, digest, records, _import_id(digest, options), size)
+
+
+def _import_id(digest: str, options: ImportOptions) -> str:
     layout = options.layout
     named = {**(layout.names or {})}
     content = [digest, layout.format, layout.delimiter, named, layout.meter, options.import_id]
-    import_id = hashlib.sha256(to_json(content).encode()).hexdigest()[:32]
-    records = sum(1 for _ in read_records(file, layout))
-    file.seek(0)
-    return Source(file, layout, digest, records, import_id)
+    return hashlib.sha256(to_json(content).encode()).hexdigest()[:32]
 
 
 def _target(base_url: str, key: str) -> str:

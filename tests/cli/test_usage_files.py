@@ -10,7 +10,7 @@ import os
 import pytest
 
 from .conftest import Cli
-from .test_usage_import import write_lines
+from .test_usage_import import progress_of, write_lines
 
 
 @pytest.mark.parametrize("link", ["same", "symlink", "hardlink"])
@@ -93,3 +93,34 @@ def test_a_first_line_that_is_not_csv(alone: Cli) -> None:
     (alone.folder / "u.csv").write_bytes(b"customer_id,meter_slug\rc,m\r")
     ran = alone.run("usage", "import", "u.csv", "--dry-run")
     assert (ran.code, "the first line is not CSV" in ran.err) == (2, True)
+
+
+def test_lines_that_are_appended_are_imported_alone(cli: Cli) -> None:
+    customer = cli.plan()["customer"]
+    write_lines(cli, customer, 3)
+    cli.ok("usage", "import", "u.csv")
+    for count in (5, 9):
+        write_lines(cli, customer, count)
+        ran = cli.ok("usage", "import", "u.csv")
+        assert ("lines behind" in ran.err, cli.used(customer)) == (True, count)
+        assert "was imported completely" in cli.ok("usage", "import", "u.csv").err
+        assert cli.used(customer) == count
+    write_lines(cli, customer, 11)
+    assert cli.run("usage", "import", "u.csv", "--meter", "x").code == 2  # other options
+    write_lines(cli, customer, 8)
+    assert cli.run("usage", "import", "u.csv").code == 2
+    assert progress_of(cli).read_text().count("\nx ") == 2
+    assert cli.used(customer) == 9
+
+
+def test_a_last_line_that_has_grown_is_a_change(cli: Cli) -> None:
+    customer = cli.plan()["customer"]
+    path = cli.folder / "u.csv"
+    path.write_text(f"customer_id,meter_slug,amount\n{customer},api-tokens,1")
+    cli.ok("usage", "import", "u.csv")
+    before = path.read_text()
+    path.write_text(before + "2\n")
+    assert cli.run("usage", "import", "u.csv").code == 2
+    path.write_text(before + f"\n{customer},api-tokens,5\n")
+    cli.ok("usage", "import", "u.csv")
+    assert cli.used(customer) == 6
