@@ -84,13 +84,13 @@ def show(run: Run, call: Call, result: Any) -> None:
     elif isinstance(result, str):
         output.value(result)
     else:
-        _show_object(run, _fields(result))
+        _show_object(run, _fields(result), call.columns)
 
 
-def _show_object(run: Run, fields: dict[str, Any]) -> None:
+def _show_object(run: Run, fields: dict[str, Any], columns: Sequence[str]) -> None:
     output = run.output
     if output.format in ("json", "jsonl"):
-        output.one(fields)
+        output.one(fields, columns)
     elif is_array(page := fields.get("data")) and set(fields) <= {"data", "meta"}:
         output.rows(page)
         total = fields.get("meta", {}).get("total")
@@ -99,7 +99,7 @@ def _show_object(run: Run, fields: dict[str, Any]) -> None:
     elif series := _pivoted(fields):
         output.rows(series)
     else:
-        output.one(fields)
+        output.one(fields, columns)
 
 
 def _fields(result: Any) -> dict[str, Any]:
