@@ -20,7 +20,7 @@ from ..output.encoding import to_json
 from ..output.files import write_file
 from ..output.progress import ProgressBar
 from ..output.text import count_of, plain
-from .importer import Importer, Source, digest_of, digest_of_first
+from .importer import Importer, Source, digest_of, digest_of_first, replay_trace
 from .progress_file import Progress, ProgressFile
 from .records import AMOUNT_DIGITS, Layout, Record, read_records, reject_lines
 
@@ -103,7 +103,12 @@ def import_file(run: Run, path: str, options: ImportOptions) -> None:
 
     with _opened(path) as file:
         client = Montra(
-            run.settings.api_key, run.settings.base_url, max_attempts=1, timeout=30, pool_size=options.concurrency
+            run.settings.api_key,
+            run.settings.base_url,
+            max_attempts=1,
+            timeout=30,
+            pool_size=options.concurrency,
+            trace_configs=[replay_trace()],
         )
         target = _target(client.base_url, run.settings.api_key or "")
         place = _progress_path(path, options, target)
@@ -152,7 +157,10 @@ def _run(run: Run, client: Montra, source: Source, progress_file: ProgressFile, 
             raise
     seconds = max(time.monotonic() - began, 1e-9)
     rate = importer.delivered / seconds
-    run.output.note(f"{count_of(importer.delivered, 'line')} counted in {seconds:.1f} s ({rate:,.0f}/s).")
+    counted = importer.delivered - importer.replayed
+    run.output.note(f"{count_of(counted, 'line')} counted in {seconds:.1f} s ({rate:,.0f} sent/s).")
+    if importer.replayed:
+        run.output.note(f"{count_of(importer.replayed, 'line')} had been counted before, and not again.")
     if importer.uncertain:
         _tell_uncertain(importer.uncertain)
     progress_file.finish(time.time())

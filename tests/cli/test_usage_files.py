@@ -124,3 +124,32 @@ def test_a_last_line_that_has_grown_is_a_change(cli: Cli) -> None:
     path.write_text(before + f"\n{customer},api-tokens,5\n")
     cli.ok("usage", "import", "u.csv")
     assert cli.used(customer) == 6
+
+
+def test_a_copy_is_not_counted_and_says_so(cli: Cli) -> None:
+    customer = cli.plan()["customer"]
+    write_lines(cli, customer, 30)
+    assert "counted before" not in cli.ok("usage", "import", "u.csv").err
+    (cli.folder / "copy.csv").write_bytes((cli.folder / "u.csv").read_bytes())
+    ran = cli.ok("usage", "import", "copy.csv")
+    assert ("0 lines counted in" in ran.err, "30 lines had been counted before" in ran.err) == (True, True), ran.err
+    assert cli.used(customer) == 30
+
+
+@pytest.mark.parametrize("name", ["neg.rej", "usage", "usage.txt"])
+def test_the_content_decides_the_format_when_the_name_does_not(alone: Cli, name: str) -> None:
+    for content in (
+        b"customer_id,meter_slug\nc,m\n",
+        b'\xef\xbb\xbf"customer_id","meter_slug"\nc,m\n',
+        b'\n {"customer_id": "c", "meter_slug": "m"}\n',
+        b'\xef\xbb\xbf{"customer_id": "c", "meter_slug": "m"}\n',
+    ):
+        (alone.folder / name).write_bytes(content)
+        assert "1 line can be sent" in alone.ok("usage", "import", name, "--dry-run").err
+
+
+def test_a_file_of_rejects_has_the_format_of_the_file(alone: Cli) -> None:
+    (alone.folder / "u.csv").write_text("customer_id,meter_slug,amount\nc,m,-1\n")
+    alone.run("usage", "import", "u.csv", "--dry-run", "--rejects", "neg.rej")
+    ran = alone.run("usage", "import", "neg.rej", "--dry-run")
+    assert (ran.code, "line 2: amount" in ran.err) == (3, True), ran.err
