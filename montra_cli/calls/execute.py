@@ -29,6 +29,8 @@ def execute(run: Run, call: Call, given: Mapping[str, Any]) -> None:
     """
     identity = {name: given.get(name) for name in IDENTITY} if call.client == "paywall" else {}
     arguments = _arguments(call, {name: value for name, value in given.items() if name not in identity})
+    if call.columns and not call.endpoint.startswith("GET "):
+        run.output.check_columns(call.columns)  # before it is carried out: its result would not be shown
     if call.asks is not None:
         run.confirm(call.asks.format(**arguments))
     with contextlib.closing(run.billing() if call.client == "paywall" else run.montra()) as client:

@@ -80,7 +80,7 @@ class Output:
         Raises:
             CliError: `columns` of the options names none of them.
         """
-        self._check_columns({**dict.fromkeys(columns), **fields})
+        self.check_columns({**dict.fromkeys(columns), **fields})
         if self.format in ("csv", "jsonl"):
             self._print_rows([fields], list(fields))
         elif self.format == "json":
@@ -98,6 +98,19 @@ class Output:
         other = copy(self)
         other._columns = None
         return other
+
+    def check_columns(self, known: Collection[str]) -> None:
+        """Refuse `--columns` with a name that there is not.
+
+        Args:
+            known: the names that there are.
+
+        Raises:
+            CliError: there is no such column.
+        """
+        unknown = [one for one in self._columns or () if one not in known]
+        if unknown:
+            raise CliError(f"--columns: no {', '.join(unknown)}; there are: {', '.join(known)}", USAGE)
 
     def value(self, value: Any) -> None:
         """Print a text, number or other JSON value.
@@ -145,13 +158,8 @@ class Output:
             rows = chain(seen, rows)
         known = dict.fromkeys([*columns, *(name for row in seen for name in row)])
         if known:
-            self._check_columns(known)
+            self.check_columns(known)
         return rows
-
-    def _check_columns(self, known: Collection[str]) -> None:
-        unknown = [one for one in self._columns or () if one not in known]
-        if unknown:
-            raise CliError(f"--columns: no {', '.join(unknown)}; there are: {', '.join(known)}", USAGE)
 
     def _chosen(self, row: Row) -> Row:
         return row if self._columns is None else {name: row.get(name) for name in self._columns}

@@ -170,6 +170,8 @@ def test_a_full_disk_is_told(alone: Cli) -> None:
 def test_columns_that_there_are_not_are_refused(cli: Cli, more: list[str]) -> None:
     refused = cli.run("customers", "list", "--columns", "id,emial", *more)  # nothing is found, and it is refused
     assert (refused.code, refused.out) == (2, "")
+    made = cli.run("customers", "create", "--name", "A", "--email", "a@example.com", "--columns", "emial", *more)
+    assert (made.code, cli.ok("customers", "list", "--jsonl").out) == (2, "")  # refused before it is carried out
     customer = cli.customer()
     for arguments in (["customers", "list"], ["customers", "get", customer], ["logs", "list"], ["events", "list"]):
         ran = cli.run(*arguments, "--columns", "id,emial", *more)
