@@ -223,9 +223,10 @@ def with_scheme(url: str, option: str = "--forward-to") -> str:
     try:
         parts = urlsplit(text)
         is_fine = bool(parts.hostname) and parts.port != 0 and not parts.netloc.endswith(":")
+        is_fine = is_fine and parts.scheme in ("http", "https") and _VISIBLE.fullmatch(text) is not None
     except ValueError:  # a port that is no number, or a bracket that is not closed
         is_fine = False
-    if not is_fine or parts.scheme not in ("http", "https") or not _VISIBLE.fullmatch(text):
+    if not is_fine:
         raise CliError(f"{option}: {url!r} is not an address such as localhost:8000/webhooks", USAGE)
     return text
 

@@ -97,7 +97,7 @@ class ProgressFile:
     Args:
         path: where it is.
         identity: what is imported where; the first line of a new file.
-        import_of: the id of the import of content with a digest. Default: that of `identity` for each.
+        import_of: the id of the import of content with a digest. Default: that of `identity`.
         digest_of_first: digest of the first bytes of the file if these are whole lines, else None. Default: None.
 
     Attributes:
@@ -118,8 +118,8 @@ class ProgressFile:
         digest_of_first: Callable[[int], str | None] | None = None,
     ) -> None:
         self.path = path
-        self._import_of = import_of or (lambda _: str(identity["import"]))
-        self._digest_of_first = digest_of_first or (lambda _: None)
+        self._import_of = import_of
+        self._digest_of_first = digest_of_first
         self.import_id: str = identity["import"]
         self.has_grown: bool = False
         self.progress: Progress = Progress()
@@ -278,9 +278,10 @@ class ProgressFile:
         digest = found.get("digest")
         size, latest = self.progress.grown or (found.get("size"), digest)
         is_same = latest == identity["digest"]
-        if not is_same and (not isinstance(size, int) or self._digest_of_first(size) != latest):
+        if not is_same and not (isinstance(size, int) and self._begins_with(size, latest)):
             raise self._changed()
-        if found.get("target") != identity["target"] or found.get("import") != self._import_of(str(digest)):
+        import_id = identity["import"] if self._import_of is None else self._import_of(str(digest))
+        if found.get("target") != identity["target"] or found.get("import") != import_id:
             raise CliError(
                 f"{self.path}: belongs to an import into another service, with another key or other options",
                 USAGE,
@@ -291,6 +292,9 @@ class ProgressFile:
             self._append(f"x {identity['size']} {identity['digest']}\n", sync=True)
             self.progress.finished_at = None
             self.has_grown = True
+
+    def _begins_with(self, size: int, digest: object) -> bool:
+        return self._digest_of_first is not None and self._digest_of_first(size) == digest
 
     def _changed(self) -> CliError:
         is_finished = self.progress.finished_at is not None
