@@ -21,6 +21,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: with the exit code.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _main(given)
+        sys.stdout.flush()
+    except OSError as error:  # what `guarded` does not run: a full disk ends `--help`, too
+        from .failures import end_by
+
+        end_by(error)
+    return code
+
+
+def _main(given: list[str]) -> int:
     if given in (["--version"], ["-V"]):
         print_version()
         return 0

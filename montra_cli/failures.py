@@ -83,6 +83,24 @@ def guarded(job: Callable[[], object]) -> object:
     return result
 
 
+def end_by(error: OSError) -> NoReturn:
+    """End the process with the code of a failure outside of any command.
+
+    Args:
+        error: the failure.
+
+    Raises:
+        SystemExit: it is an expected one.
+        OSError: it is not.
+    """
+    if isinstance(error, BrokenPipeError):
+        _exit(BROKEN_PIPE)
+    code = _describe(error)
+    if code is None:
+        raise error
+    _exit(code)
+
+
 def _describe(error: Exception) -> int | None:
     """Say what has happened; the exit code. None for what nobody expects."""
     if isinstance(error, CliError):

@@ -29,6 +29,8 @@ def execute(run: Run, call: Call, given: Mapping[str, Any]) -> None:
     """
     identity = {name: given.get(name) for name in IDENTITY} if call.client == "paywall" else {}
     arguments = _arguments(call, {name: value for name, value in given.items() if name not in identity})
+    if call.columns and not call.endpoint.startswith("GET "):
+        run.output.check_columns(call.columns)  # before it is carried out: its result would not be shown
     if call.asks is not None:
         run.confirm(call.asks.format(**arguments))
     with contextlib.closing(run.billing() if call.client == "paywall" else run.montra()) as client:
@@ -84,13 +86,13 @@ def show(run: Run, call: Call, result: Any) -> None:
     elif isinstance(result, str):
         output.value(result)
     else:
-        _show_object(run, _fields(result))
+        _show_object(run, _fields(result), call.columns)
 
 
-def _show_object(run: Run, fields: dict[str, Any]) -> None:
+def _show_object(run: Run, fields: dict[str, Any], columns: Sequence[str]) -> None:
     output = run.output
     if output.format in ("json", "jsonl"):
-        output.one(fields)
+        output.one(fields, columns)
     elif is_array(page := fields.get("data")) and set(fields) <= {"data", "meta"}:
         output.rows(page)
         total = fields.get("meta", {}).get("total")
@@ -99,7 +101,7 @@ def _show_object(run: Run, fields: dict[str, Any]) -> None:
     elif series := _pivoted(fields):
         output.rows(series)
     else:
-        output.one(fields)
+        output.one(fields, columns)
 
 
 def _fields(result: Any) -> dict[str, Any]:

@@ -41,8 +41,9 @@ def show(run: Run, event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", h
         return
     data = event.pop("data", {})
     deliveries = event.pop("deliveries", [])
-    run.output.one({**event, **({f"data.{name}": value for name, value in data.items()} if is_object(data) else {})})
-    run.output.rows(deliveries, _DELIVERY, empty="No webhook endpoint has got it.")
+    flat = {**event, **({f"data.{name}": value for name, value in data.items()} if is_object(data) else {})}
+    run.output.one(flat, ["data", "deliveries"])
+    run.output.without_columns().rows(deliveries, _DELIVERY, empty="No webhook endpoint has got it.")
 
 
 @command(app, "replay", output=True, examples=("montra events replay evt_123",))

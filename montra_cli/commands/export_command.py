@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -94,13 +95,26 @@ def _export(
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(ProgressBar(f"Exporting {what}", known)) if to is not None else None
         rows = counter.counted((one.to_dict() for one in found), bar)
-        lines = _csv(rows, CALLS[what]["list"].columns or _AUDIT_LOG, raw=raw) if kind == "csv" else _jsonl(rows)
+        columns = CALLS[what]["list"].columns or _AUDIT_LOG
+        is_shown = sys.stdout.isatty() if to is None else _is_terminal(to)
+        lines = _csv(rows, columns, raw=raw, one_line=is_shown) if kind == "csv" else _jsonl(rows)
         if to is None:
             sys.stdout.writelines(lines)
         else:
             write_file(to, (line.encode() for line in lines))
     if to is not None:
         run.output.note(f"Wrote {count_of(counter.count, 'line')} to {to}.")
+
+
+def _is_terminal(path: str) -> bool:
+    """Whether a path is a terminal, e.g. /dev/stdout. A FIFO is not opened: that would wait for its reader."""
+    try:
+        if not Path(path).is_char_device():
+            return False
+        with Path(path).open("wb", buffering=0) as file:
+            return file.isatty()
+    except OSError:
+        return False
 
 
 _AUDIT_LOG = CALLS["audit-logs"]["iter"].columns
@@ -119,11 +133,11 @@ class _Counter:
                 bar.update(self.count)
 
 
-def _csv(rows: Iterable[dict[str, Any]], columns: Iterable[str], *, raw: bool) -> Iterator[str]:
+def _csv(rows: Iterable[dict[str, Any]], columns: Iterable[str], *, raw: bool, one_line: bool) -> Iterator[str]:
     names = list(columns)
     yield csv_line(names)
     for row in rows:
-        yield csv_line([row.get(name) for name in names], raw=raw)
+        yield csv_line([row.get(name) for name in names], raw=raw, one_line=one_line)
 
 
 def _jsonl(rows: Iterable[dict[str, Any]]) -> Iterator[str]:

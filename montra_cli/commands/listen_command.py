@@ -47,8 +47,8 @@ def listen(
         raise CliError("--events: at least one type of events", USAGE)
     if service not in (None, "montra", "paywall"):
         raise CliError("--service: montra or paywall", USAGE)
-    controls = control_client(run)
     url = None if forward_to is None else with_scheme(forward_to)
+    controls = control_client(run)
     listener = Listener(run, controls, url, wanted, service, secret, as_jsonl=as_jsonl)
     with ends_well():
         try:
@@ -104,6 +104,7 @@ class Listener:
     def _make_sure_of_endpoint(self) -> None:
         if self._url is None:
             if not self._has_begun:
+                self._refuse_unknown_events()
                 self._run.output.note("Showing events; --forward-to URL sends them to your application.")
             self._has_begun = True
             return
@@ -116,6 +117,12 @@ class Listener:
         )
         self._ids = [str(one) for one in made.get("ids") or [made["id"]]]
         self._run.output.note(f"Forwarding to {self._url}\nSecret: {made.get('secret')}\nCtrl-C ends it.")
+
+    def _refuse_unknown_events(self) -> None:
+        """Refuse a typo, as the sandbox does when an endpoint is added: nothing would ever be shown."""
+        known = {"*", *(str(one.get("event")) for one in self._controls.get("/triggers"))}
+        if unknown := [one for one in self._events if one not in known]:
+            raise CliError(f"--events: no event {unknown[0]!r}; there are: {', '.join(sorted(known))}", USAGE)
 
     def _is_wanted(self, event: LiveEvent) -> bool:
         if event.kind != ("event" if self._url is None else "delivery"):

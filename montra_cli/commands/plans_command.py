@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,12 +28,20 @@ _PRUNE = Annotated[bool, typer.Option("--prune", help="Delete what is not in the
 _SIGNS = {"create": ("+", "32"), "update": ("~", "33"), "limit": ("~", "33"), "delete": ("-", "31")}
 
 
-@command(app, "pull", examples=("montra plans pull > plans.toml", "montra plans pull -o plans.toml"))
+@command(
+    app,
+    "pull",
+    asks=True,
+    examples=("montra plans pull > plans.toml", "montra plans pull -o plans.toml"),
+)
 def pull(
     run: Run,
     to: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write this file.")] = None,
 ) -> None:
-    """Print the plans of the service as a file, e.g. to copy them to another one."""
+    """Print the plans of the service as a file, e.g. to copy them to another one.
+
+    A file that exists with other content is only replaced after a question.
+    """
     from ..plans.service import fetch_plans, find_sandbox, to_toml
 
     with run.montra() as client:
@@ -40,7 +49,10 @@ def pull(
     if to is None:
         sys.stdout.writelines(lines)
     else:
-        write_file(to, (line.encode() for line in lines))
+        content = "".join(lines).encode()
+        if _has_other_content(to, content):
+            run.confirm(f"Replace {to}, which has other content?", place="file")
+        write_file(to, [content])
         run.output.note(f"Wrote {to}.")
 
 
@@ -116,6 +128,12 @@ def apply(run: Run, file: _FILE, prune: _PRUNE = False) -> None:
     if len(possible) < len(changes):
         left = count_of(len(changes) - len(possible), "difference")
         raise CliError(f"{left} can't be removed by the API, see above", DIFFERENT)
+
+
+def _has_other_content(path: str, content: bytes) -> bool:
+    """Whether there is a regular file whose content would be lost."""
+    file = Path(path)
+    return file.is_file() and file.read_bytes() != content
 
 
 def _print_changes(changes: list[Change]) -> None:

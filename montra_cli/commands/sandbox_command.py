@@ -44,7 +44,9 @@ def start(
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     db: Annotated[str, typer.Option(metavar="FILE", help="File of the database.")] = ":memory:",
     open_browser: Annotated[bool, typer.Option("--open", help="Open its address in the browser.")] = False,
-    seed: Annotated[Path | None, typer.Option(metavar="FILE", help="Create what a TOML file describes.")] = None,
+    seed: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Create what a TOML, YAML or JSON file describes.")
+    ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Create customers, a year of usage and invoices.")] = False,
     forward_to: Annotated[str | None, typer.Option(metavar="URL", help="Send all webhooks to this address.")] = None,
     webhook_secret: Annotated[
@@ -89,9 +91,9 @@ def start(
                 "deliver_anywhere": deliver_anywhere,
             },
             open_browser=open_browser,
-            seed=None if seed is None else parse_toml(str(seed)),
+            seed=None if seed is None else _parse_seed(str(seed)),
             demo=demo,
-            forward_to=forward_to,
+            forward_to=None if forward_to is None else with_scheme(forward_to),
         )
     )
 
@@ -262,7 +264,7 @@ def scenario(
         known = [{"name": one["name"], "title": one["title"]} for one in controls.get("/scenarios")]
         run.output.rows(known)
         return
-    body = {"to": None if to is None else with_scheme(to), "secret": secret}
+    body = {"to": None if to is None else with_scheme(to, "--to"), "secret": secret}
     report = controls.post(f"/scenarios/{segment(name)}", body, timeout=_LONG)
     if run.output.format in ("json", "jsonl"):
         run.output.one(report)
@@ -287,12 +289,24 @@ def demo_data(
 @command(app, "seed", examples=("montra sandbox seed plans.toml", "montra plans pull | montra sandbox seed -"))
 def seed_file(
     run: Run,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A TOML file; - for stdin.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file of TOML, YAML or JSON; - for TOML on stdin.")],
     seed: Annotated[int | None, typer.Option(help="The same number makes the same ids.")] = None,
 ) -> None:
     """Create what a file of plans, customers, discounts and webhooks describes."""
-    data = parse_toml(file)
+    data = _parse_seed(file)
     run.output.one(control_client(run).post("/seed", {"data": data, "seed": seed}, timeout=_LONG))
+
+
+def _parse_seed(place: str) -> dict[str, Any]:
+    """A seed file; TOML unless its name says YAML or JSON."""
+    if not place.lower().endswith((".yaml", ".yml", ".json")):
+        return parse_toml(place)
+    from montra_sandbox import Problem, parse_seed_file
+
+    try:
+        return parse_seed_file(place)
+    except Problem as problem:
+        raise CliError(problem.message, USAGE) from None
 
 
 @command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,7 +40,8 @@ def import_usage(
     run: Run,
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file of CSV with a header, or of JSON lines.")],
     layout_format: Annotated[
-        str | None, typer.Option("--format", metavar="csv|jsonl", help="Default: by the name of the file.")
+        str | None,
+        typer.Option("--format", metavar="csv|jsonl", help="Default: by the name of the file, else by its content."),
     ] = None,
     delimiter: Annotated[str, typer.Option(help="Between the fields of CSV.")] = ",",
     column: Annotated[
@@ -146,7 +148,7 @@ def _layout(
 ) -> Layout:
     from ..usage_import.records import FIELDS, Layout
 
-    found = given or ("csv" if file.lower().endswith((".csv", ".tsv")) else "jsonl")
+    found = given or _format_of(file)
     if found not in ("csv", "jsonl"):
         raise CliError("--format: csv or jsonl", USAGE)
     if file.lower().endswith(".tsv") and delimiter == ",":
@@ -161,6 +163,21 @@ def _layout(
             raise CliError(f"--column: FIELD=NAME with one of {', '.join(FIELDS)}", USAGE)
         names[field] = name
     return Layout("csv" if found == "csv" else "jsonl", delimiter, names, meter, ignore_unknown)
+
+
+def _format_of(file: str) -> str:
+    """The format by the name of a file; by its first character if the name says nothing."""
+    name = file.lower()
+    if name.endswith((".csv", ".tsv")):
+        return "csv"
+    if name.endswith((".jsonl", ".ndjson", ".json")) or not Path(file).is_file():  # a FIFO would lose what is read
+        return "jsonl"
+    try:
+        with Path(file).open("rb") as opened:
+            start = opened.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except OSError:
+        return "jsonl"  # to be told when it is opened
+    return "jsonl" if start.startswith((b"{", b"[")) else "csv"
 
 
 def _open(run: Run, outbox: str | None, name: str) -> Any:

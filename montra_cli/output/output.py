@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from itertools import chain
 from typing import Any, Literal
 
 from ..cleaning import clean_lines
@@ -62,31 +64,25 @@ class Output:
             rows: the objects.
             columns: their fields in order; those of the first object by default.
             empty: what people read when there are none.
+
+        Raises:
+            CliError: the option names a column that there is not; before anything is printed.
         """
-        if self.format == "table":
-            listed = list(rows)
-            if not listed:
-                self.note(empty)
-                return
-            from .tables import print_table
+        self._print_rows(self._checked(rows, columns), columns, empty)
 
-            print_table(listed, self._columns or columns or list(listed[0]), chosen=self._columns is not None)
-        elif self.format == "json":
-            self._json_array(rows)
-        elif self.format == "jsonl":
-            for row in rows:
-                self._write(to_json(self._chosen(row)) + "\n")
-        else:
-            self._lines(iter(rows), columns)
-
-    def one(self, fields: Row) -> None:
+    def one(self, fields: Row, columns: Sequence[str] = ()) -> None:
         """Print one object.
 
         Args:
             fields: its fields.
+            columns: fields it may have in addition.
+
+        Raises:
+            CliError: `columns` of the options names none of them.
         """
+        self.check_columns({**dict.fromkeys(columns), **fields})
         if self.format in ("csv", "jsonl"):
-            self.rows([fields], list(fields))
+            self._print_rows([fields], list(fields))
         elif self.format == "json":
             self._write(to_json(self._chosen(fields), indent=2) + "\n")
         elif self.format == "plain":
@@ -96,6 +92,25 @@ class Output:
             from .tables import print_object
 
             print_object(self._chosen(fields))
+
+    def without_columns(self) -> Output:
+        """The same output without `--columns`, for what is printed below an object that has other fields."""
+        other = copy(self)
+        other._columns = None
+        return other
+
+    def check_columns(self, known: Collection[str]) -> None:
+        """Refuse `--columns` with a name that there is not.
+
+        Args:
+            known: the names that there are.
+
+        Raises:
+            CliError: there is no such column.
+        """
+        unknown = [one for one in self._columns or () if one not in known]
+        if unknown:
+            raise CliError(f"--columns: no {', '.join(unknown)}; there are: {', '.join(known)}", USAGE)
 
     def value(self, value: Any) -> None:
         """Print a text, number or other JSON value.
@@ -113,6 +128,38 @@ class Output:
             text: lines of text.
         """
         print(clean_lines(text), file=sys.stderr, flush=True)
+
+    def _print_rows(self, rows: Iterable[Row], columns: Sequence[str], empty: str = "") -> None:
+        if self.format == "table":
+            listed = list(rows)
+            if not listed:
+                self.note(empty)
+                return
+            from .tables import print_table
+
+            print_table(listed, self._columns or columns or list(listed[0]), chosen=self._columns is not None)
+        elif self.format == "json":
+            self._json_array(rows)
+        elif self.format == "jsonl":
+            for row in rows:
+                self._write(to_json(self._chosen(row)) + "\n")
+        else:
+            self._lines(iter(rows), columns)
+
+    def _checked(self, rows: Iterable[Row], columns: Sequence[str]) -> Iterable[Row]:
+        """The rows, once the first, or all if they are there already, have shown that the chosen columns exist."""
+        if self._columns is None:
+            return rows
+        if isinstance(rows, list):
+            seen = rows
+        else:
+            rows = iter(rows)
+            seen = [one for one in [next(rows, None)] if one is not None]
+            rows = chain(seen, rows)
+        known = dict.fromkeys([*columns, *(name for row in seen for name in row)])
+        if known:
+            self.check_columns(known)
+        return rows
 
     def _chosen(self, row: Row) -> Row:
         return row if self._columns is None else {name: row.get(name) for name in self._columns}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ PREFIX = "/_sandbox"
 TOKEN_HEADER = "X-Sandbox-Token"  # noqa: S105 - the name of a header
 MAX_ANSWER = 64 * 1024 * 1024
 _TIMEOUT = 30.0
+_VISIBLE = re.compile(r"[!-~\u00a1-\uffff]+")
 _CODES = {401: DENIED, 403: DENIED, 404: NOT_FOUND, 400: USAGE, 422: USAGE}
 
 
@@ -206,15 +208,27 @@ def control_client(run: Run) -> ControlClient:
     return ControlClient(run.settings.sandbox_url, run.settings.sandbox_token)
 
 
-def with_scheme(url: str) -> str:
+def with_scheme(url: str, option: str = "--forward-to") -> str:
     """An address that may lack `http://`, and may be a port and a path.
 
     Args:
         url: e.g. `localhost:8000/webhooks` or `:8000/webhooks`.
+        option: where it was given. Default: `--forward-to`.
+
+    Raises:
+        CliError: it has no host, or no port that there can be.
     """
-    if url.startswith(":"):
-        url = f"127.0.0.1{url}"
-    return url if url.startswith(("http://", "https://")) else f"http://{url}"
+    text = f"127.0.0.1{url}" if url.startswith(":") else url
+    text = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(text)
+        is_fine = bool(parts.hostname) and parts.port != 0 and not parts.netloc.endswith(":")
+        is_fine = is_fine and parts.scheme in ("http", "https") and _VISIBLE.fullmatch(text) is not None
+    except ValueError:  # a port that is no number, or a bracket that is not closed
+        is_fine = False
+    if not is_fine:
+        raise CliError(f"{option}: {url!r} is not an address such as localhost:8000/webhooks", USAGE)
+    return text
 
 
 def segment(text: str) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..failures import FAILED, USAGE, CliError
 from .browser import Browser
-from .control_client import with_scheme
 
 if TYPE_CHECKING:
     from montra_sandbox import Sandbox
@@ -24,7 +23,7 @@ class ServerOptions:
         open_browser: whether to open its address in the browser.
         seed: what to create; None for nothing.
         demo: whether to create demo data.
-        forward_to: where to send webhooks; None for nowhere.
+        forward_to: URL to which webhooks are sent; None for nowhere.
     """
 
     settings: dict[str, Any]
@@ -64,7 +63,7 @@ def _prepare(sandbox: Sandbox, options: ServerOptions, browser: Browser) -> None
     if options.demo:
         print(f"Demo data: {_summary(sandbox.demo())}", flush=True)
     if options.forward_to is not None:
-        made = sandbox.add_webhook_endpoint(with_scheme(options.forward_to), service=None)
+        made = sandbox.add_webhook_endpoint(options.forward_to, service=None)
         print(f"Webhooks: sent to {made['url']}, signed with {made['secret']}", flush=True)
     if options.open_browser:
         from montra_sandbox.foreground import front_page

@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from .progress_file import CLAIM, GOES_ON, ProgressFile
 from .records import Layout, Record, key_of, read_records
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from montra_async import Montra
 
 _FLUSH = 0.2
@@ -36,6 +39,7 @@ class Source:
         digest: SHA-256 of its content.
         records: number of its records.
         import_id: identifies the import in idempotency keys.
+        size: number of its bytes.
     """
 
     file: IO[bytes]
@@ -43,6 +47,32 @@ class Source:
     digest: str
     records: int
     import_id: str
+    size: int
+
+
+@dataclass
+class _Answer:
+    """What the headers of the answer to a record say."""
+
+    is_replayed: bool = False
+
+
+_ANSWER: ContextVar[_Answer | None] = ContextVar("answer", default=None)
+"""The answer that a worker waits for."""
+
+
+def replay_trace() -> aiohttp.TraceConfig:
+    """Notes for each record whether the service has counted its key before; for `Montra(trace_configs=...)`."""
+    import aiohttp
+
+    async def note(session: object, context: object, ended: aiohttp.TraceRequestEndParams) -> None:
+        answer = _ANSWER.get()
+        if answer is not None:
+            answer.is_replayed = ended.response.headers.get("Idempotent-Replayed", "").lower() == "true"
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(note)
+    return trace
 
 
 def digest_of(file: IO[bytes]) -> str:
@@ -51,12 +81,31 @@ def digest_of(file: IO[bytes]) -> str:
     Args:
         file: the file; it is at its beginning afterwards.
     """
+    digest = digest_of_first(file, os.fstat(file.fileno()).st_size)
+    assert digest is not None
+    return digest
+
+
+def digest_of_first(file: IO[bytes], size: int, *, whole_lines: bool = False) -> str | None:
+    """SHA-256 of the first bytes of a file.
+
+    Args:
+        file: the file; it is at its beginning afterwards.
+        size: how many bytes.
+        whole_lines: whether these must be whole lines.
+
+    Returns:
+        None if there are not so many, or no whole lines.
+    """
     file.seek(0)
     digest = hashlib.sha256()
-    while chunk := file.read(1024 * 1024):
+    left, last = size, b""
+    while left and (chunk := file.read(min(left, 1024 * 1024))):
         digest.update(chunk)
+        left, last = left - len(chunk), chunk[-1:]
+    is_cut = whole_lines and last != b"\n" and file.read(1) != b"\n"
     file.seek(0)
-    return digest.hexdigest()
+    return None if left or is_cut else digest.hexdigest()
 
 
 class Importer:
@@ -73,6 +122,7 @@ class Importer:
 
     Attributes:
         delivered: how many this run has had counted.
+        replayed: how many of these had been counted before, under the same keys.
         uncertain: numbers and lines of records that may have been counted, and were left.
     """
 
@@ -95,6 +145,7 @@ class Importer:
         self._claimed_before = progress_file.progress.claimed_up_to
         self._records = self._open_records()
         self.delivered: int = 0
+        self.replayed: int = 0
         self.uncertain: list[tuple[int, int]] = []
 
     async def run(self) -> None:
@@ -160,6 +211,8 @@ class Importer:
         usage = record.usage
         assert usage is not None
         key = key_of(record, self._source.import_id)
+        answer = _Answer()
+        _ANSWER.set(answer)
         for attempt in range(1, _MOST_FAILURES + 1):
             try:
                 await self._client.report_usage(
@@ -181,6 +234,7 @@ class Importer:
                     continue
             self._file.add(record.number)
             self.delivered += 1
+            self.replayed += answer.is_replayed and attempt == 1  # later, this run may have had it counted itself
             return
 
     async def _flush_regularly(self) -> None:

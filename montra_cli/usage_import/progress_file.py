@@ -8,6 +8,7 @@ A line of text per fact, only ever appended:
     k 482 483               these are done, too
     r 481 17 "404 ..."      record 481, at line 17, was refused
     e 1764201700.0          everything is done
+    x 12345 0af3...         the file has grown since, to this size and digest; lines behind the old content follow
 
 After a crash, records that are claimed and not done may have been counted. They are sent again under the same key,
 which counts them once, as long as the service remembers the key. Later they are left for a person to decide.
@@ -18,11 +19,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..failures import FAILED, USAGE, CliError
+from ..json_types import is_object
 from ..output.encoding import to_json
 
 CLAIM = 500
@@ -40,6 +43,7 @@ class Progress:
         claims: numbers up to which records may have been sent, with the time of the claim.
         refused: line and reason of each record that was refused, by its number.
         finished_at: when everything was done; None before.
+        grown: size and digest of the file after it has grown; None if it has not.
     """
 
     done_up_to: int = 0
@@ -47,6 +51,7 @@ class Progress:
     claims: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
     refused: dict[int, tuple[int, str]] = field(default_factory=dict[int, tuple[int, str]])
     finished_at: float | None = None
+    grown: tuple[int, str] | None = None
 
     @property
     def claimed_up_to(self) -> int:
@@ -92,16 +97,31 @@ class ProgressFile:
     Args:
         path: where it is.
         identity: what is imported where; the first line of a new file.
+        import_of: the id of the import of content with a digest. Default: that of `identity`.
+        digest_of_first: digest of the first bytes of the file if these are whole lines, else None. Default: None.
 
     Attributes:
         progress: what it says.
+        import_id: identifies the import in idempotency keys; it stays when the file grows.
+        has_grown: whether the file has grown since the last run.
 
     Raises:
         CliError: another import uses it, it belongs to another one, or it can't be used.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        identity: dict[str, Any],
+        *,
+        import_of: Callable[[str], str] | None = None,
+        digest_of_first: Callable[[int], str | None] | None = None,
+    ) -> None:
         self.path = path
+        self._import_of = import_of
+        self._digest_of_first = digest_of_first
+        self.import_id: str = identity["import"]
+        self.has_grown: bool = False
         self.progress: Progress = Progress()
         self._unwritten: list[int] = []
         self._written_up_to = 0
@@ -227,37 +247,65 @@ class ProgressFile:
             file.seek(0)
             content = file.read()
         whole = content[: content.rfind(b"\n") + 1]
+        lines = whole.decode("utf-8", "replace").splitlines()
+        if content and not lines and not content.startswith(b'{"import"'):
+            raise _foreign(self.path)
+        found = self._first(lines[0]) if lines else {}  # before anything is written: it may be a file of something else
         if len(whole) < len(content):  # a line that a power cut has torn: it never took effect
             os.ftruncate(self._descriptor, len(whole))
-        lines = whole.decode("utf-8", "replace").splitlines()
         if not lines:
             self._append(to_json(identity) + "\n", sync=True)
             return
-        self._check(lines[0], identity)
         try:
             for line in lines[1:]:
                 self._read(line)
         except (ValueError, IndexError):
             raise CliError(f"{self.path}: damaged; it can't say what was counted", FAILED) from None
         self._written_up_to = self.progress.done_up_to
+        self._check(found, identity)
 
-    def _check(self, first: str, identity: dict[str, Any]) -> None:
+    def _first(self, first: str) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads(first)
+            found: Any = json.loads(first)
         except ValueError:
-            raise CliError(f"{self.path}: not the progress of an import", USAGE) from None
-        if found.get("digest") != identity["digest"]:
-            raise CliError(
-                "the file has changed since its import began, so that nobody can tell which lines were counted",
-                USAGE,
-                f"Restore it to finish the import. If this is a new file, delete or move {self.path}.",
-            )
-        if found != identity:
+            raise _foreign(self.path) from None
+        if not is_object(found):
+            raise _foreign(self.path)
+        return found
+
+    def _check(self, found: dict[str, Any], identity: dict[str, Any]) -> None:
+        """Whether it belongs to this import; goes on with the lines behind the old content if there are more now."""
+        digest = found.get("digest")
+        size, latest = self.progress.grown or (found.get("size"), digest)
+        is_same = latest == identity["digest"]
+        if not is_same and not (isinstance(size, int) and self._begins_with(size, latest)):
+            raise self._changed()
+        import_id = identity["import"] if self._import_of is None else self._import_of(str(digest))
+        if found.get("target") != identity["target"] or found.get("import") != import_id:
             raise CliError(
                 f"{self.path}: belongs to an import into another service, with another key or other options",
                 USAGE,
                 "Give another --progress FILE, or the options it was begun with.",
             )
+        self.import_id = str(found["import"])
+        if not is_same:
+            self._append(f"x {identity['size']} {identity['digest']}\n", sync=True)
+            self.progress.finished_at = None
+            self.has_grown = True
+
+    def _begins_with(self, size: int, digest: object) -> bool:
+        return self._digest_of_first is not None and self._digest_of_first(size) == digest
+
+    def _changed(self) -> CliError:
+        is_finished = self.progress.finished_at is not None
+        done = "All its lines were done. " if is_finished else ""
+        other = "Import a file of only the new lines" if is_finished else "Restore the file to finish the import"
+        return CliError(
+            "the file has changed since its import began, so that nobody can tell which of its lines were counted",
+            USAGE,
+            f"{done}{other}; without {self.path}, or under another --import-id, all lines would be counted again. Lines"
+            " that are appended to an unchanged file are imported by the same command.",
+        )
 
     def _read(self, line: str) -> None:
         kind, _, rest = line.partition(" ")
@@ -276,5 +324,13 @@ class ProgressFile:
             self.progress.add(int(number))
         elif kind == "e":
             self.progress.finished_at = float(rest)
+        elif kind == "x":
+            size, digest = rest.split(" ")
+            self.progress.grown = (int(size), digest)
+            self.progress.finished_at = None
         else:
             raise ValueError(kind)
+
+
+def _foreign(path: Path) -> CliError:
+    return CliError(f"{path}: not the progress of an import", USAGE)

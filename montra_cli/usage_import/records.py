@@ -15,6 +15,7 @@ from typing import IO, Any, Literal
 from ..failures import USAGE, CliError
 from ..json_types import exact_json, exact_number, is_object, refuse_deep
 from ..output.encoding import to_json
+from ..output.text import count_of
 
 Format = Literal["csv", "jsonl"]
 
@@ -22,7 +23,7 @@ MAX_LINE = 1024 * 1024
 AMOUNT_DIGITS = 64
 """Amounts are below 1e64 and, unless 0, at least 1e-64: the SDK sends no others."""
 FIELDS = ("customer_id", "meter_slug", "amount", "metadata", "idempotency_key")
-OWN_COLUMNS = ("line", "error")
+OWN_COLUMNS = ("line", "error", "raw_line")
 """What a file of rejects has in addition; ignored, so that it can be corrected and imported."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _NO_CELLS: list[str] = []
@@ -61,6 +62,7 @@ class Record:
         raw: its fields as they are in the file.
         usage: what is to be sent; None if it is wrong.
         problem: what is wrong with it; empty for nothing.
+        text: the line as it is in the file if its fields don't tell it; empty otherwise.
     """
 
     number: int
@@ -68,6 +70,17 @@ class Record:
     raw: Mapping[str, Any]
     usage: Usage | None
     problem: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The fields of a line, before they are looked at."""
+
+    line: int
+    raw: Mapping[str, Any]
+    problem: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,17 +118,18 @@ def read_records(file: IO[bytes], layout: Layout) -> Iterator[Record]:
         layout: how it is read.
 
     Raises:
-        CliError: the file as a whole can't be read: a line that is too long, no header, unknown columns.
+        CliError: the file as a whole can't be read: a line that is too long, no header, unknown columns, a quotation
+            mark that hides the lines behind it.
     """
     rows = _csv_rows(file, layout) if layout.format == "csv" else _json_rows(file)
-    for number, (line, raw, problem) in enumerate(rows, 1):
-        if problem:
-            yield Record(number, line, raw, None, problem)
+    for number, row in enumerate(rows, 1):
+        if row.problem:
+            yield Record(number, row.line, row.raw, None, row.problem, row.text)
             continue
         try:
-            yield Record(number, line, raw, _usage(raw, layout))
+            yield Record(number, row.line, row.raw, _usage(row.raw, layout))
         except ValueError as error:
-            yield Record(number, line, raw, None, str(error))
+            yield Record(number, row.line, row.raw, None, str(error))
 
 
 def key_of(record: Record, import_id: str) -> str:
@@ -142,25 +156,71 @@ def _lines(file: IO[bytes]) -> Iterator[str]:
         yield text.removeprefix("\ufeff") if number == 1 else text
 
 
-def _csv_rows(file: IO[bytes], layout: Layout) -> Iterator[tuple[int, dict[str, Any], str]]:
+def _csv_rows(file: IO[bytes], layout: Layout) -> Iterator[_Row]:
     csv.field_size_limit(MAX_LINE)
-    reader = csv.reader(_lines(file), delimiter=layout.delimiter, strict=True)
-    header = [name.strip() for name in next(reader, _NO_CELLS)]
+    taken: list[str] = []
+    reader = csv.reader(_noted(_lines(file), taken), delimiter=layout.delimiter, strict=True)
+    try:
+        header = [name.strip() for name in next(reader, _NO_CELLS)]
+    except csv.Error as error:
+        raise CliError(f"the first line is not CSV: {error}", USAGE) from None
     _check_header(header, layout)
     while True:
+        taken.clear()
         line = reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield line, {}, f"not CSV: {error}"
+            _refuse_several(line, taken, layout, str(error))
+            yield _Row(line, dict.fromkeys(header, ""), f"not CSV: {error}", _text_of(taken))
             continue
         if not cells:
             continue
-        raw = dict(zip(header, cells, strict=False))
-        counts = f"{len(cells)} fields instead of {len(header)}" if len(cells) != len(header) else ""
-        yield line, raw, counts or _undecodable(cells)
+        if len(cells) != len(header):  # nobody knows which field is missing, so that none may be imported again
+            counts = f"{count_of(len(cells), 'field')} instead of {len(header)}"
+            _refuse_several(line, taken, layout, counts)
+            yield _Row(line, dict.fromkeys(header, ""), counts, _text_of(taken))
+        else:
+            yield _Row(line, dict(zip(header, cells, strict=True)), _undecodable(cells))
+
+
+def _noted(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
+    for line in lines:
+        taken.append(line)
+        yield line
+
+
+def _text_of(taken: list[str]) -> str:
+    return "".join(taken).rstrip("\r\n")
+
+
+def _refuse_several(line: int, taken: list[str], layout: Layout, problem: str) -> None:
+    """Refuse the file if a wrong record has several lines: usually a quotation mark makes them one by mistake.
+
+    To refuse that record alone would hide the lines behind the mark; to read them as records could count what is a
+    text in quotation marks.
+    """
+    if len(taken) > 1:
+        opened = line + _bad_quote("".join(taken), layout.delimiter)
+        raise CliError(
+            f"line {opened}: a quotation mark opens here, and what it encloses, up to line {line + len(taken) - 1},"
+            f" can't be read: {problem}. Nothing is sent",
+            USAGE,
+            "Close the quotation mark, double it if it belongs to the text, or remove it.",
+        )
+
+
+def _bad_quote(text: str, delimiter: str) -> int:
+    """How many lines are before the quotation mark that opens the first field that is wrong, else the last one."""
+    end = re.escape(delimiter)
+    field = re.compile(rf'(?:("[^"]*(?:""[^"]*)*")|[^"{end}\r\n][^{end}\r\n]*)?(?:{end}|\r?\n|$)')
+    position, opened = 0, 0
+    while position < len(text) and (found := field.match(text, position)):
+        opened = position if found[1] else opened
+        position = found.end()
+    return text.count("\n", 0, position if position < len(text) else opened)
 
 
 def _check_header(header: list[str], layout: Layout) -> None:
@@ -181,19 +241,19 @@ def _check_header(header: list[str], layout: Layout) -> None:
         raise CliError(f"unknown columns: {', '.join(unknown)}", USAGE, "--ignore-unknown ignores them.")
 
 
-def _json_rows(file: IO[bytes]) -> Iterator[tuple[int, dict[str, Any], str]]:
+def _json_rows(file: IO[bytes]) -> Iterator[_Row]:
     for number, line in enumerate(_lines(file), 1):
         if not line.strip():
             continue
         try:
             found = exact_json(line)
         except ValueError as error:
-            yield number, {}, _not_json(error)
+            yield _Row(number, {}, _not_json(error), line.rstrip("\r\n"))
             continue
         if not is_object(found):
-            yield number, {}, "not a JSON object"
+            yield _Row(number, {}, "not a JSON object", line.rstrip("\r\n"))
         else:
-            yield number, found, _undecodable([line]) or _halved(line, found)
+            yield _Row(number, found, _undecodable([line]) or _halved(line, found))
 
 
 def _not_json(error: ValueError) -> str:
@@ -281,16 +341,19 @@ def _metadata(value: Any, raw: Mapping[str, Any]) -> dict[str, Any] | None:
 def reject_lines(rejects: Iterator[tuple[Record, str]], layout: Layout) -> Iterator[bytes]:
     """The lines of a file of rejects: what was in the file, with the line and the error. It can be imported again.
 
+    A line that has no such fields is there in full, as `raw_line`, and is refused again until its fields are given.
+
     Args:
         rejects: the records, and what is wrong with each.
         layout: how the file was read; rejects have the same format.
     """
     header: list[str] | None = None
     for record, problem in rejects:
-        fields = {**record.raw, "line": record.line, "error": problem}
+        text = {"raw_line": record.text} if record.text else {}
+        fields = {**record.raw, "line": record.line, "error": problem, **text}
         if layout.format == "jsonl":
-            text = _UNWRITABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", to_json(fields))
-            yield f"{text}\n".encode("utf-8", "surrogateescape")
+            written = _UNWRITABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", to_json(fields))
+            yield f"{written}\n".encode("utf-8", "surrogateescape")
             continue
         buffer = io.StringIO()
         writer = csv.writer(buffer, delimiter=layout.delimiter)

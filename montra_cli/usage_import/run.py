@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from decimal import Context, Decimal
 from pathlib import Path
@@ -19,7 +20,7 @@ from ..output.encoding import to_json
 from ..output.files import write_file
 from ..output.progress import ProgressBar
 from ..output.text import count_of, plain
-from .importer import Importer, Source, digest_of
+from .importer import Importer, Source, digest_of, digest_of_first, replay_trace
 from .progress_file import Progress, ProgressFile
 from .records import AMOUNT_DIGITS, Layout, Record, read_records, reject_lines
 
@@ -69,6 +70,7 @@ def check_file(run: Run, path: str, layout: Layout, rejects: str | None) -> None
     totals: dict[str, Decimal] = {}
     count = 0
     wrong: dict[int, tuple[int, str]] = {}
+    _refuse_same(path, {"--rejects": rejects})
     with _opened(path) as file:
         for record in read_records(file, layout):
             if record.usage is None:
@@ -101,13 +103,25 @@ def import_file(run: Run, path: str, options: ImportOptions) -> None:
 
     with _opened(path) as file:
         client = Montra(
-            run.settings.api_key, run.settings.base_url, max_attempts=1, timeout=30, pool_size=options.concurrency
+            run.settings.api_key,
+            run.settings.base_url,
+            max_attempts=1,
+            timeout=30,
+            pool_size=options.concurrency,
+            trace_configs=[replay_trace()],
         )
-        source = _source(file, options)
         target = _target(client.base_url, run.settings.api_key or "")
-        identity = {"import": source.import_id, "digest": source.digest, "target": target}
-        place = _progress_path(path, options, target, source.import_id)
-        progress_file = ProgressFile(place, identity)
+        place = _progress_path(path, options, target)
+        _refuse_same(path, {"--progress": str(place), "--rejects": options.rejects})
+        _refuse_same(str(place), {"--rejects": options.rejects})
+        source = _source(file, options)
+        progress_file = ProgressFile(
+            place,
+            {"import": source.import_id, "digest": source.digest, "target": target, "size": source.size},
+            import_of=lambda digest: _import_id(digest, options),
+            digest_of_first=lambda size: digest_of_first(file, size, whole_lines=True),
+        )
+        source = replace(source, import_id=progress_file.import_id)
         try:
             if progress_file.progress.finished_at is not None:
                 _tell_finished(run, progress_file.progress, place)
@@ -120,7 +134,9 @@ def import_file(run: Run, path: str, options: ImportOptions) -> None:
 
 def _run(run: Run, client: Montra, source: Source, progress_file: ProgressFile, options: ImportOptions) -> None:
     before = progress_file.progress.count
-    if before:
+    if progress_file.has_grown:
+        run.output.note("The file begins with what was imported; going on with the lines behind.")
+    elif before:
         run.output.note(f"{count_of(before, 'line')} were done before; going on.")
     began = time.monotonic()
     with ProgressBar("Importing", source.records, before) as bar:
@@ -141,7 +157,10 @@ def _run(run: Run, client: Montra, source: Source, progress_file: ProgressFile, 
             raise
     seconds = max(time.monotonic() - began, 1e-9)
     rate = importer.delivered / seconds
-    run.output.note(f"{count_of(importer.delivered, 'line')} counted in {seconds:.1f} s ({rate:,.0f}/s).")
+    counted = importer.delivered - importer.replayed
+    run.output.note(f"{count_of(counted, 'line')} counted in {seconds:.1f} s ({rate:,.0f} sent/s).")
+    if importer.replayed:
+        run.output.note(f"{count_of(importer.replayed, 'line')} had been counted before, and not again.")
     if importer.uncertain:
         _tell_uncertain(importer.uncertain)
     progress_file.finish(time.time())
@@ -211,15 +230,32 @@ def _opened(path: str) -> IO[bytes]:
     return file
 
 
+def _refuse_same(path: str, written: dict[str, str | None]) -> None:
+    """Refuse to write a file that is read, whatever name or link it has."""
+    for option, name in written.items():
+        if name is None:
+            continue
+        try:
+            is_same = os.path.samefile(path, name)
+        except OSError:  # one of them does not exist yet
+            is_same = os.path.realpath(path) == os.path.realpath(name)
+        if is_same:
+            raise CliError(f"{option} {name}: would overwrite {path}", USAGE, "Give another file.")
+
+
 def _source(file: IO[bytes], options: ImportOptions) -> Source:
+    size = os.fstat(file.fileno()).st_size
     digest = digest_of(file)
+    records = sum(1 for _ in read_records(file, options.layout))
+    file.seek(0)
+    return Source(file, options.layout, digest, records, _import_id(digest, options), size)
+
+
+def _import_id(digest: str, options: ImportOptions) -> str:
     layout = options.layout
     named = {**(layout.names or {})}
     content = [digest, layout.format, layout.delimiter, named, layout.meter, options.import_id]
-    import_id = hashlib.sha256(to_json(content).encode()).hexdigest()[:32]
-    records = sum(1 for _ in read_records(file, layout))
-    file.seek(0)
-    return Source(file, layout, digest, records, import_id)
+    return hashlib.sha256(to_json(content).encode()).hexdigest()[:32]
 
 
 def _target(base_url: str, key: str) -> str:
@@ -227,7 +263,7 @@ def _target(base_url: str, key: str) -> str:
     return hashlib.sha256(f"{base_url}\n{hashlib.sha256(key.encode()).hexdigest()}".encode()).hexdigest()[:16]
 
 
-def _progress_path(path: str, options: ImportOptions, target: str, import_id: str) -> Path:
+def _progress_path(path: str, options: ImportOptions, target: str) -> Path:
     if options.progress is not None:
         return Path(options.progress)
     name = hashlib.sha256(f"{target}\n{options.import_id or ''}".encode()).hexdigest()[:8]

@@ -50,3 +50,16 @@ def test_the_name_decides_the_format(cli: Cli, name: str) -> None:
     cli.customer()
     cli.ok("export", "customers", "-o", name)
     assert (cli.folder / name).read_text().startswith("{" if name == "c.ndjson" else "id,")
+
+
+@pytest.mark.parametrize("more", [[], ["--csv-raw"], ["--format", "jsonl"], ["-o", "/dev/stdout"]])
+def test_nothing_that_a_customer_writes_reaches_a_terminal_as_a_command(cli: Cli, more: list[str]) -> None:
+    cli.customer("eve@example.com", "Eve\x1b]0;owned\x07\x9b31m\u202e")
+    child = cli.terminal("export", "customers", *more)
+    text = str(child.read())
+    child.wait()
+    assert ("Eve\\" in text, child.exitstatus) == (True, 0)
+    assert not set(text) & set("\x1b\x07\x9b\u202e") or more[:1] == ["-o"], text
+    assert "Eve\x1b" not in text
+    if "--format" not in more:
+        assert "Eve\x1b]0;" in cli.ok("export", "customers").out  # a file has what is there

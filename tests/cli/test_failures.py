@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from .conftest import Cli, control
+from .conftest import COMMAND, Cli, control
 
 KEY = "sk_live_5ecret5ecret5ecret"
 
@@ -153,3 +155,35 @@ def test_sigint_before_anything_is_130(cli: Cli) -> None:
         process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "customers list",
+        "customers list --json",
+        "export customers",
+        "export customers -o /dev/full",
+        "plans pull -o /dev/full",
+        "customers --help",
+        "--help",
+        "--version",
+    ],
+)
+def test_a_full_disk_is_one_line(cli: Cli, arguments: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    cli.customer()
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run(
+            [*COMMAND, *arguments.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=cli.settings(),
+            cwd=cli.folder,
+            timeout=60,
+        )
+    assert ran.returncode == 1
+    assert ran.stderr.endswith("Error: what the command writes has no room: No space left on device\n")
+    assert "Traceback" not in ran.stderr

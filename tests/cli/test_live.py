@@ -148,6 +148,9 @@ def test_listen_without_an_application_shows_events(cli: Cli) -> None:
     assert "evt_" in listening.wait_for(lambda line: "customer.created" in line)
     listening.stop()
     assert cli.run("listen", "--events", ",").code == 2
+    for more in ([], ["--forward-to", ":9"]):
+        ran = cli.run("listen", "--events", "invoice.created,invoice.craeted", *more)
+        assert (ran.code, "no event 'invoice.craeted'; there are: *, " in ran.err) == (2, True)
     assert cli.run("listen", "--service", "other").code == 2
     assert cli.run("listen", MONTRA_BASE_URL="http://127.0.0.1:9").code == 6
 

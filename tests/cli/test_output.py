@@ -164,3 +164,32 @@ def test_a_full_disk_is_told(alone: Cli) -> None:
         1,
         "Error: what the command writes has no room: No space left on device\n",
     )
+
+
+@pytest.mark.parametrize("more", [[], ["--json"], ["--jsonl"], ["--csv"]])
+def test_columns_that_there_are_not_are_refused(cli: Cli, more: list[str]) -> None:
+    refused = cli.run("customers", "list", "--columns", "id,emial", *more)  # nothing is found, and it is refused
+    assert (refused.code, refused.out) == (2, "")
+    made = cli.run("customers", "create", "--name", "A", "--email", "a@example.com", "--columns", "emial", *more)
+    assert (made.code, cli.ok("customers", "list", "--jsonl").out) == (2, "")  # refused before it is carried out
+    customer = cli.customer()
+    for arguments in (["customers", "list"], ["customers", "get", customer], ["logs", "list"], ["events", "list"]):
+        ran = cli.run(*arguments, "--columns", "id,emial", *more)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.startswith("Error: --columns: no emial; there are: "), ran.err
+        cli.ok(*arguments, "--columns", "id", *more)
+    cli.ok("customers", "get", customer, "--columns", "id,phone,metadata", *more)
+    cli.ok("sandbox", "status", "--columns", "now", *more)
+
+
+def test_columns_on_a_terminal(cli: Cli) -> None:
+    cli.customer()
+    child = cli.terminal("customers", "list", "--columns", "emial")
+    assert "there are: id, " in str(child.read())
+    child.wait()
+    assert child.exitstatus == 2
+    event = cli.ok("events", "list", "--jsonl").lines[0]["id"]
+    child = cli.terminal("events", "show", event, "--columns", "type")
+    assert "customer.created" in str(child.read())
+    child.wait()
+    assert child.exitstatus == 0

@@ -66,6 +66,17 @@ def test_apply_makes_the_service_like_the_file(cli: Cli) -> None:
     assert cli.ok("plans", "diff", "pulled.toml").out == "No changes.\n"
 
 
+def test_pull_asks_before_it_replaces_other_plans(cli: Cli) -> None:
+    write(cli, PLANS)
+    cli.ok("plans", "apply", "plans.toml", "--yes")
+    ran = cli.run("plans", "pull", "-o", "plans.toml")
+    assert (ran.code, "other content" in ran.err) == (7, True)
+    assert (cli.folder / "plans.toml").read_text() == PLANS
+    cli.ok("plans", "pull", "-o", "plans.toml", "--yes")
+    assert (cli.folder / "plans.toml").read_text() != PLANS
+    cli.ok("plans", "pull", "-o", "plans.toml")  # the same content
+
+
 def test_changes_are_shown_and_what_the_api_can_not_do_is_told(cli: Cli) -> None:
     write(cli, PLANS)
     cli.ok("plans", "apply", "plans.toml", "--yes")

@@ -235,3 +235,46 @@ def test_the_browser_gets_the_token_in_a_private_file(cli: Cli, tmp_path: Path) 
             seen.unlink()
         assert process.returncode == 0
         assert not page.exists()
+
+
+@pytest.mark.parametrize("name", ["s.yaml", "s.YML", "s.json", "s.toml"])
+def test_seed_files_have_several_formats(cli: Cli, name: str) -> None:
+    texts = {
+        "json": '{"pricing_models": [{"name": "Pro", "products": [{"name": "Seat", "price_type": "recurring",'
+        ' "amount": 20.10}]}]}',
+        "toml": '[[pricing_models]]\nname = "Pro"\n[[pricing_models.products]]\n'
+        'name = "Seat"\nprice_type = "recurring"\namount = 20.10\n',
+        "yaml": "pricing_models:\n- name: Pro\n  products:\n  - {name: Seat, price_type: recurring, amount: 20.10}\n",
+    }
+    (cli.folder / name).write_text(texts.get(name[2:], texts["yaml"]))
+    cli.ok("sandbox", "seed", name)
+    (plan,) = cli.ok("pricing-models", "list", "--jsonl").lines
+    assert plan["name"] == "Pro"
+    (cli.folder / name).write_text("[")
+    for arguments in (["sandbox", "seed", name], ["sandbox", "--port", "0", "--seed", name]):
+        ran = cli.run(*arguments)
+        assert (ran.code, ran.err.startswith(f"Error: {name}"), "Traceback" in ran.err) == (2, True, False), ran.err
+    assert cli.run("sandbox", "seed", f"no-{name}").code == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nonsense::",
+        ":",
+        ":x/y",
+        "host:99999",
+        "host:0",
+        "host:",
+        "http://",
+        "ftp://host",
+        "a b",
+        "[::1",
+        "http:///x",
+    ],
+)
+def test_addresses_that_can_not_be_one(alone: Cli, url: str) -> None:
+    for arguments in (["listen", "--forward-to", url], ["sandbox", "--port", "0", "--forward-to", url]):
+        ran = alone.run(*arguments)
+        assert (ran.code, "--forward-to: " in ran.err, "Traceback" in ran.err) == (2, True, False), ran.err

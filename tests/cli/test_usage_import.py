@@ -123,9 +123,11 @@ def test_a_file_that_has_changed_is_refused(cli: Cli) -> None:
     customer = cli.plan()["customer"]
     write_lines(cli, customer, 3)
     cli.ok("usage", "import", "u.csv")
-    write_lines(cli, customer, 4)
+    text = (cli.folder / "u.csv").read_text()
+    (cli.folder / "u.csv").write_text(text.replace(",1,0", ",1,9"))
     ran = cli.run("usage", "import", "u.csv")
     assert (ran.code, "has changed" in ran.err) == (2, True)
+    assert ("only the new lines" in ran.err, "counted again" in ran.err, "delete" in ran.err) == (True, True, False)
     assert cli.used(customer) == 3
     ran = cli.run("usage", "import", "u.csv", "--progress", progress_of(cli).name, "--import-id", "x")
     assert ran.code == 2
