@@ -84,6 +84,7 @@ class Listener:
         self._run, self._controls, self._url = run, controls, url
         self._events, self._service, self._secret, self._as_jsonl = events, service, secret, as_jsonl
         self._ids: list[str] = []
+        self._created: list[str] = []
         self._has_begun = False
 
     def run(self) -> None:
@@ -96,8 +97,8 @@ class Listener:
                 self._print(event)
 
     def remove_endpoints(self) -> None:
-        """Remove what was added. A sandbox that is gone has none."""
-        for one in self._ids:
+        """Remove what was added, and leave what was there before. A sandbox that is gone has none."""
+        for one in self._created:
             with contextlib.suppress(CliError):
                 self._controls.delete(f"/webhooks/{segment(one)}")
 
@@ -116,6 +117,7 @@ class Listener:
             {"url": self._url, "service": self._service, "events": self._events, "secret": self._secret},
         )
         self._ids = [str(one) for one in made.get("ids") or [made["id"]]]
+        self._created = [str(one) for one in made.get("created", self._ids)]
         self._run.output.note(f"Forwarding to {self._url}\nSecret: {made.get('secret')}\nCtrl-C ends it.")
 
     def _refuse_unknown_events(self) -> None:

@@ -118,6 +118,15 @@ def test_a_listen_that_ignores_the_end_of_its_terminal_goes_on(cli: Cli) -> None
     assert listening.stop() == 0
 
 
+def test_listen_leaves_an_endpoint_that_was_there_before(cli: Cli) -> None:
+    url = "http://127.0.0.1:9/hooks"
+    before = control(cli.url, "POST", "/webhooks", {"url": url})["id"]
+    listening = Followed(cli.start("listen", "--forward-to", url, "--service", "montra"))
+    listening.wait_for(lambda line: line.startswith("Secret: "))
+    assert listening.stop() == 0
+    assert [one["id"] for one in control(cli.url, "GET", "/webhooks")] == [before]
+
+
 def test_listen_shows_what_the_application_refuses(cli: Cli) -> None:
     with receiver(500) as (url, _):
         listening = Followed(
