@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import io
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -79,7 +80,9 @@ class AppTarget:
         is_client = not callable(app) and callable(getattr(app, "post", None))
         self._client = TestClient(app) if is_client else None
         self._is_asgi = not is_client and is_asgi(app)
+        self._lock = threading.Lock()
         self._thread: ServerThread[None] | None = None
+        self._is_closed = False
 
     def deliver(self, delivery: PendingDelivery) -> Outcome:
         """Make a delivery from synchronous code; what was answered, and what the application raised.
@@ -93,10 +96,17 @@ class AppTarget:
             return self._client.deliver(delivery)
         if not self._is_asgi:
             return self._deliver_wsgi(delivery)
-        if self._thread is None:
-            self._thread = ServerThread(_nothing, _nothing, name="montra-sandbox-app")
-            self._thread.start()
-        return self._thread.submit(lambda: self._deliver_asgi(delivery)).result()
+        with self._lock:
+            if self._is_closed:
+                return _GONE
+            if self._thread is None:
+                self._thread = ServerThread(_nothing, _nothing, name="montra-sandbox-app")
+                self._thread.start()
+            outcome = self._thread.submit(lambda: self._deliver_asgi(delivery))
+        try:
+            return outcome.result()
+        except RuntimeError:  # it was closed meanwhile
+            return _GONE
 
     async def deliver_async(self, delivery: PendingDelivery) -> Outcome:
         """The same in a coroutine: an ASGI application runs on the caller's event loop, another one in a thread.
@@ -111,8 +121,10 @@ class AppTarget:
         return await asyncio.to_thread(self._deliver_wsgi, delivery)
 
     def close(self) -> None:
-        """End the thread, if there is one."""
-        thread, self._thread = self._thread, None
+        """End the thread, if there is one. Later deliveries find nobody."""
+        with self._lock:
+            self._is_closed = True
+            thread, self._thread = self._thread, None
         if thread is not None:
             thread.stop()
 
@@ -217,6 +229,9 @@ async def _nothing(*_: Any) -> None:
     """Neither opens nor closes anything."""
 
 
+_GONE: Outcome = (Answer(status=None, error="the application is gone"), None)
+
+
 class AppDeliveries:
     """Makes the deliveries to applications, in the thread or on the event loop of who waits for them.
 
@@ -239,6 +254,7 @@ class AppDeliveries:
         self._store = store
         self._release = release
         self._apps: dict[str, AppTarget] = {}
+        self._targets: set[AppTarget] = set()  # also those whose endpoint has another application now
 
     def __bool__(self) -> bool:
         return bool(self._apps)
@@ -250,6 +266,7 @@ class AppDeliveries:
             endpoint_ids: the endpoints.
             app: the application.
         """
+        self._targets.add(app)
         for endpoint_id in endpoint_ids:
             self._apps[endpoint_id] = app
 
@@ -263,7 +280,7 @@ class AppDeliveries:
 
     def clear(self) -> None:
         """Forget all applications."""
-        targets = set(self._apps.values())
+        targets, self._targets = self._targets, set()
         self._apps.clear()
         for target in targets:
             target.close()
@@ -286,7 +303,8 @@ class AppDeliveries:
                 break
             with self._releasing(pending):
                 for delivery in pending:
-                    self._finish(delivery, self._app_of(delivery).deliver(delivery), raised)
+                    target = self._apps.get(delivery.endpoint_id)
+                    self._finish(delivery, _GONE if target is None else target.deliver(delivery), raised)
         _raise_first(raised)
 
     async def settle_async(self) -> None:
@@ -307,7 +325,8 @@ class AppDeliveries:
                 break
             with self._releasing(pending):
                 for delivery in pending:
-                    self._finish(delivery, await self._app_of(delivery).deliver_async(delivery), raised)
+                    target = self._apps.get(delivery.endpoint_id)
+                    self._finish(delivery, _GONE if target is None else await target.deliver_async(delivery), raised)
         _raise_first(raised)
 
     @contextmanager
@@ -325,9 +344,6 @@ class AppDeliveries:
     def _rounds(self) -> Iterator[int]:
         yield from range(MAX_ROUNDS)
         raise RuntimeError(f"{MAX_ROUNDS} rounds of webhooks, and each caused further ones")
-
-    def _app_of(self, delivery: PendingDelivery) -> AppTarget:
-        return self._apps.get(delivery.endpoint_id, _GONE)
 
     def _finish(
         self,
@@ -348,15 +364,6 @@ class AppDeliveries:
 def _raise_first(raised: list[BaseException]) -> None:
     if raised:
         raise raised[0]
-
-
-async def _gone(_: Any, __: Any, send: Callable[[Any], Awaitable[None]]) -> None:
-    """Stands for an application of an earlier run of a sandbox with a database file."""
-    await send({"type": "http.response.start", "status": 410, "headers": []})
-    await send({"type": "http.response.body", "body": b"the application is gone"})
-
-
-_GONE = AppTarget(_gone)
 
 
 class _AsgiExchange:

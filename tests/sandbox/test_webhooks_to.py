@@ -6,10 +6,11 @@ import asyncio
 import hashlib
 import hmac
 import json
+import random
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent import futures
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -164,6 +165,31 @@ def test_an_asgi_application_keeps_its_event_loop_between_deliveries() -> None:
         assert ended.wait(30)
         assert (len(app.loops), len(set(app.loops))) == (2, 1)
     assert [one.name for one in threading.enumerate() if one.name == "montra-sandbox-app"] == []
+
+
+def test_threads_of_applications_end_whatever_comes_between() -> None:
+    """Endpoints are replaced, restored and reset in six threads at once; with reproducible ids they share names."""
+    app = Asgi()
+    with Sandbox(id_seed=3) as sandbox:
+        sandbox.snapshot("empty")
+
+        def work(seed: int) -> None:
+            rng = random.Random(seed)
+            acts = (
+                lambda: sandbox.webhooks.to(app),
+                lambda: sandbox.trigger("customer.created"),
+                sandbox.settle,
+                lambda: sandbox.restore("empty"),
+                sandbox.reset,
+            )
+            for _ in range(40):
+                with suppress(Problem):
+                    rng.choice(acts)()
+
+        with futures.ThreadPoolExecutor(6) as threads:
+            for done in [threads.submit(work, seed) for seed in range(6)]:
+                done.result(60)
+    assert [one.name for one in threading.enumerate() if one.name.startswith("montra-sandbox")] == []
 
 
 async def test_an_application_may_settle_while_it_handles_a_webhook() -> None:
