@@ -14,7 +14,7 @@ import attrs
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from .app_targets import MAX_ROUNDS, AppDeliveries
+from .app_deliveries import MAX_ROUNDS, AppDeliveries
 from .controls import Controls
 from .controls.handles import Requests, SandboxClock, Webhooks
 from .controls.snapshots import Snapshots

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, overload
 
-from ..app_targets import AppDeliveries, AppTarget
+from ..app_deliveries import AppDeliveries
+from ..app_targets import AppTarget
 from ..request_log import MAX_REQUESTS, RecordedRequest
 from ..server_thread import Completion
 from ..webhook_sender import APP_SCHEME
