@@ -140,8 +140,10 @@ class LoopSession:
         if hook is None:
             await self._fully_closed.wait()
             return
+        if getattr(hook, "ag_running", False):  # the event loop, which is shutting down, is closing it
+            return
         await self._close_once()
-        if not getattr(hook, "ag_running", False):  # else the event loop, which is shutting down, is closing it
+        if not getattr(hook, "ag_running", False):  # else the event loop began to shut down meanwhile
             await hook.aclose()
 
     def close_soon(self) -> None:
