@@ -144,9 +144,15 @@ class AppDeliveries:
         if error is not None:
             raised.append(error)
         elif answer.error is not None or answer.status is None or answer.status >= 300:
-            _log.warning(
-                "the application refused %s: %s", delivery.event_type, answer.error or f"{answer.status} {answer.body}"
-            )
+            _log.warning("the application refused %s: %s", delivery.event_type, _refusal(delivery, answer))
+
+
+def _refusal(delivery: PendingDelivery, answer: Answer) -> str:
+    if answer.error is not None:
+        return answer.error
+    if answer.status in (404, 405):
+        return f"{answer.status}, it has no POST {delivery.path}; `webhooks.to(app, path=...)` names its route"
+    return f"{answer.status} {answer.body}"
 
 
 def _raise_first(raised: list[BaseException]) -> None:

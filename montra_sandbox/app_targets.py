@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 from wsgiref.util import setup_testing_defaults
 
 from .server_thread import ServerThread
-from .webhook_sender import Answer, PendingDelivery, answer_text
+from .webhook_sender import MAX_ANSWER, Answer, PendingDelivery, answer_text
 
 AsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Any]
 WsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -144,7 +144,10 @@ class AppTarget:
         def start_response(line: str, *_: Any) -> Callable[[bytes], None]:
             nonlocal status
             status = int(line.split(" ", 1)[0])
-            return written.extend
+            return write
+
+        def write(chunk: bytes) -> None:
+            written.extend(chunk[: MAX_ANSWER - len(written)])
 
         started = time.perf_counter()
         raised: BaseException | None = None
@@ -152,7 +155,7 @@ class AppTarget:
             chunks = cast("WsgiApp", self.app)(_environ(delivery), start_response)
             try:
                 for chunk in chunks:
-                    written.extend(chunk)
+                    write(chunk)
             finally:
                 close = getattr(chunks, "close", None)
                 if close is not None:
@@ -204,7 +207,9 @@ class TestClient:
             return await asyncio.to_thread(self.deliver, delivery)
         started = time.perf_counter()
         try:
-            response = await self._post(delivery)
+            response = await asyncio.wait_for(self._post(delivery), _APP_TIMEOUT)
+        except asyncio.TimeoutError:
+            return _answer(None, b"", None, started, f"no response within {_APP_TIMEOUT:g} s"), None
         except Exception as error:
             return _answer(None, b"", error, started), error
         return _client_answer(response, started), None
@@ -245,7 +250,7 @@ class _AsgiExchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
         elif message["type"] == "http.response.body":
-            self.body.extend(message.get("body", b""))
+            self.body.extend(message.get("body", b"")[: MAX_ANSWER - len(self.body)])
             if not message.get("more_body", False):
                 self._is_complete.set()
 

@@ -34,11 +34,16 @@ class DatabaseCopy:
     Args:
         connection: holds the tables.
         codes: the rows of the temporary table.
+
+    Attributes:
+        size: bytes of memory that it takes.
     """
 
     def __init__(self, connection: sqlite3.Connection, codes: list[tuple[str, str]]) -> None:
         self.connection = connection
         self.codes = codes
+        pages, page_size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+        self.size: int = pages * page_size
 
     def __del__(self) -> None:
         self.connection.close()
@@ -193,6 +198,11 @@ class Database:
             (f"number:{name}",),
         ).fetchone()
         return int(row[0])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the database, without its journal."""
+        return int(self.value("PRAGMA page_count") * self.value("PRAGMA page_size"))
 
     def copy(self) -> DatabaseCopy:
         """A copy of everything, in memory."""

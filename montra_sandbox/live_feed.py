@@ -11,6 +11,10 @@ import attrs
 
 LiveKind: TypeAlias = Literal["request", "delivery", "clock", "reset"]
 
+MAX_READERS: int = 50
+"""Most readers of one stream: each holds a connection."""
+KEEP_ALIVE: float = 15.0
+"""Seconds after which a stream on which nothing happens gives a sign of life."""
 _MAX_KEPT = 1_000
 
 
@@ -66,7 +70,7 @@ class LiveFeed:
         missing = min(self.last_number - number, len(self._kept))
         return [] if missing <= 0 else list(self._kept)[-missing:]
 
-    def next_change(self) -> asyncio.Future[None]:
+    def _next_change(self) -> asyncio.Future[None]:
         """A future that ends when something has happened since this call. Cancel it if it is not awaited any more."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._is_closed:
@@ -75,6 +79,19 @@ class LiveFeed:
             self._waiters.add(waiter)
             waiter.add_done_callback(self._waiters.discard)
         return waiter
+
+    async def wait_for_change(self, timeout: float) -> bool:
+        """Wait until something happens; False when the time is over. Nothing is missed between a look and this call.
+
+        Args:
+            timeout: how long, in seconds.
+        """
+        change = self._next_change()
+        try:
+            done, _ = await asyncio.wait([change], timeout=timeout)
+        finally:
+            change.cancel()
+        return bool(done)
 
     def wake(self) -> None:
         """Let all readers look."""

@@ -32,7 +32,8 @@ _MAX_TAKEN = 1_000
 _POLL_INTERVAL = 0.5
 _READ_BUFFER_SIZE = 16 * 1024
 _MAX_ERROR_LENGTH = 300
-_MAX_ANSWER = 2 * 1024
+MAX_ANSWER: int = 2 * 1024
+"""Most bytes of an answer that are kept."""
 _ANSWER_TIMEOUT = 0.5
 APP_SCHEME: str = "app:"
 """Begins the URL of an endpoint that is an application in this process: `app:/webhooks`."""
@@ -316,7 +317,7 @@ async def _read_answer(response: aiohttp.ClientResponse) -> str | None:
     chunks = bytearray()
 
     async def read() -> None:
-        while len(chunks) < _MAX_ANSWER and (chunk := await response.content.readany()):
+        while len(chunks) < MAX_ANSWER and (chunk := await response.content.readany()):
             chunks.extend(chunk)
 
     with contextlib.suppress(aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError):
@@ -330,7 +331,7 @@ def answer_text(body: bytes) -> str | None:
     Args:
         body: the body, or its beginning.
     """
-    return body[:_MAX_ANSWER].decode("utf-8", "replace") or None
+    return body[:MAX_ANSWER].decode("utf-8", "replace") or None
 
 
 def _pending_delivery(row: Row, epoch: int) -> PendingDelivery:

@@ -13,6 +13,8 @@ from ..problems import invalid, not_found
 from ..world import World
 
 MAX_SNAPSHOTS: int = 50
+MAX_SIZE: int = 1024**3
+"""Most bytes of all snapshots together: they are in memory."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 
 
@@ -54,6 +56,9 @@ class Snapshots:
         if name not in self._kept and len(self._kept) >= MAX_SNAPSHOTS:
             raise invalid(f"there are {MAX_SNAPSHOTS} snapshots already; delete one first")
         world = self._world
+        others = sum(one.database.size for known, one in self._kept.items() if known != name)
+        if others + world.db.size > MAX_SIZE:
+            raise invalid(f"all snapshots together have at most {MAX_SIZE:,} bytes in memory; delete one first")
         self._kept.pop(name, None)
         self._kept[name] = _Snapshot(world.db.copy(), world.faults.state(), world.ids.state())
         return name

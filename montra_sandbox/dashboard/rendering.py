@@ -10,10 +10,10 @@ import simplejson
 from aiohttp import web
 
 from ..datetimes import format_datetime
+from ..live_position import LivePosition
 from ..pages.assets import asset_path
 from ..pages.formatting import FILTERS
 from . import charts
-from .live_position import live_position
 
 if TYPE_CHECKING:
     from .view import View
@@ -73,7 +73,7 @@ def render(view: View, template: str, *, status: int = 200, section: str = "", *
             section=section,
             notice=notice,
             now=view.now,
-            position=live_position(view.world),
+            position=LivePosition.now(view.world),
             frozen=view.world.clock.is_frozen,
             kept=_kept_values(view),
             **values,

@@ -144,6 +144,17 @@ def test_advancing_to_a_time_is_exact() -> None:
         assert sandbox.advance(to=to) == to
 
 
+def test_all_snapshots_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sandbox() as sandbox:
+        size = sandbox.call_in_server(lambda: sandbox._world.db.size)
+        monkeypatch.setattr("montra_sandbox.controls.snapshots.MAX_SIZE", 2 * size)
+        sandbox.snapshot("a")
+        sandbox.snapshot("b")
+        sandbox.snapshot("a")  # instead of the earlier one
+        with pytest.raises(Problem, match="together have at most"):
+            sandbox.snapshot("c")
+
+
 def test_a_snapshot_may_be_dropped_in_any_thread(recwarn: pytest.WarningsRecorder) -> None:
     with Sandbox() as sandbox:
         sandbox.snapshot("a")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,18 +15,6 @@ from montra_sandbox import Problem, Sandbox
 
 from .scripted_sandbox import control, receiving
 from .server_side import in_server
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(api_keys=("sk_test_sandbox", "sk_test_other")) as running:
-        yield running
-
-
-@pytest.fixture
-async def montra(sandbox: Sandbox) -> AsyncIterator[Montra]:
-    async with Montra(sandbox.api_key, sandbox.base_url) as client:
-        yield client
 
 
 async def test_a_year_of_an_invented_company(sandbox: Sandbox, montra: Montra) -> None:

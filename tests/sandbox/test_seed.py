@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -92,18 +91,6 @@ CREATED = {
     "subscriptions": 1,
     "usage_reports": 1,
 }
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(api_keys=("sk_test_sandbox", "sk_test_other")) as running:
-        yield running
-
-
-@pytest.fixture
-async def montra(sandbox: Sandbox) -> AsyncIterator[Montra]:
-    async with Montra(sandbox.api_key, sandbox.base_url) as client:
-        yield client
 
 
 def written(tmp_path: Path, name: str, text: str | bytes) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -31,18 +30,6 @@ from .scripted_sandbox import control, receiving
 
 CLASSES = {**{("montra", name): one for name, one in MONTRA.events.items()}}
 CLASSES.update({("paywall", name): one for name, one in PAYWALL.events.items()})
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(api_keys=("sk_test_sandbox", "sk_test_other")) as running:
-        yield running
-
-
-@pytest.fixture
-async def montra(sandbox: Sandbox) -> AsyncIterator[Montra]:
-    async with Montra(sandbox.api_key, sandbox.base_url) as client:
-        yield client
 
 
 def test_every_event_of_both_services_has_a_trigger() -> None:

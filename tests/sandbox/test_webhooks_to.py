@@ -8,6 +8,7 @@ import hmac
 import json
 import random
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent import futures
 from contextlib import asynccontextmanager, suppress
@@ -323,6 +324,39 @@ def test_what_an_application_raises_is_raised_in_the_test(is_asgi: bool) -> None
             sandbox.trigger("customer.created")
         [delivery] = sandbox.deliveries()
         assert (delivery["status"], delivery["last_error"]) == ("pending", "ZeroDivisionError in the application")
+
+
+def test_a_route_that_there_is_not_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    with Sandbox() as sandbox:
+        sandbox.webhooks.to(Wsgi("404 Not Found"), path="/hooks")
+        sandbox.trigger("customer.created")
+    assert "404, it has no POST /hooks; `webhooks.to(app, path=...)` names its route" in caplog.text
+
+
+@pytest.mark.parametrize("is_asgi", [False, True])
+def test_an_answer_without_end_is_cut_off(is_asgi: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("montra_sandbox.app_targets._APP_TIMEOUT", 0.2)
+
+    def wsgi(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])(b"x" * 10_000)
+        return (b"x" * 100_000 for _ in range(50))
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+            await asyncio.sleep(0)
+
+    with Sandbox() as sandbox:
+        sandbox.webhooks.to(asgi if is_asgi else wsgi)
+        tracemalloc.start()
+        try:
+            sandbox.trigger("customer.created")
+            assert tracemalloc.get_traced_memory()[1] < 2_000_000
+        finally:
+            tracemalloc.stop()
+        [delivery] = sandbox.deliveries()
+        assert delivery["response_body"] == (None if is_asgi else "x" * 2048)
 
 
 def test_an_application_that_does_not_respond() -> None:
