@@ -144,7 +144,7 @@ def contract(session: nox.Session) -> None:
 
 @nox.session
 def screenshots(session: nox.Session) -> None:
-    """The pictures of docs/dashboard.md, taken with Chromium; `-- FOLDER` for another place than docs/images."""
+    """The pictures of the dashboard, taken with Chromium; `-- FOLDER` for another place than docs/images."""
     install(session, "screenshots")
     session.run("python", "tools/take_screenshots.py", *session.posargs)
 

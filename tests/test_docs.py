@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FILE_NAME = re.compile(r"# ([a-z_]+\.(?:py|ini))\n")
 """The first line of a snippet that is a file of its own."""
 SNIPPETS = [
@@ -49,7 +49,8 @@ PAGES_WITH_TESTS = [page for page in PAGES if any(name.startswith("test_") for n
 @pytest.mark.parametrize("page", PAGES_WITH_TESTS, ids=lambda page: page.name)
 def test_the_tests_that_a_page_shows_pass(page: Path, tmp_path: Path) -> None:
     files = files_of(page)
-    application = {name: code for name, code in files_of(ROOT / "docs" / "testing.md").items() if "test_" not in name}
+    guide = files_of(ROOT / "docs" / "guides" / "testing.md")
+    application = {name: code for name, code in guide.items() if "test_" not in name}
     for name, code in {**application, **files}.items():
         (tmp_path / name).write_text(code)
     shown = sum(len(re.findall(r"^(?:async )?def test_", code, re.MULTILINE)) for code in files.values())

@@ -1,4 +1,4 @@
-"""Take the screenshots of `docs/dashboard.md`: demo data, a clock that stands still, figures that don't vary.
+"""Take the screenshots of `docs/sandbox/dashboard.md`: demo data, a clock that stands still, figures that don't vary.
 
 Usage: python tools/take_screenshots.py [FOLDER]
 """

@@ -99,7 +99,7 @@ def test_scenarios_are_described() -> None:
 
 
 def test_the_documentation_lists_them_all() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "sandbox" / "scenarios.md").read_text(encoding="utf-8")
     for one in list_scenarios():
         assert f"| `{one['name']}` | {one['service']} | {one['title']} |" in text
 

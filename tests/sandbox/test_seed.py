@@ -116,7 +116,7 @@ async def test_the_file_becomes_objects(sandbox: Sandbox, montra: Montra, tmp_pa
 
 
 async def test_the_example_of_the_documentation_loads(sandbox: Sandbox, tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "sandbox" / "scenarios.md").read_text(encoding="utf-8")
     example = text.partition("```toml\n")[2].partition("```")[0]
     created = sandbox.load_seed(parse_seed_file(written(tmp_path, "seed.toml", example)))
     kinds = ("pricing_models", "products", "meters", "features", "discounts", "customers", "subscriptions", "webhooks")
