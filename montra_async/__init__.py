@@ -42,6 +42,7 @@ __all__ = [
     "Meter",
     "Model",
     "Montra",
+    "MontraDeprecationWarning",
     "MontraError",
     "MrrMovement",
     "NetworkError",

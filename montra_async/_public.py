@@ -1,6 +1,7 @@
 """Where each name of `montra_async` comes from."""
 
 from .client import DEFAULT_BASE_URL as DEFAULT_BASE_URL, Montra as Montra
+from .core.deprecation import MontraDeprecationWarning as MontraDeprecationWarning
 from .core.errors import (
     ApiError as ApiError,
     AuthenticationError as AuthenticationError,

@@ -43,6 +43,7 @@ __all__ = [
     "Meter",
     "Model",
     "Montra",
+    "MontraDeprecationWarning",
     "MontraError",
     "MrrMovement",
     "NetworkError",
