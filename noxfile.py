@@ -136,6 +136,13 @@ def generate(session: nox.Session) -> None:
 
 
 @nox.session
+def build(session: nox.Session) -> None:
+    """Wheel and sdist into dist/, compared with the manifest and tried in fresh environments; `-- --quick` tries nothing."""
+    session.install(*nox.project.dependency_groups(PROJECT, "build"))
+    session.run("python", "tools/build_dist", *session.posargs)
+
+
+@nox.session
 def contract(session: nox.Session) -> None:
     """schemathesis: thousands of good and bad requests to the running sandbox, held against its OpenAPI document."""
     install(session, "contract")
