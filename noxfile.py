@@ -137,9 +137,16 @@ def generate(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Wheel and sdist into dist/, compared with the manifest and tried in fresh environments; `-- --quick` tries nothing."""
+    """Wheel and sdist into dist/, compared with the manifest, tried in fresh environments (not with `-- --quick`)."""
     session.install(*nox.project.dependency_groups(PROJECT, "build"))
     session.run("python", "tools/build_dist", *session.posargs)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Changelog, version, commit and tag: `-- X.Y.Z`, with `--dry-run` only shown. Pushes nothing."""
+    session.install(*nox.project.dependency_groups(PROJECT, "release"))
+    session.run("python", "tools/make_release", *(session.posargs or ["--help"]))
 
 
 @nox.session
