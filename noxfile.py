@@ -142,6 +142,13 @@ def build(session: nox.Session) -> None:
     session.run("python", "tools/build_dist", *session.posargs)
 
 
+@nox.session(name="api-check")
+def api_check(session: nox.Session) -> None:
+    """What of the public API breaks users' code since the last release; `-- --against REF` for another commit."""
+    session.install(*nox.project.dependency_groups(PROJECT, "api"))
+    session.run("python", "tools/check_api.py", *session.posargs)
+
+
 @nox.session
 def release(session: nox.Session) -> None:
     """Changelog, version, commit and tag: `-- X.Y.Z`, with `--dry-run` only shown. Pushes nothing."""
