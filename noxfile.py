@@ -142,6 +142,23 @@ def build(session: nox.Session) -> None:
     session.run("python", "tools/build_dist", *session.posargs)
 
 
+@nox.session
+def workflows(session: nox.Session) -> None:
+    """The files in .github: against their schemas, and for what an attacker could use (zizmor)."""
+    session.install(*nox.project.dependency_groups(PROJECT, "workflows"))
+    files = sorted(str(file) for file in Path(".github/workflows").glob("*.yml"))
+    forms = sorted(str(file) for file in Path(".github/ISSUE_TEMPLATE").glob("*.yml") if file.name != "config.yml")
+    for schema, checked in (
+        ("vendor.github-workflows", files),
+        ("custom.github-workflows-require-timeout", files),
+        ("vendor.dependabot", [".github/dependabot.yml"]),
+        ("vendor.github-issue-config", [".github/ISSUE_TEMPLATE/config.yml"]),
+        ("vendor.github-issue-forms", forms),
+    ):
+        session.run("check-jsonschema", "--builtin-schema", schema, *checked)
+    session.run("zizmor", "--offline", ".github")
+
+
 @nox.session(name="api-check")
 def api_check(session: nox.Session) -> None:
     """What of the public API breaks users' code since the last release; `-- --against REF` for another commit."""
