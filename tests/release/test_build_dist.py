@@ -20,6 +20,7 @@ from build_dist.manifest import (
     problems_of_sdist,
     problems_of_tracking,
     problems_of_wheel,
+    sdist_line,
     write_manifest,
 )
 from build_dist.sbom import completed
@@ -128,13 +129,18 @@ def test_the_manifest_fits_what_git_knows() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("this is no clone: an unpacked source distribution")
     run = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
-    packages = wheel["packages"]
+    targets = PROJECT["tool"]["hatch"]["build"]["targets"]
+    packages = targets["wheel"]["packages"]
     tracked = [name for name in run.stdout.split("\n") if name.partition("/")[0] in packages]
     manifest = parse_manifest(MANIFEST.read_text(encoding="utf-8"))
     made = [line.replace("*", "montra-1", 1) for line in manifest.wheel if line.startswith("*.dist-info/")]
     assert problems_of_wheel([*tracked, *made], manifest) == [], "nox -s build -- --quick --update"
-    assert set(packages) <= set(PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["only-include"])
+    included = set(targets["sdist"]["only-include"])
+    assert set(packages) <= included
+    outside = {
+        sdist_line(name) for name in run.stdout.split("\n") if name.partition("/")[0] in included - set(packages)
+    }
+    assert set(manifest.sdist) == {*outside, ".gitignore", "LICENSE", "PKG-INFO", "pyproject.toml"}
     assert {f"{package}/py.typed" for package in packages} <= set(manifest.wheel)
 
 
