@@ -74,6 +74,7 @@ __all__ = [
     "UploadedFile",
     "WebhookEndpoint",
     "__version__",
+    "json_default",
     "verify_signature",
 ]
 

@@ -21,6 +21,7 @@ from .core.errors import (
 )
 from .core.http.connection import InsecureTlsWarning as InsecureTlsWarning
 from .core.http.multipart import FileSource as FileSource
+from .core.models.json import json_default as json_default
 from .core.models.model import Model as Model
 from .core.options import (
     CallEvent as CallEvent,

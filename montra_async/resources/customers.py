@@ -46,7 +46,7 @@ class Customer(Model):
 
 
 @attrs.frozen(kw_only=True)
-class CustomerWithSubscription:
+class CustomerWithSubscription(Model):
     """The result of `create_customer_with_subscription`.
 
     Attributes:

@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 
 from montra_async.frameworks.django import (
     PASSTHROUGH_ERRORS,
+    MontraJSONEncoder as MontraJSONEncoder,
     client_settings,
     csrf_exempt,
     denial_response,
