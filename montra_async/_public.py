@@ -1,6 +1,7 @@
 """Where each name of `montra_async` comes from."""
 
 from .client import DEFAULT_BASE_URL as DEFAULT_BASE_URL, Montra as Montra
+from .core.api_response import ApiResponse as ApiResponse
 from .core.errors import (
     ApiError as ApiError,
     AuthenticationError as AuthenticationError,
@@ -19,6 +20,7 @@ from .core.errors import (
     RequestTimeoutError as RequestTimeoutError,
     ServerError as ServerError,
 )
+from .core.headers import ResponseHeaders as ResponseHeaders
 from .core.http.connection import InsecureTlsWarning as InsecureTlsWarning
 from .core.http.multipart import FileSource as FileSource
 from .core.models.json import json_default as json_default

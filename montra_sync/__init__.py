@@ -11,6 +11,7 @@ __all__ = [
     "Aggregation",
     "AnalyticsSeries",
     "ApiError",
+    "ApiResponse",
     "AuditLog",
     "AuditLogPage",
     "AuthenticationError",
@@ -62,6 +63,7 @@ __all__ = [
     "Refund",
     "RefundStatus",
     "RequestTimeoutError",
+    "ResponseHeaders",
     "ScheduledChange",
     "ScheduledChangeStatus",
     "SecretText",
@@ -75,6 +77,7 @@ __all__ = [
     "UploadedFile",
     "WebhookEndpoint",
     "__version__",
+    "json_default",
     "verify_signature",
 ]
 

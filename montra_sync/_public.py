@@ -7,6 +7,7 @@ from montra_async import (
     Aggregation as Aggregation,
     AnalyticsSeries as AnalyticsSeries,
     ApiError as ApiError,
+    ApiResponse as ApiResponse,
     AuditLog as AuditLog,
     AuditLogPage as AuditLogPage,
     AuthenticationError as AuthenticationError,
@@ -57,6 +58,7 @@ from montra_async import (
     Refund as Refund,
     RefundStatus as RefundStatus,
     RequestTimeoutError as RequestTimeoutError,
+    ResponseHeaders as ResponseHeaders,
     ScheduledChange as ScheduledChange,
     ScheduledChangeStatus as ScheduledChangeStatus,
     SecretText as SecretText,
@@ -69,6 +71,7 @@ from montra_async import (
     Unset as Unset,
     UploadedFile as UploadedFile,
     WebhookEndpoint as WebhookEndpoint,
+    json_default as json_default,
     verify_signature as verify_signature,
 )
 

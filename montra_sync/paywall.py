@@ -72,6 +72,7 @@ from montra_async.paywall.support import Attachable
 from montra_async.paywall.tokens import Charge as AsyncCharge
 from montra_async.webhooks.helpers import WebhookHelpers
 
+from .facade import ClientFacade, SyncOnly
 from .portal import iterate, run, unwrap
 
 __all__ = [
@@ -130,7 +131,7 @@ __all__ = [
 ]
 
 
-class AuthClient:
+class AuthClient(ClientFacade):
     """Sign-in of one user of a paywall, and the user's session.
 
     A server with many users creates one client, and a view for each user: `auth.with_storage(storage_of_the_user)`.
@@ -558,7 +559,7 @@ class AuthClient:
         return repr(self._async) if hasattr(self, "_async") else "<AuthClient>"
 
 
-class BillingClient:
+class BillingClient(ClientFacade):
     """Checkout, prices, access, tokens and tickets of one paywall.
 
     Create one client and share it: it pools connections, and works on every event loop and in every thread. A view,
@@ -1073,7 +1074,7 @@ class BillingClient:
         return repr(self._async) if hasattr(self, "_async") else "<BillingClient>"
 
 
-class ApiGatewayClient:
+class ApiGatewayClient(ClientFacade):
     """Calls AI providers through the paywall's gateway, which charges the user one token per call.
 
     A server that has the provider's key should call the provider itself, and charge with
@@ -1286,7 +1287,7 @@ class ApiGatewayClient:
         return repr(self._async) if hasattr(self, "_async") else "<ApiGatewayClient>"
 
 
-class Charge:
+class Charge(SyncOnly):
     """A debit that is made when the `with` block has succeeded. Created by `metered`.
 
     The debit's error is raised at the end of the block, when the work is done:
@@ -1354,7 +1355,7 @@ class Charge:
         return repr(self._async) if hasattr(self, "_async") else "<Charge>"
 
 
-class GatewayResponse:
+class GatewayResponse(SyncOnly):
     """A streamed response of a provider. Nothing is read ahead: a slow reader slows the provider down (backpressure).
 
     It holds a connection of the pool until it is read to its end, left with `with`, or closed with `close()`.

@@ -14,7 +14,6 @@ from yarl import URL
 
 from ..core import validation
 from ..core.compat import Self
-from ..core.decoding import redact
 from ..core.errors import InvalidArgumentError
 from ..core.http.messages import RawResponse, Request
 from ..core.options import (
@@ -27,7 +26,7 @@ from ..core.options import (
     header_text,
     not_text,
 )
-from ..core.redaction import Secret, SecretText, scrub
+from ..core.redaction import Secret, SecretText
 from .auth import AuthClient
 from .billing import BillingClient
 from .errors import PaywallConfigError, translate_errors
@@ -212,7 +211,7 @@ class ApiGatewayClient(PaywallClient):
         response = await self._respond(request, tokens)
         if response.stream is None:
             error = quota_error(response, request) if response.status == 402 else error_of(response, request)
-            raise redact(error, lambda text: scrub(self._transport.scrub(text), *request.secrets))
+            raise self._redacted(error, response, request)
         self._update_balances(response, tokens)
         return GatewayResponse(response, response.stream, request.path)
 

@@ -16,6 +16,8 @@ method of a facaded class and of its bases becomes a method of the same name, pa
     parameter of a type that belongs to a loop      left out (`session=`)
     aclose                                          close
 
+A facade may have a base that is written by hand (`montra_sync/facade.py`): its members are left out here.
+
 Objects of facaded classes are exchanged for their facades, also in lists, dicts, tuples and unions. Such a container is
 a copy: what the source appends to a `list[Charge]` that it was given does not reach the caller's list. An `Iterable` is
 passed on as a list, an `Iterator` item by item. A parameter whose type mentions `SecretText` is deleted from the frame
@@ -45,6 +47,7 @@ MONTRA = Facade(
     package="montra_async",
     made={"Montra": "montra_async.client"},
     descriptions=DESCRIPTIONS,
+    bases={"Montra": ("facade", "ClientFacade")},
 )
 PAYWALL = Facade(
     title="The paywall service for synchronous code. Start with `BillingClient`.",
@@ -56,6 +59,10 @@ PAYWALL = Facade(
     },
     given={"Charge": "montra_async.paywall.tokens", "GatewayResponse": "montra_async.paywall.gateway_response"},
     descriptions=DESCRIPTIONS,
+    bases={
+        **dict.fromkeys(("AuthClient", "BillingClient", "ApiGatewayClient"), ("facade", "ClientFacade")),
+        **dict.fromkeys(("Charge", "GatewayResponse"), ("facade", "SyncOnly")),
+    },
 )
 
 
