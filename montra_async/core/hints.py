@@ -26,15 +26,16 @@ if not TYPE_CHECKING:
     AsyncOnly.__enter__ = AsyncOnly.__exit__ = _refuse_with
 
 
-def missing_extra(what: str, package: str, extra: str) -> ImportError:
+def missing_extra(what: str, extra: str, error: ImportError) -> ModuleNotFoundError:
     """The error of an extra that is not installed.
 
     Args:
         what: what needs it.
-        package: name of the package that is missing.
-        extra: name of the extra that brings it.
+        extra: name of the extra.
+        error: of the import that failed.
     """
-    return ImportError(
-        f"{what} needs {package}: pip install 'montra[{extra}]', or in a clone: pip install -e '.[{extra}]'",
+    package = (error.name or extra).partition(".")[0]
+    return ModuleNotFoundError(
+        f"{what} needs {package}: pip install 'montra[{extra}]', or in a clone of the SDK: pip install -e '.[{extra}]'",
         name=package,
     )

@@ -12,10 +12,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from inspect import isawaitable, isclass
 from typing import Any, Concatenate, ParamSpec, TypeAlias, cast
 
-from django.conf import settings
-from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.core.serializers.json import DjangoJSONEncoder
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+from ..core.hints import missing_extra
+
+try:
+    from django.conf import settings
+    from django.core.exceptions import PermissionDenied, SuspiciousOperation
+    from django.core.serializers.json import DjangoJSONEncoder
+    from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+except ImportError as error:
+    raise missing_extra("montra_async.frameworks.django", "django", error) from None
 
 from ..access import Access, Hold
 from ..client import Montra
