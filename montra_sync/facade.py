@@ -54,7 +54,7 @@ class ClientFacade(SyncOnly):
         """
         facade: Any = self  # `_async` and `_view` are generated, each with its own type
         function = function_of(self, call)
-        source = getattr(type(facade._async), call.__name__, None)
+        source = getattr(facade._async, call.__name__, None)
         if source is not None and not inspect.iscoroutinefunction(source):
             raise refuse(call.__name__)
         client, transport = facade._async._recording()

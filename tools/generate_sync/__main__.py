@@ -1,4 +1,4 @@
-"""Write the synchronous facade `montra_sync` from `montra_async`.
+"""Write the synchronous facade `montra_sync` from `montra_async`, and the package `montra`, which has both.
 
     python tools/generate_sync            rewrite the generated files
     python tools/generate_sync --check    fail when they are not what would be written
@@ -36,6 +36,7 @@ if __name__ == "__main__" and not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from generate_sync.formatting import FormattingError, NoFormatter, formatted, is_same_code
+from generate_sync.front import front
 from generate_sync.source import Refusal, Source
 from generate_sync.writing import Facade, FacadeWriter, lazy, public, same
 
@@ -90,6 +91,7 @@ def generated(root: Path) -> dict[str, str]:
             "montra_sync/client.py": montra.file(),
             "montra_sync/paywall.py": paywall.file(source.exported("montra_async.paywall")),
             "montra_sync/webhooks.py": same(source, "montra_async.webhooks", webhooks),
+            **front(source),
         }
     except Refusal as refusal:
         raise Refused([*montra.refusals, *paywall.refusals, refusal]) from None

@@ -101,7 +101,8 @@ def chart(title: str, lines: Mapping[str, Sequence[tuple[str, Decimal]]]) -> str
 def _shown_fields(model: Any) -> list[tuple[attrs.Attribute[Any], str]]:
     """The fields of a model with their values as escaped text; empty for None."""
     shown: list[tuple[attrs.Attribute[Any], str]] = []
-    for field in attrs.fields(type(model)):
+    kind: type[Any] = model.__class__
+    for field in attrs.fields(kind):
         value = getattr(model, field.name)
         if field.name != "_extra":
             shown.append((field, "" if value is None else cell(value if field.repr is True else HIDDEN)))
@@ -120,8 +121,9 @@ def _text(value: Any, depth: int = 0) -> str:
         return value[: MAX_TEXT + 1]
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
-    if attrs.has(type(value)):  # inside of another: its own table shows its fields
-        return f"{type(value).__name__} {_text(getattr(value, 'id', ''))}".rstrip()
+    kind: type[Any] = value.__class__
+    if attrs.has(kind):  # inside of another: its own table shows its fields
+        return f"{kind.__name__} {_text(getattr(value, 'id', ''))}".rstrip()
     if not (is_object(value) or is_array(value)):
         return str(value)
     if depth == _MAX_NESTED:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ..type_guards import is_mapping
 from .builder import wire_name
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def descriptions(cls: type) -> tuple[str, dict[str, str]]:
 def _validated(cls: type[Model], value: Any) -> Any:
     if isinstance(value, cls):
         return value
-    if not isinstance(value, Mapping):
+    if not is_mapping(value):
         raise ValueError(f"a {cls.__name__} or its JSON object was expected, not {type(value).__name__}")
     return cls.from_dict(value)
 
