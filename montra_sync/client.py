@@ -61,6 +61,8 @@ class Montra(ClientFacade):
         headers: headers of every request, in addition to the client's own.
         connector: a function that makes an aiohttp connector, called on the background event loop.
         proxy: URL of an HTTP proxy.
+        trust_env: whether the proxies of the environment are used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`,
+            `NO_PROXY`), as they are when the client is made. `.netrc` is never read; `proxy` wins. Default: False.
         ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
             certificates, and `False`, also need `allow_insecure_tls`.
         trace_configs: aiohttp's tracing.
@@ -90,6 +92,7 @@ class Montra(ClientFacade):
         headers: Mapping[str, str] | None = None,
         connector: Callable[[], aiohttp.BaseConnector] | None = None,
         proxy: SecretText | None = None,
+        trust_env: bool = False,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -109,6 +112,7 @@ class Montra(ClientFacade):
                 headers=headers,
                 connector=connector,
                 proxy=proxy,
+                trust_env=trust_env,
                 ssl=ssl,
                 trace_configs=trace_configs,
                 on_request=on_request,

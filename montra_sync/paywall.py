@@ -152,6 +152,8 @@ class AuthClient(ClientFacade):
         headers: headers of every request, in addition to the client's own.
         connector: a function that makes an aiohttp connector, called on the background event loop.
         proxy: URL of an HTTP proxy.
+        trust_env: whether the proxies of the environment are used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`,
+            `NO_PROXY`), as they are when the client is made. `.netrc` is never read; `proxy` wins. Default: False.
         ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
             certificates, and `False`, also need `allow_insecure_tls`.
         trace_configs: aiohttp's tracing.
@@ -186,6 +188,7 @@ class AuthClient(ClientFacade):
         headers: Mapping[str, str] | None = None,
         connector: Callable[[], aiohttp.BaseConnector] | None = None,
         proxy: SecretText | None = None,
+        trust_env: bool = False,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -211,6 +214,7 @@ class AuthClient(ClientFacade):
                 headers=headers,
                 connector=connector,
                 proxy=proxy,
+                trust_env=trust_env,
                 ssl=ssl,
                 trace_configs=trace_configs,
                 on_request=on_request,
@@ -583,6 +587,8 @@ class BillingClient(ClientFacade):
         headers: headers of every request, in addition to the client's own.
         connector: a function that makes an aiohttp connector, called on the background event loop.
         proxy: URL of an HTTP proxy.
+        trust_env: whether the proxies of the environment are used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`,
+            `NO_PROXY`), as they are when the client is made. `.netrc` is never read; `proxy` wins. Default: False.
         ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
             certificates, and `False`, also need `allow_insecure_tls`.
         trace_configs: aiohttp's tracing.
@@ -621,6 +627,7 @@ class BillingClient(ClientFacade):
         headers: Mapping[str, str] | None = None,
         connector: Callable[[], aiohttp.BaseConnector] | None = None,
         proxy: SecretText | None = None,
+        trust_env: bool = False,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -647,6 +654,7 @@ class BillingClient(ClientFacade):
                 headers=headers,
                 connector=connector,
                 proxy=proxy,
+                trust_env=trust_env,
                 ssl=ssl,
                 trace_configs=trace_configs,
                 on_request=on_request,
@@ -1097,6 +1105,8 @@ class ApiGatewayClient(ClientFacade):
         headers: headers of every request, in addition to the client's own.
         connector: a function that makes an aiohttp connector, called on the background event loop.
         proxy: URL of an HTTP proxy.
+        trust_env: whether the proxies of the environment are used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`,
+            `NO_PROXY`), as they are when the client is made. `.netrc` is never read; `proxy` wins. Default: False.
         ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
             certificates, and `False`, also need `allow_insecure_tls`.
         trace_configs: aiohttp's tracing.
@@ -1131,6 +1141,7 @@ class ApiGatewayClient(ClientFacade):
         headers: Mapping[str, str] | None = None,
         connector: Callable[[], aiohttp.BaseConnector] | None = None,
         proxy: SecretText | None = None,
+        trust_env: bool = False,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -1156,6 +1167,7 @@ class ApiGatewayClient(ClientFacade):
                 headers=headers,
                 connector=connector,
                 proxy=proxy,
+                trust_env=trust_env,
                 ssl=ssl,
                 trace_configs=trace_configs,
                 on_request=on_request,
