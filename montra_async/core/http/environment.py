@@ -1,4 +1,4 @@
-"""Proxies from the environment: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`. For clients with `trust_env=True`.
+"""Proxies of clients with `trust_env=True`: from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
 aiohttp's own `trust_env` is not used: it would read `.netrc` as well, and send its credentials to the service.
 """
@@ -58,5 +58,5 @@ def read_environment() -> EnvironmentProxies:
                 by_scheme[scheme] = parse_proxy(found[name], f"{name.upper()}_PROXY")
                 break
     listed = found["no"].reveal() if "no" in found else ""
-    direct = (one.strip().strip(".[]").lower() for one in listed.split(","))
+    direct = (one.strip().removeprefix("*.").strip(".[]").lower() for one in listed.split(","))
     return EnvironmentProxies(by_scheme, frozenset(one for one in direct if one))
