@@ -37,11 +37,11 @@ from montra_async.resources.subscriptions import (
 from montra_async.resources.webhook_endpoints import WebhookEndpoint
 from montra_async.webhooks.helpers import WebhookHelpers
 
-from .facade import ClientFacade
+from .facade import MontraFacade
 from .portal import iterate, run
 
 
-class Montra(ClientFacade):
+class Montra(MontraFacade):
     """The Montra API, one method per endpoint.
 
     Create one client and keep it: it pools connections, works on every event loop (also on several, one after the

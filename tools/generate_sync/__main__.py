@@ -48,7 +48,7 @@ MONTRA = Facade(
     package="montra_async",
     made={"Montra": "montra_async.client"},
     descriptions=DESCRIPTIONS,
-    bases={"Montra": ("facade", "ClientFacade")},
+    bases={"Montra": ("facade", "MontraFacade")},
 )
 PAYWALL = Facade(
     title="The paywall service for synchronous code. Start with `BillingClient`.",
