@@ -105,6 +105,14 @@ BulkHook: TypeAlias = Callable[[BulkProgress], object]
 """A function that is called after each result, before it is yielded."""
 
 
+class _Skipped(Exception):
+    """An item is not sent, because the service has refused the key."""
+
+    def __init__(self, error: AuthenticationError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class BulkRun(Generic[T]):
     """The calls of one bulk call that are in flight.
 
@@ -197,24 +205,14 @@ class BulkRun(Generic[T]):
         try:
             arguments = self._arguments(item)
             key = arguments["idempotency_key"] = self._key_of(index, arguments.get("idempotency_key"))
-            for round_number in range(_MAX_ROUNDS + 1):
-                await self._until_pause_is_over()
-                if self._refused is not None:
-                    error: Exception = self._refused
-                    return BulkResult(index=index, item=item, status="skipped", error=error)
-                try:
-                    response = await self._send(self._call, **arguments)
-                    break
-                except RateLimitError as error:
-                    if round_number == _MAX_ROUNDS:
-                        raise
-                    self._pause(error.retry_after, round_number)
-        except AuthenticationError as error:
-            self._refused = self._refused or error
-            return BulkResult(index=index, item=item, status="failed", error=error, idempotency_key=key)
+            response = await self._response_to(arguments)
+        except _Skipped as skipped:
+            return BulkResult(index=index, item=item, status="skipped", error=skipped.error)
         except Exception as error:
-            sent = None if isinstance(error, InvalidArgumentError) else key
-            return BulkResult(index=index, item=item, status="failed", error=error, idempotency_key=sent)
+            if isinstance(error, AuthenticationError):
+                self._refused = self._refused or error
+            sent_with = None if isinstance(error, InvalidArgumentError) else key
+            return BulkResult(index=index, item=item, status="failed", error=error, idempotency_key=sent_with)
         return BulkResult(
             index=index,
             item=item,
@@ -223,6 +221,21 @@ class BulkRun(Generic[T]):
             idempotency_key=key,
             replayed=response.replayed,
         )
+
+    async def _response_to(self, arguments: Mapping[str, Any]) -> ApiResponse[T]:
+        """Send, and again after a pause when the service has too many requests."""
+        round_number = 0
+        while True:
+            await self._until_pause_is_over()
+            if self._refused is not None:
+                raise _Skipped(self._refused)
+            try:
+                return await self._send(self._call, **arguments)
+            except RateLimitError as error:
+                if round_number == _MAX_ROUNDS:
+                    raise
+                self._pause(error.retry_after, round_number)
+            round_number += 1
 
     def _arguments(self, item: Any) -> dict[str, Any]:
         if not is_mapping(item):
