@@ -38,8 +38,13 @@ def core_schema_of(cls: type[Model], handler: Any) -> Any:
             fields[wire_name(field)] = core_schema.typed_dict_field(
                 handler.generate_schema(field.type), required=required
             )
+
+    def validate(value: Any, _: Any) -> Any:
+        return _validated(cls, value)
+
+    validate.__name__ = validate.__qualname__ = cls.__name__  # errors show it
     return core_schema.no_info_wrap_validator_function(
-        lambda value, _: _validated(cls, value),
+        validate,
         core_schema.typed_dict_schema(fields, extra_behavior="allow"),
         ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",
         serialization=core_schema.plain_serializer_function_ser_schema(_serialized),
