@@ -88,6 +88,15 @@ class Connection(ShownWhenHalfBuilt):
         return self.proxy if self.environment is None else self.environment.proxy_of(url)
 
     @property
+    def sends_own_headers(self) -> bool:
+        """Whether aiohttp's session has the headers of every request, the key among them.
+
+        A session of the user's does not have them. With a proxy, aiohttp would send those of its session to the proxy,
+        too, and make the key the `Proxy-Authorization`: they go with each request then.
+        """
+        return self.session is None and self.proxy is None and self.environment is None
+
+    @property
     def secrets(self) -> tuple[Secret, ...]:
         """Credentials of proxies."""
         if self.environment is not None:

@@ -36,10 +36,10 @@ class EnvironmentProxies:
     def proxy_of(self, url: URL) -> Proxy | None:
         """The proxy for a URL; None for none, or when `NO_PROXY` names its host."""
         host = (url.host or "").lower()
-        names = [host, f"{host}:{url.port}"]
         parts = host.split(".")
-        ends = (".".join(parts[start:]) for start in range(1, len(parts)))
-        return None if not self.direct.isdisjoint(("*", *names, *ends)) else self.by_scheme.get(url.scheme)
+        ends = [".".join(parts[start:]) for start in range(len(parts))]  # itself, and the domains that it is in
+        names = ("*", *ends, *(f"{end}:{url.port}" for end in ends))
+        return self.by_scheme.get(url.scheme) if self.direct.isdisjoint(names) else None
 
 
 def read_environment() -> EnvironmentProxies:

@@ -297,7 +297,7 @@ class Sessions:
         return aiohttp.ClientSession(
             connector=self._connector(loop),
             connector_owner=not isinstance(given, aiohttp.BaseConnector),
-            headers=self._headers(),
+            headers=self._headers() if connection.sends_own_headers else None,
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=None if connection.proxy is None else connection.proxy.url.reveal(),
             trace_configs=list(connection.trace_configs),

@@ -66,9 +66,7 @@ class Transport:
     ) -> None:
         self._connection = connection or Connection()
         self._sessions = Sessions(self._connection, headers)
-        # A session of the user's doesn't have our headers: they are sent with each request then.
-        foreign = self._connection.session is not None
-        self._headers = partial(_merged_with, headers) if foreign else _merged
+        self._headers = _merged if self._connection.sends_own_headers else partial(_merged_with, headers)
         self._secrets = (*secrets, *self._connection.secrets)
         self._hook_runner = HookRunner(hooks or Hooks(), self.scrub)
         self._routing: Routing = Direct() if failover is None else failover
