@@ -95,7 +95,7 @@ class MetersApi(BaseClient):
     ) -> AsyncGenerator[BulkResult[bool], None]:
         """Report many usages, several at once (`POST /usage` for each).
 
-        The calls are made now, and what is not sent when the process ends is lost. `UsageReporter.report` takes the
+        The calls are made now, and what is not sent when the process ends is lost. `UsageReporter.report_usage_many` takes the
         same items, writes them to an outbox first and delivers them in the background.
 
         Results come as calls end, each with the `index` of its item; `sorted(results)` is in order. An item that fails
