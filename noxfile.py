@@ -123,7 +123,7 @@ def types(session: nox.Session) -> None:
     install(session, "typing", "tests")
     session.run("mypy")
     session.run("pyright", "--pythonpath", shutil.which("python", path=session.bin) or sys.executable)
-    for package in ("montra_async", "montra_sync", "montra_sandbox", "montra_cli", "montra_pytest"):
+    for package in ("montra", "montra_async", "montra_sync", "montra_sandbox", "montra_cli", "montra_pytest"):
         session.run("pyright", "--verifytypes", package, "--ignoreexternal")
 
 
