@@ -43,7 +43,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def do_job(message_id: str, body: str) -> None:
-    """A job that your own service has put into the queue. One that is delivered again is done again, and counts once."""
+    """A job that your own service has queued. One that is delivered again is done again, and counts once."""
     job = json.loads(body)
     answer(job["customer_id"], job["prompt"], key=f"sqs-{message_id}")
 

@@ -1,4 +1,4 @@
-"""Events as AWS hands them to a Lambda function, with all their fields: queues, API Gateway in each format, function URLs."""
+"""Events as AWS hands them to a Lambda function, with all their fields: of queues, API Gateway and function URLs."""
 
 from __future__ import annotations
 

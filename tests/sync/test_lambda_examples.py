@@ -223,22 +223,23 @@ def webhook_body() -> str:
     return json.dumps({"id": "evt_1", "type": "checkout.completed", "data": data}, ensure_ascii=False)
 
 
-@pytest.mark.parametrize("name", ["Montra-Signature", "montra-signature", "MONTRA-SIGNATURE"])
 @pytest.mark.parametrize("make", HTTP_EVENTS)
-def test_a_webhook_in_every_kind_of_request(cloud: Cloud, make: Make, name: str) -> None:
+def test_a_webhook_in_every_kind_of_request(cloud: Cloud, make: Make) -> None:
     raw = webhook_body()
-    signed = {"Content-Type": "application/json", name: sign(raw.encode(), SECRET)}
+    signed = {"Content-Type": "application/json", "Montra-Signature": sign(raw.encode(), SECRET)}
     instance = cloud.start("lambda_handler")
     asked = [
-        (make(raw, signed), 200, "done"),
-        (base64_body(make(raw, signed)), 200, "duplicate"),
-        (make(raw, {}), 401, "refused"),
-        (make(raw + " ", signed), 401, "refused"),
-        (make(None, signed), 401, "refused"),
-        (make("not base64!", signed, isBase64Encoded=True), 400, "unreadable"),
-        (make(None, {}, method="GET"), 405, "not_allowed"),
+        (make(raw, signed), 200),
+        (base64_body(make(raw, signed)), 200),
+        (make(raw, {"montra-signature": signed["Montra-Signature"]}), 200),
+        (make(raw, {"MONTRA-SIGNATURE": signed["Montra-Signature"]}), 200),
+        (make(raw, {}), 401),
+        (make(raw + " ", signed), 401),
+        (make(None, signed), 401),
+        (make("not base64!", signed, isBase64Encoded=True), 400),
+        (make(None, {}, method="GET"), 405),
     ]
-    for event, status, _ in asked:
+    for event, status in asked:
         answer = instance.invoke(event)
         assert (answer["statusCode"], answer["isBase64Encoded"]) == (status, False)
         assert isinstance(answer["body"], str)
