@@ -1,4 +1,4 @@
-"""Events as AWS hands them to a Lambda function, with all their fields: of queues, API Gateway, function URLs, load balancers."""
+"""Events as AWS hands them to a Lambda function, with all their fields: of queues, gateways, URLs, load balancers."""
 
 from __future__ import annotations
 
