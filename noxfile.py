@@ -143,6 +143,13 @@ def contract(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, built strictly into site/<version>; `-- --serve` shows it and follows changes."""
+    install(session, "docs", extras="sandbox,cli,redis,fastapi,starlette,flask,django")
+    session.run("python", "tools/build_docs", *session.posargs)
+
+
+@nox.session
 def screenshots(session: nox.Session) -> None:
     """The pictures of the dashboard, taken with Chromium; `-- FOLDER` for another place than docs/images."""
     install(session, "screenshots")
