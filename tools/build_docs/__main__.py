@@ -1,8 +1,8 @@
 """Builds the documentation site: `python tools/build_docs`, or with `--serve` shows it while it is written.
 
-The pages of `docs/` are completed first, as Markdown in a folder of their own (synchronous tabs, the reference, the pages
-of commands and examples), then built strictly: a broken link, a reference to nothing, or a page that is not in the
-navigation is an error. What was built goes to `site/<version>`, beside other versions.
+The pages of `docs/` are completed first, as Markdown in a folder of their own (synchronous tabs, the reference, the
+pages of commands and examples), then built strictly: a broken link, a reference to nothing, or a page that is not in
+the navigation is an error. What was built goes to `site/<version>`, beside other versions.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ for folder in (ROOT, ROOT / "tools"):
         sys.path.insert(0, str(folder))
 
 from build_docs.llms import llms_full_txt, llms_txt  # noqa: E402
-from build_docs.page_checks import external_addresses  # noqa: E402
+from build_docs.page_checks import problems_of  # noqa: E402
 from build_docs.staging import SiteError, Staging  # noqa: E402
 from build_docs.sync_form import NoSyncFormError  # noqa: E402
 from build_docs.versions import publish  # noqa: E402
 from montra_async import __version__  # noqa: E402
 
+HERE = Path(__file__).parent
 POLL = 0.5
 """Seconds between two looks at the sources while the site is shown."""
 
@@ -56,8 +57,8 @@ def build(site: Path, version: str) -> Path:
         nav = staging.settings(pages)["nav"]
         (built / "llms.txt").write_text(llms_txt(nav, pages), encoding="utf-8")
         (built / "llms-full.txt").write_text(llms_full_txt(nav, pages), encoding="utf-8")
-        if found := external_addresses(built):
-            raise SiteError("pages load something from elsewhere:\n" + "\n".join(found))
+        if found := problems_of(built.resolve()):
+            raise SiteError("\n".join(found))
         return publish(built, site, version)
 
 
@@ -87,17 +88,13 @@ def serve(address: str) -> None:
 
 def _write_again(folder: Path) -> None:
     """In a process of its own, which imports the code as it is now."""
-    subprocess.run([sys.executable, str(Path(__file__).parent), "--stage", str(folder)], check=False)
+    subprocess.run([sys.executable, str(HERE), "--stage", str(folder)], check=False)
 
 
 def _changes() -> dict[Path, int]:
     """When each source was changed last."""
-    found = [
-        *ROOT.glob("*.md"),
-        *ROOT.joinpath("docs").rglob("*"),
-        *ROOT.glob("montra_*/**/*.py"),
-        *ROOT.glob("examples/*"),
-    ]
+    pages = [*ROOT.glob("*.md"), *ROOT.joinpath("docs").rglob("*"), *HERE.rglob("*.yml"), *HERE.rglob("*.css")]
+    found = [*pages, *ROOT.glob("montra_*/**/*.py"), *ROOT.glob("examples/*")]
     return {one: one.stat().st_mtime_ns for one in found if one.is_file()}
 
 

@@ -13,12 +13,13 @@ from .fences import outside_fences
 
 HEAD = """# Montra for Python
 
-> The Python SDK for Montra billing: async-first (`montra_async`), with a synchronous facade (`montra_sync`), the command `montra`,
-> pytest fixtures (`montra_pytest`), and a local sandbox server (`montra_sandbox`) to develop and test against.
+> The Python SDK for Montra billing: async-first (`montra_async`), with a synchronous facade (`montra_sync`), the
+> command `montra`, pytest fixtures (`montra_pytest`), and a local sandbox server (`montra_sandbox`) to develop and test
+> against.
 
-Everything in one file: [llms-full.txt](llms-full.txt). All calls exist in both packages with the same names and arguments; in
-`montra_sync` without `await`. Money is `Decimal` in major units, datetimes are aware and UTC, ids come first and positional,
-everything else is a keyword argument.
+Everything in one file: [llms-full.txt](llms-full.txt). All calls exist in both packages with the same names and
+arguments; in `montra_sync` without `await`. Money is `Decimal` in major units, datetimes are aware and UTC, ids come
+first and positional, everything else is a keyword argument.
 """
 DIRECTIVE = re.compile(r"^::: (?P<path>[\w.]+)\n(?P<options>(?:    .*\n?)*)", re.MULTILINE)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 LOADED = {
     "script": ("src",),
@@ -23,38 +24,59 @@ LOADED = {
 EXTERNAL = re.compile(r"(?:[a-z][a-z+.-]*:)?//", re.IGNORECASE)
 
 
-class _Addresses(HTMLParser):
-    def __init__(self) -> None:
+class _Page(HTMLParser):
+    """What a page loads, where it links to, and the ids of its elements."""
+
+    def __init__(self, text: str) -> None:
         super().__init__()
         self.loaded: list[str] = []
+        self.links: list[str] = []
         self.ids: set[str] = set()
+        self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if given.get("id"):
-            self.ids.add(str(given["id"]))
-        if tag == "link" and given.get("rel") in ("canonical", "prev", "next", "alternate"):
-            return
-        self.loaded += [value for name in LOADED.get(tag, ()) if (value := given.get(name))]
+        given = {name: value for name, value in attrs if value}
+        self.ids |= {given[name] for name in ("id", "name") if name in given}
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        if tag != "link" or given.get("rel") not in ("canonical", "prev", "next", "alternate"):
+            self.loaded += [given[name] for name in LOADED.get(tag, ()) if name in given]
 
 
-def external_addresses(folder: Path) -> list[str]:
-    """What the pages and styles of a built site load from elsewhere, each with its file; empty for a good site.
+def problems_of(folder: Path) -> list[str]:
+    """What is wrong with a built site: what its pages load from elsewhere, and addresses in it that lead nowhere.
 
     Args:
         folder: of the built site.
     """
-    return sorted(set(_external_addresses(folder)))
+    pages = {page: _Page(page.read_text(encoding="utf-8")) for page in sorted(folder.rglob("*.html"))}
+    return [*_external_addresses(folder, pages), *_dead_addresses(folder, pages)]
 
 
-def _external_addresses(folder: Path) -> Iterator[str]:
-    for page in folder.rglob("*.html"):
-        parser = _Addresses()
-        parser.feed(page.read_text(encoding="utf-8"))
-        yield from (f"{page.relative_to(folder)}: {one}" for one in parser.loaded if EXTERNAL.match(one))
-    for style in folder.rglob("*.css"):
-        found = re.findall(r"""(?:url\(|@import\s+)["']?([^"')]+)""", style.read_text(encoding="utf-8"))
-        yield from (f"{style.relative_to(folder)}: {one}" for one in found if EXTERNAL.match(one))
+def _external_addresses(folder: Path, pages: dict[Path, _Page]) -> Iterator[str]:
+    for path, page in pages.items():
+        for one in page.loaded:
+            if EXTERNAL.match(one):
+                yield f"{path.relative_to(folder)} loads {one}"
+    for style in sorted(folder.rglob("*.css")):
+        for one in re.findall(r"""(?:url\(|@import\s+)["']?([^"')]+)""", style.read_text(encoding="utf-8")):
+            if EXTERNAL.match(one):
+                yield f"{style.relative_to(folder)} loads {one}"
+
+
+def _dead_addresses(folder: Path, pages: dict[Path, _Page]) -> Iterator[str]:
+    for path, page in pages.items():
+        if path.name == "404.html":  # its addresses are absolute
+            continue
+        for one in dict.fromkeys([*page.loaded, *page.links]):
+            if re.match(r"[a-z][a-z+.-]*:", one):
+                continue
+            address, _, anchor = unquote(one).partition("#")
+            target = (path.parent / address.partition("?")[0]).resolve() if address else path
+            if not target.exists():
+                yield f"{path.relative_to(folder)}: {one} does not exist"
+            elif anchor and target in pages and anchor not in pages[target].ids and not anchor.startswith("__"):
+                yield f"{path.relative_to(folder)}: {one}: the page has no such anchor"
 
 
 def anchors(folder: Path) -> set[str]:
@@ -63,9 +85,5 @@ def anchors(folder: Path) -> set[str]:
     Args:
         folder: of the built site.
     """
-    found: set[str] = set()
-    for page in (folder / "reference").rglob("*.html"):
-        parser = _Addresses()
-        parser.feed(page.read_text(encoding="utf-8"))
-        found |= parser.ids
-    return found
+    pages = (folder / "reference").rglob("*.html")
+    return {one for page in pages for one in _Page(page.read_text(encoding="utf-8")).ids}

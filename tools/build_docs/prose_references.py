@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 
 from .fences import outside_fences
 from .public_names import PublicName
@@ -14,7 +15,7 @@ CODE = re.compile(r"(?<![`\[])`(?P<code>[A-Za-z_][\w.]*(?:\(\.*\))?)`(?![`\]])")
 SKIPPED_LINES = re.compile(r"^(#|\s*:::|=== |\[[^\]]+\]: )")
 PRIORITY = ("montra_async", "montra_sandbox", "montra_async.paywall", "montra_async.webhooks", "montra_async.usage")
 COMMON_WORDS = frozenset(
-    {"MONTRA", "PAYWALL", "Interval", "Event", "View", "Handler", "Source", "parse", "sign", "metered"}
+    {"MONTRA", "PAYWALL", "Event", "Handler", "Interval", "Outcome", "Source", "View", "metered", "parse", "sign"}
 )
 """Names that mean several things, or are words: not linked without their module."""
 
@@ -76,9 +77,9 @@ def with_references(text: str, targets: dict[str, str]) -> str:
     return "".join(parts)
 
 
-def _linked_line(line: str, linked: object) -> str:
+def _linked_line(line: str, linked: Callable[[re.Match[str]], str]) -> str:
     """A line whose code outside of links and headings is linked."""
-    if SKIPPED_LINES.match(line) or "](" in line and line.lstrip().startswith("!"):
+    if SKIPPED_LINES.match(line):
         return line
     pieces = re.split(r"(!?\[[^\]]*\](?:\([^)]*\)|\[[^\]]*\]))", line)
-    return "".join(piece if index % 2 else CODE.sub(linked, piece) for index, piece in enumerate(pieces))  # type: ignore[call-overload]
+    return "".join(piece if index % 2 else CODE.sub(linked, piece) for index, piece in enumerate(pieces))

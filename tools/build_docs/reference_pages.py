@@ -17,6 +17,7 @@ from .public_names import PublicName, public_names
 from .reference_plan import EXTRA_MEMBERS, Subject, is_facade, subjects_of
 
 CLIENT = "montra_async.Montra"
+SECTIONS = ("Classes", "Functions", "Models", "Errors", "Types and constants")
 
 
 def reference_pages() -> dict[str, str]:
@@ -57,10 +58,8 @@ def _page(subject: Subject, names: list[PublicName]) -> str:
         parts += [_directive(one.path, level=level, options=_options_of(one)) for one in members]
     parts += [_directive(path, level=3) for path in EXTRA_MEMBERS.get(subject.slug, ())]
     if others:
-        parts += [
-            "## Other names for the same",
-            "| also as | described as |\n|---|---|\n" + "\n".join(_same(others, primary)),
-        ]
+        rows = ["| also as | described as |", "|---|---|", *_same(others, primary)]
+        parts += ["## Other names for the same", "\n".join(rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -83,7 +82,8 @@ def _split(names: list[PublicName]) -> tuple[list[PublicName], list[PublicName]]
 def _same(others: list[PublicName], primary: list[PublicName]) -> Iterator[str]:
     described = {(one.source, one.name): one.path for one in primary}
     for one in others:
-        yield f"| {anchor(one.path)}`{one.path}` | [`{described[one.source, one.name]}`][{described[one.source, one.name]}] |"
+        path = described[one.source, one.name]
+        yield f"| {anchor(one.path)}`{one.path}` | [`{path}`][{path}] |"
 
 
 def anchor(path: str) -> str:
@@ -93,13 +93,7 @@ def anchor(path: str) -> str:
 
 def _sections(names: list[PublicName]) -> dict[str, list[PublicName]]:
     """Names by what they are: the classes one works with first, constants and types last."""
-    found: dict[str, list[PublicName]] = {
-        "Classes": [],
-        "Functions": [],
-        "Models": [],
-        "Errors": [],
-        "Types and constants": [],
-    }
+    found: dict[str, list[PublicName]] = {title: [] for title in SECTIONS}
     for one in sorted(names, key=lambda one: -len(_own_members(one))):
         found[_kind(resolve(one.path))].append(one)
     return {title: members for title, members in found.items() if members}
@@ -180,7 +174,8 @@ def _directive(path: str, *, level: int, options: dict[str, str] | None = None) 
 
 def _pytest_page() -> str:
     found = find_spec("montra_pytest.plugin")  # read, not imported: pytest need not be there
-    assert found is not None and found.origin
+    assert found is not None
+    assert found.origin is not None
     source = Path(found.origin).read_text(encoding="utf-8")
     fixtures = re.findall(r"^@pytest\.fixture.*\ndef (\w+)", source, re.MULTILINE)
     parts = ["# pytest fixtures", "What the plugin of pytest offers to tests. [Guide](../guides/testing.md)."]
@@ -235,8 +230,8 @@ def _how(facade: Any, source: Any, name: str, other: str) -> str:
 
 SYNCHRONOUS = """# Synchronous packages
 
-`montra_sync` has the calls of `montra_async` with the same names, arguments, results and errors, without `await`. It is generated
-from it, and a test compares both, so this page only says what corresponds to what.
+`montra_sync` has the calls of `montra_async` with the same names, arguments, results and errors, without `await`. It is
+generated from it, and a test compares both, so this page only says what corresponds to what.
 
 | `montra_async` | `montra_sync` |
 |---|---|

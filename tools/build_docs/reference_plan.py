@@ -34,7 +34,7 @@ SUBJECTS = (
     Subject(
         "client",
         "The client",
-        "The client of the Montra API, its settings, and what all calls share. Its calls are on the pages of their subjects.",
+        "The client of the Montra API, its settings, and what all calls share. Its calls are on the pages of subjects.",
         ("montra_async.client", "montra_async.core"),
     ),
     _resource("customers", "Customers", "customers"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -72,8 +71,7 @@ class Staging:
     def pages(self) -> dict[str, str]:
         """All pages, by their path below `docs/`."""
         sources = _sources()
-        places = {source: place for source, place in sources.items()}
-        places |= {f"{EXAMPLES}/tests": f"{EXAMPLES}/tests.md"}
+        places = {"README.md": "index.md", **sources, f"{EXAMPLES}/tests": f"{EXAMPLES}/tests.md"}
         places |= {one.relative_to(ROOT).as_posix(): one.relative_to(ROOT / "docs").as_posix() for one in _assets()}
         pages: dict[str, str] = {}
         for source, place in sources.items():
@@ -100,10 +98,8 @@ class Staging:
         """
         settings: dict[str, Any] = yaml.safe_load((HERE / "site.yml").read_text(encoding="utf-8"))
         settings["site_dir"] = "site"
-        [options] = [
-            one["mkdocstrings"] for one in settings["plugins"] if isinstance(one, dict) and "mkdocstrings" in one
-        ]
-        options["handlers"]["python"]["paths"] = [str(ROOT)]
+        plugins = {name: given for one in settings["plugins"] if isinstance(one, dict) for name, given in one.items()}
+        plugins["mkdocstrings"]["handlers"]["python"]["paths"] = [str(ROOT)]
         settings["nav"] = [_expanded(one, pages) for one in settings["nav"]]
         settings["copyright"] = f"Version {self._version}"
         return settings
@@ -120,8 +116,6 @@ def _sources() -> dict[str, str]:
         found[f"{EXAMPLES}/{example.name}"] = f"{EXAMPLES}/{example.stem}.md"
     if "docs/index.md" not in found:
         found["README.md"] = "index.md"
-    else:
-        found.setdefault("README.md", "index.md")
     return found
 
 
@@ -213,23 +207,9 @@ def check_navigation(nav: Any, pages: dict[str, str]) -> None:
         SiteError: it is not so.
     """
     named = list(navigation_pages(nav))
-    problems = [
-        f"docs/{page} is not in `nav` of tools/build_docs/site.yml: add it there" for page in pages if page not in named
-    ]
-    problems += [
-        f"`nav` of tools/build_docs/site.yml names {page}, which does not exist" for page in named if page not in pages
-    ]
-    problems += [
-        f"`nav` of tools/build_docs/site.yml names {page} twice" for page in set(named) if named.count(page) > 1
-    ]
+    where = "`nav` of tools/build_docs/site.yml"
+    problems = [f"docs/{page} is not in {where}: add it there" for page in pages if page not in named]
+    problems += [f"{where} names {page}, which does not exist" for page in named if page not in pages]
+    problems += [f"{where} names {page} twice" for page in sorted(set(named)) if named.count(page) > 1]
     if problems:
         raise SiteError("\n".join(problems))
-
-
-def clear(folder: Path) -> None:
-    """Remove a folder with all that is in it, if it exists.
-
-    Args:
-        folder: the folder.
-    """
-    shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""The synchronous form of an asynchronous snippet, by the rules of the facade: what `montra_sync` calls the same things.
+"""The synchronous form of an asynchronous snippet, by the rules of the facade: what `montra_sync` calls the same.
 
-It works on tokens, so that comments and layout stay as they are. A snippet that has no synchronous form is refused, with
-what stands in the way.
+It works on tokens, so that comments and layout stay as they are. A snippet that has no synchronous form is refused,
+with what stands in the way.
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ ACQUIRED_METHODS = frozenset({"hold"})
 """Methods whose result is awaited in asynchronous code, and acquired in synchronous code."""
 FIXTURES = {"montra": "montra_sync"}
 """Fixtures of the pytest plugin that give a client."""
-ASYNC_ONLY = frozenset({"fastapi", "starlette", "aiohttp"})
-"""Modules of `montra_async.frameworks` for frameworks that have no synchronous views."""
 REFUSED_NAMES = frozenset({"anyio", "trio", "Awaitable", "Coroutine", "AsyncGenerator", "AsyncStoreAdapter"})
 
 
@@ -193,7 +191,7 @@ def _without_await_in_string(text: str) -> str:
 
 
 def _without_calls(tokens: list[Token]) -> list[Token]:
-    """`asyncio.run(main())` is `main()`, `asyncio.to_thread(work, job)` is `work(job)`, `asyncio.sleep` is `time.sleep`."""
+    """`asyncio.run(main())` is `main()`, `asyncio.to_thread(f, x)` is `f(x)`, `asyncio.sleep` is `time.sleep`."""
     index = 0
     while index < len(tokens) - 3:
         words = [token.text for token in tokens[index : index + 4]]
@@ -212,7 +210,7 @@ def _without_calls(tokens: list[Token]) -> list[Token]:
 
 def _unwrap_run(tokens: list[Token], index: int) -> None:
     closing = _closing(tokens, index + 3)
-    if any(comma in ("=",) for comma in _top_level(tokens, index + 4, closing)):
+    if any(text == "=" for _, text in _top_level(tokens, index + 4, closing)):
         raise NoSyncFormError("asyncio.run with options")
     tokens[index + 4].before = tokens[index].before
     del tokens[closing]
@@ -223,7 +221,7 @@ def _unwrap_to_thread(tokens: list[Token], index: int) -> None:
     """The first argument is called with the others."""
     closing = _closing(tokens, index + 3)
     comma = next(
-        (at for at, text in _top_level_at(tokens, index + 4, closing) if text == ","),
+        (at for at, text in _top_level(tokens, index + 4, closing) if text == ","),
         None,
     )
     tokens[index + 4].before = tokens[index].before
@@ -235,17 +233,13 @@ def _unwrap_to_thread(tokens: list[Token], index: int) -> None:
     del tokens[index : index + 4]
 
 
-def _top_level_at(tokens: list[Token], start: int, stop: int) -> Iterator[tuple[int, str]]:
+def _top_level(tokens: list[Token], start: int, stop: int) -> Iterator[tuple[int, str]]:
     depth = 0
     for index in range(start, stop):
         if tokens[index].type == tokenize.OP:
             depth += (tokens[index].text in "([{") - (tokens[index].text in ")]}")
         if depth == 0:
             yield index, tokens[index].text
-
-
-def _top_level(tokens: list[Token], start: int, stop: int) -> Iterator[str]:
-    return (text for _, text in _top_level_at(tokens, start, stop))
 
 
 def _rename(tokens: list[Token]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from textwrap import dedent, indent
 
@@ -51,7 +51,7 @@ def _titles(plain: str, other: str) -> list[tuple[str, str]]:
     return [("async", plain), ("sync", f"```python\n{other}```")]
 
 
-@lru_cache(maxsize=None)
+@cache
 def synchronous(code: str) -> str | None:
     """The synchronous form of a snippet, formatted as the snippet is; None for one that has none and needs none.
 
