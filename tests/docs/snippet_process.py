@@ -83,12 +83,12 @@ def _become(job: dict[str, Any], out: int, err: int) -> NoReturn:
 
 
 def _run(first: str, rest: str, *others: str) -> None:
+    module = sys.modules["__main__"] = ModuleType("__main__")
     if first == "-m":
         sys.argv = [rest, *others]
         runpy.run_module(rest, run_name="__main__", alter_sys=True)
     else:
         sys.argv = ["-c", *others]
-        module = sys.modules["__main__"] = ModuleType("__main__")
         exec(compile(rest, "<snippet>", "exec"), vars(module))
 
 
