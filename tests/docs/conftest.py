@@ -62,7 +62,8 @@ class Snippets:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
-        return Ran(**json.loads(self._process.stdout.readline()))
+        answer = json.loads(self._process.stdout.readline())
+        return Ran(answer["status"], answer["out"].replace(self._sandbox, ADDRESS), answer["err"])
 
     def _reset(self) -> None:
         request = urllib.request.Request(

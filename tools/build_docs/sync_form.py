@@ -40,7 +40,7 @@ ACQUIRED_METHODS = frozenset({"hold"})
 """Methods whose result is awaited in asynchronous code, and acquired in synchronous code."""
 FIXTURES = {"montra": "montra_sync"}
 """Fixtures of the pytest plugin that give a client."""
-REFUSED_NAMES = frozenset({"anyio", "trio", "Awaitable", "Coroutine", "AsyncGenerator", "AsyncStoreAdapter"})
+REFUSED_NAMES = frozenset({"anyio", "trio", "Awaitable", "Coroutine", "AsyncStoreAdapter"})
 
 
 class NoSyncFormError(Exception):
@@ -191,7 +191,7 @@ def _without_await_in_string(text: str) -> str:
 
 
 def _without_calls(tokens: list[Token]) -> list[Token]:
-    """`asyncio.run(main())` is `main()`, `asyncio.to_thread(f, x)` is `f(x)`, `asyncio.sleep` is `time.sleep`."""
+    """What `asyncio` does with others' functions: `asyncio.run(main())` is `main()`, for example."""
     index = 0
     while index < len(tokens) - 3:
         words = [token.text for token in tokens[index : index + 4]]
@@ -201,6 +201,9 @@ def _without_calls(tokens: list[Token]) -> list[Token]:
                 continue
             if words[2] == "to_thread":
                 _unwrap_to_thread(tokens, index)
+                continue
+            if words[2] == "gather":
+                _unwrap_gather(tokens, index)
                 continue
             if words[2] == "sleep":
                 tokens[index].text = "time"
@@ -215,6 +218,20 @@ def _unwrap_run(tokens: list[Token], index: int) -> None:
     tokens[index + 4].before = tokens[index].before
     del tokens[closing]
     del tokens[index : index + 4]
+
+
+def _unwrap_gather(tokens: list[Token], index: int) -> None:
+    """A list of results, one after the other."""
+    closing = _closing(tokens, index + 3)
+    if any(text == "=" for _, text in _top_level(tokens, index + 4, closing)):
+        raise NoSyncFormError("asyncio.gather with options")
+    tokens[index + 3].text, tokens[closing].text = "[", "]"
+    tokens[index + 3].before = tokens[index].before
+    if [one.text for one in tokens[index + 4 : index + 6]] == ["*", "("] and _closing(tokens, index + 5) == closing - 1:
+        del tokens[closing - 1]
+        tokens[index + 6].before = ""
+        del tokens[index + 4 : index + 6]
+    del tokens[index : index + 3]
 
 
 def _unwrap_to_thread(tokens: list[Token], index: int) -> None:
@@ -245,6 +262,10 @@ def _top_level(tokens: list[Token], start: int, stop: int) -> Iterator[tuple[int
 def _rename(tokens: list[Token]) -> None:
     for index, token in enumerate(tokens):
         if token.type == tokenize.NAME:
+            if token.text == "AsyncGenerator":
+                token.text = "Generator"
+                if tokens[index + 1].text == "[":
+                    tokens[_closing(tokens, index + 1)].text = ", None]"
             if token.text == "redis" and [one.text for one in tokens[index + 1 : index + 3]] == [".", "asyncio"]:
                 tokens[index + 1].text = tokens[index + 2].text = ""
             token.text = NAMES.get(token.text, token.text)
