@@ -144,9 +144,11 @@ def contract(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation site, built strictly into site/<version>; `-- --serve` shows it and follows changes."""
-    install(session, "docs", extras="sandbox,cli,redis,fastapi,starlette,flask,django")
+    """The documentation site, built strictly into site/<version>, and its tests; `-- --serve` shows it."""
+    install(session, "docs", "tests", extras="sandbox,cli,redis,fastapi,starlette,flask,django")
     session.run("python", "tools/build_docs", *session.posargs)
+    if "--serve" not in session.posargs:
+        session.run("pytest", "-q", "-m", "site", "tests/docs/test_site.py")
 
 
 @nox.session

@@ -10,7 +10,6 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -88,12 +87,3 @@ def snippets(served: str) -> Iterator[Snippets]:
     finally:
         process.communicate(timeout=30)
     assert process.returncode == 0
-
-
-@pytest.fixture
-def site_folder(pytestconfig: Any) -> Path:
-    """The folder of a built site; `nox -s docs` names it."""
-    folder = os.environ.get("MONTRA_DOCS_SITE")
-    if not folder:
-        pytest.fail("MONTRA_DOCS_SITE is not set: run `nox -s docs`")
-    return Path(folder)

@@ -69,7 +69,7 @@ def _dead_addresses(folder: Path, pages: dict[Path, _Page]) -> Iterator[str]:
         if path.name == "404.html":  # its addresses are absolute
             continue
         for one in dict.fromkeys([*page.loaded, *page.links]):
-            if re.match(r"[a-z][a-z+.-]*:", one):
+            if EXTERNAL.match(one) or re.match(r"[a-z][a-z+.-]*:", one):
                 continue
             address, _, anchor = unquote(one).partition("#")
             target = (path.parent / address.partition("?")[0]).resolve() if address else path

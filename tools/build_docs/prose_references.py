@@ -11,7 +11,7 @@ from .public_names import PublicName
 from .reference_pages import resolve, shown_members
 from .reference_plan import is_facade
 
-CODE = re.compile(r"(?<![`\[])`(?P<code>[A-Za-z_][\w.]*(?:\(\.*\))?)`(?![`\]])")
+CODE = re.compile(r"(?<![`\[])`(?P<code>[A-Za-z_][\w.]*(?:\([^`]*\))?)`(?![`\]])")
 SKIPPED_LINES = re.compile(r"^(#|\s*:::|=== |\[[^\]]+\]: )")
 PRIORITY = ("montra_async", "montra_sandbox", "montra_async.paywall", "montra_async.webhooks", "montra_async.usage")
 COMMON_WORDS = frozenset(

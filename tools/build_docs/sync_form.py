@@ -105,7 +105,7 @@ def sync_form(code: str) -> str:
     text = _without_marks("".join(token.before + token.text for token in tokens))
     text = _with_time(text)
     text = _without_unused_asyncio(text)
-    compile(text, "<sync form>", "exec")
+    ast.parse(text)  # what is wrong is told here, not by who runs it
     return text
 
 
