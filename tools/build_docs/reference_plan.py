@@ -51,7 +51,7 @@ SUBJECTS = (
     Subject(
         "errors",
         "Errors",
-        "The exceptions of all packages.",
+        "The exceptions of all packages. [Errors and what to do](../errors.md) explains codes and messages.",
         (
             "montra_async.core.errors",
             "montra_async.paywall.errors",
