@@ -153,9 +153,10 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def screenshots(session: nox.Session) -> None:
-    """The pictures of the dashboard, taken with Chromium; `-- FOLDER` for another place than docs/images."""
-    install(session, "screenshots")
+    """The dashboard's pictures, by Chromium, and the terminal's recording; `-- FOLDER` instead of docs/images."""
+    install(session, "screenshots", extras="sandbox,cli")
     session.run("python", "tools/take_screenshots.py", *session.posargs)
+    session.run("python", "tools/record_terminal.py", *session.posargs)
 
 
 @nox.session

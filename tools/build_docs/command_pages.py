@@ -25,14 +25,13 @@ def command_pages() -> dict[str, str]:
     """The pages, by their path below `docs/`."""
     common: dict[str, str] = {}
     pages: dict[str, str] = {}
-    for title, commands in SECTIONS.items():
+    for commands in SECTIONS.values():
         for name, summary in commands.items():
             parts = [f"# montra {name}", f"{_text(summary)}."]
             made = make_command(name)
             made.name = name
             parts += _parts(made, f"montra {name}", None, common, level=2)
             pages[f"commands/{name}.md"] = "\n\n".join(parts) + "\n"
-        assert title
     return {"commands/index.md": _index(common), **pages}
 
 
@@ -59,8 +58,7 @@ def _parts(command: Any, path: str, parent: Any, common: dict[str, str], *, leve
         yield f"```text\n{path} {usage}\n```"
         yield from _options(command, context, common)
         yield from _examples(command)
-    elif command.help:
-        yield from _paragraphs(command.help)
+    else:
         yield from _examples(command)
     for name, child in children:
         yield from _parts(child, f"{path} {name}", context, common, level=level)
@@ -94,7 +92,7 @@ def _examples(command: Any) -> Iterator[str]:
     text = (command.epilog or "").replace("\b", "").strip()
     lines = [line.strip() for line in text.splitlines() if line.strip() and line.strip() != "Examples:"]
     if lines:
-        yield "```console\n" + "\n".join(lines) + "\n```"
+        yield "```bash\n" + "\n".join(lines) + "\n```"
 
 
 def _text(text: str) -> str:

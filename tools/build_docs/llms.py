@@ -88,9 +88,9 @@ def _documentation(match: re.Match[str]) -> str:
     """What the directive of an object stands for: its signature and its docstring."""
     path = match["path"]
     value, owner = _find(path)
-    members = re.search(r"members: \[(.*)\]", match["options"])
+    members = re.search(r"^ +members: (.*)", match["options"], re.MULTILINE)
     text = _described(path, value, owner)
-    for name in json.loads(f"[{members[1]}]") if members else ():
+    for name in json.loads(members[1]) or () if members else ():
         text += _described(f"{path}.{name}", inspect.getattr_static(value, name), value)
     return text
 

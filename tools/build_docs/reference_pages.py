@@ -56,7 +56,9 @@ def _page(subject: Subject, names: list[PublicName]) -> str:
         level = 3 if len(sections) > 1 or calls else 2
         parts += [f"## {title}"] * (level == 3)
         parts += [_directive(one.path, level=level, options=_options_of(one)) for one in members]
-    parts += [_directive(path, level=3) for path in EXTRA_MEMBERS.get(subject.slug, ())]
+    if subject.slug in EXTRA_MEMBERS:
+        title, paths = EXTRA_MEMBERS[subject.slug]
+        parts += [f"## {title}", *(_directive(path, level=3) for path in paths)]
     if others:
         rows = ["| also as | described as |", "|---|---|", *_same(others, primary)]
         parts += ["## Other names for the same", "\n".join(rows)]
@@ -114,7 +116,7 @@ def _options_of(one: PublicName) -> dict[str, str]:
     """What of a class is shown."""
     if not isinstance(resolve(one.path), type):
         return {}
-    return {"inherited_members": "true", "members": json.dumps(shown_members(one))}
+    return {"inherited_members": "true", "members": json.dumps(shown_members(one) or False)}
 
 
 def shown_members(one: PublicName) -> list[str]:

@@ -134,17 +134,20 @@ GROUPS = {
     "Paywall service": ("paywall-billing", "paywall-auth", "paywall-gateway"),
     "Frameworks": ("fastapi", "starlette", "flask", "django", "aiohttp"),
     "Tests": ("sandbox", "pytest"),
-    "Everything": ("errors", "synchronous", "environment"),
+    "More": ("errors", "synchronous", "environment"),
 }
 """The pages of the reference in the navigation. Pages that are not named here follow."""
 EXTRA_MEMBERS = {
     "sandbox": (
-        "montra_sandbox.controls.handles.SandboxClock",
-        "montra_sandbox.controls.handles.Requests",
-        "montra_sandbox.controls.handles.Webhooks",
+        "Parts of a sandbox",
+        (
+            "montra_sandbox.controls.handles.SandboxClock",
+            "montra_sandbox.controls.handles.Requests",
+            "montra_sandbox.controls.handles.Webhooks",
+        ),
     ),
 }
-"""What users get from others, and import nowhere."""
+"""What users get from others, and import nowhere: the title of the section, and the classes."""
 
 
 def is_facade(one: PublicName) -> bool:
