@@ -8,6 +8,7 @@ the navigation is an error. What was built goes to `site/<version>`, beside othe
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,7 @@ def serve(address: str) -> None:
     Args:
         address: where, e.g. `127.0.0.1:8000`.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the other process, too
     with tempfile.TemporaryDirectory(prefix="montra-docs-") as folder:
         Staging(Path(folder), __version__).write()
         command = [*_zensical(), "serve", "-f", str(Path(folder) / "mkdocs.yml"), "-a", address]

@@ -100,7 +100,8 @@ class Staging:
         settings["site_dir"] = "site"
         plugins = {name: given for one in settings["plugins"] if isinstance(one, dict) for name, given in one.items()}
         plugins["mkdocstrings"]["handlers"]["python"]["paths"] = [str(ROOT)]
-        settings["nav"] = [_expanded(one, pages) for one in settings["nav"]]
+        entries = [_expanded(one, pages) for one in settings["nav"]]
+        settings["nav"] = [one for one in entries if next(iter(one.values()))]  # a folder may not exist yet
         settings["copyright"] = f"Version {self._version}"
         return settings
 
@@ -114,8 +115,6 @@ def _sources() -> dict[str, str]:
     found |= {source: place for source, place in OTHER_PAGES.items() if (ROOT / source).exists()}
     for example in sorted((ROOT / EXAMPLES).glob("*.py")):
         found[f"{EXAMPLES}/{example.name}"] = f"{EXAMPLES}/{example.stem}.md"
-    if "docs/index.md" not in found:
-        found["README.md"] = "index.md"
     return found
 
 
