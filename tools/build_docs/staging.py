@@ -28,6 +28,8 @@ OTHER_PAGES = {
 }
 """Files beside `docs/` that are pages of the site, if they exist."""
 EXAMPLES = "examples"
+NO_NAVIGATION = "---\nhide:\n  - navigation\n---\n\n"
+"""Begins a page that is alone in its part of the navigation."""
 
 
 class SiteError(Exception):
@@ -57,8 +59,9 @@ class Staging:
         pages = self.pages()
         settings = self.settings(pages)
         check_navigation(settings["nav"], pages)
+        alone = {page for entry in settings["nav"] for page in entry.values() if isinstance(page, str)}
         for path, text in pages.items():
-            _write(self.docs / path, text.encode())
+            _write(self.docs / path, f"{NO_NAVIGATION * (path in alone)}{text}".encode())
         for source in sorted(ROOT.joinpath("docs").rglob("*")):
             if source.is_file() and source.suffix != ".md":
                 _write(self.docs / source.relative_to(ROOT / "docs"), source.read_bytes())
