@@ -32,7 +32,10 @@ def customer_id(request: web.Request) -> str:
 
 
 async def sign_up(request: web.Request) -> web.StreamResponse:
-    """Create a customer. Store its id in your table of users: your sign-in reads it there, after the password."""
+    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+
+    Store the id in your table of users. Your sign-in reads it there, after the password.
+    """
     form = await request.json()
     try:
         customer = await request.app[CLIENT].create_customer(name=form["name"], email=form["email"])

@@ -45,7 +45,10 @@ def customer_id(request: HttpRequest) -> str:
 
 @csrf_exempt  # asked by programs, not by forms; pages of other sites can't send the cookie (SameSite=Lax)
 async def sign_up(request: HttpRequest) -> HttpResponseBase:
-    """Create a customer. Store its id in your table of users: your sign-in reads it there, after the password."""
+    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+
+    Store the id in your table of users. Your sign-in reads it there, after the password.
+    """
     form = json.loads(request.body)
     try:
         customer = await get_client().create_customer(name=form["name"], email=form["email"])

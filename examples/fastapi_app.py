@@ -45,7 +45,10 @@ async def customer_id(request: Request) -> str:
 async def sign_up(
     request: Request, montra: Client, name: Annotated[str, Body()], email: Annotated[str, Body()]
 ) -> None:
-    """Create a customer. Store its id in your table of users: your sign-in reads it there, after the password."""
+    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+
+    Store the id in your table of users. Your sign-in reads it there, after the password.
+    """
     try:
         customer = await montra.create_customer(name=name, email=email)
     except ConflictError:

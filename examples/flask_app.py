@@ -32,7 +32,10 @@ def customer_id() -> str:
 
 @app.post("/sign-up")
 def sign_up() -> Response:
-    """Create a customer. Store its id in your table of users: your sign-in reads it there, after the password."""
+    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+
+    Store the id in your table of users. Your sign-in reads it there, after the password.
+    """
     form = request.get_json()
     try:
         customer = montra.client.create_customer(name=form["name"], email=form["email"])

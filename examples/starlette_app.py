@@ -31,7 +31,10 @@ def customer_id(request: Request) -> str:
 
 
 async def sign_up(request: Request) -> Response:
-    """Create a customer. Store its id in your table of users: your sign-in reads it there, after the password."""
+    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+
+    Store the id in your table of users. Your sign-in reads it there, after the password.
+    """
     form = await request.json()
     try:
         customer = await get_client(request).create_customer(name=form["name"], email=form["email"])

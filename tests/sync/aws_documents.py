@@ -1,4 +1,4 @@
-"""Events as AWS hands them to a Lambda function, with all their fields: of queues, API Gateway and function URLs."""
+"""Events as AWS hands them to a Lambda function, with all their fields: of queues, gateways, URLs, load balancers."""
 
 from __future__ import annotations
 
@@ -154,8 +154,32 @@ def url_event(
     return {**event, "routeKey": "$default"}
 
 
+def balancer_event(body: str | None, headers: dict[str, str], *, method: str = "POST", **more: Any) -> dict[str, Any]:
+    """An Application Load Balancer: like 1.0, with names in lower case, and text for a missing body. No authorizer."""
+    more.pop("claims", None)
+    group = f"arn:aws:elasticloadbalancing:us-east-2:{ACCOUNT}:targetgroup/billing/49e9d65c45c6791a"
+    return {
+        "requestContext": {"elb": {"targetGroupArn": group}},
+        "httpMethod": method,
+        "path": "/hook",
+        "queryStringParameters": {},
+        "headers": {
+            "host": "billing-846800462.us-east-2.elb.amazonaws.com",
+            "user-agent": BROWSER,
+            "x-amzn-trace-id": "Root=1-5c536348-3d683b8b04734faae651f476",
+            "x-forwarded-for": "192.0.2.1",
+            "x-forwarded-port": "443",
+            "x-forwarded-proto": "https",
+            **{name.lower(): value for name, value in headers.items()},
+        },
+        "body": body or "",
+        "isBase64Encoded": False,
+        **more,
+    }
+
+
 Make = Callable[..., dict[str, Any]]
-HTTP_EVENTS: list[Make] = [rest_event, rest_test_event, http_event, url_event]
+HTTP_EVENTS: list[Make] = [rest_event, rest_test_event, http_event, url_event, balancer_event]
 
 
 def base64_body(event: dict[str, Any]) -> dict[str, Any]:
