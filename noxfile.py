@@ -123,7 +123,7 @@ def types(session: nox.Session) -> None:
     install(session, "typing", "tests")
     session.run("mypy")
     session.run("pyright", "--pythonpath", shutil.which("python", path=session.bin) or sys.executable)
-    for package in ("montra_async", "montra_sync", "montra_sandbox", "montra_cli", "montra_pytest"):
+    for package in ("montra", "montra_async", "montra_sync", "montra_sandbox", "montra_cli", "montra_pytest"):
         session.run("pyright", "--verifytypes", package, "--ignoreexternal")
 
 
@@ -133,6 +133,44 @@ def generate(session: nox.Session) -> None:
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))
     session.run("python", "tools/generate_sync", *session.posargs)
     session.run("python", "tools/generate_cli", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Wheel and sdist into dist/, compared with the manifest, tried in fresh environments (not with `-- --quick`)."""
+    session.install(*nox.project.dependency_groups(PROJECT, "build"))
+    session.run("python", "tools/build_dist", *session.posargs)
+
+
+@nox.session
+def workflows(session: nox.Session) -> None:
+    """The files in .github: against their schemas, and for what an attacker could use (zizmor)."""
+    session.install(*nox.project.dependency_groups(PROJECT, "workflows"))
+    files = sorted(str(file) for file in Path(".github/workflows").glob("*.yml"))
+    forms = sorted(str(file) for file in Path(".github/ISSUE_TEMPLATE").glob("*.yml") if file.name != "config.yml")
+    for schema, checked in (
+        ("vendor.github-workflows", files),
+        ("custom.github-workflows-require-timeout", files),
+        ("vendor.dependabot", [".github/dependabot.yml"]),
+        ("vendor.github-issue-config", [".github/ISSUE_TEMPLATE/config.yml"]),
+        ("vendor.github-issue-forms", forms),
+    ):
+        session.run("check-jsonschema", "--builtin-schema", schema, *checked)
+    session.run("zizmor", "--offline", ".github")
+
+
+@nox.session(name="api-check")
+def api_check(session: nox.Session) -> None:
+    """What of the public API breaks users' code since the last release; `-- --against REF` for another commit."""
+    session.install(*nox.project.dependency_groups(PROJECT, "api"))
+    session.run("python", "tools/check_api.py", *session.posargs)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Changelog, version, commit and tag: `-- X.Y.Z`, with `--dry-run` only shown. Pushes nothing."""
+    session.install(*nox.project.dependency_groups(PROJECT, "release"))
+    session.run("python", "tools/make_release", *(session.posargs or ["--help"]))
 
 
 @nox.session
