@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
-PACKAGES = ("montra_async", "montra_sandbox", "montra_sync")
+PACKAGES = ("montra_async", "montra_sandbox", "montra_sync", "montra")
 FRAMEWORKS = ("montra_async.frameworks", "montra_sync.frameworks")
 INTERNAL = (
     *("montra_sandbox.", "montra_sync.frameworks.guards", "montra_sync.frameworks.metering"),
@@ -50,7 +50,7 @@ def public_names() -> list[PublicName]:
 
 
 def _public_modules() -> Iterator[ModuleType]:
-    for name in PACKAGES:
+    for name in [name for name in PACKAGES if importlib.util.find_spec(name)]:
         package = importlib.import_module(name)
         yield package
         for found in pkgutil.walk_packages(package.__path__, f"{name}."):
@@ -83,7 +83,7 @@ def _own_names(module: ModuleType, imports: dict[str, str]) -> Iterator[str]:
 
 def _source_of(module: ModuleType, name: str, imports: dict[str, str]) -> str:
     source = getattr(getattr(module, name), "__module__", None)
-    if isinstance(source, str) and source.startswith("montra_"):
+    if isinstance(source, str) and source.startswith("montra"):
         return source
     origin = imports.get(name, module.__name__)  # an alias of a type, or a constant: it does not know where it is from
     if origin == module.__name__ or not origin.startswith("montra_"):

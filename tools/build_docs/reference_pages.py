@@ -186,7 +186,7 @@ def _pytest_page() -> str:
 
 def _synchronous_page(names: list[PublicName]) -> str:
     """How the names of `montra_sync` correspond to those of `montra_async`."""
-    facades = [one for one in names if is_facade(one)]
+    facades = [one for one in names if is_facade(one) and one.module != "montra"]
     shared = [one for one in facades if not one.source.startswith("montra_sync")]
     parts = [SYNCHRONOUS]
     for one in facades:
@@ -196,7 +196,18 @@ def _synchronous_page(names: list[PublicName]) -> str:
     for module in dict.fromkeys(one.module for one in shared):
         parts.append(f"**{module}**")
         parts.append("\n".join(f"- {_shared_link(one)}" for one in shared if one.module == module))
+    both = [f"- {anchor(one.path)}`{one.name}`: {_meant_by(one)}" for one in names if one.module == "montra"]
+    if both:
+        parts += ["## Both in one", "`import montra` has these names, of both packages:", "\n".join(both)]
     return "\n\n".join(parts) + "\n"
+
+
+def _meant_by(one: PublicName) -> str:
+    """What a name of the package `montra` is elsewhere."""
+    if one.source.startswith("montra_sync"):
+        return f"`montra_sync.{one.name}`, the synchronous [`montra_async.{one.name}`][montra_async.{one.name}]"
+    name = one.name.removeprefix("Async")
+    return f"[`montra_async.{name}`][montra_async.{name}]"
 
 
 def _shared_link(one: PublicName) -> str:

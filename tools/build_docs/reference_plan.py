@@ -134,7 +134,7 @@ GROUPS = {
     "Paywall service": ("paywall-billing", "paywall-auth", "paywall-gateway"),
     "Frameworks": ("fastapi", "starlette", "flask", "django", "aiohttp"),
     "Tests": ("sandbox", "pytest"),
-    "More": ("errors", "synchronous", "environment"),
+    "More": ("errors", "telemetry", "synchronous", "environment"),
 }
 """The pages of the reference in the navigation. Pages that are not named here follow."""
 EXTRA_MEMBERS = {
@@ -151,8 +151,9 @@ EXTRA_MEMBERS = {
 
 
 def is_facade(one: PublicName) -> bool:
-    """Whether a name is that of a synchronous counterpart, which its asynchronous one describes."""
-    return one.path.startswith("montra_sync.") and not one.path.startswith("montra_sync.frameworks.")
+    """Whether a name is another one for what `montra_async` has: of its facade, or of `montra`, which has both."""
+    is_sync = one.path.startswith("montra_sync.") and not one.path.startswith("montra_sync.frameworks.")
+    return is_sync or one.module == "montra"
 
 
 def subjects_of(names: Iterable[PublicName]) -> dict[Subject, list[PublicName]]:
