@@ -123,7 +123,7 @@ def types(session: nox.Session) -> None:
     install(session, "typing", "tests")
     session.run("mypy")
     session.run("pyright", "--pythonpath", shutil.which("python", path=session.bin) or sys.executable)
-    for package in ("montra_async", "montra_sync", "montra_sandbox", "montra_cli", "montra_pytest"):
+    for package in ("montra", "montra_async", "montra_sync", "montra_sandbox", "montra_cli", "montra_pytest"):
         session.run("pyright", "--verifytypes", package, "--ignoreexternal")
 
 
@@ -183,10 +183,20 @@ def contract(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, built strictly into site/<version>, and its tests; `-- --serve` shows it."""
+    install(session, "docs", "tests", extras="sandbox,cli,redis,fastapi,starlette,flask,django")
+    session.run("python", "tools/build_docs", *session.posargs)
+    if "--serve" not in session.posargs:
+        session.run("pytest", "-q", "-m", "site", "tests/docs/test_site.py")
+
+
+@nox.session
 def screenshots(session: nox.Session) -> None:
-    """The pictures of the dashboard, taken with Chromium; `-- FOLDER` for another place than docs/images."""
-    install(session, "screenshots")
+    """The dashboard's pictures, by Chromium, and the terminal's recording; `-- FOLDER` instead of docs/images."""
+    install(session, "screenshots", extras="sandbox,cli")
     session.run("python", "tools/take_screenshots.py", *session.posargs)
+    session.run("python", "tools/record_terminal.py", *session.posargs)
 
 
 @nox.session

@@ -1,6 +1,8 @@
 """Where each name of `montra_async` comes from."""
 
 from .client import DEFAULT_BASE_URL as DEFAULT_BASE_URL, Montra as Montra
+from .core.api_response import ApiResponse as ApiResponse
+from .core.bulk import BulkHook as BulkHook, BulkProgress as BulkProgress, BulkResult as BulkResult
 from .core.deprecation import MontraDeprecationWarning as MontraDeprecationWarning
 from .core.errors import (
     ApiError as ApiError,
@@ -20,8 +22,10 @@ from .core.errors import (
     RequestTimeoutError as RequestTimeoutError,
     ServerError as ServerError,
 )
+from .core.headers import ResponseHeaders as ResponseHeaders
 from .core.http.connection import InsecureTlsWarning as InsecureTlsWarning
 from .core.http.multipart import FileSource as FileSource
+from .core.models.json import json_default as json_default
 from .core.models.model import Model as Model
 from .core.options import (
     CallEvent as CallEvent,

@@ -37,7 +37,8 @@ def _main(given: list[str]) -> int:
         return 0
     missing = [name for name in ("typer", "rich", "tomlkit") if find_spec(name) is None]  # imports nothing
     if missing:
-        sys.stderr.write(f"montra: {', '.join(missing)} is not installed. Run: pip install 'montra[cli]'\n")
+        run = "Run: pip install 'montra[cli]', or in a clone of the SDK: pip install -e '.[cli]'"
+        sys.stderr.write(f"montra: {', '.join(missing)} is not installed. {run}\n")
         return 2
     return _run(given)
 

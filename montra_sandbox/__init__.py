@@ -4,7 +4,9 @@ try:
     from .server import API_PREFIX, DEFAULT_API_KEY, DEFAULT_WEBHOOK_SECRET, Sandbox
 except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        f"the sandbox needs {_error.name}: pip install 'montra[sandbox]'", name=_error.name
+        f"the sandbox needs {_error.name}: pip install 'montra[sandbox]', or in a clone of the SDK: "
+        "pip install -e '.[sandbox]'",
+        name=_error.name,
     ) from None
 
 from .controls.payer import PaidCheckout

@@ -45,7 +45,8 @@ class DatabaseCopy:
         pages, page_size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
         self.size: int = pages * page_size
 
-    def __del__(self) -> None:
+    def close(self) -> None:
+        """Give the memory back. Not left to the garbage collector: in a cycle it may finalize the connection first."""
         self.connection.close()
 
 
@@ -206,11 +207,14 @@ class Database:
 
     def copy(self) -> DatabaseCopy:
         """A copy of everything, in memory."""
-        # Whoever drops a copy closes it, in whatever thread that happens.
-        target = sqlite3.connect(":memory:", check_same_thread=False)
-        self._connection.backup(target)
-        codes = self._connection.execute("SELECT mail_id, token FROM temp.codes").fetchall()
-        return DatabaseCopy(target, [tuple(row) for row in codes])
+        target = sqlite3.connect(":memory:")
+        try:
+            self._connection.backup(target)
+            codes = self._connection.execute("SELECT mail_id, token FROM temp.codes").fetchall()
+            return DatabaseCopy(target, [tuple(row) for row in codes])
+        except BaseException:
+            target.close()
+            raise
 
     def replace(self, copy: DatabaseCopy) -> None:
         """Put a copy in the place of everything. Not inside a transaction.

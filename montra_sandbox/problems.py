@@ -51,6 +51,11 @@ class CommittedProblem(Problem):
     """A problem that commits the transaction: what was written before it stays, such as a counted attempt."""
 
 
+def client_disconnected() -> Problem:
+    """499 `client_disconnected`: nobody waits for the response; the log of requests shows it."""
+    return Problem(499, "client_disconnected", "the client closed the connection before its request was complete")
+
+
 def out_of_range(error: Exception) -> Problem:
     """400 `out_of_range`: valid input led to a number or date that is out of range.
 

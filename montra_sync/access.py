@@ -38,6 +38,7 @@ from montra_async.core.validation import Number
 from montra_async.usage import OutboxError, UsageObserver
 
 from .client import Montra
+from .facade import SyncOnly
 from .portal import post, run, unwrap
 
 __all__ = [
@@ -80,7 +81,7 @@ class UsageRecorder(Protocol):
         ...
 
 
-class Hold(Reservation):
+class Hold(Reservation, SyncOnly):
     """Units of a meter that are held for one customer. Made by `Access.hold`; use it once.
 
         with access.hold("cust_1", "api-tokens", estimate=2000) as hold:
@@ -181,7 +182,7 @@ class Hold(Reservation):
         self._access.renew(self)
 
 
-class Access(BaseAccess):
+class Access(BaseAccess, SyncOnly):
     """Answers "may this customer?" from memory, and holds units whose cost is known only afterwards.
 
         access = Access(montra, usage)

@@ -37,10 +37,11 @@ from montra_async.resources.subscriptions import (
 from montra_async.resources.webhook_endpoints import WebhookEndpoint
 from montra_async.webhooks.helpers import WebhookHelpers
 
+from .facade import MontraFacade
 from .portal import iterate, run
 
 
-class Montra:
+class Montra(MontraFacade):
     """The Montra API, one method per endpoint.
 
     Create one client and keep it: it pools connections, works on every event loop (also on several, one after the
@@ -60,6 +61,8 @@ class Montra:
         headers: headers of every request, in addition to the client's own.
         connector: a function that makes an aiohttp connector, called on the background event loop.
         proxy: URL of an HTTP proxy.
+        trust_env: whether the proxies of the environment are used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`,
+            `NO_PROXY`), as they are when the client is made. `.netrc` is never read; `proxy` wins. Default: False.
         ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
             certificates, and `False`, also need `allow_insecure_tls`.
         trace_configs: aiohttp's tracing.
@@ -89,6 +92,7 @@ class Montra:
         headers: Mapping[str, str] | None = None,
         connector: Callable[[], aiohttp.BaseConnector] | None = None,
         proxy: SecretText | None = None,
+        trust_env: bool = False,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -108,6 +112,7 @@ class Montra:
                 headers=headers,
                 connector=connector,
                 proxy=proxy,
+                trust_env=trust_env,
                 ssl=ssl,
                 trace_configs=trace_configs,
                 on_request=on_request,

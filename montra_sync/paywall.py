@@ -72,6 +72,7 @@ from montra_async.paywall.support import Attachable
 from montra_async.paywall.tokens import Charge as AsyncCharge
 from montra_async.webhooks.helpers import WebhookHelpers
 
+from .facade import ClientFacade, SyncOnly
 from .portal import iterate, run, unwrap
 
 __all__ = [
@@ -130,7 +131,7 @@ __all__ = [
 ]
 
 
-class AuthClient:
+class AuthClient(ClientFacade):
     """Sign-in of one user of a paywall, and the user's session.
 
     A server with many users creates one client, and a view for each user: `auth.with_storage(storage_of_the_user)`.
@@ -151,6 +152,8 @@ class AuthClient:
         headers: headers of every request, in addition to the client's own.
         connector: a function that makes an aiohttp connector, called on the background event loop.
         proxy: URL of an HTTP proxy.
+        trust_env: whether the proxies of the environment are used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`,
+            `NO_PROXY`), as they are when the client is made. `.netrc` is never read; `proxy` wins. Default: False.
         ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
             certificates, and `False`, also need `allow_insecure_tls`.
         trace_configs: aiohttp's tracing.
@@ -185,6 +188,7 @@ class AuthClient:
         headers: Mapping[str, str] | None = None,
         connector: Callable[[], aiohttp.BaseConnector] | None = None,
         proxy: SecretText | None = None,
+        trust_env: bool = False,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -210,6 +214,7 @@ class AuthClient:
                 headers=headers,
                 connector=connector,
                 proxy=proxy,
+                trust_env=trust_env,
                 ssl=ssl,
                 trace_configs=trace_configs,
                 on_request=on_request,
@@ -558,7 +563,7 @@ class AuthClient:
         return repr(self._async) if hasattr(self, "_async") else "<AuthClient>"
 
 
-class BillingClient:
+class BillingClient(ClientFacade):
     """Checkout, prices, access, tokens and tickets of one paywall.
 
     Create one client and share it: it pools connections, and works on every event loop and in every thread. A view,
@@ -582,6 +587,8 @@ class BillingClient:
         headers: headers of every request, in addition to the client's own.
         connector: a function that makes an aiohttp connector, called on the background event loop.
         proxy: URL of an HTTP proxy.
+        trust_env: whether the proxies of the environment are used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`,
+            `NO_PROXY`), as they are when the client is made. `.netrc` is never read; `proxy` wins. Default: False.
         ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
             certificates, and `False`, also need `allow_insecure_tls`.
         trace_configs: aiohttp's tracing.
@@ -620,6 +627,7 @@ class BillingClient:
         headers: Mapping[str, str] | None = None,
         connector: Callable[[], aiohttp.BaseConnector] | None = None,
         proxy: SecretText | None = None,
+        trust_env: bool = False,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -646,6 +654,7 @@ class BillingClient:
                 headers=headers,
                 connector=connector,
                 proxy=proxy,
+                trust_env=trust_env,
                 ssl=ssl,
                 trace_configs=trace_configs,
                 on_request=on_request,
@@ -1073,7 +1082,7 @@ class BillingClient:
         return repr(self._async) if hasattr(self, "_async") else "<BillingClient>"
 
 
-class ApiGatewayClient:
+class ApiGatewayClient(ClientFacade):
     """Calls AI providers through the paywall's gateway, which charges the user one token per call.
 
     A server that has the provider's key should call the provider itself, and charge with
@@ -1096,6 +1105,8 @@ class ApiGatewayClient:
         headers: headers of every request, in addition to the client's own.
         connector: a function that makes an aiohttp connector, called on the background event loop.
         proxy: URL of an HTTP proxy.
+        trust_env: whether the proxies of the environment are used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`,
+            `NO_PROXY`), as they are when the client is made. `.netrc` is never read; `proxy` wins. Default: False.
         ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
             certificates, and `False`, also need `allow_insecure_tls`.
         trace_configs: aiohttp's tracing.
@@ -1130,6 +1141,7 @@ class ApiGatewayClient:
         headers: Mapping[str, str] | None = None,
         connector: Callable[[], aiohttp.BaseConnector] | None = None,
         proxy: SecretText | None = None,
+        trust_env: bool = False,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -1155,6 +1167,7 @@ class ApiGatewayClient:
                 headers=headers,
                 connector=connector,
                 proxy=proxy,
+                trust_env=trust_env,
                 ssl=ssl,
                 trace_configs=trace_configs,
                 on_request=on_request,
@@ -1286,7 +1299,7 @@ class ApiGatewayClient:
         return repr(self._async) if hasattr(self, "_async") else "<ApiGatewayClient>"
 
 
-class Charge:
+class Charge(SyncOnly):
     """A debit that is made when the `with` block has succeeded. Created by `metered`.
 
     The debit's error is raised at the end of the block, when the work is done:
@@ -1354,7 +1367,7 @@ class Charge:
         return repr(self._async) if hasattr(self, "_async") else "<Charge>"
 
 
-class GatewayResponse:
+class GatewayResponse(SyncOnly):
     """A streamed response of a provider. Nothing is read ahead: a slow reader slows the provider down (backpressure).
 
     It holds a connection of the pool until it is read to its end, left with `with`, or closed with `close()`.

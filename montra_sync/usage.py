@@ -50,6 +50,7 @@ from montra_async.usage.flush import flush, wait_for, warn_of_undelivered
 from montra_async.usage.settings import DEDUPE_WINDOW, BacklogHook, Coalesce, ParkedHook
 
 from .client import Montra
+from .facade import SyncOnly
 from .portal import unwrap
 
 T = TypeVar("T")
@@ -86,7 +87,7 @@ __all__ = [
 ]
 
 
-class UsageReporter:
+class UsageReporter(SyncOnly):
     """Reports usage through an outbox: recording takes microseconds, and nothing is lost or counted twice.
 
     `record(...)` returns when the event is stored; a background thread sends it (`POST /usage`) and tries again

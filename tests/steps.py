@@ -23,8 +23,7 @@ def steps_of(work: Callable[[], object], *, calls_into_c: bool = False) -> int:
         return count
 
     tracer, profiler = sys.gettrace(), sys.getprofile()
-    gc.collect()
-    gc.disable()  # finalizers of other objects would be counted
+    gc.disable()  # finalizers of other objects would be counted; a collection before would take most of the time
     sys.settrace(count)
     if calls_into_c:
         sys.setprofile(count)

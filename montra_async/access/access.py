@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ..client import Montra
 from ..core.compat import Self
 from ..core.errors import ConfigError, MontraError
+from ..core.hints import AsyncOnly
 from ..core.validation import Number
 from ..usage.errors import OutboxError
 from ..usage.observer import UsageObserver
@@ -53,7 +54,7 @@ class UsageRecorder(Protocol):
         ...
 
 
-class Access(BaseAccess):
+class Access(BaseAccess, AsyncOnly):
     """Answers "may this customer?" from memory, and holds units whose cost is known only afterwards.
 
         access = Access(montra, usage)

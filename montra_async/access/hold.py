@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..core import validation
 from ..core.compat import Self
+from ..core.hints import AsyncOnly
 from ..core.validation import Number
 from .decision import Key
 from .reservation import Reservation
@@ -26,7 +27,7 @@ class HoldOwner(Protocol):
     async def renew(self, hold: Hold) -> None: ...
 
 
-class Hold(Reservation):
+class Hold(Reservation, AsyncOnly):
     """Units of a meter that are held for one customer. Made by `Access.hold`; use it once.
 
         async with access.hold("cust_1", "api-tokens", estimate=2000) as hold:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..core.errors import ConfigError
+from ..core.hints import missing_extra
 from ..core.redaction import Secret
 from .errors import AccessUnavailableError
 from .redis_scripts import TOO_LARGE
@@ -178,8 +179,8 @@ def _from_url(url: Secret, timeout: float, owner: str) -> Any:
         from redis.asyncio import Redis
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
-    except ImportError:
-        raise ImportError(f"{owner} needs redis: pip install 'montra[redis]'") from None
+    except ImportError as error:
+        raise missing_extra(owner, "redis", error) from None
     try:
         return Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
             url.reveal(),

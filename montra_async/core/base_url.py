@@ -65,11 +65,12 @@ class Proxy:
     secrets: tuple[Secret, ...]
 
 
-def parse_proxy(address: Secret) -> Proxy:
+def parse_proxy(address: Secret, name: str = "proxy") -> Proxy:
     """A proxy from its address.
 
     Args:
         address: URL, with credentials.
+        name: of the argument or environment variable that holds it, for errors. Default: `proxy`.
 
     Raises:
         ConfigError: not the address of an HTTP proxy. Neither the message nor a frame contains the address, which may
@@ -77,7 +78,7 @@ def parse_proxy(address: Secret) -> Proxy:
     """
     found = _read_proxy(address)
     if isinstance(found, str):
-        raise ConfigError(found)
+        raise ConfigError(f"{name}: {found}")
     return found
 
 
@@ -87,14 +88,14 @@ def _read_proxy(address: Secret) -> Proxy | str:
         url = URL(address.reveal().strip())
         host, port, password = url.host, url.port, url.password
     except ValueError:
-        return "proxy: not a URL"
+        return "not a URL"
     if url.scheme.startswith("socks"):
         return (
-            f"proxy: {url.scheme}:// is not spoken here, only http:// and https://; install aiohttp-socks and give "
+            f"{url.scheme}:// is not spoken here, only http:// and https://; install aiohttp-socks and give "
             "connector=lambda: ProxyConnector.from_url(...), or use an HTTP proxy"
         )
     if url.scheme not in ("http", "https") or not host:
-        return "proxy: give a full URL such as http://proxy.example.com:3128"
+        return "give a full URL such as http://proxy.example.com:3128"
     secrets = {password, url.raw_password, _userinfo(url)} - {None, ""}
     return Proxy(url=address, host=f"{host}:{port}", secrets=tuple(Secret(one) for one in secrets if one))
 

@@ -5,15 +5,18 @@ Imports no aiohttp by itself: models stand beside calls, and who only reads mode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Protocol, TypeVar
 
 from yarl import URL
 
+from .api_response import ApiResponse, awaitable_of, function_of
 from .compat import Self
 from .decoding import redact
 from .errors import ApiError, ConfigError, MontraError, without_frames
+from .headers import clean_headers
+from .hints import AsyncOnly
 from .http.messages import RawResponse, Request
 from .models.json import dumps
 from .options import CallOptions, Timeout
@@ -23,9 +26,12 @@ from .validation import idempotency_key as checked_key
 if TYPE_CHECKING:
     from .http.connection import ClientSettings
     from .http.failover import Failover
+    from .http.recording import RecordingTransport
     from .http.transport import Transport
 
+P = ParamSpec("P")
 T = TypeVar("T")
+E = TypeVar("E", bound=ApiError)
 Decoder = Callable[[RawResponse, Request], T]
 """Makes the result of a call from its response, or raises the service's error."""
 
@@ -54,7 +60,7 @@ class Service(Protocol):
         ...
 
 
-class BaseClient:
+class BaseClient(AsyncOnly):
     """One service: its base URL, its connections and the options of its calls. Knows no endpoint.
 
     A view (`with_options`, `for_user`, ...) is a shallow copy: it shares the connections, and has options of its own.
@@ -137,6 +143,37 @@ class BaseClient:
         view = self.__copy__()
         view._options = options
         return view
+
+    async def with_raw_response(
+        self, call: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> ApiResponse[T]:
+        """Make a call, and return its result with status, headers and request id of the response.
+
+            response = await montra.with_raw_response(montra.get_customer, "cust_1")
+            response.data.name, response.status, response.headers["x-ratelimit-remaining"], response.request_id
+
+        The call is the same in every other way. An error has `status`, `headers` and `request_id`, too.
+
+        Args:
+            call: a method of this very client that returns one result: no iterator, stream or context manager.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+
+        Raises:
+            TypeError: `call` is something else.
+        """
+        function = function_of(self, call)
+        client, transport = self._recording()
+        data: T = await awaitable_of(function.__name__, function(client, *args, **kwargs))
+        return ApiResponse(data=data, **transport.recorded())
+
+    def _recording(self) -> tuple[Self, RecordingTransport]:
+        """A view for one call, and its transport, which keeps the facts of the response."""
+        from .http.recording import RecordingTransport
+
+        view = self.__copy__()
+        view._transport = transport = RecordingTransport(self._transport)
+        return view, transport
 
     async def aclose(self) -> None:
         """Close the connections. Calls in progress fail with a `NetworkError`; a later call opens new connections."""
@@ -226,7 +263,16 @@ class BaseClient:
             return decode(response, request)
         except ApiError as error:
             without_frames(error)  # their local variables hold the response
-            raise redact(error, lambda text: scrub(self._transport.scrub(text), *request.secrets)) from None
+            raise self._redacted(error, response, request) from None
+
+    def _redacted(self, error: E, response: RawResponse, request: Request) -> E:
+        """An error without secrets, and with the headers of its response."""
+
+        def clean(text: str) -> str:
+            return scrub(self._transport.scrub(text), *request.secrets)
+
+        error.headers = clean_headers(response.headers, clean)
+        return redact(error, clean)
 
 
 def _slots_of(client: type) -> Iterator[str]:

@@ -28,6 +28,8 @@ from typing import Any
 
 import attrs
 
+from .headers import NO_HEADERS, ResponseHeaders
+
 
 @attrs.frozen(kw_only=True)
 class CallInfo:
@@ -163,10 +165,14 @@ class ApiError(MontraError):
         body: the response body, at most 64 KiB of it, without secrets: text; the paywall service's errors have parsed
             JSON here. Default: empty.
         retry_after: seconds that the service asked to wait. Default: None.
+
+    Attributes:
+        headers: headers of the response, in any case and without secrets.
     """
 
     call: CallInfo
     body: Any
+    headers: ResponseHeaders = NO_HEADERS
 
     def __init__(
         self,

@@ -23,7 +23,25 @@ def name_of_class(thing: object) -> str:
     Args:
         thing: the object.
     """
-    cls = type(thing)
+    return public_name(type(thing))
+
+
+def own_name(package: Twin, thing: object) -> str:
+    """The public name of the class of ours that an object is of, also when a user's class inherits from it.
+
+    Args:
+        package: name of the package.
+        thing: an object of which `is_of(package, thing)` is true.
+    """
+    return next(public_name(cls) for cls in type(thing).__mro__ if cls.__module__.partition(".")[0] == package)
+
+
+def public_name(cls: type) -> str:
+    """The name of a class as it is imported: of our own classes with the public module, else with its own.
+
+    Args:
+        cls: the class.
+    """
     module, name = cls.__module__, cls.__qualname__
     parts = module.split(".")
     if parts[0] in ("montra_async", "montra_sync"):

@@ -12,12 +12,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from inspect import isawaitable, isclass
 from typing import Any, Concatenate, ParamSpec, TypeAlias, cast
 
-from django.conf import settings
-from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+from ..core.hints import missing_extra
+
+try:
+    from django.conf import settings
+    from django.core.exceptions import PermissionDenied, SuspiciousOperation
+    from django.core.serializers.json import DjangoJSONEncoder
+    from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+except ImportError as _error:
+    raise missing_extra("montra_async.frameworks.django", "django", _error) from None
 
 from ..access import Access, Hold
 from ..client import Montra
+from ..core.models.model import Model
 from ..webhooks import Reply, WebhookReceiver
 from .guards import CONTENT_TYPE, Denial, Kind, authorize, validate_guard
 from .metering import Amount, Ending, Estimate, Metering, begin, finish, has_left, validate_metering
@@ -38,6 +45,21 @@ PASSTHROUGH_ERRORS: tuple[type[Exception], ...] = (Http404, PermissionDenied, Su
 """Exceptions that Django turns into responses."""
 
 _clients: dict[str, Montra] = {}
+
+
+class MontraJSONEncoder(DjangoJSONEncoder):
+    """Django's JSON encoder, which also writes models: `JsonResponse(data, encoder=MontraJSONEncoder)`.
+
+    `data` may hold models anywhere; for a list as the whole, `safe=False` is needed. Amounts are strings.
+    """
+
+    def default(self, o: Any) -> Any:
+        """What is written for an object that JSON has no type for.
+
+        Args:
+            o: the object.
+        """
+        return o.to_dict() if isinstance(o, Model) else super().default(o)
 
 
 def get_client() -> Montra:

@@ -14,12 +14,17 @@ from collections.abc import Awaitable, Callable
 from inspect import Parameter, Signature, iscoroutinefunction, signature
 from typing import Annotated, Any, NoReturn, get_type_hints
 
-from fastapi.exceptions import HTTPException
-from fastapi.param_functions import Depends
-from fastapi.requests import Request
-from fastapi.responses import Response
-from fastapi.routing import APIRouter
-from starlette.concurrency import run_in_threadpool
+from ..core.hints import missing_extra
+
+try:
+    from fastapi.exceptions import HTTPException
+    from fastapi.param_functions import Depends
+    from fastapi.requests import Request
+    from fastapi.responses import Response
+    from fastapi.routing import APIRouter
+    from starlette.concurrency import run_in_threadpool
+except ImportError as _error:
+    raise missing_extra("montra_async.frameworks.fastapi", "fastapi", _error) from None
 
 from ..access import Access
 from ..client import Montra

@@ -8,11 +8,16 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from inspect import isclass
 from typing import Any, TypeAlias, cast
 
-from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from ..core.hints import missing_extra
+
+try:
+    from starlette.exceptions import HTTPException
+    from starlette.requests import HTTPConnection, Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+    from starlette.types import Message, Receive, Scope, Send
+except ImportError as _error:
+    raise missing_extra("montra_async.frameworks.starlette", "starlette", _error) from None
 
 from ..access import Access, Hold
 from ..client import Montra

@@ -49,6 +49,8 @@ class BillingClient(CatalogApi, PurchasesApi, TokensApi, SupportApi):
         session: an aiohttp session of yours. It is used on its own event loop, and you close it.
         connector: an aiohttp connector of yours, or better a function that makes one for each event loop.
         proxy: URL of an HTTP proxy.
+        trust_env: whether the proxies of the environment are used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`,
+            `NO_PROXY`), as they are when the client is made. `.netrc` is never read; `proxy` wins. Default: False.
         ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
             certificates, and `False`, also need `allow_insecure_tls`.
         trace_configs: aiohttp's tracing.
@@ -88,6 +90,7 @@ class BillingClient(CatalogApi, PurchasesApi, TokensApi, SupportApi):
         session: aiohttp.ClientSession | None = None,
         connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
         proxy: SecretText | None = None,
+        trust_env: bool = False,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -120,6 +123,7 @@ class BillingClient(CatalogApi, PurchasesApi, TokensApi, SupportApi):
                 session=session,
                 connector=connector,
                 proxy=hidden_proxy,
+                trust_env=trust_env,
                 ssl=ssl,
                 trace_configs=trace_configs,
                 on_request=on_request,

@@ -14,7 +14,6 @@ from yarl import URL
 
 from ..core import validation
 from ..core.compat import Self
-from ..core.decoding import redact
 from ..core.errors import InvalidArgumentError
 from ..core.http.messages import RawResponse, Request
 from ..core.options import (
@@ -27,7 +26,7 @@ from ..core.options import (
     header_text,
     not_text,
 )
-from ..core.redaction import Secret, SecretText, scrub
+from ..core.redaction import Secret, SecretText
 from .auth import AuthClient
 from .billing import BillingClient
 from .errors import PaywallConfigError, translate_errors
@@ -66,6 +65,8 @@ class ApiGatewayClient(PaywallClient):
         session: an aiohttp session of yours. It is used on its own event loop, and you close it.
         connector: an aiohttp connector of yours, or better a function that makes one for each event loop.
         proxy: URL of an HTTP proxy.
+        trust_env: whether the proxies of the environment are used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`,
+            `NO_PROXY`), as they are when the client is made. `.netrc` is never read; `proxy` wins. Default: False.
         ssl: an `ssl.SSLContext` for private certificate authorities or client certificates. A context that checks no
             certificates, and `False`, also need `allow_insecure_tls`.
         trace_configs: aiohttp's tracing.
@@ -101,6 +102,7 @@ class ApiGatewayClient(PaywallClient):
         session: aiohttp.ClientSession | None = None,
         connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None,
         proxy: SecretText | None = None,
+        trust_env: bool = False,
         ssl: SSLContext | aiohttp.Fingerprint | bool = True,
         trace_configs: Iterable[aiohttp.TraceConfig] = (),
         on_request: Hook | None = None,
@@ -128,6 +130,7 @@ class ApiGatewayClient(PaywallClient):
             session=session,
             connector=connector,
             proxy=hidden_proxy,
+            trust_env=trust_env,
             ssl=ssl,
             trace_configs=trace_configs,
             on_request=on_request,
@@ -212,7 +215,7 @@ class ApiGatewayClient(PaywallClient):
         response = await self._respond(request, tokens)
         if response.stream is None:
             error = quota_error(response, request) if response.status == 402 else error_of(response, request)
-            raise redact(error, lambda text: scrub(self._transport.scrub(text), *request.secrets))
+            raise self._redacted(error, response, request)
         self._update_balances(response, tokens)
         return GatewayResponse(response, response.stream, request.path)
 

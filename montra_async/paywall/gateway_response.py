@@ -10,6 +10,7 @@ from typing import Any
 from ..core.compat import Self
 from ..core.decoding import size_limit
 from ..core.errors import NetworkError
+from ..core.hints import AsyncOnly
 from ..core.http.messages import RawResponse
 from ..core.http.streaming import Stream
 from ..core.models.json import loads
@@ -30,7 +31,7 @@ _CHARSETS = frozenset(
 """Encodings that a provider may choose. Others of Python's codecs take quadratic time, or do not decode to text."""
 
 
-class GatewayResponse:
+class GatewayResponse(AsyncOnly):
     """A streamed response of a provider. Nothing is read ahead: a slow reader slows the provider down (backpressure).
 
     It holds a connection of the pool until it is read to its end, left with `async with`, or closed with `aclose()`.

@@ -21,6 +21,10 @@ T = TypeVar("T")
 
 _MAX_DEPTH = 32
 _SECRET_NAME = re.compile(r"(?i)token$|password|secret|verifier|api_?key|authorization")
+_ORIGIN_HINT = (
+    "; is this the paywall service? api_origin is the paywall's own domain, such as https://pay.example.com, "
+    "not that of the Montra API or of a dashboard"
+)
 _SLUG = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 # Error codes by status that an endpoint defines, whatever the body says.
@@ -132,9 +136,15 @@ def error_of(response: RawResponse, request: Request, codes: Mapping[int, str] =
     code = codes.get(response.status) or _code(fields) or f"http_{response.status}"
     if response.status == 409 and fields.get("hasActivePurchase") is True:
         code = "already_purchased"
-    return error_class(response.status)(
-        code, _message(fields) or default_message(response), **_facts(response, request)
-    )
+    message = _message(fields) or default_message(response)
+    if response.status == 404 and not _is_from_the_service(fields):
+        message += _ORIGIN_HINT
+    return error_class(response.status)(code, message, **_facts(response, request))
+
+
+def _is_from_the_service(fields: Mapping[str, Any]) -> bool:
+    """Whether a 404 is the paywall service's own, and not that of another server at this address."""
+    return any(isinstance(fields.get(name), str) for name in ("code", "error", "message"))
 
 
 def quota_error(response: RawResponse, request: Request) -> QuotaExceededError:

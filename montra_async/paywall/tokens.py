@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from ..core import validation
+from ..core.hints import AsyncOnly
 from ..core.http.messages import RawResponse, Request
 from ..core.type_guards import is_object
 from .errors import PaywallError, PaywallInvalidArgumentError, translate_errors
@@ -188,7 +189,7 @@ def _decode_change(response: RawResponse, request: Request) -> TokenBalance:
     return decode(response, request, TokenBalance)
 
 
-class Charge:
+class Charge(AsyncOnly):
     """A debit that is made when the `async with` block has succeeded. Created by `metered`.
 
     The debit's error is raised at the end of the block, when the work is done:

@@ -95,6 +95,11 @@ class AnalyticsSeries(Model):
     customers_total: list[SeriesPoint] = attrs.field(factory=list[SeriesPoint], metadata=wire("customersTotal"))
     mrr_movements: list[MrrMovement] = attrs.field(factory=list[MrrMovement], metadata=wire("mrrMovements"))
 
+    def _repr_html_(self) -> str:
+        from ..core.models.html import chart
+
+        return chart(f"{self.interval}, {self.points} points", _lines_of(self))
+
 
 class AnalyticsApi(BaseClient):
     """Calls for analytics."""
@@ -117,6 +122,17 @@ class AnalyticsApi(BaseClient):
             product=validation.optional_text("product", product),
         )
         return await self._send(self._request("GET", "/analytics/series", query), _read_series)
+
+
+def _lines_of(series: AnalyticsSeries) -> dict[str, list[tuple[str, Decimal]]]:
+    """What a chart of the series shows: amounts, or else counts, which would be flat beside amounts."""
+    amounts = {"revenue": series.revenue, "net cash flow": series.net_cash_flow, "settlements": series.settlements}
+    counts = {"new customers": series.customers_new, "payments": series.payments, "failed": series.failed}
+    chosen = amounts if any(point.value for points in amounts.values() for point in points) else counts
+    lines = {name: [(point.key, point.value) for point in points] for name, points in chosen.items()}
+    if chosen is amounts:
+        lines["MRR, net change"] = [(one.key, one.net) for one in series.mrr_movements]
+    return lines
 
 
 def _read_series(response: RawResponse, request: Request) -> AnalyticsSeries:

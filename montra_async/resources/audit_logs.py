@@ -68,6 +68,11 @@ class AuditLogPage(Model):
     data: list[AuditLog]
     meta: PageMeta = attrs.field(factory=PageMeta)
 
+    def _repr_html_(self) -> str:
+        from ..core.models.html import models_table
+
+        return models_table(self.data)
+
 
 class AuditLogsApi(BaseClient):
     """Calls for the audit log."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from ..core import validation
+from ..core.bulk import CONCURRENCY, BulkHook, BulkResult, BulkRun, Items, items_of, run_all
 from ..core.client import BaseClient
 from ..core.models.model import Model
 from ..core.validation import UNSET, Unset
@@ -46,7 +47,7 @@ class Customer(Model):
 
 
 @attrs.frozen(kw_only=True)
-class CustomerWithSubscription:
+class CustomerWithSubscription(Model):
     """The result of `create_customer_with_subscription`.
 
     Attributes:
@@ -100,6 +101,39 @@ class CustomersApi(BaseClient):
         if metadata is not None:
             body["metadata"] = validation.json_object("metadata", metadata)
         return await self._post("/customers", body, Customer, idempotency_key)
+
+    def create_customers(
+        self,
+        items: Items,
+        *,
+        concurrency: int = CONCURRENCY,
+        batch_key: str | None = None,
+        on_progress: BulkHook | None = None,
+    ) -> AsyncGenerator[BulkResult[Customer], None]:
+        """Create many customers, several at once (`POST /customers` for each).
+
+        Results come as calls end, each with the `index` of its item; `sorted(results)` is in order. An item that fails
+        is a result, no exception, and does not stop the others. At most `concurrency` items and results are in memory.
+        When the service refuses the key, nothing more is sent: the remaining items are `skipped`. When it has too many
+        requests (429), all items wait for as long as it asks. Ending the iteration early, or cancelling it, cancels
+        the calls in flight, which may have been carried out: with a `batch_key` the same list can be sent again.
+
+        Args:
+            items: dicts with the arguments of `create_customer`. A list, a generator or an asynchronous generator.
+            concurrency: number of calls at the same time, 1 to 1000; more than `pool_size` only wait. Default: 10.
+            batch_key: prefix of the idempotency keys, for example the name of the file: at most 200 printable ASCII
+                characters without spaces. Item n then has the key `<batch_key>-<n>`, so that sending the same list
+                again, after a crash for example, has no second effect; an item that was changed or moved is a
+                `ConflictError`. Default: random keys. The `idempotency_key` of an item goes first.
+            on_progress: function that is called with a `BulkProgress` before each result is yielded. What it raises
+                ends the iteration. Default: None.
+
+        Raises:
+            InvalidArgumentError: `concurrency` or `batch_key` is invalid. Invalid items are results.
+        """
+        send = self.with_raw_response
+        run = BulkRun(self.create_customer, send, concurrency=concurrency, batch_key=batch_key, on_progress=on_progress)
+        return run_all(run, items_of(items))
 
     async def get_customer(self, customer_id: str) -> Customer:
         """Get a customer (`GET /customers/{id}`).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from ..core import validation
+from ..core.bulk import CONCURRENCY, BulkHook, BulkResult, BulkRun, Items, items_of, run_all
 from ..core.client import BaseClient
 from ..core.models.model import Model
 from ..core.validation import Number
@@ -83,6 +84,42 @@ class MetersApi(BaseClient):
         }
         await self._post_without_result("/usage", body, idempotency_key)
         return True
+
+    def report_usage_many(
+        self,
+        items: Items,
+        *,
+        concurrency: int = CONCURRENCY,
+        batch_key: str | None = None,
+        on_progress: BulkHook | None = None,
+    ) -> AsyncGenerator[BulkResult[bool], None]:
+        """Report many usages, several at once (`POST /usage` for each).
+
+        The calls are made now, and what is not sent when the process ends is lost. `UsageReporter.report_usage_many`
+        takes the same items, writes them to an outbox first and delivers them in the background.
+
+        Results come as calls end, each with the `index` of its item; `sorted(results)` is in order. An item that fails
+        is a result, no exception, and does not stop the others. At most `concurrency` items and results are in memory.
+        When the service refuses the key, nothing more is sent: the remaining items are `skipped`. When it has too many
+        requests (429), all items wait for as long as it asks. Ending the iteration early, or cancelling it, cancels
+        the calls in flight, which may have been carried out: with a `batch_key` the same list can be sent again.
+
+        Args:
+            items: dicts with the arguments of `report_usage`. A list, a generator or an asynchronous generator.
+            concurrency: number of calls at the same time, 1 to 1000; more than `pool_size` only wait. Default: 10.
+            batch_key: prefix of the idempotency keys, for example the name of the file: at most 200 printable ASCII
+                characters without spaces. Item n then has the key `<batch_key>-<n>`, so that sending the same list
+                again, after a crash for example, has no second effect; an item that was changed or moved is a
+                `ConflictError`. Default: random keys. The `idempotency_key` of an item goes first.
+            on_progress: function that is called with a `BulkProgress` before each result is yielded. What it raises
+                ends the iteration. Default: None.
+
+        Raises:
+            InvalidArgumentError: `concurrency` or `batch_key` is invalid. Invalid items are results.
+        """
+        send = self.with_raw_response
+        run = BulkRun(self.report_usage, send, concurrency=concurrency, batch_key=batch_key, on_progress=on_progress)
+        return run_all(run, items_of(items))
 
     async def list_meters(self) -> list[Meter]:
         """List all meters of the merchant (`GET /meters`)."""

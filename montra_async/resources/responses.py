@@ -9,9 +9,12 @@ from ..core.errors import ApiError, InvalidResponseError, MontraError, error_cla
 from ..core.http.messages import RawResponse, Request
 from ..core.models.json import loads_of_any_depth
 from ..core.models.model import SerdeError, structure
+from ..core.redaction import bounded
 from ..core.type_guards import is_object
 
 T = TypeVar("T")
+
+_API_PATH = "/api/v1"
 
 
 class MontraService:
@@ -66,7 +69,8 @@ def read_object(response: RawResponse, request: Request) -> dict[str, Any]:
         raise invalid_response(response, request, problem)
     payload = _payload(response)
     if not is_object(payload):
-        raise invalid_response(response, request, "the body is not the JSON object that was expected")
+        problem = f"the body is not the JSON object that was expected{_base_url_hint(request)}"
+        raise invalid_response(response, request, problem)
     if payload.get("success") is False:
         raise error_of(response, request)
     return payload
@@ -103,13 +107,25 @@ def error_of(response: RawResponse, request: Request) -> ApiError:
     error = payload.get("error") if is_object(payload) else None
     fields: dict[str, Any] = error if is_object(error) else {"message": error}
     code, message = fields.get("code"), fields.get("message")
+    text = message if isinstance(message, str) and message else default_message(response)
+    if response.status == 404 and code != "not_found":  # which the service says of an id that it does not know
+        text += _base_url_hint(request)
     return error_class(response.status)(
-        message if isinstance(message, str) and message else default_message(response),
+        text,
         code=code if isinstance(code, str) and code else f"http_{response.status}",
         details=fields.get("details"),
         retry_after=response.retry_after,
         **_facts(response, request),
     )
+
+
+def _base_url_hint(request: Request) -> str:
+    """What to try when something else than the API responds; empty when the base URL looks right."""
+    base = request.url.raw_path.removesuffix(request.path)
+    if base.endswith(_API_PATH):
+        return ""
+    given = f"has the path {bounded(base, 60)}" if base.strip("/") else "has no path"
+    return f"; base_url {given}: try base_url={str(request.url.origin()) + _API_PATH!r}"
 
 
 def _facts(response: RawResponse, request: Request) -> dict[str, Any]:

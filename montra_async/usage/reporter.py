@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from ..client import Montra
 from ..core import validation
 from ..core.compat import Self
+from ..core.hints import AsyncOnly
 from ..core.validation import Number
 from .bulk import BulkReport, ProgressHook, ReportResult
 from .construction import make_engine
@@ -26,7 +27,7 @@ from .writer import WhenFull
 T = TypeVar("T")
 
 
-class UsageReporter:
+class UsageReporter(AsyncOnly):
     """Reports usage through an outbox: recording takes microseconds, and nothing is lost or counted twice.
 
     `await record(...)` returns when the event is stored; a background thread sends it (`POST /usage`) and tries again

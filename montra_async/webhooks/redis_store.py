@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from ..core.durations import Duration, positive_seconds
 from ..core.errors import ConfigError
+from ..core.hints import missing_extra
 from ..core.redaction import Secret, SecretText
 from .errors import WebhookStoreError
 from .stores import RETENTION, Claim, retention_seconds
@@ -154,8 +155,8 @@ def _from_url(url: Secret, timeout: float) -> Any:
         from redis import Redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
-    except ImportError:
-        raise ImportError("RedisStore needs redis: pip install 'montra[redis]'") from None
+    except ImportError as error:
+        raise missing_extra("RedisStore", "redis", error) from None
     try:
         return Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
             url.reveal(),

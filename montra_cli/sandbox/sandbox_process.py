@@ -46,7 +46,7 @@ def serve(options: ServerOptions) -> None:
         from montra_sandbox import Problem, Sandbox
         from montra_sandbox.foreground import run_in_foreground, start_problem
     except ImportError as error:
-        raise CliError(str(error), FAILED, "Run: pip install 'montra[sandbox]'") from None
+        raise CliError(str(error), FAILED) from None
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         with Browser() as browser:

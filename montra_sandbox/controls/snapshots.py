@@ -59,7 +59,7 @@ class Snapshots:
         others = sum(one.database.size for known, one in self._kept.items() if known != name)
         if others + world.db.size > MAX_SIZE:
             raise invalid(f"all snapshots together have at most {MAX_SIZE:,} bytes in memory; delete one first")
-        self._kept.pop(name, None)
+        self._drop(name)
         self._kept[name] = _Snapshot(world.db.copy(), world.faults.state(), world.ids.state())
         return name
 
@@ -91,9 +91,17 @@ class Snapshots:
         Raises:
             Problem: 404.
         """
-        if self._kept.pop(name, None) is None:
+        if not self._drop(name):
             raise not_found("snapshot", str(name))
 
     def close(self) -> None:
         """Forget all of them."""
-        self._kept.clear()
+        for name in self.names():
+            self._drop(name)
+
+    def _drop(self, name: str) -> bool:
+        """Forget a snapshot; returns whether there was one."""
+        dropped = self._kept.pop(name, None)
+        if dropped is not None:
+            dropped.database.close()
+        return dropped is not None

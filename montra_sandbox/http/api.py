@@ -18,7 +18,7 @@ from .. import idempotency
 from ..contract import ContractOperation, read_contract
 from ..json import dumps
 from ..operations import OperationRegistry, UploadedPart
-from ..problems import OUT_OF_RANGE, CommittedProblem, Problem, out_of_range
+from ..problems import OUT_OF_RANGE, CommittedProblem, Problem, client_disconnected, out_of_range
 from ..request_log import Service
 from ..world import World
 from .fault_injection import inject
@@ -147,6 +147,8 @@ class Api(ABC, Generic[C]):
             return self._problem_response(problem_of_http_error(error))
         except OUT_OF_RANGE as error:
             return self._problem_response(out_of_range(error))
+        except ConnectionError:
+            return self._problem_response(client_disconnected())
         except Exception:
             _log.exception("%s %s failed", request.method, path)
             return self._problem_response(Problem(500, "internal_error", "the sandbox failed; see its log"))

@@ -15,7 +15,7 @@ from ..pages.assets import asset_routes
 from ..pages.checkout_pages import CheckoutPages
 from ..pages.paywall_pages import PaywallPages
 from ..pages.render import render_page
-from ..problems import OUT_OF_RANGE, Problem, out_of_range
+from ..problems import OUT_OF_RANGE, Problem, client_disconnected, out_of_range
 from ..webhook_sender import WebhookSender
 from ..world import World
 from .browser_protection import (
@@ -149,6 +149,8 @@ async def _handle_errors(request: web.Request, handler: Handler) -> web.StreamRe
         problem = refused
     except OUT_OF_RANGE as error:
         problem = out_of_range(error)
+    except ConnectionError:
+        problem = client_disconnected()
     except Exception:
         _log.exception("%s %s failed", request.method, request.path)
         problem = Problem(500, "internal_error", "the sandbox failed; see its log")

@@ -191,11 +191,12 @@ class _Loader:
         if wanted <= used:
             return
         with _placed(where):
-            for report in usage_reports(meter["aggregation"], used, wanted):
+            reports = usage_reports(meter["aggregation"], used, wanted)
+            self.created["usage_reports"] += len(reports)
+            if self.created["usage_reports"] > _MAX_REPORTS:
+                raise invalid(f"more than {_MAX_REPORTS} reports of usage; meters that count take one per unit")
+            for report in reports:
                 self.calls.montra("report_usage", {"customer_id": customer_id, "meter_slug": slug, **report})
-                self.created["usage_reports"] += 1
-                if self.created["usage_reports"] > _MAX_REPORTS:
-                    raise invalid(f"more than {_MAX_REPORTS} reports of usage; meters that count take one per unit")
 
     # Webhooks
 

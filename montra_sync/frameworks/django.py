@@ -12,10 +12,16 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any, Concatenate, ParamSpec, TypeAlias, cast
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+from montra_async.core.hints import missing_extra
+
+try:
+    from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+except ImportError as _error:
+    raise missing_extra("montra_sync.frameworks.django", "django", _error) from None
 
 from montra_async.frameworks.django import (
     PASSTHROUGH_ERRORS,
+    MontraJSONEncoder as MontraJSONEncoder,
     client_settings,
     csrf_exempt,
     denial_response,

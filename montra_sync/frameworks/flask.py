@@ -16,9 +16,16 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeAlias, cast
 from weakref import WeakSet
 
-from flask import Blueprint, Flask, Response, abort, current_app, g, request, request_started
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from montra_async.core.hints import missing_extra
 
+try:
+    from flask import Blueprint, Flask, Response, abort, current_app, g, request, request_started
+    from flask.json.provider import DefaultJSONProvider
+    from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+except ImportError as _error:
+    raise missing_extra("montra_sync.frameworks.flask", "flask", _error) from None
+
+from montra_async import Model
 from montra_async.frameworks.bypassed_guards import ADVICE, is_bypassed, mark_guarded, reject_bypassed
 from montra_async.frameworks.request_body import read_stream
 from montra_async.webhooks import WebhookReceiver
@@ -34,6 +41,24 @@ FindCustomer: TypeAlias = Callable[[], str | None]
 """Returns the Montra customer id of the current request: from your session, token or database. None: 401, without
 asking the service. An exception is a 401, too, and logged; `HTTPException`, as of `abort`, is raised as it is.
 """
+
+
+def _default(value: Any) -> Any:
+    """What is written for an object that JSON has no type for.
+
+    Args:
+        value: the object.
+    """
+    return value.to_dict() if isinstance(value, Model) else DefaultJSONProvider.default(value)
+
+
+class MontraJSONProvider(DefaultJSONProvider):
+    """Flask's JSON, which also writes models: `app.json = MontraJSONProvider(app)`.
+
+    Then `jsonify(customer)`, and `{"customers": [...]}` as the result of a view, work. Amounts are strings.
+    """
+
+    default: Callable[[Any], Any] = staticmethod(_default)
 
 
 class MontraFlask:

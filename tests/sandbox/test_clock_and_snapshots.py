@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import sqlite3
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from montra_async import Montra
 from montra_sandbox import Problem, Sandbox
+from montra_sandbox.database import Database, DatabaseCopy
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=timezone.utc)
 FUTURE = datetime(2040, 5, 6, 7, 8, 9, tzinfo=timezone.utc)
@@ -155,13 +156,53 @@ def test_all_snapshots_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) ->
             sandbox.snapshot("c")
 
 
-def test_a_snapshot_may_be_dropped_in_any_thread(recwarn: pytest.WarningsRecorder) -> None:
+def test_the_memory_of_each_snapshot_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[DatabaseCopy] = []
+    closed: list[DatabaseCopy] = []
+    make, close = Database.copy, DatabaseCopy.close
+
+    def copy(self: Database) -> DatabaseCopy:
+        made.append(make(self))
+        return made[-1]
+
+    def closing(self: DatabaseCopy) -> None:
+        closed.append(self)
+        close(self)
+
+    monkeypatch.setattr(Database, "copy", copy)
+    monkeypatch.setattr(DatabaseCopy, "close", closing)
     with Sandbox() as sandbox:
-        sandbox.snapshot("a")
-        kept = sandbox.call_in_server(lambda: [sandbox._snapshots._kept.pop("a")])
-        kept.clear()
-        gc.collect()
-    assert [str(one.message) for one in recwarn] == []
+        for name in ("replaced", "deleted", "replaced", "left"):
+            sandbox.snapshot(name)
+        sandbox.delete_snapshot("deleted")
+        assert closed == made[:2]
+    assert closed == [*made[:2], made[2], made[3]]
+    assert len(made) == 4
+
+
+def test_a_snapshot_that_fails_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+    opened: list[sqlite3.Connection] = []
+    with Sandbox() as sandbox:
+
+        def watched(*args: Any, **more: Any) -> sqlite3.Connection:
+            opened.append(connect(*args, **more))
+            return opened[-1]
+
+        def fail(*_: Any) -> None:
+            raise MemoryError
+
+        def left_open() -> int:
+            with pytest.raises(MemoryError):
+                sandbox._snapshots.take("a")
+            with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+                opened[0].execute("SELECT 1")
+            return len(opened)
+
+        monkeypatch.setattr(sqlite3, "connect", watched)
+        monkeypatch.setattr(DatabaseCopy, "__init__", fail)
+        assert sandbox.call_in_server(left_open) == 1
+        assert sandbox.snapshots() == []
 
 
 def test_snapshots_have_names_and_a_bound() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import logging
+import queue
 import ssl
 import traceback
 from collections.abc import AsyncIterator, Iterator
@@ -10,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from montra_async import ConfigError, InvalidResponseError, Montra, ServerError
 from montra_async.core.limits import MAX_CONTAINERS
@@ -198,3 +202,44 @@ async def test_a_body_that_is_not_compressed_as_it_says_is_a_400(sandbox: Sandbo
         http.post(f"{sandbox.url}{path}", data=b"certainly not compressed", headers=headers) as reply,
     ):
         assert reply.status in (400, 415)
+
+
+CUT_OFF = {
+    "/api/v1/customers": "application/json",
+    "/api/v1/paywall/pw_sandbox/start-checkout": "application/json",
+    "/api/v1/paywall/pw_sandbox/support/ticket": "multipart/form-data; boundary=x",
+    "/_sandbox/limits": "application/json",
+    "/faults/add": "application/x-www-form-urlencoded",
+}
+
+
+@pytest.mark.parametrize("path", CUT_OFF)
+@pytest.mark.parametrize("fault", [None, "status"])
+async def test_a_client_that_leaves_in_the_middle_of_its_request_is_no_failure_of_the_sandbox(
+    path: str, fault: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun: queue.Queue[int] = queue.Queue()
+    ended: queue.Queue[int] = queue.Queue()
+
+    @web.middleware
+    async def watch(request: web.Request, handler: Any) -> Any:
+        begun.put(0)
+        response = await handler(request)
+        ended.put(response.status)
+        return response
+
+    sandbox = Sandbox()
+    sandbox._middlewares = (*sandbox._middlewares, watch)
+    async with sandbox:
+        if fault is not None:
+            sandbox.add_fault(kind=fault)
+        _, writer = await asyncio.open_connection("127.0.0.1", int(sandbox.url.rpartition(":")[2]))
+        headers = (f"POST {path} HTTP/1.1", f"Host: {sandbox.url[7:]}", "Content-Length: 5000")
+        more = (f"Content-Type: {CUT_OFF[path]}", f"Authorization: Bearer {sandbox.api_key}")
+        writer.write("\r\n".join([*headers, *more, "", "--x"]).encode())
+        await writer.drain()
+        await asyncio.to_thread(begun.get, timeout=30)
+        writer.close()
+        await writer.wait_closed()
+        assert await asyncio.to_thread(ended.get, timeout=30) == 499
+    assert [one for one in caplog.records if one.levelno >= logging.ERROR] == []

@@ -18,6 +18,7 @@ import montra_async.paywall
 import montra_async.webhooks
 import montra_sync
 import montra_sync.paywall
+from montra_sync.facade import SyncOnly
 
 FACADES = [
     found
@@ -63,7 +64,8 @@ class Walk:
         if kind in BEHIND or kind in ASYNC_TYPES or library in ASYNC_LIBRARIES:
             self.leaks.append(f"{path}: {kind.__qualname__}")
             return
-        if leaking := [name for name in ASYNC_METHODS if hasattr(kind, name)]:
+        hints = vars(SyncOnly)  # which raise, and say that `with` is meant
+        if leaking := [name for name in ASYNC_METHODS if getattr(kind, name, None) not in (None, hints.get(name))]:
             self.leaks.append(f"{path}: {kind.__qualname__}.{leaking[0]}")
         if not library.startswith(("montra_", "tests")):
             return

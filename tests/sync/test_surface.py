@@ -74,6 +74,8 @@ def test_the_same_parameters_types_and_docs(theirs: type, ours: type, name: str)
     if "connector" in parameters:  # a connector belongs to one event loop; a function that makes one does not
         annotation = "Callable[[], aiohttp.BaseConnector] | None"
         parameters["connector"] = parameters["connector"].replace(annotation=annotation)
+    if name == "with_raw_response":  # it takes a method of the facade, which returns what the other's coroutine does
+        parameters["call"] = parameters["call"].replace(annotation="Callable[P, T]")
     assert list(actual.parameters.values()) == list(parameters.values())
     returns = re.sub(r"AsyncGenerator\[(.*), None\]", r"Generator[\1, None, None]", str(expected.return_annotation))
     assert actual.return_annotation == returns.replace("Self", ours.__name__)

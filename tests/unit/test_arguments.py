@@ -225,7 +225,7 @@ IDENTIFIERS = ("meter_slug", "feature_slug")
 CALLS = [
     (name, list(inspect.signature(call).parameters.values())[1:])
     for name, call in inspect.getmembers(Montra, inspect.isfunction)
-    if name not in ("aclose", "with_options") and not name.startswith("_")
+    if name not in ("aclose", "with_options", "with_raw_response") and not name.startswith("_")
 ]
 
 

@@ -227,7 +227,7 @@ def test_every_call_is_documented_and_typed(name: str, method: Any) -> None:
     assert method.__doc__
     assert signature.return_annotation is not inspect.Signature.empty
     assert all(p.annotation is not p.empty for n, p in signature.parameters.items() if n != "self")
-    if name != "aclose":
+    if name not in ("aclose", "with_raw_response"):
         assert "(`" in method.__doc__, "the docstring names the endpoint"
         if "`POST " in method.__doc__:
             assert "idempotency_key" in signature.parameters

@@ -205,7 +205,7 @@ ENDPOINTS = _endpoints()
 CALLS = [
     name
     for name, call in inspect.getmembers(montra_async.Montra, inspect.isfunction)
-    if not name.startswith("_") and name not in ("aclose", "with_options")
+    if not name.startswith("_") and name not in ("aclose", "with_options", "with_raw_response")
 ]
 
 

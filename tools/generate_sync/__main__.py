@@ -1,4 +1,4 @@
-"""Write the synchronous facade `montra_sync` from `montra_async`.
+"""Write the synchronous facade `montra_sync` from `montra_async`, and the package `montra`, which has both.
 
     python tools/generate_sync            rewrite the generated files
     python tools/generate_sync --check    fail when they are not what would be written
@@ -15,6 +15,8 @@ method of a facaded class and of its bases becomes a method of the same name, pa
     parameter that is a coroutine function          plain function, called in a thread
     parameter of a type that belongs to a loop      left out (`session=`)
     aclose                                          close
+
+A facade may have a base that is written by hand (`montra_sync/facade.py`): its members are left out here.
 
 Objects of facaded classes are exchanged for their facades, also in lists, dicts, tuples and unions. Such a container is
 a copy: what the source appends to a `list[Charge]` that it was given does not reach the caller's list. An `Iterable` is
@@ -34,6 +36,7 @@ if __name__ == "__main__" and not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from generate_sync.formatting import FormattingError, NoFormatter, formatted, is_same_code
+from generate_sync.front import front
 from generate_sync.source import Refusal, Source
 from generate_sync.writing import Facade, FacadeWriter, lazy, public, same
 
@@ -45,6 +48,7 @@ MONTRA = Facade(
     package="montra_async",
     made={"Montra": "montra_async.client"},
     descriptions=DESCRIPTIONS,
+    bases={"Montra": ("facade", "MontraFacade")},
 )
 PAYWALL = Facade(
     title="The paywall service for synchronous code. Start with `BillingClient`.",
@@ -56,6 +60,10 @@ PAYWALL = Facade(
     },
     given={"Charge": "montra_async.paywall.tokens", "GatewayResponse": "montra_async.paywall.gateway_response"},
     descriptions=DESCRIPTIONS,
+    bases={
+        **dict.fromkeys(("AuthClient", "BillingClient", "ApiGatewayClient"), ("facade", "ClientFacade")),
+        **dict.fromkeys(("Charge", "GatewayResponse"), ("facade", "SyncOnly")),
+    },
 )
 
 
@@ -83,6 +91,7 @@ def generated(root: Path) -> dict[str, str]:
             "montra_sync/client.py": montra.file(),
             "montra_sync/paywall.py": paywall.file(source.exported("montra_async.paywall")),
             "montra_sync/webhooks.py": same(source, "montra_async.webhooks", webhooks),
+            **front(source),
         }
     except Refusal as refusal:
         raise Refused([*montra.refusals, *paywall.refusals, refusal]) from None

@@ -10,12 +10,14 @@ from typing import Any
 
 import aiohttp
 import attrs
+from yarl import URL
 
 from ..base_url import Proxy, parse_proxy
 from ..errors import ConfigError
 from ..options import MAX_RESPONSE_SIZE, CallOptions, Hook, Hooks, Timeout, as_timeout, at_least_one
 from ..redaction import Secret, ShownWhenHalfBuilt
 from .aiohttp_compat import lazy_timeout, verifies_certificates
+from .environment import EnvironmentProxies, read_environment
 
 
 def as_tuple(value: Any) -> Any:
@@ -37,6 +39,7 @@ class Connection(ShownWhenHalfBuilt):
         session: a session of the user's, which is not closed; excludes `connector`, `proxy`, `ssl`, `trace_configs`.
         connector: of the user's, which is not closed, or a function that makes one per event loop.
         proxy: address of an HTTP proxy, as a `Secret`: it may hold a password.
+        environment: proxies of the environment; None when it is not asked.
         ssl: True for the system's certificate authorities, or an `ssl.SSLContext` or `aiohttp.Fingerprint`.
         trace_configs: of aiohttp.
         allow_insecure_tls: accept a setting that accepts any certificate.
@@ -46,15 +49,19 @@ class Connection(ShownWhenHalfBuilt):
     session: aiohttp.ClientSession | None = None
     connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None
     proxy: Proxy | None = attrs.field(default=None, converter=attrs.converters.optional(parse_proxy))
+    environment: EnvironmentProxies | None = attrs.field(default=None, repr=False)
     ssl: Any = True
     trace_configs: Iterable[aiohttp.TraceConfig] = ()
     allow_insecure_tls: bool = False
 
     def __attrs_post_init__(self) -> None:
         self._check_kinds()
-        rest = (self.connector, self.proxy, self.trace_configs or None, None if self.ssl is True else self.ssl)
+        ssl = None if self.ssl is True else self.ssl
+        rest = (self.connector, self.proxy, self.environment, self.trace_configs or None, ssl)
         if self.session is not None and any(part is not None for part in rest):
-            raise ConfigError("session= brings its own connector, proxy, ssl and trace_configs: give one or the other")
+            raise ConfigError(
+                "session= brings its own connector, proxy, trust_env, ssl and trace_configs: give one or the other"
+            )
         for name in ("ssl", "session", "connector"):
             self.check_certificates(getattr(self, name), name)
 
@@ -71,6 +78,30 @@ class Connection(ShownWhenHalfBuilt):
             not isinstance(one, aiohttp.TraceConfig) for one in self.trace_configs
         ):
             raise ConfigError("trace_configs: aiohttp.TraceConfig objects")
+
+    def proxy_of(self, url: URL) -> Proxy | None:
+        """The proxy on the way to a URL; None without one.
+
+        Args:
+            url: of the service.
+        """
+        return self.proxy if self.environment is None else self.environment.proxy_of(url)
+
+    @property
+    def sends_own_headers(self) -> bool:
+        """Whether aiohttp's session has the headers of every request, the key among them.
+
+        A session of the user's does not have them. With a proxy, aiohttp would send those of its session to the proxy,
+        too, and make the key the `Proxy-Authorization`: they go with each request then.
+        """
+        return self.session is None and self.proxy is None and self.environment is None
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """Credentials of proxies."""
+        if self.environment is not None:
+            return self.environment.secrets
+        return () if self.proxy is None else self.proxy.secrets
 
     def check_certificates(self, value: Any, name: str) -> None:
         """Refuse a setting that accepts any certificate, unless `allow_insecure_tls` was given.
@@ -109,6 +140,7 @@ class ClientSettings(ShownWhenHalfBuilt):
     session: aiohttp.ClientSession | None = None
     connector: aiohttp.BaseConnector | Callable[[], aiohttp.BaseConnector] | None = None
     proxy: Secret | None = None
+    trust_env: bool = False
     ssl: Any = True
     trace_configs: Iterable[aiohttp.TraceConfig] = attrs.field(default=(), converter=as_tuple)
     on_request: Hook | None = None
@@ -126,12 +158,19 @@ class ClientSettings(ShownWhenHalfBuilt):
         )
 
     def connection(self) -> Connection:
-        """How connections are made."""
+        """How connections are made.
+
+        Raises:
+            ConfigError: settings that contradict each other, or a proxy that is none.
+        """
+        if not isinstance(self.trust_env, bool):
+            raise ConfigError("trust_env: True or False")
         return Connection(
             pool_size=self.pool_size,
             session=self.session,
             connector=self.connector,
             proxy=self.proxy,
+            environment=read_environment() if self.trust_env and self.proxy is None else None,
             ssl=self.ssl,
             trace_configs=self.trace_configs,
             allow_insecure_tls=self.allow_insecure_tls,

@@ -22,12 +22,14 @@ from typing import Any
 
 import aiohttp
 import attrs
+from yarl import URL
 
 from ..errors import ConfigError
 from ..options import CallOptions
 from .aiohttp_compat import Semaphore, belongs_to, discard_sockets, new_semaphore, request_once
 from .connection import Connection, eager_timeout_of, lazy_timeout_of
 from .connector import LazyConnector
+from .environment import EnvironmentProxies
 from .streaming import Stream, read_body, read_traced_body
 from .timeouts import Deadlines, deadlines_of
 
@@ -56,19 +58,35 @@ class Strategy:
     read_body: Callable[[aiohttp.ClientResponse, int], Awaitable[tuple[bytes, bool]]]
 
 
-def strategy_for(session: aiohttp.ClientSession, *, owned: bool) -> Strategy:
+def strategy_for(
+    session: aiohttp.ClientSession, *, owned: bool, environment: EnvironmentProxies | None = None
+) -> Strategy:
     """The strategy of a session.
 
     Args:
         session: ours or the user's.
         owned: whether it is ours.
+        environment: proxies of the environment. Default: None, the session's own proxy.
     """
+    request = request_once(session, owned=owned)
     lazy = isinstance(session.connector, LazyConnector)
     return Strategy(
-        request=request_once(session, owned=owned),
+        request=request if environment is None else _through(environment, request),
         timeout=lazy_timeout_of if lazy else eager_timeout_of,
         read_body=read_traced_body if session.trace_configs else read_body,
     )
+
+
+def _through(
+    environment: EnvironmentProxies, request: Callable[..., Awaitable[aiohttp.ClientResponse]]
+) -> Callable[..., Awaitable[aiohttp.ClientResponse]]:
+    """`request` through the proxy of the environment that each URL has."""
+
+    def send(method: str, url: URL, **options: Any) -> Awaitable[aiohttp.ClientResponse]:
+        proxy = environment.proxy_of(url)
+        return request(method, url, proxy=None if proxy is None else proxy.url.reveal(), **options)
+
+    return send
 
 
 class LoopSession:
@@ -79,6 +97,7 @@ class LoopSession:
         session: ours or the user's.
         pool_size: requests in flight at most.
         owned: whether the session is ours to close.
+        environment: proxies of the environment; None when it is not asked.
         on_close: called once, when closing begins.
 
     Attributes:
@@ -113,11 +132,12 @@ class LoopSession:
         *,
         pool_size: int,
         owned: bool,
+        environment: EnvironmentProxies | None = None,
         on_close: Callable[[LoopSession], None],
     ) -> None:
         self.loop: asyncio.AbstractEventLoop = loop
         self.client_session: aiohttp.ClientSession = session
-        self.strategy: Strategy = strategy_for(session, owned=owned)
+        self.strategy: Strategy = strategy_for(session, owned=owned, environment=environment)
         self.semaphore: Semaphore = new_semaphore(pool_size)
         self.deadlines: Deadlines = deadlines_of(loop)
         self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
@@ -216,11 +236,6 @@ class Sessions:
         """Requests in flight at most, per event loop."""
         return self._connection.pool_size
 
-    @property
-    def proxy(self) -> str | None:
-        """Host and port of the proxy; None without one."""
-        return None if self._connection.proxy is None else self._connection.proxy.host
-
     def current(self) -> LoopSession | None:
         """The session of the running event loop; None before the first call.
 
@@ -269,6 +284,7 @@ class Sessions:
             given or self._new_client_session(loop),
             pool_size=self.pool_size,
             owned=given is None,
+            environment=self._connection.environment,
             on_close=forget,
         )
         self._by_loop[loop] = session
@@ -281,7 +297,7 @@ class Sessions:
         return aiohttp.ClientSession(
             connector=self._connector(loop),
             connector_owner=not isinstance(given, aiohttp.BaseConnector),
-            headers=self._headers(),
+            headers=self._headers() if connection.sends_own_headers else None,
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=None if connection.proxy is None else connection.proxy.url.reveal(),
             trace_configs=list(connection.trace_configs),

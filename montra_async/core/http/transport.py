@@ -66,11 +66,8 @@ class Transport:
     ) -> None:
         self._connection = connection or Connection()
         self._sessions = Sessions(self._connection, headers)
-        # A session of the user's doesn't have our headers: they are sent with each request then.
-        foreign = self._connection.session is not None
-        self._headers = partial(_merged_with, headers) if foreign else _merged
-        proxy = self._connection.proxy
-        self._secrets = (*secrets, *(() if proxy is None else proxy.secrets))
+        self._headers = _merged if self._connection.sends_own_headers else partial(_merged_with, headers)
+        self._secrets = (*secrets, *self._connection.secrets)
         self._hook_runner = HookRunner(hooks or Hooks(), self.scrub)
         self._routing: Routing = Direct() if failover is None else failover
         self._jitter = jitter
@@ -232,8 +229,10 @@ class Transport:
         if is_closed_session(error):
             request.sent = request.sent_earlier
             raise NetworkError("the client was closed before the call was sent", request.info(), sent=False)
-        host = route.url(request.url).authority
-        failure = failure_of(error, request.info(), host, proxy=self._sessions.proxy, scrub=self.scrub)
+        url = route.url(request.url)
+        proxy = self._connection.proxy_of(url)
+        named = None if proxy is None else proxy.host
+        failure = failure_of(error, request.info(), url.authority, proxy=named, scrub=self.scrub)
         emptied(error)
         if not failure.error.sent:
             request.sent = request.sent_earlier

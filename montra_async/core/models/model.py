@@ -119,7 +119,7 @@ class Model(HashedByValue):
     def to_dict(self) -> dict[str, Any]:
         """The model as a JSON object: names as in JSON, with the fields of `extra`, without fields that are None.
 
-        Amounts stay `Decimal`; datetimes become ISO 8601 strings.
+        Amounts stay `Decimal`; datetimes become ISO 8601 strings. `json_default` helps other JSON libraries with them.
         """
         found = {
             name: _unstructure(value)
@@ -131,6 +131,23 @@ class Model(HashedByValue):
     def to_json(self) -> str:
         """`to_dict` as JSON text. Numbers keep all their digits."""
         return dump_kept(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        from .html import model_table
+
+        return model_table(self)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        from .pydantic_schema import core_schema_of  # pydantic asks, so it is there
+
+        return core_schema_of(cls, handler)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        from .pydantic_schema import json_schema_of
+
+        return json_schema_of(cls, schema, handler)
 
 
 def _own_fields(cls: type) -> "list[attrs.Attribute[Any]]":

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 from ...core.errors import ConfigError
+from ...core.hints import missing_extra
 from ...core.redaction import Secret, SecretText, scrub
 from ...core.type_guards import is_mapping
 from ..errors import OutboxError, OutboxUncertainError
@@ -166,8 +167,8 @@ def _from_url(url: Secret, timeout: float) -> Any:
         from redis import Redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
-    except ImportError:
-        raise ImportError("RedisOutbox needs redis: pip install 'montra[redis]'") from None
+    except ImportError as error:
+        raise missing_extra("RedisOutbox", "redis", error) from None
     try:
         return Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
             url.reveal(),
