@@ -162,6 +162,8 @@ def workflows(session: nox.Session) -> None:
 @nox.session(name="api-check")
 def api_check(session: nox.Session) -> None:
     """What of the public API breaks users' code since the last release; `-- --against REF` for another commit."""
+    if sys.version_info < (3, 11):
+        session.error("griffe needs Python 3.11 or newer")
     session.install(*nox.project.dependency_groups(PROJECT, "api"))
     session.run("python", "tools/check_api.py", *session.posargs)
 

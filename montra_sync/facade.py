@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from montra_async import Customer, InvalidArgumentError
 from montra_async.core.api_response import ApiResponse, function_of, refuse
-from montra_async.core.bulk import CONCURRENCY, BulkHook, BulkResult, BulkRun, items_of
+from montra_async.core.bulk import CONCURRENCY, BulkHook, BulkResult, BulkRun, items_of, run_all
 from montra_async.core.twins import own_name
 
-from .portal import run
+from .portal import has_loop, post, run
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,8 +84,8 @@ class MontraFacade(ClientFacade):
     ) -> Generator[BulkResult[bool], None, None]:
         """Report many usages, several at once (`POST /usage` for each).
 
-        The calls are made now, and what is not sent when the process ends is lost. `UsageReporter.report_usage_many` takes the
-        same items, writes them to an outbox first and delivers them in the background.
+        The calls are made now, and what is not sent when the process ends is lost. `UsageReporter.report_usage_many`
+        takes the same items, writes them to an outbox first and delivers them in the background.
 
         Results come as calls end, each with the `index` of its item; `sorted(results)` is in order. An item that fails
         is a result, no exception, and does not stop the others. At most `concurrency` items and results are in memory.
@@ -163,6 +163,9 @@ def _bulk(
 
 def _results(batch: BulkRun[Any], items: Iterator[Any]) -> Generator[BulkResult[Any], None, None]:
     """The results of a bulk call: the loop makes the calls, and this thread asks for the items."""
+    if not has_loop():  # at the interpreter's end, each `run` has a loop of its own
+        yield from run(_all_of, batch, items)
+        return
     problem: Exception | None = None
     try:
         while True:
@@ -179,4 +182,9 @@ def _results(batch: BulkRun[Any], items: Iterator[Any]) -> Generator[BulkResult[
         if problem is not None:
             raise problem
     finally:
-        run(batch.cancel)
+        if not batch.is_idle:  # nothing waits here: the generator may be collected in the thread of the loop
+            post(batch.cancel_soon)
+
+
+async def _all_of(batch: BulkRun[Any], items: Iterator[Any]) -> list[BulkResult[Any]]:
+    return [one async for one in run_all(batch, items)]

@@ -200,6 +200,13 @@ class BulkRun(Generic[T]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def cancel_soon(self) -> None:
+        """Cancel the calls in flight without waiting; called on the event loop."""
+        _ending.update(self._tasks)
+        for task in self._tasks:
+            task.add_done_callback(_ending.discard)
+            task.cancel()
+
     async def _result_of(self, index: int, item: Any) -> BulkResult[T]:
         key: str | None = None
         try:
@@ -267,6 +274,10 @@ class BulkRun(Generic[T]):
         loop = asyncio.get_running_loop()
         while (left := self._paused_until - loop.time()) > 0:  # noqa: ASYNC110 - others prolong the pause meanwhile
             await asyncio.sleep(left)
+
+
+_ending: set[asyncio.Task[Any]] = set()
+"""Cancelled tasks: the event loop holds tasks only weakly."""
 
 
 def items_of(items: Any) -> Any:

@@ -10,7 +10,9 @@ from typing import Any
 MAX_HEADERS = 200
 """Header fields that are kept of a response."""
 
-_MAX_VALUE = 8 * 1024  # characters
+MAX_SIZE = 64 * 1024
+"""Characters of all names and values that are kept of a response. The field that exceeds it is cut."""
+
 _SENSITIVE = re.compile(r"(?i)cookie|token|secret|authorization|authenticat|api-?key")
 
 
@@ -20,14 +22,13 @@ class ResponseHeaders(Mapping[str, str]):
     `repr` hides cookies and what else may be a secret.
 
     Args:
-        fields: names and values, in the order in which they arrived; at most 200 are kept.
+        fields: names and values, in the order in which they arrived; at most 200, and 64 KiB, are kept.
     """
 
     __slots__ = ("_fields",)
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
-        kept = islice(fields, MAX_HEADERS)
-        self._fields: tuple[tuple[str, str], ...] = tuple((name, value[:_MAX_VALUE]) for name, value in kept)
+        self._fields: tuple[tuple[str, str], ...] = tuple(_bounded(fields))
 
     def __getitem__(self, name: str) -> str:
         """The first value of a name."""
@@ -75,6 +76,16 @@ class ResponseHeaders(Mapping[str, str]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._fields,)
+
+
+def _bounded(fields: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    left = MAX_SIZE
+    for name, value in islice(fields, MAX_HEADERS):
+        left -= len(name)
+        if left <= 0:
+            return
+        yield name, value[:left]
+        left -= len(value)
 
 
 NO_HEADERS = ResponseHeaders()

@@ -19,8 +19,8 @@ try:
     from django.core.exceptions import PermissionDenied, SuspiciousOperation
     from django.core.serializers.json import DjangoJSONEncoder
     from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
-except ImportError as error:
-    raise missing_extra("montra_async.frameworks.django", "django", error) from None
+except ImportError as _error:
+    raise missing_extra("montra_async.frameworks.django", "django", _error) from None
 
 from ..access import Access, Hold
 from ..client import Montra

@@ -23,8 +23,8 @@ try:
     from fastapi.responses import Response
     from fastapi.routing import APIRouter
     from starlette.concurrency import run_in_threadpool
-except ImportError as error:
-    raise missing_extra("montra_async.frameworks.fastapi", "fastapi", error) from None
+except ImportError as _error:
+    raise missing_extra("montra_async.frameworks.fastapi", "fastapi", _error) from None
 
 from ..access import Access
 from ..client import Montra

@@ -16,8 +16,8 @@ try:
     from starlette.responses import Response
     from starlette.routing import Route
     from starlette.types import Message, Receive, Scope, Send
-except ImportError as error:
-    raise missing_extra("montra_async.frameworks.starlette", "starlette", error) from None
+except ImportError as _error:
+    raise missing_extra("montra_async.frameworks.starlette", "starlette", _error) from None
 
 from ..access import Access, Hold
 from ..client import Montra

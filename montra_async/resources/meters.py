@@ -95,8 +95,8 @@ class MetersApi(BaseClient):
     ) -> AsyncGenerator[BulkResult[bool], None]:
         """Report many usages, several at once (`POST /usage` for each).
 
-        The calls are made now, and what is not sent when the process ends is lost. `UsageReporter.report_usage_many` takes the
-        same items, writes them to an outbox first and delivers them in the background.
+        The calls are made now, and what is not sent when the process ends is lost. `UsageReporter.report_usage_many`
+        takes the same items, writes them to an outbox first and delivers them in the background.
 
         Results come as calls end, each with the `index` of its item; `sorted(results)` is in order. An item that fails
         is a result, no exception, and does not stop the others. At most `concurrency` items and results are in memory.

@@ -16,8 +16,8 @@ from montra_async.core.hints import missing_extra
 
 try:
     from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
-except ImportError as error:
-    raise missing_extra("montra_sync.frameworks.django", "django", error) from None
+except ImportError as _error:
+    raise missing_extra("montra_sync.frameworks.django", "django", _error) from None
 
 from montra_async.frameworks.django import (
     PASSTHROUGH_ERRORS,

@@ -22,8 +22,8 @@ try:
     from flask import Blueprint, Flask, Response, abort, current_app, g, request, request_started
     from flask.json.provider import DefaultJSONProvider
     from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
-except ImportError as error:
-    raise missing_extra("montra_sync.frameworks.flask", "flask", error) from None
+except ImportError as _error:
+    raise missing_extra("montra_sync.frameworks.flask", "flask", _error) from None
 
 from montra_async import Model
 from montra_async.frameworks.bypassed_guards import ADVICE, is_bypassed, mark_guarded, reject_bypassed

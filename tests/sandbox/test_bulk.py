@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -26,6 +28,7 @@ from montra_async import (
     RateLimitError,
 )
 from montra_async.core.bulk import BulkRun, run_all
+from montra_sync.portal import run
 
 from ..conftest import struck
 from ..contract_watch import WatchedSandbox
@@ -298,6 +301,41 @@ async def test_synchronous_items_are_asked_for_in_the_callers_thread(sandbox: Wa
         client.close()
 
     await asyncio.to_thread(work)
+
+
+async def test_leaving_the_synchronous_loop_early_cancels_what_is_in_flight(sandbox: WatchedSandbox) -> None:
+    def work() -> None:
+        client = montra_sync.Montra(sandbox.api_key, sandbox.base_url)
+        sandbox.add_fault(kind="latency", seconds=60, times=1)
+        for one in client.create_customers(map(person, itertools.count()), concurrency=4):
+            if one.index > 5:
+                break
+
+        async def left() -> int:
+            deadline = asyncio.get_running_loop().time() + 30
+            while running() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - tasks of another run
+                await asyncio.sleep(0.01)
+            return len(running())
+
+        assert run(left) == 0
+        client.close()
+
+    await asyncio.to_thread(work)
+
+
+def test_an_exit_handler_may_make_a_bulk_call(served: str) -> None:
+    code = (
+        "import atexit, montra_sync\n"
+        f"client = montra_sync.Montra({KEY!r}, {served!r})\n"
+        "people = [{'name': 'A', 'email': f'exit-{i}@example.com'} for i in range(30)]\n"
+        "@atexit.register\n"
+        "def last():\n"
+        "    print(sorted({one.status for one in client.create_customers(people, concurrency=4)}))\n"
+        "from montra_sync import portal\n"
+        "atexit.register(portal._background.end)\n"
+    )
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (run.stdout, run.stderr) == ("['ok']\n", "")
 
 
 # Too many requests

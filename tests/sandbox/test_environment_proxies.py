@@ -231,6 +231,12 @@ def test_no_proxy_means_what_it_means_in_python(host: str, port: int, rules: lis
     assert (found.proxy_of(URL(f"http://{host}:{port}/")) is None) == bool(bypass(f"{host}:{port}", {"no": listed}))
 
 
+def test_a_header_of_a_cgi_request_is_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUEST_METHOD", "GET")
+    monkeypatch.setenv("HTTP_PROXY", "http://attacker.test:1")  # from the header `Proxy` of a request
+    assert read_environment().by_scheme == {}
+
+
 def test_no_proxy_for_all_and_for_addresses_of_version_6(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.test:1")
     monkeypatch.setenv("NO_PROXY", "[::1],*.example.com")

@@ -36,6 +36,7 @@ class RecordingTransport(Transport):
 
     def __init__(self, transport: Transport) -> None:
         self.__dict__.update(transport.__dict__)
+        self._transport = transport
         self.facts: ResponseFacts | None = None
 
     def recorded(self) -> dict[str, Any]:
@@ -56,7 +57,7 @@ class RecordingTransport(Transport):
             raise refuse(f"{request.method} {request.path}")
         loop = asyncio.get_running_loop()
         started = loop.time()
-        response = await super().send(request, options)
+        response = await self._transport.send(request, options)
 
         def clean(text: str) -> str:
             return scrub(self.scrub(text), *request.secrets)
