@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from . import ROOT
 
 from build_docs.page_checks import anchors, problems_of  # isort: skip
 from build_docs.public_names import public_names  # isort: skip
+from build_docs.staging import Staging  # isort: skip
 
 pytestmark = pytest.mark.site
 SITE = ROOT / "site"
@@ -158,7 +161,36 @@ def test_code_can_be_copied(page: Page, address: str) -> None:
     expect(button).to_be_attached()
 
 
-def test_an_address_that_does_not_exist_has_a_page() -> None:
-    text = (VERSION / "404.html").read_text()
-    assert "404" in text
-    assert Path(SITE / "404.html").exists()
+@pytest.mark.parametrize("prefix", ["latest", montra_async.__version__])
+def test_an_address_that_does_not_exist_has_a_page(prefix: str, page: Page, address: str) -> None:
+    page.route("**/gone.html", lambda route: route.fulfill(status=404, path=SITE / "404.html"))
+    page.goto(f"{address}/{prefix}/guides/gone.html")
+    expect(page.get_by_role("heading")).to_contain_text("does not exist")
+    page.get_by_role("link", name="front page").click()
+    page.wait_for_url(f"{address}/{prefix}/index.html")
+
+
+# What the build refuses
+
+
+BAD_PAGES = {
+    "a link to nothing": ("[x](gone.md)", "page does not exist"),
+    "a missing anchor": ("[x](other.md#gone)", "anchor does not exist"),
+    "a missing reference": ("[x][montra_async.Gone]", "unresolved autoref"),
+    "an object that does not exist": ("::: montra_async.Gone", "montra_async.Gone could not be found"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), [*BAD_PAGES.values(), ("[x](other.md#there)", None)])
+def test_the_build_is_strict(text: str, said: str | None, tmp_path: Path) -> None:
+    settings = Staging(tmp_path, "1.0").settings({})
+    settings["nav"] = [{"Home": "index.md"}, {"Other": "other.md"}]
+    docs = tmp_path / "docs"
+    shutil.copytree(ROOT / "tools" / "build_docs" / "theme", docs / "assets")
+    (docs / "index.md").write_text(f"# Home\n\n{text}\n")
+    (docs / "other.md").write_text("# Other\n\n## There\n")
+    (tmp_path / "mkdocs.yml").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "zensical", "build", "--strict", "-f", str(tmp_path / "mkdocs.yml")]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (run.returncode == 0) is (said is None), run.stdout + run.stderr
+    assert (said or "") in run.stdout + run.stderr

@@ -8,6 +8,7 @@ the navigation is an error. What was built goes to `site/<version>`, beside othe
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from build_docs.llms import llms_full_txt, llms_txt  # noqa: E402
 from build_docs.page_checks import problems_of  # noqa: E402
 from build_docs.staging import SiteError, Staging  # noqa: E402
 from build_docs.sync_form import NoSyncFormError  # noqa: E402
-from build_docs.versions import publish  # noqa: E402
+from build_docs.versions import LATEST, publish  # noqa: E402
 from montra_async import __version__  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -33,12 +34,13 @@ POLL = 0.5
 """Seconds between two looks at the sources while the site is shown."""
 
 
-def build(site: Path, version: str) -> Path:
+def build(site: Path, version: str, url: str = "") -> Path:
     """Build the site into `site/<version>`.
 
     Args:
         site: the folder of all versions.
         version: of the documentation.
+        url: where the site will be. Default: unknown; then it has no sitemap, and its pages name no canonical address.
 
     Returns:
         The folder of the version.
@@ -48,7 +50,7 @@ def build(site: Path, version: str) -> Path:
         NoSyncFormError: a snippet has no synchronous form, and does not say so.
     """
     with tempfile.TemporaryDirectory(prefix="montra-docs-") as folder:
-        staging = Staging(Path(folder), version)
+        staging = Staging(Path(folder), version, f"{url.rstrip('/')}/{LATEST}/" if url else "")
         staging.write()
         run = subprocess.run([*_zensical(), "build", "--strict", "-f", str(staging.config)], cwd=folder, check=False)
         if run.returncode:
@@ -58,6 +60,9 @@ def build(site: Path, version: str) -> Path:
         nav = staging.settings(pages)["nav"]
         (built / "llms.txt").write_text(llms_txt(nav, pages), encoding="utf-8")
         (built / "llms-full.txt").write_text(llms_full_txt(nav, pages), encoding="utf-8")
+        shutil.copy(HERE / "not_found.html", built / "404.html")
+        if not url:
+            (built / "sitemap.xml").unlink()
         if found := problems_of(built.resolve()):
             raise SiteError("\n".join(found))
         return publish(built, site, version)
@@ -115,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--address", default="127.0.0.1:8000", help="for --serve (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=ROOT / "site", help="the folder of all versions (default: site)")
     parser.add_argument("--version", default=__version__, help="of the documentation (default: %(default)s)")
+    parser.add_argument("--url", default="", help="where the site will be: for its sitemap and canonical addresses")
     parser.add_argument("--stage", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     try:
@@ -123,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif given.serve:
             serve(given.address)
         else:
-            print(f"{build(given.output, given.version)}/index.html")
+            print(f"{build(given.output, given.version, given.url)}/index.html")
     except (SiteError, NoSyncFormError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

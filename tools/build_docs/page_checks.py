@@ -66,7 +66,7 @@ def _external_addresses(folder: Path, pages: dict[Path, _Page]) -> Iterator[str]
 
 def _dead_addresses(folder: Path, pages: dict[Path, _Page]) -> Iterator[str]:
     for path, page in pages.items():
-        if path.name == "404.html":  # its addresses are absolute
+        if path.name == "404.html":  # shown for any address, so it has no relative ones
             continue
         for one in dict.fromkeys([*page.loaded, *page.links]):
             if EXTERNAL.match(one) or re.match(r"[a-z][a-z+.-]*:", one):

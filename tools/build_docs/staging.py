@@ -42,13 +42,15 @@ class Staging:
     Args:
         folder: an empty folder, in which `docs/` and `mkdocs.yml` are made.
         version: of the documentation.
+        url: where the built site will be. Default: unknown.
     """
 
-    def __init__(self, folder: Path, version: str) -> None:
+    def __init__(self, folder: Path, version: str, url: str = "") -> None:
         self.folder = folder
         self.docs = folder / "docs"
         self.config = folder / "mkdocs.yml"
         self._version = version
+        self._url = url
 
     def write(self) -> None:
         """Write all pages and the configuration. A file that would not change is left alone.
@@ -101,6 +103,7 @@ class Staging:
         """
         settings: dict[str, Any] = yaml.safe_load((HERE / "site.yml").read_text(encoding="utf-8"))
         settings["site_dir"] = "site"
+        settings |= {"site_url": self._url} if self._url else {}
         plugins = {name: given for one in settings["plugins"] if isinstance(one, dict) for name, given in one.items()}
         plugins["mkdocstrings"]["handlers"]["python"]["paths"] = [str(ROOT)]
         settings["nav"] = [_expanded(one, pages) for one in _present(settings["nav"], pages)]

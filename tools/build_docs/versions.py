@@ -84,6 +84,4 @@ def _write_list(site: Path, versions: list[str]) -> None:
 
 def _from_the_top(text: str, name: str) -> str:
     """A file of a version, with addresses that are right one folder further up."""
-    if name.endswith(".html"):
-        return re.sub(r'((?:href|src)=")(?!#|[a-z]+:|/)(?:\./)?', rf"\1{LATEST}/", text)
-    return re.sub(r"\]\((?![a-z]+:)", f"]({LATEST}/", text)
+    return text if name.endswith(".html") else re.sub(r"\]\((?![a-z]+:)", f"]({LATEST}/", text)
