@@ -71,7 +71,8 @@ class ResponseHeaders(Mapping[str, str]):
         return tuple((name.lower(), value) for name, value in self._fields)
 
     def __repr__(self) -> str:
-        shown = [(name, "***" if _SENSITIVE.search(name) else value) for name, value in self._fields]
+        fields: tuple[tuple[str, str], ...] = getattr(self, "_fields", ())  # a frame may hold one without attributes
+        shown = [(name, "***" if _SENSITIVE.search(name) else value) for name, value in fields]
         return f"ResponseHeaders({shown!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:

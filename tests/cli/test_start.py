@@ -122,7 +122,7 @@ def test_every_call_of_the_clients_is_a_command() -> None:
     from montra_async.paywall import BillingClient
 
     commands = {(call.client, call.method) for group in CALLS.values() for call in group.values()}
-    others = {"aclose", "get_prices", "get_balances"}
+    others = {"aclose", "get_prices", "get_balances", "with_raw_response"}
     for client, name in ((Montra, "montra"), (BillingClient, "paywall")):
         for method, function in inspect.getmembers(client):
             is_call = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

@@ -15,8 +15,6 @@ from .test_build_dist import PROJECT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 pytestmark = pytest.mark.skipif(not WORKFLOWS, reason="an unpacked source distribution has no workflows")
-ELSEWHERE = {"docs"}
-"""Sessions that another part of the project defines; they need not be here."""
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
@@ -58,7 +56,7 @@ def sessions_of(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_each_session_that_a_workflow_runs_exists(path: Path) -> None:
-    assert sessions_of(path) <= sessions_of_noxfile() | ELSEWHERE
+    assert sessions_of(path) <= sessions_of_noxfile()
 
 
 def test_the_sessions_are_found() -> None:

@@ -27,7 +27,7 @@ NEEDS = {
     "montra_sync.telemetry": {"otel"},
 }
 """Modules, with what is below them, and the extras of which each needs one."""
-HINTED = {"montra_sandbox": "sandbox"}
+HINTED = [name for name in NEEDS if not name.startswith(("montra_cli", "montra_pytest"))]
 """Modules that say which extra they need when they are imported without it."""
 BIN = Path(sys.executable).parent
 
@@ -60,13 +60,11 @@ def check_imports(present: set[str], *, only_extras: bool) -> None:
         except ImportError as error:
             wanted = needed(module)
             check(wanted and not wanted & present, f"import {module}: {error!r}")
-            hint = HINTED.get(module)
-            check(
-                hint is None or f"pip install 'montra[{hint}]'" in str(error), f"import {module}: no hint in {error!r}"
-            )
-            check(error.name or "montra[" in str(error), f"import {module}: {error!r} does not say what is missing")
+            hinted = any(f"pip install 'montra[{extra}]'" in str(error) for extra in wanted)
+            check(hinted or module not in HINTED, f"import {module}: no hint in {error!r}")
+            check(hinted or error.name, f"import {module}: {error!r} does not say what is missing")
         else:
-            check(module not in HINTED or HINTED[module] in present, f"import {module}: works without its extra")
+            check(module not in HINTED or needed(module) & present, f"import {module}: works without its extra")
 
 
 def check_isolation(checkout: str, version: str) -> None:
