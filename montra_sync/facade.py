@@ -94,8 +94,8 @@ class MontraFacade(ClientFacade):
         the calls in flight, which may have been carried out: with a `batch_key` the same list can be sent again.
 
         Args:
-            items: dicts with the arguments of `report_usage`. A list, or a generator,
-                which is iterated over in the thread of the caller.
+            items: dicts with the arguments of `report_usage`: a list or a generator; for the asynchronous client
+                also an asynchronous one. The synchronous client iterates over it in the thread of the caller.
             concurrency: number of calls at the same time, 1 to 1000; more than `pool_size` only wait. Default: 10.
             batch_key: prefix of the idempotency keys, for example the name of the file: at most 200 printable ASCII
                 characters without spaces. Item n then has the key `<batch_key>-<n>`, so that sending the same list
@@ -126,8 +126,8 @@ class MontraFacade(ClientFacade):
         the calls in flight, which may have been carried out: with a `batch_key` the same list can be sent again.
 
         Args:
-            items: dicts with the arguments of `create_customer`. A list, or a generator,
-                which is iterated over in the thread of the caller.
+            items: dicts with the arguments of `create_customer`: a list or a generator; for the asynchronous client
+                also an asynchronous one. The synchronous client iterates over it in the thread of the caller.
             concurrency: number of calls at the same time, 1 to 1000; more than `pool_size` only wait. Default: 10.
             batch_key: prefix of the idempotency keys, for example the name of the file: at most 200 printable ASCII
                 characters without spaces. Item n then has the key `<batch_key>-<n>`, so that sending the same list

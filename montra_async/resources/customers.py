@@ -119,7 +119,8 @@ class CustomersApi(BaseClient):
         the calls in flight, which may have been carried out: with a `batch_key` the same list can be sent again.
 
         Args:
-            items: dicts with the arguments of `create_customer`. A list, a generator or an asynchronous generator.
+            items: dicts with the arguments of `create_customer`: a list or a generator; for the asynchronous client
+                also an asynchronous one. The synchronous client iterates over it in the thread of the caller.
             concurrency: number of calls at the same time, 1 to 1000; more than `pool_size` only wait. Default: 10.
             batch_key: prefix of the idempotency keys, for example the name of the file: at most 200 printable ASCII
                 characters without spaces. Item n then has the key `<batch_key>-<n>`, so that sending the same list

@@ -44,17 +44,17 @@ async def body(invoice: Annotated[Invoice, Body()]) -> str:
 
 
 def test_fastapi_returns_models_and_takes_them() -> None:
-    with TestClient(app) as client:
-        assert client.get("/annotated").json() == WRITTEN
-        assert client.get("/response-model").json() == [
-            {"id": "cust_1", "email": "a@example.com"},
-            {"id": "cust_2", "email": "b@example.com", "plan": "pro"},
-        ]
-        assert client.get("/nested").json() == {"invoices": [WRITTEN]}
-        assert client.post("/body", json={"id": "inv_1", "amount_due": 19.9}).json() == "Invoice 19.9"
-        refused = client.post("/body", json={"id": "inv_1"})
-        assert refused.status_code == 422
-        assert "required field missing @ Invoice.amount_due" in refused.text
+    client = TestClient(app)
+    assert client.get("/annotated").json() == WRITTEN
+    assert client.get("/response-model").json() == [
+        {"id": "cust_1", "email": "a@example.com"},
+        {"id": "cust_2", "email": "b@example.com", "plan": "pro"},
+    ]
+    assert client.get("/nested").json() == {"invoices": [WRITTEN]}
+    assert client.post("/body", json={"id": "inv_1", "amount_due": 19.9}).json() == "Invoice 19.9"
+    refused = client.post("/body", json={"id": "inv_1"})
+    assert refused.status_code == 422
+    assert "required field missing @ Invoice.amount_due" in refused.text
 
 
 def test_fastapi_describes_them() -> None:

@@ -36,7 +36,7 @@ JSON_VALUES = st.recursive(
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(max_size=8),
     int: st.integers(-(10**20), 10**20),
-    float: st.floats(-(10**6), 10**6, width=32),
+    float: st.integers(-(10**6), 10**6).map(lambda eighths: eighths / 8),
     bool: st.booleans(),
     Decimal: st.decimals(-(10**20), 10**20, places=4),
     NoneType: st.none(),
