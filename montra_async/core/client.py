@@ -22,6 +22,7 @@ from .validation import idempotency_key as checked_key
 
 if TYPE_CHECKING:
     from .http.connection import ClientSettings
+    from .http.endpoints import EndpointTable
     from .http.failover import Failover
     from .http.transport import Transport
 
@@ -51,6 +52,10 @@ class Service(Protocol):
 
     def translate(self, error: MontraError) -> MontraError:
         """An error of the core in the service's own classes."""
+        ...
+
+    def endpoints(self) -> EndpointTable:
+        """The service's endpoints, for telemetry and the log."""
         ...
 
 
@@ -97,6 +102,7 @@ class BaseClient:
             connection=settings.connection(),
             hooks=settings.hooks(),
             failover=failover,
+            endpoints=self._service.endpoints,
         )
 
     @property
