@@ -21,8 +21,8 @@ def counted_methods(kind: type) -> dict[str, Any]:
     Args:
         kind: the class.
     """
-    counted = {"check": _decision, "peek": _decision, "reserve": _hold}
-    return {name: _counting(getattr(kind, name), count) for name, count in counted.items()}
+    counted = {"check": _decision, "peek": _decision, "reserve": _hold, "try_reserve": _attempted_hold}
+    return {name: _counting(getattr(kind, name), count) for name, count in counted.items() if hasattr(kind, name)}
 
 
 def _counting(
@@ -57,7 +57,7 @@ def _counting(
 
 @guarded
 def _decision(access: Any, decision: Any, error: BaseException | None) -> None:
-    recorder = getattr(access, "recorder", None)
+    recorder = getattr(access, "telemetry_recorder", None)
     if recorder is None:
         return
     if error is not None:
@@ -66,9 +66,15 @@ def _decision(access: Any, decision: Any, error: BaseException | None) -> None:
         recorder.access_decisions.add(1, {ACCESS_SOURCE: decision.source, ALLOWED: decision.allowed})
 
 
+def _attempted_hold(access: Any, granted: Any, error: BaseException | None) -> None:
+    """A hold that was not granted at once is asked for once more, with `reserve`."""
+    if granted:
+        _hold(access, granted, error)
+
+
 @guarded
 def _hold(access: Any, _: Any, error: BaseException | None) -> None:
-    recorder = getattr(access, "recorder", None)
+    recorder = getattr(access, "telemetry_recorder", None)
     if recorder is None:
         return
     labels = {ALLOWED: error is None}

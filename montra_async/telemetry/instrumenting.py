@@ -169,14 +169,14 @@ def _detach(found: Any) -> None:
 
 
 def _give(thing: Any, recorder: Recorder) -> None:
-    thing.recorder = recorder
+    thing.telemetry_recorder = recorder
 
 
 def _taken(thing: object) -> Recorder | None:
     """The recorder that an object had."""
-    recorder = getattr(thing, "recorder", None)
+    recorder = getattr(thing, "telemetry_recorder", None)
     if recorder is not None:
-        del thing.recorder  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        del thing.telemetry_recorder  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     return recorder
 
 

@@ -239,7 +239,7 @@ def _iterating(
 
 def recorder_of(client: Any) -> Recorder | None:
     """The recorder of a client; None when telemetry was taken off."""
-    return getattr(client._transport, "recorder", None)
+    return getattr(client._transport, "telemetry_recorder", None)
 
 
 def operations_of(kind: type, table: EndpointTable) -> dict[str, Any]:

@@ -194,7 +194,7 @@ class TracedTransport(Transport):
 
     async def _attempt(self, session: LoopSession, request: Request, options: CallOptions, route: Route) -> RawResponse:
         sending = _SENDING.get()
-        recorder: Recorder | None = getattr(self, "recorder", None)
+        recorder: Recorder | None = getattr(self, "telemetry_recorder", None)
         attempt = None if sending is None or recorder is None else _begin(recorder, self, request, route)
         if sending is None or attempt is None:
             return await super()._attempt(session, request, options, route)

@@ -124,7 +124,7 @@ def traced_methods(kind: type[WebhookReceiver]) -> dict[str, Any]:
 @contextmanager
 def _observed(receiver: WebhookReceiver) -> Generator[list[Reply], None, None]:
     """Observe a delivery. The reply is put into the list."""
-    recorder: Any = getattr(receiver, "recorder", None)
+    recorder: Any = getattr(receiver, "telemetry_recorder", None)
     observed = None if recorder is None else _begin(recorder, receiver)
     replies: list[Reply] = []
     if observed is None:
