@@ -29,6 +29,9 @@ class _StandardError(logging.Handler):
         super().__init__()
         self.setFormatter(_LineFormatter())
 
+    def __repr__(self) -> str:
+        return "<handler of MONTRA_LOG>"
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         stream: TextIO | None = sys.stderr  # None in a process without one
@@ -99,5 +102,5 @@ def _is_shown(level: int) -> bool:
 def _writes_to_terminal(handler: logging.Handler) -> bool:
     if isinstance(handler, _StandardError) or not isinstance(handler, logging.StreamHandler):
         return False
-    stream: object = getattr(handler, "stream", None)
+    stream: object = vars(handler).get("stream")
     return stream is not None and stream in (sys.stderr, sys.__stderr__, sys.stdout, sys.__stdout__)

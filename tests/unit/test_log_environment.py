@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,20 +33,22 @@ def _as_before() -> Iterator[None]:
 
 
 @pytest.fixture
-def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[object]:
+def lines(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
     def read() -> list[str]:
         return capsys.readouterr().err.splitlines()
 
-    yield read
+    return read
 
 
-async def test_a_line_for_each_attempt(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, lines: object) -> None:
+async def test_a_line_for_each_attempt(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[str]]
+) -> None:
     monkeypatch.setenv("MONTRA_LOG", "info")
     async with Montra("sk_test_sandbox", sandbox.base_url) as montra:
         sandbox.add_fault(kind="status", status=503, retry_after=0)
         with pytest.raises(NotFoundError):
             await montra.get_customer("cust_secretid")
-    first, retry, second = lines()  # type: ignore[operator]
+    first, retry, second = lines()
     assert re.fullmatch(
         r"time=\S+Z level=info logger=montra event=attempt service=montra op=get_customer method=GET "
         r"path=/customers/\{id\} status=503 attempt=1 ms=\d+\.\d request_id=req_\w+",
@@ -58,18 +60,22 @@ async def test_a_line_for_each_attempt(sandbox: Sandbox, monkeypatch: pytest.Mon
     assert "secretid" not in first + retry + second
 
 
-async def test_debug_tells_of_beginnings_too(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, lines: object) -> None:
+async def test_debug_tells_of_beginnings_too(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[str]]
+) -> None:
     monkeypatch.setenv("MONTRA_LOG", " DEBUG ")
     async with Montra("sk_test_sandbox", sandbox.base_url) as montra:
         await montra.list_customers()
-    found = [line for line in lines() if "event=" in line]  # type: ignore[operator]
+    found = [line for line in lines() if "event=" in line]
     assert [re.findall(r"level=(\w+).* event=(\w+)", line)[0] for line in found] == [
         ("debug", "attempt_started"),
         ("info", "attempt"),
     ]
 
 
-async def test_attempts_without_a_response(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, lines: object) -> None:
+async def test_attempts_without_a_response(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[str]]
+) -> None:
     monkeypatch.setenv("MONTRA_LOG", "info")
     async with Montra("sk_test_sandbox", "http://127.0.0.1:1", max_attempts=1) as montra:
         with pytest.raises(Exception, match="127"):
@@ -78,17 +84,17 @@ async def test_attempts_without_a_response(sandbox: Sandbox, monkeypatch: pytest
         sandbox.add_fault(kind="latency", seconds=60)
         with pytest.raises(RequestTimeoutError):
             await montra.with_options(timeout=0.05).list_customers()
-    refused, timed_out = lines()  # type: ignore[operator]
+    refused, timed_out = lines()
     assert " error=NetworkError attempt=1 ms=" in refused
     assert " error=RequestTimeoutError" in timed_out
 
 
-async def test_without_the_variable_nothing_is_changed(sandbox: Sandbox, lines: object) -> None:
+async def test_without_the_variable_nothing_is_changed(sandbox: Sandbox, lines: Callable[[], list[str]]) -> None:
     before = (list(log.handlers), log.level)
     async with Montra("sk_test_sandbox", sandbox.base_url) as montra:
         await montra.list_customers()
     assert (log.handlers, log.level) == before
-    assert lines() == []  # type: ignore[operator]
+    assert lines() == []
 
 
 def test_another_value_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
