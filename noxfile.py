@@ -16,7 +16,7 @@ nox.options.sessions = ["lint", "types", "tests"]
 PROJECT = nox.project.load_toml("pyproject.toml")
 BENCHMARKS = (
     *("async_call", "sync_call", "import_time", "serde", "sandbox_capacity", "webhooks", "pool_size"),
-    *("usage", "access", "losses"),
+    *("usage", "access", "losses", "telemetry"),
 )
 LOWEST_TESTS = (
     *("tests/unit", "tests/both", "tests/frameworks"),

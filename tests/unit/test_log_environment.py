@@ -19,6 +19,7 @@ from montra_async.core.log_setup import as_line, as_value, log_from_environment
 from montra_sandbox import Sandbox
 
 log = logging.getLogger("montra")
+Lines = Callable[[], list[str]]
 
 LINE = re.compile(r'(?:[a-z_]+=(?:[^\s"=]+|"(?:[^"\\]|\\.)*")(?: |$))+')
 
@@ -33,16 +34,14 @@ def _as_before() -> Iterator[None]:
 
 
 @pytest.fixture
-def lines(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
+def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
     def read() -> list[str]:
         return capsys.readouterr().err.splitlines()
 
     return read
 
 
-async def test_a_line_for_each_attempt(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[str]]
-) -> None:
+async def test_a_line_for_each_attempt(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:
     monkeypatch.setenv("MONTRA_LOG", "info")
     async with Montra("sk_test_sandbox", sandbox.base_url) as montra:
         sandbox.add_fault(kind="status", status=503, retry_after=0)
@@ -60,9 +59,7 @@ async def test_a_line_for_each_attempt(
     assert "secretid" not in first + retry + second
 
 
-async def test_debug_tells_of_beginnings_too(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[str]]
-) -> None:
+async def test_debug_tells_of_beginnings_too(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:
     monkeypatch.setenv("MONTRA_LOG", " DEBUG ")
     async with Montra("sk_test_sandbox", sandbox.base_url) as montra:
         await montra.list_customers()
@@ -73,9 +70,7 @@ async def test_debug_tells_of_beginnings_too(
     ]
 
 
-async def test_attempts_without_a_response(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[str]]
-) -> None:
+async def test_attempts_without_a_response(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:
     monkeypatch.setenv("MONTRA_LOG", "info")
     async with Montra("sk_test_sandbox", "http://127.0.0.1:1", max_attempts=1) as montra:
         with pytest.raises(Exception, match="127"):
@@ -89,7 +84,7 @@ async def test_attempts_without_a_response(
     assert " error=RequestTimeoutError" in timed_out
 
 
-async def test_without_the_variable_nothing_is_changed(sandbox: Sandbox, lines: Callable[[], list[str]]) -> None:
+async def test_without_the_variable_nothing_is_changed(sandbox: Sandbox, lines: Lines) -> None:
     before = (list(log.handlers), log.level)
     async with Montra("sk_test_sandbox", sandbox.base_url) as montra:
         await montra.list_customers()
