@@ -16,7 +16,7 @@ nox.options.sessions = ["lint", "types", "tests"]
 PROJECT = nox.project.load_toml("pyproject.toml")
 BENCHMARKS = (
     *("async_call", "sync_call", "import_time", "serde", "sandbox_capacity", "webhooks", "pool_size"),
-    *("usage", "access", "losses"),
+    *("usage", "access", "losses", "telemetry"),
 )
 LOWEST_TESTS = (
     *("tests/unit", "tests/both", "tests/frameworks"),
@@ -129,10 +129,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def generate(session: nox.Session) -> None:
-    """Write the synchronous facade and the command's catalog anew; `-- --check` fails when one is stale."""
+    """Write the facade, the command's catalog and the tables of endpoints anew; `-- --check` fails for stale ones."""
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))
     session.run("python", "tools/generate_sync", *session.posargs)
     session.run("python", "tools/generate_cli", *session.posargs)
+    session.run("python", "tools/generate_endpoints.py", *session.posargs)
 
 
 @nox.session
