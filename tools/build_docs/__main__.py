@@ -27,6 +27,7 @@ from build_docs.page_checks import problems_of  # noqa: E402
 from build_docs.staging import SiteError, Staging  # noqa: E402
 from build_docs.sync_form import NoSyncFormError  # noqa: E402
 from build_docs.versions import LATEST, publish  # noqa: E402
+
 from montra_async import __version__  # noqa: E402
 
 HERE = Path(__file__).parent
