@@ -16,7 +16,7 @@ nox.options.sessions = ["lint", "types", "tests"]
 PROJECT = nox.project.load_toml("pyproject.toml")
 BENCHMARKS = (
     *("async_call", "sync_call", "import_time", "serde", "sandbox_capacity", "webhooks", "pool_size"),
-    *("usage", "access", "losses"),
+    *("usage", "access", "losses", "telemetry"),
 )
 LOWEST_TESTS = (
     *("tests/unit", "tests/both", "tests/frameworks"),
@@ -129,10 +129,51 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def generate(session: nox.Session) -> None:
-    """Write the synchronous facade and the command's catalog anew; `-- --check` fails when one is stale."""
+    """Write the facade, the command's catalog and the tables of endpoints anew; `-- --check` fails for stale ones."""
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))
     session.run("python", "tools/generate_sync", *session.posargs)
     session.run("python", "tools/generate_cli", *session.posargs)
+    session.run("python", "tools/generate_endpoints.py", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Wheel and sdist into dist/, compared with the manifest, tried in fresh environments (not with `-- --quick`)."""
+    session.install(*nox.project.dependency_groups(PROJECT, "build"))
+    session.run("python", "tools/build_dist", *session.posargs)
+
+
+@nox.session
+def workflows(session: nox.Session) -> None:
+    """The files in .github: against their schemas, and for what an attacker could use (zizmor)."""
+    session.install(*nox.project.dependency_groups(PROJECT, "workflows"))
+    files = sorted(str(file) for file in Path(".github/workflows").glob("*.yml"))
+    forms = sorted(str(file) for file in Path(".github/ISSUE_TEMPLATE").glob("*.yml") if file.name != "config.yml")
+    for schema, checked in (
+        ("vendor.github-workflows", files),
+        ("custom.github-workflows-require-timeout", files),
+        ("vendor.dependabot", [".github/dependabot.yml"]),
+        ("vendor.github-issue-config", [".github/ISSUE_TEMPLATE/config.yml"]),
+        ("vendor.github-issue-forms", forms),
+    ):
+        session.run("check-jsonschema", "--builtin-schema", schema, *checked)
+    session.run("zizmor", "--offline", ".github")
+
+
+@nox.session(name="api-check")
+def api_check(session: nox.Session) -> None:
+    """What of the public API breaks users' code since the last release; `-- --against REF` for another commit."""
+    if sys.version_info < (3, 11):
+        session.error("griffe needs Python 3.11 or newer")
+    session.install(*nox.project.dependency_groups(PROJECT, "api"))
+    session.run("python", "tools/check_api.py", *session.posargs)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Changelog, version, commit and tag: `-- X.Y.Z`, with `--dry-run` only shown. Pushes nothing."""
+    session.install(*nox.project.dependency_groups(PROJECT, "release"))
+    session.run("python", "tools/make_release", *(session.posargs or ["--help"]))
 
 
 @nox.session
@@ -143,10 +184,20 @@ def contract(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, built strictly into site/<version>, and its tests; `-- --serve` shows it."""
+    install(session, "docs", "tests", extras="sandbox,cli,redis,fastapi,starlette,flask,django")
+    session.run("python", "tools/build_docs", *session.posargs)
+    if "--serve" not in session.posargs:
+        session.run("pytest", "-q", "-m", "site", "tests/docs/test_site.py")
+
+
+@nox.session
 def screenshots(session: nox.Session) -> None:
-    """The pictures of the dashboard, taken with Chromium; `-- FOLDER` for another place than docs/images."""
-    install(session, "screenshots")
+    """The dashboard's pictures, by Chromium, and the terminal's recording; `-- FOLDER` instead of docs/images."""
+    install(session, "screenshots", extras="sandbox,cli")
     session.run("python", "tools/take_screenshots.py", *session.posargs)
+    session.run("python", "tools/record_terminal.py", *session.posargs)
 
 
 @nox.session

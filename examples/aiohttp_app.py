@@ -1,13 +1,17 @@
 """aiohttp.web: guards on handlers, usage reported, payments received by webhooks.
 
-MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... PORT=8000 python aiohttp_app.py
+MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... SESSION_SECRET=$(openssl rand -hex 32) \
+    PORT=8000 python aiohttp_app.py
+
+aiohttp has no sessions of its own: this one is a cookie signed with `itsdangerous`. aiohttp-session has more.
 """
 
 import os
 
 from aiohttp import web
+from itsdangerous import BadData, URLSafeTimedSerializer
 
-from montra_async import Montra
+from montra_async import ConflictError, Montra
 from montra_async.frameworks.aiohttp import CLIENT, client_context, require_feature, require_quota, webhook_handler
 from montra_async.webhooks import CheckoutCompleted, SqliteStore, WebhookReceiver
 
@@ -15,15 +19,32 @@ receiver = WebhookReceiver(
     os.environ["MONTRA_WEBHOOK_SECRET"], store=SqliteStore(os.environ.get("EVENTS_DB", "events.db"))
 )
 buyers: list[str] = []  # your database
+sessions = URLSafeTimedSerializer(os.environ["SESSION_SECRET"], salt="session")
+MONTH = 30 * 24 * 3600  # seconds
 
 
 def customer_id(request: web.Request) -> str:
-    """Return the customer id from your session or a verified token.
+    """Return the session's Montra customer, which only this server can write. Without one, the KeyError is a 401."""
+    try:
+        return str(sessions.loads(request.cookies["session"], max_age=MONTH)["customer_id"])
+    except BadData:
+        raise web.HTTPUnauthorized from None
 
-    NEVER use a header, which any caller may set; this example does so that it can be tried with curl. When the header
-    is missing (a KeyError), the guard responds with 401.
+
+async def sign_up(request: web.Request) -> web.StreamResponse:
+    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+
+    Store the id in your table of users. Your sign-in reads it there, after the password.
     """
-    return request.headers["X-Customer-Id"]
+    form = await request.json()
+    try:
+        customer = await request.app[CLIENT].create_customer(name=form["name"], email=form["email"])
+    except ConflictError:
+        raise web.HTTPConflict(text="this address has an account: sign in") from None
+    response = web.Response(status=201)
+    cookie = sessions.dumps({"customer_id": customer.id})
+    response.set_cookie("session", cookie, max_age=MONTH, httponly=True, samesite="Lax")  # with HTTPS, secure=True
+    return response
 
 
 @require_feature("sso", customer=customer_id)
@@ -48,6 +69,7 @@ async def list_buyers(_: web.Request) -> web.StreamResponse:
 
 app = web.Application()
 app.cleanup_ctx.append(client_context(Montra))
+app.router.add_post("/sign-up", sign_up)
 app.router.add_get("/reports", reports)
 app.router.add_post("/answers", answers)
 app.router.add_get("/buyers", list_buyers)

@@ -1,25 +1,34 @@
 """Django in one file, asynchronous views: guards, usage reported, payments received by webhooks.
 
-MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=... uvicorn --lifespan off django_async_app:application
+MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... SESSION_SECRET=$(openssl rand -hex 32) \
+    uvicorn --lifespan off django_async_app:application
 """
 
+import json
 import os
 
 from django.conf import settings
 from django.core.asgi import get_asgi_application
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 settings.configure(
-    SECRET_KEY="only-an-example",
+    SECRET_KEY=os.environ["SESSION_SECRET"],
     ROOT_URLCONF=__name__,
     ALLOWED_HOSTS=["127.0.0.1"],
-    MIDDLEWARE=["django.middleware.csrf.CsrfViewMiddleware"],
+    MIDDLEWARE=[
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+    ],
+    # A signed cookie, which visitors can't write. In a project with users, take `request.user` instead.
+    # With HTTPS, add SESSION_COOKIE_SECURE=True.
+    SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
     MONTRA={"timeout": 20},  # the key and the address come from the environment
 )
 application = get_asgi_application()
 
+from montra_async import ConflictError  # noqa: E402
 from montra_async.frameworks.django import get_client, require_feature, require_quota, webhook_view  # noqa: E402
 from montra_async.webhooks import CheckoutCompleted, SqliteStore, WebhookReceiver  # noqa: E402
 
@@ -30,12 +39,23 @@ buyers: list[str] = []  # your database
 
 
 def customer_id(request: HttpRequest) -> str:
-    """Return the customer id from `await request.auser()` or the session.
+    """Return the session's Montra customer, which only this server can write. Without one, the KeyError is a 401."""
+    return str(request.session["customer_id"])
 
-    NEVER use a header, which any caller may set; this example does so that it can be tried with curl. When the header
-    is missing (a KeyError), the guard responds with 401.
+
+@csrf_exempt  # asked by programs, not by forms; pages of other sites can't send the cookie (SameSite=Lax)
+async def sign_up(request: HttpRequest) -> HttpResponseBase:
+    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+
+    Store the id in your table of users. Your sign-in reads it there, after the password.
     """
-    return request.headers["X-Customer-Id"]
+    form = json.loads(request.body)
+    try:
+        customer = await get_client().create_customer(name=form["name"], email=form["email"])
+    except ConflictError:
+        return HttpResponse("this address has an account: sign in", status=409)
+    request.session["customer_id"] = customer.id
+    return HttpResponse(status=201)
 
 
 @require_feature("sso", customer=customer_id)
@@ -60,6 +80,7 @@ async def list_buyers(_: HttpRequest) -> HttpResponseBase:
 
 
 urlpatterns = [
+    path("sign-up", sign_up),
     path("reports", reports),
     path("answers", answers),
     path("buyers", list_buyers),

@@ -1,14 +1,18 @@
 """FastAPI: guards on routes, usage reported, payments received by webhooks.
 
-MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... uvicorn fastapi_app:app
+MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... SESSION_SECRET=$(openssl rand -hex 32) \
+    uvicorn fastapi_app:app
+
+Needs `itsdangerous`, with which Starlette signs sessions.
 """
 
 import os
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Header, HTTPException
+from fastapi import Body, Depends, FastAPI, HTTPException, Request
+from starlette.middleware.sessions import SessionMiddleware
 
-from montra_async import Montra
+from montra_async import ConflictError, Montra
 from montra_async.frameworks.fastapi import (
     Client,
     exception_handlers,
@@ -24,18 +28,32 @@ receiver = WebhookReceiver(
     os.environ["MONTRA_WEBHOOK_SECRET"], store=SqliteStore(os.environ.get("EVENTS_DB", "events.db"))
 )
 app = FastAPI(lifespan=lifespan(Montra), exception_handlers=exception_handlers)
+# The session is a signed cookie: visitors can't write a customer into it. With HTTPS, add https_only=True.
+app.add_middleware(SessionMiddleware, secret_key=os.environ["SESSION_SECRET"])
 app.include_router(webhook_router("/webhooks/montra", receiver))
 buyers: list[str] = []  # your database
 
 
-async def customer_id(x_customer_id: Annotated[str | None, Header()] = None) -> str:
-    """Return the customer id from your session or a verified token.
+async def customer_id(request: Request) -> str:
+    """Return the Montra customer of the session, which only this server can write."""
+    if not (customer := request.session.get("customer_id")):
+        raise HTTPException(401, "sign in first")
+    return str(customer)
 
-    NEVER use a header, which any caller may set; this example does so that it can be tried with curl.
+
+@app.post("/sign-up", status_code=201)
+async def sign_up(
+    request: Request, montra: Client, name: Annotated[str, Body()], email: Annotated[str, Body()]
+) -> None:
+    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+
+    Store the id in your table of users. Your sign-in reads it there, after the password.
     """
-    if not x_customer_id:
-        raise HTTPException(401, "this route needs a customer")
-    return x_customer_id
+    try:
+        customer = await montra.create_customer(name=name, email=email)
+    except ConflictError:
+        raise HTTPException(409, "this address has an account: sign in") from None
+    request.session["customer_id"] = customer.id
 
 
 @app.get("/reports", dependencies=[Depends(require_feature("sso", customer=customer_id))], responses=guarded_responses)

@@ -1,13 +1,15 @@
 """Flask: guards on views, usage reported, payments received by webhooks.
 
-MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... gunicorn --preload -w 4 flask_app:app
+MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... SESSION_SECRET=$(openssl rand -hex 32) \
+    gunicorn --preload -w 4 flask_app:app
 """
 
 import os
 from pathlib import Path
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, jsonify, request, session
 
+from montra_sync import ConflictError
 from montra_sync.frameworks.flask import MontraFlask, webhook_blueprint
 from montra_sync.webhooks import CheckoutCompleted, SqliteStore, WebhookReceiver
 
@@ -15,18 +17,32 @@ receiver = WebhookReceiver(
     os.environ["MONTRA_WEBHOOK_SECRET"], store=SqliteStore(os.environ.get("EVENTS_DB", "events.db"))
 )
 app = Flask(__name__)
+# The session is a signed cookie: visitors can't write a customer into it. With HTTPS, add SESSION_COOKIE_SECURE=True.
+app.secret_key = os.environ["SESSION_SECRET"]
+app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
 montra = MontraFlask(app)  # makes its client when it is first wanted: fine with gunicorn's --preload
 app.register_blueprint(webhook_blueprint("/webhooks/montra", receiver))
 buyers = Path(os.environ.get("BUYERS_FILE", "buyers.txt"))  # your database: shared by all workers
 
 
 def customer_id() -> str:
-    """Return the customer id from your session or a verified token.
+    """Return the session's Montra customer, which only this server can write. Without one, the KeyError is a 401."""
+    return str(session["customer_id"])
 
-    NEVER use a header, which any caller may set; this example does so that it can be tried with curl. When the header
-    is missing (a KeyError), the guard responds with 401.
+
+@app.post("/sign-up")
+def sign_up() -> Response:
+    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+
+    Store the id in your table of users. Your sign-in reads it there, after the password.
     """
-    return request.headers["X-Customer-Id"]
+    form = request.get_json()
+    try:
+        customer = montra.client.create_customer(name=form["name"], email=form["email"])
+    except ConflictError:
+        return Response("this address has an account: sign in", 409)
+    session["customer_id"] = customer.id
+    return Response(status=201)
 
 
 @app.get("/reports")
@@ -38,9 +54,8 @@ def reports() -> Response:
 @app.post("/answers")
 @montra.require_quota("api-tokens", customer=customer_id)
 def answers() -> Response:
-    # The request's own id as the key: a client that repeats its request is charged once.
-    key = request.headers.get("X-Request-Id")
-    montra.client.report_usage(customer_id=customer_id(), meter_slug="api-tokens", amount=5, idempotency_key=key)
+    # Don't take the idempotency key from the caller: with the same one for all requests, they would pay once.
+    montra.client.report_usage(customer_id=customer_id(), meter_slug="api-tokens", amount=5)
     return jsonify(answer="42")
 
 

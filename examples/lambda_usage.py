@@ -1,6 +1,7 @@
-"""An AWS Lambda function that records usage, and sends it before it is frozen.
+"""An AWS Lambda function that answers questions, over HTTP and from a queue, and records what they have used.
 
 Environment: MONTRA_API_KEY; REDIS_URL, e.g. rediss://...:6379/0, for an outbox that outlives the function's instances.
+The function is this file and aws_events.py.
 
 Lambda freezes a process between two invocations, and ends it at any time without notice. Where the events wait decides
 what happens to those that the service has not counted by then:
@@ -14,10 +15,13 @@ import json
 import os
 from typing import Any
 
+from aws_events import http_request, http_response, milliseconds_left, process_batch
+
 from montra_sync import Montra
 from montra_sync.usage import Outbox, RedisOutbox, SqliteOutbox, UsageReporter
 
 SECONDS_TO_SEND = 2.0
+CLAIM = "montra_customer_id"
 
 
 def make_outbox() -> Outbox:
@@ -31,13 +35,37 @@ usage = UsageReporter(Montra(), make_outbox(), request_timeout=SECONDS_TO_SEND)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer a question. The request's id is the idempotency key: Lambda may invoke a function twice for one event."""
+    """The function that AWS calls: with a batch of a queue, or with an HTTP request."""
     with usage.invocation(timeout=SECONDS_TO_SEND):  # sends at the end of the block, and says in the log what is left
-        text = event["prompt"].upper()  # your model
-        usage.record(
-            event["customer_id"],
-            "api-tokens",
-            amount=len(text.split()),
-            idempotency_key=f"lambda-{context.aws_request_id}",
-        )
-    return {"statusCode": 200, "body": json.dumps({"answer": text})}
+        if "Records" in event:
+            return process_batch(event["Records"], do_job, lambda: milliseconds_left(context) > 10_000)
+        return answer_request(event, request_id=context.aws_request_id)
+
+
+def do_job(message_id: str, body: str) -> None:
+    """A job that your own service has queued. One that is delivered again is done again, and counts once."""
+    job = json.loads(body)
+    answer(job["customer_id"], job["prompt"], key=f"sqs-{message_id}")
+
+
+def answer_request(event: dict[str, Any], request_id: str) -> dict[str, Any]:
+    """A question over HTTP. Who asks is what the authorizer of API Gateway has verified, never a header or the body.
+
+    The idempotency key is the id of the invocation, which is the same if Lambda repeats it. A key that the caller
+    chooses would let them use one for all of their requests, and pay once.
+    """
+    try:
+        request = http_request(event)
+        prompt = json.loads(request.body)["prompt"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return http_response(400, {"error": 'send {"prompt": "..."}'})
+    customer_id = request.claims.get(CLAIM)  # put into the token by your identity provider, or by your authorizer
+    if not customer_id or not isinstance(prompt, str):
+        return http_response(400 if customer_id else 401, {"error": "who asks what?"})
+    return http_response(200, {"answer": answer(str(customer_id), prompt, key=f"lambda-{request_id}")})
+
+
+def answer(customer_id: str, prompt: str, *, key: str) -> str:
+    text = prompt.upper()  # your model
+    usage.record(customer_id, "api-tokens", amount=len(text.split()), idempotency_key=key)
+    return text

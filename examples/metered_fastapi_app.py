@@ -1,6 +1,9 @@
 """FastAPI: an AI endpoint that holds tokens, streams its answer, and records what was used. It survives `kill -9`.
 
-MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... uvicorn metered_fastapi_app:app --workers 4
+MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... SESSION_SECRET=$(openssl rand -hex 32) \
+    uvicorn metered_fastapi_app:app --workers 4
+
+Needs `itsdangerous`, with which Starlette signs sessions.
 
 All workers share one outbox, the file MONTRA_OUTBOX. Whichever process is killed, another one sends what it recorded.
 """
@@ -12,10 +15,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
+from fastapi import Body, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.middleware.sessions import SessionMiddleware
 
-from montra_async import Montra
+from montra_async import ConflictError, Montra
 from montra_async.access import Access
 from montra_async.frameworks.fastapi import (
     exception_handlers,
@@ -57,17 +61,29 @@ async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
 
 
 app = FastAPI(lifespan=lifespan, exception_handlers=exception_handlers)
+# The session is a signed cookie: visitors can't write a customer into it. With HTTPS, add https_only=True.
+app.add_middleware(SessionMiddleware, secret_key=os.environ["SESSION_SECRET"])
 app.include_router(webhook_router("/webhooks/montra", receiver))
 
 
-async def customer_id(x_customer_id: Annotated[str | None, Header()] = None) -> str:
-    """Return the customer id from your session or a verified token.
+async def customer_id(request: Request) -> str:
+    """Return the Montra customer of the session, which only this server can write."""
+    if not (customer := request.session.get("customer_id")):
+        raise HTTPException(401, "sign in first")
+    return str(customer)
 
-    NEVER use a header, which any caller may set; this example does so that it can be tried with curl.
+
+@app.post("/sign-up", status_code=201)
+async def sign_up(request: Request, name: Annotated[str, Body()], email: Annotated[str, Body()]) -> None:
+    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+
+    Store the id in your table of users. Your sign-in reads it there, after the password.
     """
-    if not x_customer_id:
-        raise HTTPException(401, "this route needs a customer")
-    return x_customer_id
+    try:
+        customer = await montra.create_customer(name=name, email=email)
+    except ConflictError:
+        raise HTTPException(409, "this address has an account: sign in") from None
+    request.session["customer_id"] = customer.id
 
 
 async def model(prompt: str) -> AsyncIterator[str]:

@@ -1,16 +1,21 @@
 """Starlette: guards on endpoints, usage reported, payments received by webhooks.
 
-MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... uvicorn starlette_app:app
+MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... SESSION_SECRET=$(openssl rand -hex 32) \
+    uvicorn starlette_app:app
+
+Needs `itsdangerous`, with which Starlette signs sessions.
 """
 
 import os
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from montra_async import Montra
+from montra_async import ConflictError, Montra
 from montra_async.frameworks.starlette import get_client, lifespan, require_feature, require_quota, webhook_route
 from montra_async.webhooks import CheckoutCompleted, SqliteStore, WebhookReceiver
 
@@ -21,12 +26,22 @@ buyers: list[str] = []  # your database
 
 
 def customer_id(request: Request) -> str:
-    """Return the customer id from your session or a verified token.
+    """Return the session's Montra customer, which only this server can write. Without one, the KeyError is a 401."""
+    return str(request.session["customer_id"])
 
-    NEVER use a header, which any caller may set; this example does so that it can be tried with curl. When the header
-    is missing (a KeyError), the guard responds with 401.
+
+async def sign_up(request: Request) -> Response:
+    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+
+    Store the id in your table of users. Your sign-in reads it there, after the password.
     """
-    return request.headers["X-Customer-Id"]
+    form = await request.json()
+    try:
+        customer = await get_client(request).create_customer(name=form["name"], email=form["email"])
+    except ConflictError:
+        return JSONResponse({"detail": "this address has an account: sign in"}, 409)
+    request.session["customer_id"] = customer.id
+    return Response(status_code=201)
 
 
 @require_feature("sso", customer=customer_id)
@@ -51,7 +66,10 @@ async def list_buyers(_: Request) -> Response:
 
 app = Starlette(
     lifespan=lifespan(Montra),
+    # The session is a signed cookie: visitors can't write a customer into it. With HTTPS, add https_only=True.
+    middleware=[Middleware(SessionMiddleware, secret_key=os.environ["SESSION_SECRET"])],
     routes=[
+        Route("/sign-up", sign_up, methods=["POST"]),
         Route("/reports", reports),
         Route("/answers", answers, methods=["POST"]),
         Route("/buyers", list_buyers),

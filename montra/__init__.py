@@ -53,6 +53,7 @@ __all__ = [
     "Meter",
     "Model",
     "Montra",
+    "MontraDeprecationWarning",
     "MontraError",
     "MrrMovement",
     "NetworkError",

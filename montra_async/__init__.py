@@ -46,6 +46,7 @@ __all__ = [
     "Meter",
     "Model",
     "Montra",
+    "MontraDeprecationWarning",
     "MontraError",
     "MrrMovement",
     "NetworkError",

@@ -267,6 +267,7 @@ class WebhookSender:
         self._store_result(row, "failed" if is_last else "pending", answer, error)
 
     def _store_result(self, row: Row, result: str, answer: Answer | None = None, error: str | None = None) -> None:
+        self._world.metrics.count_delivery("retried" if result == "pending" else result)
         attempts = row["attempts"] + 1
         now = self._world.clock.now()
         next_attempt = now + retry_delay(attempts) if result == "pending" else None

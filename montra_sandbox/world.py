@@ -18,6 +18,7 @@ from .faults import Faults
 from .ids import CURRENT_IDS, IdGenerator, new_id
 from .json import dumps
 from .live_feed import LiveFeed
+from .metrics import Metrics
 from .montra import scheduler
 from .montra.merchant_context import MerchantContext
 from .paywall import paywall_config, purchase_lifecycle
@@ -67,6 +68,7 @@ class World:
         streams: progress of the latest gateway streams: `sent` events and whether it is `finished`.
         requests: the latest requests to both APIs.
         live: tells readers what happens.
+        metrics: what is counted for Prometheus.
         ids: makes ids of resources.
         epoch: how many resets and restores there were. What began in another epoch must not be stored in this one.
         replaced_webhooks: URL and secret of paywalls' webhooks that a control has replaced, by paywall.
@@ -80,6 +82,7 @@ class World:
     streams: deque[dict[str, Any]]
     requests: RequestLog
     live: LiveFeed
+    metrics: Metrics
     ids: IdGenerator
     epoch: int
     replaced_webhooks: dict[str, tuple[str, str | None]]
@@ -93,6 +96,7 @@ class World:
         self.streams = deque(maxlen=MAX_STREAMS)
         self.requests = RequestLog()
         self.live = LiveFeed()
+        self.metrics = Metrics()
         self.ids = ids or IdGenerator()
         self.epoch = 0
         self.replaced_webhooks = {}

@@ -47,6 +47,7 @@ __all__ = [
     "Meter",
     "Model",
     "Montra",
+    "MontraDeprecationWarning",
     "MontraError",
     "MrrMovement",
     "NetworkError",

@@ -42,6 +42,7 @@ from montra_async import (
     InvoiceStatus as InvoiceStatus,
     Meter as Meter,
     Model as Model,
+    MontraDeprecationWarning as MontraDeprecationWarning,
     MontraError as MontraError,
     MrrMovement as MrrMovement,
     NetworkError as NetworkError,

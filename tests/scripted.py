@@ -22,6 +22,7 @@ class Scripted:
         reads_after: seconds between a request's headers and reading its body.
         connections: accepted so far.
         got: bytes of bodies received so far.
+        heads: request lines and headers received so far.
     """
 
     url: str = ""
@@ -29,6 +30,7 @@ class Scripted:
     reads_after: float = 0.0
     connections: int = 0
     got: int = 0
+    heads: list[bytes] = attrs.field(factory=list)
 
     def says(self, *scripts: list[Step]) -> None:
         self.scripts = list(scripts)
@@ -53,7 +55,8 @@ class Scripted:
                 await asyncio.sleep(step)
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        head = self.heads[-1].lower()
         await asyncio.sleep(self.reads_after)
         if b"transfer-encoding: chunked" in head:
             while size := int(await reader.readline(), 16):

@@ -1,18 +1,22 @@
 from flask_app import app
 
+EVE = {"name": "Eve", "email": "eve@example.com"}
+
 
 def test_a_customer_with_single_sign_on_sees_the_reports_while_the_plan_has_it(montra_sandbox, montra_sync):
-    ada = {"X-Customer-Id": montra_sync.list_customers()[0].id}
-    assert app.test_client().get("/reports", headers=ada).json == {"report": "for those who have single sign-on"}
+    client = app.test_client()
+    assert client.post("/sign-up", json=EVE).status_code == 201
+    assert client.get("/reports").json == {"report": "for those who have single sign-on"}
     montra_sync.delete_feature(montra_sync.list_features()[0].id)
-    assert app.test_client().get("/reports", headers=ada).status_code == 403
+    assert client.get("/reports").status_code == 403
 
 
 def test_answers_cost_tokens_until_the_limit_and_again_in_the_next_period(montra_sandbox, montra_sync):
-    ada = {"X-Customer-Id": montra_sync.list_customers()[0].id}
-    assert [app.test_client().post("/answers", headers=ada).status_code for _ in range(3)] == [200, 200, 402]
+    client = app.test_client()
+    assert client.post("/sign-up", json=EVE).status_code == 201
+    assert [client.post("/answers").status_code for _ in range(3)] == [200, 200, 402]
     montra_sandbox.advance(days=32)
-    assert app.test_client().post("/answers", headers=ada).status_code == 200
+    assert client.post("/answers").status_code == 200
 
 
 def test_a_payment_reaches_the_application(montra_sandbox, montra_sync):

@@ -7,10 +7,12 @@ import copy
 import logging
 import math
 from decimal import Decimal
+from functools import partial
 from typing import TypeAlias
 
 from ..client import Montra
 from ..core import validation
+from ..core.current_operation import in_background
 from ..core.errors import (
     ApiError,
     InvalidResponseError,
@@ -115,9 +117,9 @@ class Checker:
 
     def start(self, key: Key) -> None:
         """Ask the service in the background, unless it is being asked. Needs a running event loop."""
-        self._join(key)
+        self._join(key, background=True)
 
-    def _join(self, key: Key, of_service: bool = False) -> _Flight | None:
+    def _join(self, key: Key, of_service: bool = False, *, background: bool = False) -> _Flight | None:
         loop = asyncio.get_running_loop()
         if self._epoch != self._ledger.epoch:  # a forked child: the parent's questions are not answered here
             self._epoch = self._ledger.epoch
@@ -130,7 +132,8 @@ class Checker:
             return None
         self._discard_ended()
         flight = self._flights[name] = _Flight(self._ledger.begin(key), loop, of_service)
-        flight.task = loop.create_task(self._fly(flight))
+        work = partial(self._fly, flight)
+        flight.task = loop.create_task(in_background(work) if background else work())
         self._tasks.add(flight.task)
         flight.task.add_done_callback(self._tasks.discard)
         return flight
@@ -187,7 +190,7 @@ class Checker:
             return decision
         if not decision.allowed or ask.outdated:
             return None
-        self._join(ask.key, of_service=True)
+        self._join(ask.key, of_service=True, background=True)
         return decision.replace(source="stale")
 
     def _answered(self, ask: Ask, found: Entitlement, look: Look | None) -> AccessDecision:

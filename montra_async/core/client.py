@@ -25,6 +25,7 @@ from .validation import idempotency_key as checked_key
 
 if TYPE_CHECKING:
     from .http.connection import ClientSettings
+    from .http.endpoints import EndpointTable
     from .http.failover import Failover
     from .http.recording import RecordingTransport
     from .http.transport import Transport
@@ -57,6 +58,10 @@ class Service(Protocol):
 
     def translate(self, error: MontraError) -> MontraError:
         """An error of the core in the service's own classes."""
+        ...
+
+    def endpoints(self) -> EndpointTable:
+        """The service's endpoints, for telemetry and the log."""
         ...
 
 
@@ -103,6 +108,7 @@ class BaseClient(AsyncOnly):
             connection=settings.connection(),
             hooks=settings.hooks(),
             failover=failover,
+            endpoints=self._service.endpoints,
         )
 
     @property

@@ -121,7 +121,7 @@ class CatalogApi(UserScopedClient):
             except PaywallError as error:
                 log.info("the cached bootstrap of %s stays in use: %s", self._endpoint.paywall_id, error)
 
-        self._caches.flights.start(("revalidate", key), revalidate)
+        self._caches.flights.start(("revalidate", key), revalidate, name="paywall.bootstrap")
 
     def _bootstrap_fetcher(
         self, key: Hashable, principal: Principal, language: str | None, cached: Bootstrap | None = None

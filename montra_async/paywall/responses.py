@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.client import Decoder
 from ..core.decoding import default_message, json_of, text_of, too_large
@@ -16,6 +16,9 @@ from ..core.redaction import BODY_KEPT
 from ..core.type_guards import is_array, is_object
 from .errors import PaywallApiError, PaywallInvalidResponseError, QuotaExceededError, error_class, translate
 from .models import Balance
+
+if TYPE_CHECKING:
+    from ..core.http.endpoints import EndpointTable
 
 T = TypeVar("T")
 
@@ -48,6 +51,12 @@ class PaywallService:
     def translate(self, error: MontraError) -> MontraError:
         """The core's error as a `PaywallError`."""
         return translate(error)
+
+    def endpoints(self) -> EndpointTable:
+        """The service's endpoints. Their table is read when telemetry or the log asks for it."""
+        from .paywall_endpoints import ENDPOINTS
+
+        return ENDPOINTS
 
 
 PAYWALL = PaywallService()

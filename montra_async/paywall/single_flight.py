@@ -6,9 +6,11 @@ import asyncio
 import copy
 import logging
 import math
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from functools import partial
 from typing import Any, TypeVar
 
+from ..core.current_operation import OPERATION, Work, in_background
 from ..core.errors import MontraError
 from ..core.http.messages import Request
 from ..core.http.timeouts import Deadline, deadlines_of
@@ -29,6 +31,7 @@ class Flight:
         self.cancel_when_abandoned = cancel_when_abandoned
         self.request: Request | None = None
         self.task: asyncio.Task[Any]
+        self.operation = OPERATION.get()
         self._loop = loop
         self._began = loop.time()
         self._deadlines: list[float] = []
@@ -130,6 +133,8 @@ class SingleFlight:
         if flight is None or (cancel_when_abandoned and total is not None and flight.age() > total):
             # A call that is older than this caller's time-out is not joined: a new one may be faster.
             flight = self._begin(loop, key, make, cancel_when_abandoned=cancel_when_abandoned)
+        elif (operation := OPERATION.get()) is not None:
+            operation.joined(flight.operation)
         deadline = math.inf if total is None else loop.time() + total
         flight.add_waiter(deadline)
         try:
@@ -151,11 +156,19 @@ class SingleFlight:
         result: T = flight.result()
         return result
 
-    def start(self, key: Hashable, make: Callable[[Flight], Awaitable[Any]]) -> None:
-        """Begin a call in the background, unless one with this key is in progress."""
+    def start(self, key: Hashable, make: Callable[[Flight], Awaitable[Any]], *, name: str | None = None) -> None:
+        """Begin a call in the background, unless one with this key is in progress.
+
+        Args:
+            key: facts that identify this call.
+            make: makes the call.
+            name: name of the operation, for telemetry. Default: it has none.
+        """
         loop = asyncio.get_running_loop()
         if (loop, key) not in self._in_progress:
-            self._begin(loop, key, make, cancel_when_abandoned=False).run_in_background()
+            self._begin(
+                loop, key, make, cancel_when_abandoned=False, wrap=partial(in_background, name=name)
+            ).run_in_background()
 
     def _begin(
         self,
@@ -164,11 +177,12 @@ class SingleFlight:
         make: Callable[[Flight], Awaitable[Any]],
         *,
         cancel_when_abandoned: bool,
+        wrap: Callable[[Work[Any]], Coroutine[Any, Any, Any]] | None = None,
     ) -> Flight:
         for stale in [loop_and_key for loop_and_key in list(self._in_progress) if loop_and_key[0].is_closed()]:
             self._in_progress.pop(stale, None)
         flight = self._in_progress[loop, key] = Flight(loop, cancel_when_abandoned=cancel_when_abandoned)
-        flight.task = task = loop.create_task(_run(make, flight))
+        flight.task = task = loop.create_task(_run(make, flight) if wrap is None else wrap(partial(_run, make, flight)))
         self._tasks.add(task)
 
         def ended(task: asyncio.Task[Any]) -> None:

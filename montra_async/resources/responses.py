@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.decoding import default_message, json_of, text_of, too_large
 from ..core.errors import ApiError, InvalidResponseError, MontraError, error_class
@@ -11,6 +11,9 @@ from ..core.models.json import loads_of_any_depth
 from ..core.models.model import SerdeError, structure
 from ..core.redaction import bounded
 from ..core.type_guards import is_object
+
+if TYPE_CHECKING:
+    from ..core.http.endpoints import EndpointTable
 
 T = TypeVar("T")
 
@@ -39,6 +42,12 @@ class MontraService:
     def translate(self, error: MontraError) -> MontraError:
         """The core's errors are Montra's own."""
         return error
+
+    def endpoints(self) -> EndpointTable:
+        """The service's endpoints. Their table is read when telemetry or the log asks for it."""
+        from .montra_endpoints import ENDPOINTS
+
+        return ENDPOINTS
 
 
 MONTRA = MontraService()

@@ -55,7 +55,7 @@ class UsageEngine:
     """
 
     def __init__(self, service: Service, base_url: str, outbox: Outbox, settings: ReporterSettings) -> None:
-        self._service = service
+        self.service: Service = service
         self._outbox = outbox
         self.settings: ReporterSettings = settings
         self.recorder: Recorder = Recorder(self._after_unnoticed_fork)
@@ -301,6 +301,11 @@ class UsageEngine:
         return self._writer.call(look)
 
     @property
+    def is_in_use(self) -> bool:
+        """Whether the outbox may be looked at without opening it for that."""
+        return self._registered and not self._exiting
+
+    @property
     def is_sent(self) -> bool:
         """Whether what is recorded is being sent, here or, as far as this process knows, by another one."""
         return self._sender_thread is not None or not self.settings.send
@@ -347,7 +352,7 @@ class UsageEngine:
 
     def _make_sender(self) -> Sender:
         return Sender(
-            report=self._service.report_usage,
+            report=self.service.report_usage,
             exchange=self._exchange,
             renew=self._renew,
             renew_after=self._outbox.renew_after,

@@ -28,6 +28,7 @@ from .browser_protection import (
 from .control_routes import CONTROL_PREFIX, control_routes
 from .json_response import MAX_UPLOAD_SIZE, problem_of_http_error, problem_response
 from .live_stream import LiveStream
+from .metrics_page import MetricsPage
 from .montra_api import MontraApi
 from .paywall_api import PaywallApi
 from .request_parsing import read_form
@@ -78,6 +79,7 @@ class SandboxApplication:
             app.router.add_route("*", _PAYWALL_PREFIX + path, paywall.handle)
         app.router.add_route("*", f"{API_PREFIX}/{_REST}", MontraApi(self._world, API_PREFIX).handle)
         app.router.add_get(f"{CONTROL_PREFIX}/live", LiveStream(self._world).handle)
+        app.router.add_get(f"{CONTROL_PREFIX}/metrics", MetricsPage(self._world).handle)
         app.router.add_routes(control_routes(self._controls))
         app.router.add_routes([*CheckoutPages(self._world).routes(), *PaywallPages(self._world).routes()])
         dashboard = Dashboard(self._controls, self._world, self._sender, control_token=self._control_token)

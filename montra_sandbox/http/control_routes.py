@@ -9,6 +9,7 @@ GET    /_sandbox/snapshots                names; POST {"name"?} takes one, DELET
 POST   /_sandbox/snapshots/{name}/restore
 GET    /_sandbox/requests                 ?after=&limit=&failed=1&method=&path=&operation=; DELETE forgets
 GET    /_sandbox/live                     server-sent events: requests, events, deliveries, clock, resets
+GET    /_sandbox/metrics                  counters and gauges for Prometheus
 GET    /_sandbox/limits                   of all plans
 POST   /_sandbox/limits                   {"pricing_model_id", "meter_slug", "max_amount", "period"?, "aggregation"?}
 POST   /_sandbox/products/{id}/tiers      {"tiers": [{"up_to": 1000, "unit_amount": 0.01}, {"up_to": null, ...}]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from functools import cache, partial
+from functools import cache
 from typing import Final
 
 from aiohttp import web
@@ -55,7 +55,8 @@ class RequestRecording:
         is_dropped = response is None or (fault is not None and fault.kind.startswith("drop_"))
         if response is not None and not response.prepared:
             response.headers[REQUEST_ID_HEADER] = self._id
-        duration = round((time.perf_counter() - self._started) * 1000, 2)
+        seconds = time.perf_counter() - self._started
+        duration = round(seconds * 1000, 2)
         at = format_datetime(self._world.clock.now())
         sent, sent_type = request.get(BODY_KEY), request.content_type
         raw = response.body if isinstance(response, web.Response) and isinstance(response.body, bytes) else None
@@ -65,7 +66,10 @@ class RequestRecording:
         method, path, key = request.method, request.raw_path, request.headers.get(idempotency.KEY_HEADER, "")
         # What is kept holds the bodies, but not the request with its connection.
         sequence, request_id, service = self._sequence, self._id, self._service
-        find_operation = partial(_find_operation, self._contract, method, self._path)
+        operation = _find_operation(self._contract, method, self._path)
+        self._world.metrics.count_request(service, operation, status, seconds)
+        if fault is not None:
+            self._world.metrics.count_fault(fault.kind)
 
         @cache
         def make() -> RecordedRequest:
@@ -76,7 +80,7 @@ class RequestRecording:
                 service=service,
                 method=method,
                 path=shown_path(path),
-                operation=find_operation(),
+                operation=operation,
                 status=status,
                 duration_ms=duration,
                 idempotency_key=key[:_MAX_KEY] or None,

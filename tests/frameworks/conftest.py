@@ -15,6 +15,7 @@ import attrs
 import pytest
 
 from .serving import SERVERS, Server, start
+from .session_cookies import SESSION_SECRET
 
 SECRET = "whsec_0123456789abcdef0123456789abcdef"
 KEY = "sk_test_canary_8c1f"
@@ -130,9 +131,11 @@ def site(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 MONTRA_BASE_URL=service.base_url,
                 MONTRA_API_KEY=KEY,
                 MONTRA_WEBHOOK_SECRET=SECRET,
+                SESSION_SECRET=SESSION_SECRET,
                 EVENTS_DB=str(folder / f"{name}.db"),
                 BUYERS_FILE=str(folder / f"{name}.txt"),
             )
+            running[name].framework = name
         return running[name]
 
     yield get

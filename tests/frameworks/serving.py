@@ -36,6 +36,8 @@ class Server:
     port: int
     process: subprocess.Popen[bytes]
     log_file: Path
+    framework: str = ""
+    """Key of `SERVERS`."""
 
     @property
     def url(self) -> str:

@@ -20,12 +20,14 @@ from montra_sandbox import Sandbox
 from ..both.browser import Browser
 from ..servers import free_port, running
 from .serving import EVERY, READY, SERVERS
+from .session_cookies import SESSION_SECRET, session_headers
 
 
 @attrs.frozen
 class App:
     """A running application, and who is behind it."""
 
+    framework: str
     url: str
     http: aiohttp.ClientSession
     montra: Montra
@@ -36,7 +38,7 @@ class App:
     ada: str
 
     async def ask(self, method: str, path: str, **fields: Any) -> tuple[int, str, Any]:
-        headers = {"X-Customer-Id": self.ada, **fields.pop("headers", {})}
+        headers = {**session_headers(self.framework, self.ada), **fields.pop("headers", {})}
         async with self.http.request(method, self.url + path, headers=headers, **fields) as answer:
             return answer.status, answer.content_type, await answer.json(content_type=None)
 
@@ -59,6 +61,7 @@ async def app(request: pytest.FixtureRequest, tmp_path: Path, sandbox: Sandbox) 
             "MONTRA_BASE_URL": sandbox.base_url,
             "MONTRA_API_KEY": sandbox.api_key,
             "MONTRA_WEBHOOK_SECRET": endpoint.secret or "",
+            "SESSION_SECRET": SESSION_SECRET,
             "EVENTS_DB": str(tmp_path / "events.db"),
             "BUYERS_FILE": str(tmp_path / "buyers.txt"),
             "PORT": str(port),
@@ -67,7 +70,7 @@ async def app(request: pytest.FixtureRequest, tmp_path: Path, sandbox: Sandbox) 
         server = running(command, READY, **environment)
         await asyncio.to_thread(server.__enter__)
         try:
-            made = App(url, http, montra, sandbox, endpoint.secret or "", pro.id, product.id, ada.id)
+            made = App(request.param, url, http, montra, sandbox, endpoint.secret or "", pro.id, product.id, ada.id)
             await _answers(made)
             yield made
         finally:
@@ -128,8 +131,25 @@ async def test_what_is_refused(app: App) -> None:
     async with app.http.get(app.url + hook) as answer:
         assert answer.status == 405
     assert (await app.ask("GET", "/buyers"))[2] == []
-    status, _, problem = await app.ask("GET", "/reports", headers={"X-Customer-Id": "cust_nobody"})
+    status, _, problem = await app.ask("GET", "/reports", headers=session_headers(app.framework, "cust_nobody"))
     assert (status, problem["code"]) == (403, "unknown_customer")
+
+
+async def test_the_session_says_who_asks_and_nothing_else(app: App) -> None:
+    forged = session_headers(app.framework, app.ada, "another secret")
+    for headers in ({}, {"X-Customer-Id": app.ada}, {"Cookie": f"session={app.ada}; sessionid={app.ada}"}, forged):
+        async with app.http.get(f"{app.url}/reports", headers=headers) as answer:
+            assert answer.status == 401
+
+    form = {"name": "Eve", "email": "eve@example.com"}
+    async with app.http.post(f"{app.url}/sign-up", json=form) as answer:
+        assert answer.status == 201
+        cookies = "; ".join(f"{one.key}={one.value}" for one in answer.cookies.values())
+    for status in (200, 200, 402):  # her own eight tokens
+        async with app.http.post(f"{app.url}/answers", headers={"Cookie": cookies}) as answer:
+            assert answer.status == status
+    async with app.http.post(f"{app.url}/sign-up", json=form) as answer:
+        assert (answer.status, answer.cookies) == (409, {})  # nobody gets another's session with an address
 
 
 async def test_when_montra_can_not_say_nobody_passes(app: App) -> None:

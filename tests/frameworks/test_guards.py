@@ -13,6 +13,7 @@ import pytest
 
 from .conftest import KEY, Service
 from .serving import EVERY, Server, gunicorn_runs, start
+from .session_cookies import session_headers
 
 MISCONFIGURED = (500, "billing_misconfigured")
 UNAVAILABLE = (503, "billing_unavailable")
@@ -48,7 +49,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 async def ask(
     http: aiohttp.ClientSession, server: Server, customer: str | None, path: str = "/answers"
 ) -> tuple[int, str, Any, Any]:
-    headers = {} if customer is None else {"X-Customer-Id": customer}
+    headers = session_headers(server.framework, customer) if server.framework else {"X-Customer-Id": customer or ""}
     method = "GET" if path == "/reports" else "POST"
     for _ in range(100):
         try:

@@ -22,6 +22,7 @@ from ..contract_watch import WatchedSandbox
 from ..servers import EXAMPLES
 from .conftest import SECRET
 from .serving import Server, start
+from .session_cookies import SESSION_SECRET, session_headers
 
 README = EXAMPLES.parent / "README.md"
 PROMPT = "to be or not to be"  # 6 words, each a token
@@ -31,7 +32,8 @@ UVICORN = ["-m", "uvicorn", "--port", "PORT"]
 def readme_app(folder: Path, base_url: str) -> list[str]:
     """Write the second example of the README into a folder; the command that serves it."""
     [code] = re.findall(r"`second\.py`:\n\n```python\n(.*?)```", README.read_text(), re.DOTALL)
-    (folder / "second.py").write_text(code.replace("http://127.0.0.1:4242/api/v1", base_url))
+    code = code.replace("http://127.0.0.1:4242/api/v1", base_url).replace("secrets.token_hex()", repr(SESSION_SECRET))
+    (folder / "second.py").write_text(code)
     return [*UVICORN, "second:app"]
 
 
@@ -53,7 +55,7 @@ class Shop:
         return (await self.montra.create_customer(name=name, email=f"{name}@example.com")).id
 
     async def ask(self, server: Server, customer: str, prompt: str = PROMPT) -> tuple[int, str]:
-        url, headers = f"{server.url}/ask", {"X-Customer-Id": customer}
+        url, headers = f"{server.url}/ask", session_headers("metered", customer)
         async with self.http.post(url, params={"prompt": prompt}, headers=headers) as answer:
             return answer.status, await answer.text()
 
@@ -89,6 +91,7 @@ async def shop(request: pytest.FixtureRequest, tmp_path: Path, sandbox: WatchedS
             MONTRA_BASE_URL=sandbox.base_url,
             MONTRA_API_KEY=sandbox.api_key,
             MONTRA_WEBHOOK_SECRET=SECRET,
+            SESSION_SECRET=SESSION_SECRET,
             MONTRA_OUTBOX=str(outbox),
             PYTHONPATH=str(EXAMPLES.parent),
         )
@@ -112,9 +115,26 @@ async def test_an_answer_is_streamed_and_recorded(shop: Shop) -> None:
     ada = await shop.customer("ada")
     server = await asyncio.to_thread(shop.serve)
     async with shop.http.post(f"{server.url}/ask", params={"prompt": PROMPT}) as answer:
-        assert answer.status in (401, 403)  # who asks?
+        assert answer.status == 401  # who asks?
+    asked = {"params": {"prompt": PROMPT}, "headers": {"X-Customer-Id": ada}}
+    async with shop.http.post(f"{server.url}/ask", **asked) as answer:
+        assert answer.status == 401
     assert await shop.ask(server, ada) == (200, PROMPT + " ")
     await asyncio.wait_for(shop.counted(ada, 6), 30)
+
+
+async def test_who_signs_up_pays_for_themselves(shop: Shop) -> None:
+    server = await asyncio.to_thread(shop.serve)
+    form = {"name": "Eve", "email": "eve@example.com"}
+    async with shop.http.post(f"{server.url}/sign-up", json=form) as answer:
+        assert answer.status in (200, 201)
+        cookies = {one.key: one.value for one in answer.cookies.values()}
+    async with shop.http.post(f"{server.url}/ask", params={"prompt": PROMPT}, cookies=cookies) as answer:
+        assert (answer.status, await answer.text()) == (200, PROMPT + " ")
+    async with shop.http.post(f"{server.url}/sign-up", json=form) as answer:
+        assert (answer.status, answer.cookies) == (409, {})
+    [eve] = await shop.montra.list_customers()
+    await asyncio.wait_for(shop.counted(eve.id, 6), 30)
 
 
 async def test_kill_9_loses_nothing_and_nothing_counts_twice(shop: Shop) -> None:
@@ -151,7 +171,7 @@ async def test_what_else_the_example_serves(shop: Shop) -> None:
     server = await asyncio.to_thread(shop.serve)
 
     async def get(path: str) -> tuple[int, Any]:
-        async with shop.http.get(server.url + path, headers={"X-Customer-Id": ada}) as answer:
+        async with shop.http.get(server.url + path, headers=session_headers("metered", ada)) as answer:
             return answer.status, await answer.json()
 
     assert await get("/quota") == (200, {"allowed": True, "remaining": 1000, "source": "fresh"})

@@ -17,7 +17,7 @@ if str(ROOT / "tools") not in sys.path:
 from generate_sync.annotations import Reader as Reader  # noqa: E402
 from generate_sync.formatting import formatted  # noqa: E402
 from generate_sync.source import Source as Source  # noqa: E402
-from generate_sync.writing import Facade as Facade, FacadeWriter  # noqa: E402
+from generate_sync.writing import Facade as Facade, FacadeWriter, lazy as lazy, public as public  # noqa: E402
 
 HEAD = "from __future__ import annotations\n"
 HELPERS = {

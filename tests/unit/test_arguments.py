@@ -221,11 +221,13 @@ def test_the_events_that_can_be_subscribed_to_are_those_that_can_be_received() -
     assert EVENTS.keys() == set(EVENT_TYPES)
 
 
+BULK = ("create_customers", "report_usage_many")
+"""Calls that make many: they take the items first, and a `batch_key`."""
 IDENTIFIERS = ("meter_slug", "feature_slug")
 CALLS = [
     (name, list(inspect.signature(call).parameters.values())[1:])
     for name, call in inspect.getmembers(Montra, inspect.isfunction)
-    if name not in ("aclose", "with_options", "with_raw_response") and not name.startswith("_")
+    if name not in ("aclose", "with_options", "with_raw_response", *BULK) and not name.startswith("_")
 ]
 
 

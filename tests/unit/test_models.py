@@ -83,6 +83,13 @@ def test_quantities_are_plain_numbers(wire: Any, quantity: float, kind: type) ->
     assert type(usage) is kind
 
 
+@given(st.floats(1e-30, 1e15))
+def test_a_quantity_with_a_fraction_survives_with_all_digits(value: float) -> None:
+    made = Entitlement.from_dict({"has_access": True, "limit": value})
+    assert made.limit == value
+    assert Entitlement.from_dict(made.to_dict()) == made
+
+
 def test_unknown_fields_and_enum_values_survive_a_round_trip() -> None:
     wire = {
         "id": "sub_1",

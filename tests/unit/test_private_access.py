@@ -25,6 +25,9 @@ NAMED_TUPLES = {"_replace", "_make", "_fields"}
 FOREIGN = ("aiohttp", "asyncio", "anyio", "concurrent.futures")
 OURS_TOO = {
     ("portal.py", "_options"),  # of a client; aiohttp has an attribute of that name, too
+    ("instrumenting.py", "_transport"),  # of a client; asyncio has an attribute of that name, too
+    ("operation_spans.py", "_transport"),  # the same
+    ("webhook_spans.py", "_handle"),  # of a receiver; the same
     ("token_provider.py", "_state"),  # of an AuthClient; asyncio has an attribute of that name, too
 }
 

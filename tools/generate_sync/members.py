@@ -7,10 +7,10 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from .deprecations import Function, check_order, deprecations_of
 from .docstrings import description
 from .source import Definition, Module, Refusal, Source, defined_names, dotted, statements
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 ClassId = tuple[str, str]
 
 RENAMED = {"aclose": "close"}
@@ -73,6 +73,7 @@ class Member:
         deleter: the function that deletes a property.
         description: of an attribute, from the docstring of its class.
         frozen: whether its class is an attrs class whose attributes can't be set.
+        deprecations: the decorators that deprecate it or its parameters, in order.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Member:
     deleter: Function | None = None
     description: str = ""
     frozen: bool = False
+    deprecations: list[ast.Call] = field(default_factory=list[ast.Call])
 
     @property
     def new_name(self) -> str:
@@ -280,17 +282,16 @@ def _add_function(
         return
     if node.name.startswith("__"):
         raise Refusal(module, node, f"special method `{node.name}`")
+    deprecations = deprecations_of(source, node, module)
+    decorators = [one for one in node.decorator_list if one not in deprecations]
+    if _sets(node, module, found):
+        return
+    if any(_definition(source, one, module) in OVERLOADS for one in decorators):
+        overloads.setdefault(node.name, []).append(node)
+        return
     kinds: list[Kind] = []
-    for one in node.decorator_list:
-        name = dotted(one)
-        if name in (f"{node.name}.setter", f"{node.name}.deleter") and node.name in found:
-            part = "setter" if name.endswith("setter") else "deleter"
-            setattr(found[node.name], part, node)
-            return
-        definition = None if name is None else source.resolve(name, module)
-        if definition in OVERLOADS:
-            overloads.setdefault(node.name, []).append(node)
-            return
+    for one in decorators:
+        definition = _definition(source, one, module)
         if definition in WITHOUT_EFFECT:
             continue
         if definition not in DECORATORS:
@@ -299,13 +300,32 @@ def _add_function(
     if len(kinds) > 1:
         raise Refusal(module, node.decorator_list[0], f"`{node.name}`: several decorators")
     kind = kinds[0] if kinds else Kind.METHOD
+    _check_name(node, module, found, kind)
+    if kinds:
+        check_order(node, module, deprecations, kind.value, above=kind in (Kind.MANAGER, Kind.ASYNC_MANAGER))
+    found[node.name] = Member(node.name, kind, node, module, deprecations=deprecations)
+
+
+def _definition(source: Source, decorator: ast.expr, module: Module) -> Definition | None:
+    name = dotted(decorator)
+    return None if name is None else source.resolve(name, module)
+
+
+def _sets(node: Function, module: Module, found: dict[str, Member]) -> bool:
+    """Whether a function sets or deletes a property; it is noted there."""
+    for one in node.decorator_list:
+        name = dotted(one)
+        if name in (f"{node.name}.setter", f"{node.name}.deleter") and node.name in found:
+            if len(node.decorator_list) > 1:
+                raise Refusal(module, node.decorator_list[-1], f"`{node.name}`: several decorators, and `@{name}`")
+            setattr(found[node.name], name.rpartition(".")[2], node)
+            return True
+    return False
+
+
+def _check_name(node: Function, module: Module, found: Container[str], kind: Kind) -> None:
     if kind is Kind.PROPERTY and isinstance(node, ast.AsyncFunctionDef):
         raise Refusal(module, node, f"`{node.name}`: a property that is a coroutine")
-    _check_name(node, module, found)
-    found[node.name] = Member(node.name, kind, node, module)
-
-
-def _check_name(node: Function, module: Module, found: Container[str]) -> None:
     if node.name in ("property", "classmethod", "staticmethod"):
         raise Refusal(module, node, f"`{node.name}`: the facade uses the name itself")
     if node.name in found:

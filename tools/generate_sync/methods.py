@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .annotations import Compound, Facaded, Plain, Reader, Scope, Type
 from .conversions import ITEMS, PLACE, Argument, Translator, names_of
+from .deprecations import DEPRECATION, Function, decorators_of, deprecations_of
 from .docstrings import docstring, synchronous
 from .imports import Imports
 from .known_types import LOOP_BOUND
-from .members import Function, Kind, Member, class_variable, final, yields
+from .members import Kind, Member, class_variable, final, yields
 from .source import Refusal, dotted
 
 HIDE = "finally:  # error reporters print the local variables of frames"
@@ -110,18 +111,22 @@ class ClassWriter:
         class_var = self.imports.need("typing", "ClassVar")
         return f"    {one.name}: {class_var}[{translator.text(kind)}] = Async{self.name}.{one.name}\n"
 
-    def _getter(self, name: str, kind: Type, doc: str) -> str:
+    def _getter(self, name: str, kind: Type, doc: str, deprecations: Sequence[ast.Call] = ()) -> str:
         translator = Translator(self.imports, "self._view")
         returns, lines = self._returning(kind, f"self._async.{name}", translator)
+        if deprecations:
+            lines = [f"with {self.imports.need(DEPRECATION, 'already_warned')}():", *(f"    {line}" for line in lines)]
         body = "".join(f"        {line}\n" for line in lines)
-        return f"    @property\n    def {name}(self) -> {returns}:\n{doc}{body}"
+        return (
+            f"    @property\n{decorators_of(deprecations, self.imports)}    def {name}(self) -> {returns}:\n{doc}{body}"
+        )
 
     def _property(self, one: Member) -> str:
         node = one.function
         if node.returns is None:
             raise Refusal(one.module, node, f"`{one.name}` has no return annotation")
         kind = self.reader.read(node.returns, one.module, self._scope(node, one))
-        text = self._getter(one.name, kind, docstring(node, "        "))
+        text = self._getter(one.name, kind, docstring(node, "        "), one.deprecations)
         if one.setter is not None:
             text += self._setter(one.setter, one)
         if one.deleter is not None:
@@ -141,6 +146,7 @@ class ClassWriter:
             )
         doc = docstring(one.function, "        ", without=signature.dropped, changed=signature.changed)
         decorator = f"    @{one.kind.value}\n" if one.kind in (Kind.STATIC, Kind.CLASS) else ""
+        decorator += decorators_of(one.deprecations, self.imports)
         return text + decorator + self._def(one.new_name, signature, returns, doc, self._hiding(lines, signature))
 
     def _check_names(self, node: Function, one: Member, signature: Signature, lines: list[str]) -> None:
@@ -178,6 +184,7 @@ class ClassWriter:
         self._check_names(node, one, signature, [])
         decorator = f"    @{one.kind.value}\n" if one.kind in (Kind.STATIC, Kind.CLASS) else ""
         overload = f"    @{self.imports.need('typing', 'overload')}\n"
+        decorator += decorators_of(deprecations_of(self.reader.source, node, one.module), self.imports)
         return overload + decorator + self._def(one.new_name, signature, returns, "", ["..."]) + "\n"
 
     def _result_type(self, node: Function, one: Member) -> Type:
@@ -194,6 +201,8 @@ class ClassWriter:
         if one.overloads:
             function = f"{self.imports.need('collections.abc', 'Callable')}[..., {self.imports.need('typing', 'Any')}]"
             target = f"{self.imports.need('typing', 'cast')}({function!r}, {target})"
+        if one.deprecations:  # the facade has warned
+            target = f"{self.imports.need(DEPRECATION, 'undeprecated')}({target})"
         called = f"{target}({', '.join(signature.passed)})"
         waits = isinstance(node, ast.AsyncFunctionDef)
         if one.kind is Kind.ASYNC_MANAGER:

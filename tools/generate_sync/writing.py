@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .annotations import Reader, Scope
+from .deprecations import deprecated_names
 from .docstrings import docstring
 from .imports import Imports
 from .members import Kind, Member, linearized, members_of, own_nodes, special_method
@@ -86,7 +87,9 @@ class FacadeWriter:
             imports.need(facade.package, name)
         classes = [self._class(name, imports) for name in facade.classes]
         listed = "" if exports is None else all_of(exports)
-        head = f'{MARK}"""{facade.title}"""\n\n# pyright: reportPrivateUsage=false\n'
+        calls = any("undeprecated(" in text or "already_warned()" in text for text in classes)  # what is deprecated
+        deprecates = ", reportDeprecated=false" if calls else ""
+        head = f'{MARK}"""{facade.title}"""\n\n# pyright: reportPrivateUsage=false{deprecates}\n'
         return f"{head}from __future__ import annotations\n\n{imports.lines()}\n{listed}\n" + "\n\n".join(classes)
 
     def _class(self, name: str, imports: Imports) -> str:
@@ -271,19 +274,21 @@ def same(source: Source, package: str, title: str) -> str:
 
 def lazy(source: Source, package: str, title: str) -> str:
     """A package with the names of a lazy async package."""
+    lost = deprecated_names(source, package)
+    declared = f"DEPRECATED_NAMES = {dict(lost)!r}\n" if lost else ""
     return f'''{MARK}"""{title}"""
 
 from typing import TYPE_CHECKING
 
 from {package} import __version__
 
-{all_of(source.exported(package))}
+{all_of(source.exported(package))}{declared}
 if TYPE_CHECKING:
     from ._public import *
 else:
     from {package}._lazy import lazily
 
-    __getattr__, __dir__ = lazily(__name__, __all__)
+    __getattr__, __dir__ = lazily(__name__, __all__{", DEPRECATED_NAMES" if lost else ""})
 '''
 
 
@@ -294,6 +299,9 @@ def public(source: Source, package: str, facade: Facade) -> str:
         for name in source.exported(package)
         if name != "__version__"
     ]
+    for name, (target, _) in deprecated_names(source, package).items():  # for type checkers
+        origin = ".client" if target in facade.classes else package
+        lines.append(f"from {origin} import {target} as {name}\n")
     return f'{MARK}"""Where each name of `montra_sync` comes from."""\n\n{"".join(lines)}'
 
 

@@ -334,6 +334,20 @@ def try_acquire(semaphore: Semaphore) -> bool:
     return False
 
 
+def taken(semaphore: Semaphore, size: int) -> tuple[int, int]:
+    """How many places of a semaphore are taken, and how many tasks wait for one. Any thread may ask.
+
+    Args:
+        semaphore: the semaphore.
+        size: its number of places.
+    """
+    private: Any = semaphore
+    if isinstance(semaphore, AnyioSemaphore):
+        return semaphore.taken(size)
+    waiters = getattr(private, "_waiters", None) or ()
+    return max(0, size - getattr(private, "_value", size)), len(waiters)
+
+
 class AnyioSemaphore:
     """anyio's semaphore with the methods of `asyncio.Semaphore`."""
 
@@ -350,6 +364,10 @@ class AnyioSemaphore:
 
     def release(self) -> None:
         self._semaphore.release()
+
+    def taken(self, size: int) -> tuple[int, int]:
+        """How many of `size` places are taken, and how many tasks wait for one."""
+        return size - self._semaphore.value, self._semaphore.statistics().tasks_waiting
 
 
 # anyio

@@ -26,7 +26,7 @@ from yarl import URL
 
 from ..errors import ConfigError
 from ..options import CallOptions
-from .aiohttp_compat import Semaphore, belongs_to, discard_sockets, new_semaphore, request_once
+from .aiohttp_compat import Semaphore, belongs_to, discard_sockets, new_semaphore, request_once, taken
 from .connection import Connection, eager_timeout_of, lazy_timeout_of
 from .connector import LazyConnector
 from .environment import EnvironmentProxies
@@ -40,6 +40,21 @@ _NO_ASYNCIO = (
 
 KEEP_ALIVE_SECONDS = 15.0
 """Idle connections are closed before common servers and load balancers (60 s and more) close them."""
+
+
+@attrs.frozen
+class PoolState:
+    """How many connections of a pool are taken.
+
+    Attributes:
+        size: connections at most.
+        in_use: connections in use.
+        waiting: calls that wait for one.
+    """
+
+    size: int
+    in_use: int
+    waiting: int
 
 
 @attrs.frozen
@@ -255,6 +270,11 @@ class Sessions:
             ConfigError: no asyncio event loop is running, or the given session or connector can't be used on it.
         """
         return self.current() or await self._open(asyncio.get_running_loop())
+
+    def pool_states(self) -> list[PoolState]:
+        """The state of the pool of each event loop. Any thread may ask."""
+        size = self.pool_size
+        return [PoolState(size, *taken(one.semaphore, size)) for one in list(self._by_loop.values())]
 
     async def aclose(self) -> None:
         """Close the session of the running event loop, and have each other loop close its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
 
 import aiohttp
 
@@ -56,6 +57,19 @@ async def read_traced_body(response: aiohttp.ClientResponse, limit: int) -> tupl
     return body, truncated
 
 
+class StreamWatcher(Protocol):
+    """Is told of the end of a stream."""
+
+    def ended(self, complete: bool, error: NetworkError | None) -> None:
+        """The stream has ended.
+
+        Args:
+            complete: whether its body was read to the end.
+            error: why the connection broke; None if it did not.
+        """
+        ...
+
+
 class Stream:
     """An open response. It keeps its place in the connection pool until it has been read to its end, or closed.
 
@@ -89,6 +103,12 @@ class Stream:
         self._ended = False
         self._complete = False
         self._reading = False
+        self._failure: NetworkError | None = None
+        self._watcher: StreamWatcher | None = None
+
+    def watch(self, watcher: StreamWatcher) -> None:
+        """Tell an object of the end."""
+        self._watcher = watcher
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Bytes as they arrive.
@@ -122,6 +142,8 @@ class Stream:
         except BaseException as error:
             # The frames of aiohttp hold headers in their variables, and an error reporter may record them.
             raise without_frames(error)  # noqa: B904 - the same error
+        if self._watcher is not None:
+            self._failure = failure.error
         raise failure.error from failure.cause
 
     def _closed_error(self) -> NetworkError:
@@ -135,16 +157,25 @@ class Stream:
     def discard(self) -> None:
         """End without using the event loop, which will never run again. The socket is closed by the session."""
         self._ended = True
+        self._tell()
         detach_connection(self._response)
 
     def _end(self, *, close: bool) -> None:
         if self._ended:
             return
         self._ended = True
+        self._tell()
         _release(self._response, self._on_end, close)
+
+    def _tell(self) -> None:
+        watcher, failure = self._watcher, self._failure
+        self._watcher = self._failure = None  # the failure's frames refer to this object
+        if watcher is not None:
+            watcher.ended(self._complete, failure)
 
     def __del__(self) -> None:
         if not getattr(self, "_ended", True):
+            self._tell()
             with contextlib.suppress(RuntimeError):  # the loop is closed, and the connection with it
                 self._loop.call_soon_threadsafe(_release, self._response, self._on_end, True)
 

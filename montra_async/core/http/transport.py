@@ -23,11 +23,12 @@ from ..redaction import BODY_KEPT, LONGEST_SECRET, Secret, scrub
 from .aiohttp_compat import is_closed_session, try_acquire
 from .aiohttp_errors import emptied, failure_of, raised_by_us
 from .connection import Connection, eager_timeout_of
+from .endpoints import EndpointTable
 from .failover import Direct, Route, Routing
 from .hooks import HookRunner
 from .messages import AttemptResult, RawResponse, Request
 from .retry import LOST_STATUSES, RETRY_STATUSES, next_pause
-from .sessions import LoopSession, Sessions
+from .sessions import LoopSession, PoolState, Sessions
 from .streaming import Stream
 from .timeouts import Deadline
 
@@ -51,6 +52,7 @@ class Transport:
         connection: how connections are made.
         hooks: of the user.
         failover: the routing of a service with a mirror; None for a service without.
+        endpoints: gives the endpoints of the service, for telemetry and the log.
         jitter: uniform random numbers in 0..1, for the pauses between attempts.
     """
 
@@ -62,13 +64,15 @@ class Transport:
         connection: Connection | None = None,
         hooks: Hooks | None = None,
         failover: Routing | None = None,
+        endpoints: Callable[[], EndpointTable] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._connection = connection or Connection()
         self._sessions = Sessions(self._connection, headers)
         self._headers = _merged if self._connection.sends_own_headers else partial(_merged_with, headers)
         self._secrets = (*secrets, *self._connection.secrets)
-        self._hook_runner = HookRunner(hooks or Hooks(), self.scrub)
+        self._hook_runner = HookRunner(hooks or Hooks(), self.scrub, endpoints)
+        self._endpoints = endpoints
         self._routing: Routing = Direct() if failover is None else failover
         self._jitter = jitter
 
@@ -77,6 +81,14 @@ class Transport:
         """Whether a session or connector of the user's belongs to one event loop."""
         given = self._connection
         return given.session is not None or isinstance(given.connector, aiohttp.BaseConnector)
+
+    def endpoints(self) -> EndpointTable | None:
+        """The endpoints of the service; None when they are not known."""
+        return None if self._endpoints is None else self._endpoints()
+
+    def pool_states(self) -> list[PoolState]:
+        """The state of the pool of each event loop. Any thread may ask."""
+        return self._sessions.pool_states()
 
     async def aclose(self) -> None:
         """Close all connections and end the calls in flight. Safe to call twice."""
@@ -121,12 +133,21 @@ class Transport:
             if not deadline.expired:
                 raise without_frames(error)  # noqa: B904 - the same error
         except BaseException as error:
+            self._hook_runner.attempt_interrupted(request, error)
             # The frames of aiohttp hold headers in their variables, and an error reporter may record them.
             raise without_frames(error)  # noqa: B904 - the same error
+        raise self._interrupted(request, options, deadline)
+
+    def _interrupted(self, request: Request, options: CallOptions, deadline: Deadline) -> NetworkError:
+        """The error of a call that its deadline has ended, or the closing of the client."""
+        error: NetworkError
         if deadline.owner_closed:
-            raise NetworkError(_CLOSED, request.info(), sent=request.sent)
-        problem = f"no response within the total time-out of {options.timeout.total:g} s"
-        raise RequestTimeoutError(problem, request.info(), sent=request.sent)
+            error = NetworkError(_CLOSED, request.info(), sent=request.sent)
+        else:
+            problem = f"no response within the total time-out of {options.timeout.total:g} s"
+            error = RequestTimeoutError(problem, request.info(), sent=request.sent)
+        self._hook_runner.attempt_interrupted(request, error)
+        return error
 
     async def _attempts(self, session: LoopSession, request: Request, options: CallOptions, now: float) -> RawResponse:
         """Attempt until the retry policy ends it. `now` is loop time."""
@@ -214,7 +235,9 @@ class Transport:
         except TimeoutError:
             size = self._sessions.pool_size
             problem = f"no connection became free within {seconds:g} s: all {size} of the pool are in use"
-            raise PoolTimeoutError(problem, request.info(), sent=request.sent, phase="pool") from None
+            error = PoolTimeoutError(problem, request.info(), sent=request.sent, phase="pool")
+            self._hook_runner.attempt_interrupted(request, error)
+            raise error from None
 
     def _failure(self, error: Exception, request: Request, route: Route) -> AttemptResult:
         """What an exception of an attempt means.

@@ -51,7 +51,8 @@ def _decimal(value: int | str) -> Decimal:
 def to_quantity(value: Any, _: Any) -> int | float:
     if type(value) is int and is_amount(value):
         return value
-    number = to_money(value, Decimal)
+    # A float is what `to_dict` has made of a quantity: it keeps all its digits, unlike an amount of money.
+    number = to_money(float.__repr__(value) if type(value) is float else value, Decimal)
     return int(number) if number == number.to_integral_value() else float(number)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import threading
 from collections.abc import Callable, Coroutine
@@ -38,7 +39,10 @@ class SenderThread:
         self._woken = False
         self._flushing = False
         self.sender: Sender | None = None
-        self._thread = threading.Thread(target=self._run, name="montra-usage-sender", daemon=True)
+        # In a context of its own: a Python that has threads inherit theirs would make all usage a part of the request
+        # that has started the thread.
+        run = contextvars.Context().run
+        self._thread = threading.Thread(target=run, args=(self._run,), name="montra-usage-sender", daemon=True)
 
     def start(self) -> None:
         """Start the thread.

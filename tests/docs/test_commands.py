@@ -1,9 +1,11 @@
-"""The documentation of the command: each command line in it exists, and the tables are those of the code."""
+"""The command in the documentation: each command line of all pages exists, and the tables are those of the code."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -12,13 +14,22 @@ from montra_cli import main
 from montra_cli.failures import EXIT_CODES
 from montra_cli.settings import FIELDS
 
-TEXT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
-LINES = [
-    line.partition(" #")[0].strip()
-    for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith("montra ")
-]
+from . import PAGES, ROOT
+
+from build_docs.fences import fences  # isort: skip
+from record_terminal import COMMANDS, TARGET, record  # isort: skip
+
+TEXT = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+def lines_of(page: Path) -> list[str]:
+    """The command lines of `montra` in a page, with `$ ` before them or without, and lines that go on joined."""
+    found = (one for one in fences(page.read_text(encoding="utf-8")) if one.language == "console")
+    lines = (line.removeprefix("$ ") for one in found for line in one.code.replace("\\\n", " ").splitlines())
+    return [re.split(r"\s[#&|>]", line)[0].strip() for line in lines if line.startswith("montra ")]
+
+
+LINES = [*dict.fromkeys(line for page in PAGES for line in lines_of(page)), *COMMANDS]
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -56,3 +67,19 @@ def test_the_plans_of_the_documentation_are_plans() -> None:
     found = re.search(r"```toml\n(.*?)```", TEXT, re.DOTALL)
     assert found
     assert [plan.name for plan in plans_of_file(tomlkit.parse(found[1]).unwrap())] == ["Pro"]
+
+
+# The recording
+
+
+def words_of(recording: str) -> list[str]:
+    """The text of a recording, without its layout, in which versions of rich may differ."""
+    return unescape(re.sub(r"<style>.*?</style>|<[^>]*>", " ", recording, flags=re.DOTALL)).split()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
+def test_the_recording_is_what_the_commands_print() -> None:
+    recording = TARGET.read_text(encoding="utf-8")
+    assert words_of(record()) == words_of(recording), "run `nox -s screenshots`"
+    assert {"ada@example.com", "paid", "429"} <= set(words_of(recording))
+    assert re.findall(r"(?:href|src|url)\W+https?:", recording) == []

@@ -1,0 +1,55 @@
+"""The pages: their links lead somewhere, and what the README begins with works."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from . import PAGES, ROOT
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    readme = PAGES[0].read_text(encoding="utf-8")
+    commands = re.findall(r"```console\n(.*?)\n```", readme)
+    assert commands[:2] == ["pip install nox && nox -s quickstart", "pip install nox && nox -s tests"]
+
+
+def test_the_quickstart_runs() -> None:
+    run = subprocess.run(
+        [sys.executable, "-W", "error", str(ROOT / "examples" / "quickstart.py")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert re.search(r"^\d+ steps, all as expected\.$", run.stdout, re.MULTILINE)
+
+
+def test_the_quickstart_stays_with_demo_data_when_asked() -> None:
+    quickstart = subprocess.Popen(
+        [sys.executable, "-W", "error", str(ROOT / "examples" / "quickstart.py"), "--stay", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert quickstart.stdout is not None
+    try:
+        found = next(match for line in quickstart.stdout if (match := re.search(r"dashboard, at (\S+)", line)))
+        next(line for line in quickstart.stdout if "200 invented customers" in line)
+        with urllib.request.urlopen(found[1], timeout=30) as page:
+            assert page.headers["Content-Type"].startswith("text/html")
+    finally:
+        quickstart.terminate()
+        said, _ = quickstart.communicate(timeout=30)
+    assert (quickstart.returncode, said.endswith("Stopped.\n")) == (0, True)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
