@@ -63,7 +63,10 @@ class ClientFacade(SyncOnly):
         if source is not None and not inspect.iscoroutinefunction(source):
             raise refuse(call.__name__)
         client, transport = facade._async._recording()
-        data = function(facade._view(client), *args, **kwargs)
+        try:
+            data = function(facade._view(client), *args, **kwargs)
+        finally:  # error reporters print the local variables of frames, and a password may be among them
+            del args, kwargs
         if inspect.isgenerator(data) or isinstance(data, AbstractContextManager):
             raise refuse(call.__name__)
         return ApiResponse(data=data, **transport.recorded())

@@ -24,7 +24,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import attrs
 
 from .api_response import ApiResponse
-from .errors import AuthenticationError, InvalidArgumentError, RateLimitError
+from .errors import AuthenticationError, InvalidArgumentError, RateLimitError, without_frames
 from .redaction import bounded
 from .type_guards import is_mapping
 from .validation import idempotency_key, whole
@@ -216,6 +216,7 @@ class BulkRun(Generic[T]):
         except _Skipped as skipped:
             return BulkResult(index=index, item=item, status="skipped", error=skipped.error)
         except Exception as error:
+            without_frames(error)  # the results are kept, and the frames hold the arguments
             if isinstance(error, AuthenticationError):
                 self._refused = self._refused or error
             sent_with = None if isinstance(error, InvalidArgumentError) else key

@@ -170,7 +170,11 @@ class BaseClient(AsyncOnly):
         """
         function = function_of(self, call)
         client, transport = self._recording()
-        data: T = await awaitable_of(function.__name__, function(client, *args, **kwargs))
+        try:
+            begun = function(client, *args, **kwargs)
+        finally:  # error reporters print the local variables of frames, and a password may be among them
+            del args, kwargs
+        data: T = await awaitable_of(function.__name__, begun)
         return ApiResponse(data=data, **transport.recorded())
 
     def _recording(self) -> tuple[Self, RecordingTransport]:

@@ -64,6 +64,7 @@ ARGUMENTS: dict[str, Any] = {
     "duration": "once",
     "percent_off": 5,
     "file": b"content",
+    "items": [{"name": "A", "email": "a@example.com"}, {"customer_id": "x1", "meter_slug": "x1"}],
     "email": "a@example.com",
     "url": "https://example.com/hook",
     "body": {"model": "m"},
@@ -300,6 +301,29 @@ async def ended(watch: Watch, call: Any) -> None:
 def _redacted(value: object) -> object:
     """An access token and the bytes of an answer are what the caller asked for."""
     return None if isinstance(value, (str, bytes, dict)) else value
+
+
+@pytest.fixture(autouse=True)
+def _bulk_calls_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("montra_async.core.bulk._MAX_ROUNDS", 0)
+
+
+async def with_headers(client: Any, method: Any) -> Any:
+    """A call with its response. What it returned is what the caller asked for; the headers echo the request."""
+    response = await client.with_raw_response(method, **arguments_of(method))
+    return attrs.evolve(response, data=_redacted(response.data))
+
+
+@pytest.mark.parametrize("way", ["echo 200", "echo 400", "echo 401", "echo 503", "garbage"])
+async def test_every_answer_with_its_headers(server: Malicious, watch: Watch, way: str) -> None:
+    server.way = way
+    for client in clients(server, watch, timeout=5, max_attempts=1):
+        for name in calls_of(type(client)):
+            method = getattr(client, name)
+            if inspect.iscoroutinefunction(method) and name != "with_raw_response":
+                await signed_in(client)
+                await ended(watch, with_headers(client, method))
+        await client.aclose()
 
 
 ANSWERS = (
