@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, TypeAlias
 
 CONTENT_TYPE: str = "text/plain; version=0.0.4; charset=utf-8"
@@ -85,7 +85,7 @@ class Metrics:
         return "".join(lines)
 
 
-def family(name: str, kind: Kind, help: str, values: Mapping[Labels, float] | Iterable[tuple[Labels, float]]) -> str:
+def family(name: str, kind: Kind, help: str, values: Mapping[Labels, float]) -> str:
     """The text of one metric.
 
     Args:
@@ -94,8 +94,7 @@ def family(name: str, kind: Kind, help: str, values: Mapping[Labels, float] | It
         help: what it is.
         values: its value for each set of labels.
     """
-    items = values.items() if isinstance(values, Mapping) else values
-    return _head(name, kind, help) + "".join(_sample(name, labels, value) for labels, value in items)
+    return _head(name, kind, help) + "".join(_sample(name, labels, value) for labels, value in values.items())
 
 
 def _head(name: str, kind: Kind, help: str) -> str:

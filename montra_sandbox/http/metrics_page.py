@@ -53,14 +53,14 @@ class MetricsPage:
             yield family(name, "gauge", description, self._by_status(table))
         offset = (world.clock.now() - datetime.now(timezone.utc)).total_seconds()
         name, description = "montra_sandbox_clock_offset_seconds", "How far the clock is ahead of the real time."
-        yield family(name, "gauge", description, [((), offset)])
+        yield family(name, "gauge", description, {(): offset})
         frozen = int(world.clock.is_frozen)
-        yield family("montra_sandbox_clock_frozen", "gauge", "Whether the clock stands still.", [((), frozen)])
+        yield family("montra_sandbox_clock_frozen", "gauge", "Whether the clock stands still.", {(): frozen})
         streams = Counter("finished" if one["finished"] else "open" for one in world.streams)
         states: dict[Labels, float] = {(("state", state),): streams[state] for state in ("open", "finished")}
         yield family("montra_sandbox_streams", "gauge", "The latest streams of the gateway.", states)
         active = len(world.faults.active())
-        yield family("montra_sandbox_active_faults", "gauge", "Faults that wait for requests.", [((), active)])
+        yield family("montra_sandbox_active_faults", "gauge", "Faults that wait for requests.", {(): active})
 
     def _by_status(self, table: str) -> dict[Labels, float]:
         rows = self._world.db.all(f"SELECT status, count(*) AS number FROM {table} GROUP BY status ORDER BY status")
