@@ -106,7 +106,7 @@ class Staging:
         settings |= {"site_url": self._url} if self._url else {}
         plugins = {name: given for one in settings["plugins"] if isinstance(one, dict) for name, given in one.items()}
         plugins["mkdocstrings"]["handlers"]["python"]["paths"] = [str(ROOT)]
-        settings["nav"] = [_expanded(one, pages) for one in _present(settings["nav"], pages)]
+        settings["nav"] = [_expanded(one, pages) for one in settings["nav"]]
         settings["copyright"] = f"Version {self._version}"
         return settings
 
@@ -156,7 +156,7 @@ def _expanded(entry: Any, pages: dict[str, str]) -> Any:
         return {_title_of(pages[entry]): entry} if entry in pages else entry
     [(title, value)] = entry.items()
     if isinstance(value, list):
-        return {title: [_expanded(one, pages) for one in _present(value, pages)]}
+        return {title: [_expanded(one, pages) for one in value]}
     if value == "@reference":
         return {title: _reference_navigation(pages)}
     if value.startswith("@"):
@@ -165,16 +165,6 @@ def _expanded(entry: Any, pages: dict[str, str]) -> Any:
         index = [f"{folder}/index.md"] if f"{folder}/index.md" in pages else []
         return {title: [*index, *({_title_of(pages[page]): page} for page in own)]}
     return entry
-
-
-def _present(entries: list[Any], pages: dict[str, str]) -> Iterator[Any]:
-    """The entries of a part of the navigation, without those that begin with `?` and whose page does not exist."""
-    for entry in entries:
-        page = entry if isinstance(entry, str) else next(iter(entry.values()))
-        if not (isinstance(page, str) and page.startswith("?")):
-            yield entry
-        elif page[1:] in pages:
-            yield page[1:] if isinstance(entry, str) else {next(iter(entry)): page[1:]}
 
 
 def _reference_navigation(pages: dict[str, str]) -> list[Any]:
