@@ -38,11 +38,13 @@ def _suppressing() -> Callable[[], AbstractContextManager[None]]:
         utils = import_module("opentelemetry.instrumentation.utils")
     except ImportError:  # then there is nobody who does
         return nullcontext
-    suppress: Callable[[], AbstractContextManager[None]] = utils.suppress_http_instrumentation
+    suppress: Callable[[], AbstractContextManager[None]] = (
+        utils.suppress_instrumentation
+    )  # that of HTTP alone is not known to older ones
     return suppress
 
 
-_suppress_http_instrumentation = _suppressing()
+_suppress_instrumentation = _suppressing()
 
 _SENDING: ContextVar[_Sending | None] = ContextVar("montra_telemetry_sending", default=None)
 
@@ -201,7 +203,7 @@ class TracedTransport(Transport):
         sending.attempt = attempt
         token = otel_context.attach(attempt.context)
         try:
-            with _suppress_http_instrumentation():
+            with _suppress_instrumentation():
                 response = await super()._attempt(session, request, options, route)
         except BaseException:
             attempt.stop()
