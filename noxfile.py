@@ -22,7 +22,7 @@ LOWEST_TESTS = (
     *("tests/unit", "tests/both", "tests/frameworks"),
     *("tests/sandbox/test_hostile_server.py", "tests/sandbox/test_hostile_gateway.py", "tests/sandbox/test_closing.py"),
     *("tests/usage/test_redis_outbox.py", "tests/usage/test_reporter.py", "tests/access/test_redis.py"),
-    *("tests/cli/test_calls.py", "tests/cli/test_output.py", "tests/cli/test_start.py"),
+    *("tests/cli/test_calls.py", "tests/cli/test_output.py", "tests/cli/test_start.py", "tests/telemetry"),
 )
 PRERELEASE_TESTS = (
     *("tests/unit/test_aiohttp_compat.py", "tests/unit/test_timeouts.py", "tests/unit/test_pool.py"),

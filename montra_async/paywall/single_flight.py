@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any, TypeVar
 
-from ..core.current_operation import OPERATION, Work, in_background
+from ..core.current_operation import OPERATION, Operation, Work, in_background
 from ..core.errors import MontraError
 from ..core.http.messages import Request
 from ..core.http.timeouts import Deadline, deadlines_of
@@ -31,7 +31,7 @@ class Flight:
         self.cancel_when_abandoned = cancel_when_abandoned
         self.request: Request | None = None
         self.task: asyncio.Task[Any]
-        self.operation = OPERATION.get()
+        self.operation: Operation | None = OPERATION.get()
         self._loop = loop
         self._began = loop.time()
         self._deadlines: list[float] = []

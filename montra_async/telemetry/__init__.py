@@ -10,10 +10,12 @@ Needs `pip install 'montra[otel]'`. Nothing of it is imported before this packag
 
 from importlib import import_module
 
+from ..core.hints import missing_extra
+
 try:
     import_module("opentelemetry.trace")
-except ImportError as error:
-    raise ImportError("montra_async.telemetry needs OpenTelemetry: pip install 'montra[otel]'") from error
+except ImportError as _error:
+    raise missing_extra("montra_async.telemetry", "otel", _error) from None
 
 from .instrumenting import Telemetry, instrument, uninstrument
 

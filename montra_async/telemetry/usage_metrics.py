@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 import attrs
+from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from ..core.concurrency import ProcessLock
@@ -41,7 +42,7 @@ class UsageMetrics:
         self._lock = ProcessLock()
         self._watched: list[_Watched] = []
         self._ended: Counter[str] = Counter()
-        self.duplicates = meter.create_counter(
+        self.duplicates: metrics.Counter = meter.create_counter(
             "montra.usage.duplicates", "{request}", "Requests of usage that the service had counted before."
         )
         meter.create_observable_counter(

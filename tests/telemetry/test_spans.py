@@ -52,6 +52,24 @@ async def test_a_call_is_one_span_with_one_child(traced: Montra, seen: Seen, san
     }
 
 
+async def test_a_raw_response_is_a_call_as_every_other(traced: Montra, seen: Seen) -> None:
+    response = await traced.with_raw_response(traced.list_customers)
+    assert seen.tree() == {"montra.list_customers": {"GET /customers": {}}}
+    assert facts(seen.one("montra.list_customers"))["montra.request_id"] == response.request_id
+    uninstrument(traced)
+    seen.clear()
+    await traced.with_raw_response(traced.list_customers)
+    assert seen.spans() == []
+
+
+async def test_each_item_of_a_bulk_call_is_a_call(traced: Montra, seen: Seen) -> None:
+    items = [{"name": "Ada", "email": f"ada{n}@example.com"} for n in range(3)]
+    with seen.tracer_provider.get_tracer("app").start_as_current_span("import"):
+        assert [one.status async for one in traced.create_customers(items)] == ["ok"] * 3
+    assert seen.tree() == {"import": {"montra.create_customer": {"POST /customers": {}}}}
+    assert len(seen.named("montra.create_customer")) == 3
+
+
 async def test_a_retry_is_another_child_and_an_event(traced: Montra, seen: Seen, sandbox: Sandbox) -> None:
     sandbox.add_fault(kind="status", status=503, retry_after=0)
     await traced.list_customers()
