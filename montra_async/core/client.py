@@ -303,5 +303,9 @@ def check_key(key: Secret) -> None:
     Raises:
         ConfigError: the key holds characters that no key has.
     """
-    if not key.reveal().isascii() or not key.reveal().isprintable() or " " in key.reveal():
+    text = key.reveal()
+    copied_too_much = text.startswith("MONTRA_API_KEY=") or not {*text}.isdisjoint(" \"'`")  # a line of a file, quotes
+    printable = text.isascii() and text.isprintable()
+    del text  # error reporters record the local variables of frames
+    if copied_too_much or not printable:
         raise ConfigError("the API key holds characters that no key has; was it copied whole, and nothing else?")
