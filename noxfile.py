@@ -190,6 +190,7 @@ def docs(session: nox.Session) -> None:
     session.run("python", "tools/build_docs", *session.posargs)
     if "--serve" not in session.posargs:
         session.run("pytest", "-q", "-m", "site", "tests/docs/test_site.py")
+        session.log("`nox -s docs -- --serve` shows the site, or open site/latest/index.html in a browser.")
 
 
 @nox.session

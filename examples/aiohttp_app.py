@@ -11,7 +11,7 @@ import os
 from aiohttp import web
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from montra_async import ConflictError, Montra
+from montra_async import ConflictError, InvalidArgumentError, InvalidRequestError, Montra
 from montra_async.frameworks.aiohttp import CLIENT, client_context, require_feature, require_quota, webhook_handler
 from montra_async.webhooks import CheckoutCompleted, SqliteStore, WebhookReceiver
 
@@ -41,6 +41,8 @@ async def sign_up(request: web.Request) -> web.StreamResponse:
         customer = await request.app[CLIENT].create_customer(name=form["name"], email=form["email"])
     except ConflictError:
         raise web.HTTPConflict(text="this address has an account: sign in") from None
+    except (InvalidArgumentError, InvalidRequestError):  # a typo of the user's
+        raise web.HTTPUnprocessableEntity(text="check your name and your email address") from None
     response = web.Response(status=201)
     cookie = sessions.dumps({"customer_id": customer.id})
     response.set_cookie("session", cookie, max_age=MONTH, httponly=True, samesite="Lax")  # with HTTPS, secure=True

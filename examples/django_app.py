@@ -29,7 +29,7 @@ settings.configure(
 )
 application = get_wsgi_application()
 
-from montra_sync import ConflictError  # noqa: E402
+from montra_sync import ConflictError, InvalidArgumentError, InvalidRequestError  # noqa: E402
 from montra_sync.frameworks.django import get_client, require_feature, require_quota, webhook_view  # noqa: E402
 from montra_sync.webhooks import CheckoutCompleted, SqliteStore, WebhookReceiver  # noqa: E402
 
@@ -55,6 +55,8 @@ def sign_up(request: HttpRequest) -> HttpResponse:
         customer = get_client().create_customer(name=form["name"], email=form["email"])
     except ConflictError:
         return HttpResponse("this address has an account: sign in", status=409)
+    except (InvalidArgumentError, InvalidRequestError):  # a typo of the user's
+        return HttpResponse("check your name and your email address", status=422)
     request.session["customer_id"] = customer.id
     return HttpResponse(status=201)
 

@@ -28,7 +28,7 @@ settings.configure(
 )
 application = get_asgi_application()
 
-from montra_async import ConflictError  # noqa: E402
+from montra_async import ConflictError, InvalidArgumentError, InvalidRequestError  # noqa: E402
 from montra_async.frameworks.django import get_client, require_feature, require_quota, webhook_view  # noqa: E402
 from montra_async.webhooks import CheckoutCompleted, SqliteStore, WebhookReceiver  # noqa: E402
 
@@ -54,6 +54,8 @@ async def sign_up(request: HttpRequest) -> HttpResponseBase:
         customer = await get_client().create_customer(name=form["name"], email=form["email"])
     except ConflictError:
         return HttpResponse("this address has an account: sign in", status=409)
+    except (InvalidArgumentError, InvalidRequestError):  # a typo of the user's
+        return HttpResponse("check your name and your email address", status=422)
     request.session["customer_id"] = customer.id
     return HttpResponse(status=201)
 

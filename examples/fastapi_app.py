@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import Body, Depends, FastAPI, HTTPException, Request
 from starlette.middleware.sessions import SessionMiddleware
 
-from montra_async import ConflictError, Montra
+from montra_async import ConflictError, InvalidArgumentError, InvalidRequestError, Montra
 from montra_async.frameworks.fastapi import (
     Client,
     exception_handlers,
@@ -53,6 +53,8 @@ async def sign_up(
         customer = await montra.create_customer(name=name, email=email)
     except ConflictError:
         raise HTTPException(409, "this address has an account: sign in") from None
+    except (InvalidArgumentError, InvalidRequestError):  # a typo of the user's
+        raise HTTPException(422, "check your name and your email address") from None
     request.session["customer_id"] = customer.id
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flask import Flask, Response, jsonify, request, session
 
-from montra_sync import ConflictError
+from montra_sync import ConflictError, InvalidArgumentError, InvalidRequestError
 from montra_sync.frameworks.flask import MontraFlask, webhook_blueprint
 from montra_sync.webhooks import CheckoutCompleted, SqliteStore, WebhookReceiver
 
@@ -41,6 +41,8 @@ def sign_up() -> Response:
         customer = montra.client.create_customer(name=form["name"], email=form["email"])
     except ConflictError:
         return Response("this address has an account: sign in", 409)
+    except (InvalidArgumentError, InvalidRequestError):  # a typo of the user's
+        return Response("check your name and your email address", 422)
     session["customer_id"] = customer.id
     return Response(status=201)
 

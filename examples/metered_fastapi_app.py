@@ -19,7 +19,7 @@ from fastapi import Body, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.middleware.sessions import SessionMiddleware
 
-from montra_async import ConflictError, Montra
+from montra_async import ConflictError, InvalidArgumentError, InvalidRequestError, Montra
 from montra_async.access import Access
 from montra_async.frameworks.fastapi import (
     exception_handlers,
@@ -83,6 +83,8 @@ async def sign_up(request: Request, name: Annotated[str, Body()], email: Annotat
         customer = await montra.create_customer(name=name, email=email)
     except ConflictError:
         raise HTTPException(409, "this address has an account: sign in") from None
+    except (InvalidArgumentError, InvalidRequestError):  # a typo of the user's
+        raise HTTPException(422, "check your name and your email address") from None
     request.session["customer_id"] = customer.id
 
 

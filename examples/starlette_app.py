@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from montra_async import ConflictError, Montra
+from montra_async import ConflictError, InvalidArgumentError, InvalidRequestError, Montra
 from montra_async.frameworks.starlette import get_client, lifespan, require_feature, require_quota, webhook_route
 from montra_async.webhooks import CheckoutCompleted, SqliteStore, WebhookReceiver
 
@@ -40,6 +40,8 @@ async def sign_up(request: Request) -> Response:
         customer = await get_client(request).create_customer(name=form["name"], email=form["email"])
     except ConflictError:
         return JSONResponse({"detail": "this address has an account: sign in"}, 409)
+    except (InvalidArgumentError, InvalidRequestError):  # a typo of the user's
+        return JSONResponse({"detail": "check your name and your email address"}, 422)
     request.session["customer_id"] = customer.id
     return Response(status_code=201)
 

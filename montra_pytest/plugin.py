@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    import pluggy
+
     from montra_async import Montra
     from montra_async.paywall import BillingClient
     from montra_sandbox import Sandbox
@@ -32,6 +34,10 @@ _SWITCHES: Mapping[str, str] = {
     "montra_sandbox_env": "start the sandbox before anything is imported, and set MONTRA_BASE_URL, MONTRA_API_KEY, ..."
     " for the whole run: for applications that make their client when they are imported",
 }
+_VARIABLES = (
+    *("MONTRA_API_KEY", "MONTRA_BASE_URL", "MONTRA_WEBHOOK_SECRET"),
+    *("PAYWALL_ORIGIN", "PAYWALL_ID", "MONETIZE_API_KEY"),
+)
 _EARLY: pytest.StashKey[Sandbox] = pytest.StashKey()
 _ENVIRONMENT = pytest.StashKey[pytest.MonkeyPatch]()
 
@@ -58,6 +64,26 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"{_MARKER}(now, frozen, id_seed, seed_file, faults): settings of the sandbox for a test"
     )
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pluggy.Result[pytest.CollectReport], None]:
+    """Say what helps, when an application misses its settings because it was imported before the sandbox runs."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed and not collector.config.getini("montra_sandbox_env"):
+        errors = [line for line in str(report.longrepr).splitlines() if line.startswith("E ")]
+        if any(name in line for line in errors for name in _VARIABLES):
+            report.sections.append(
+                (
+                    "montra",
+                    "The environment leads to the sandbox only while a test uses it. For an application that makes its"
+                    " client when it is imported, set in pytest.ini, below [pytest]:\n\n"
+                    "    montra_sandbox_env = true\n",
+                )
+            )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -10,10 +10,10 @@ import typer
 
 from ..cleaning import clean
 from ..command import Run, command, new_app
-from ..failures import DIFFERENT, CliError
+from ..failures import DIFFERENT, USAGE, CliError
 from ..output.files import write_file
 from ..output.text import count_of, plain
-from ..plans.changes import Change, find_changes, kept_objects
+from ..plans.changes import Change, find_changes, find_namesakes, kept_objects, leave_out
 from ..plans.plans_file import parse_toml
 from ..plans.schema import plans_of_file
 from ..sandbox.lines import coloured
@@ -25,6 +25,10 @@ app: typer.Typer = new_app(
 
 _FILE = Annotated[str, typer.Argument(metavar="FILE", help="A TOML file; - for stdin.")]
 _PRUNE = Annotated[bool, typer.Option("--prune", help="Delete what is not in the file, as far as the API can.")]
+_NAMESAKES = (
+    "nothing was written: a file can't tell these apart. Give one another name at the service, or leave all but one out"
+    " with --without ID:"
+)
 _SIGNS = {"create": ("+", "32"), "update": ("~", "33"), "limit": ("~", "33"), "delete": ("-", "31")}
 
 
@@ -37,15 +41,23 @@ _SIGNS = {"create": ("+", "32"), "update": ("~", "33"), "limit": ("~", "33"), "d
 def pull(
     run: Run,
     to: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write this file.")] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Leave out a pricing model, product, meter or feature; may be repeated."),
+    ] = None,
 ) -> None:
     """Print the plans of the service as a file, e.g. to copy them to another one.
 
-    A file that exists with other content is only replaced after a question.
+    A file that exists with other content is only replaced after a question. Objects of the same name, which a file
+    can't tell apart, are refused with their ids: give one another name at the service, or leave it out.
     """
     from ..plans.service import fetch_plans, find_sandbox, to_toml
 
     with run.montra() as client:
-        lines = to_toml(fetch_plans(client, find_sandbox(run)))
+        plans = leave_out(fetch_plans(client, find_sandbox(run)), without or ())
+    if found := find_namesakes(plans):
+        raise CliError("\n  ".join([_NAMESAKES, *found]), USAGE)
+    lines = to_toml(plans)
     if to is None:
         sys.stdout.writelines(lines)
     else:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
@@ -74,6 +74,57 @@ def find_changes(wanted: list[Plan], present: list[Plan], *, prune: bool, has_li
         reason = "the API can't delete pricing models"
         changes += [_impossible(PLAN, one.name, one.name, {}, {}, reason) for one in present if one.name not in names]
     return sorted(changes, key=lambda change: change.action in ("delete", "impossible"))
+
+
+def find_namesakes(present: list[Plan]) -> list[str]:
+    """Objects that a file can't tell apart, with their ids, for people.
+
+    Args:
+        present: the plans of the service.
+    """
+    found = [
+        f"{len(ids)} pricing models are named {name!r}: {', '.join(ids)}"
+        for name, ids in _ids_by((plan.name, plan.id) for plan in present)
+    ]
+    for plan in present:
+        for kind in PARTS:
+            parts = ((str(one.fields.get(kind.match)), one.id) for one in plan.parts[kind.section])
+            found += [
+                f"{len(ids)} {kind.name}s of {plan.name!r} have the {kind.match} {name!r}: {', '.join(ids)}"
+                for name, ids in _ids_by(parts)
+            ]
+    return found
+
+
+def _ids_by(objects: Iterable[tuple[str, str | None]]) -> Iterator[tuple[str, list[str]]]:
+    """Names that several objects have."""
+    found: dict[str, list[str]] = {}
+    for name, object_id in objects:
+        found.setdefault(name, []).append(str(object_id))
+    return ((name, ids) for name, ids in found.items() if len(ids) > 1)
+
+
+def leave_out(present: list[Plan], ids: Collection[str]) -> list[Plan]:
+    """The plans without some objects.
+
+    Args:
+        present: the plans of the service.
+        ids: of pricing models, products, meters and features.
+
+    Raises:
+        CliError: there is no object with such an id.
+    """
+    parts = [one for plan in present for section in plan.parts.values() for one in section]
+    known = {plan.id for plan in present} | {one.id for one in parts}
+    if unknown := [one for one in ids if one not in known]:
+        raise CliError(f"--without: no pricing model, product, meter or feature has the id {unknown[0]!r}", USAGE)
+    return [
+        replace(
+            plan, parts={name: [one for one in section if one.id not in ids] for name, section in plan.parts.items()}
+        )
+        for plan in present
+        if plan.id not in ids
+    ]
 
 
 def kept_objects(wanted: list[Plan], present: list[Plan]) -> list[str]:

@@ -150,6 +150,30 @@ def test_objects_that_can_not_be_told_apart_are_refused(cli: Cli) -> None:
     assert (ran.code, "can't tell them apart" in ran.err) == (2, True)
 
 
+def test_pull_writes_no_file_that_diff_refuses(cli: Cli) -> None:
+    write(cli, PLANS)
+    cli.ok("plans", "apply", "plans.toml", "--yes")
+    pro = cli.ok("pricing-models", "list", "--jsonl").lines[0]["id"]
+    seats = [one["id"] for one in cli.ok("products", "list", "--jsonl").lines if one["name"] == "Seat"]
+    product = (pro, "--name", "Seat", "--price-type", "recurring", "--amount", "30")
+    seats.append(cli.ok("products", "create", *product, "--json").json["id"])
+    free = [one["id"] for one in cli.ok("pricing-models", "list", "--jsonl").lines if one["name"] == "Free"]
+    free.append(cli.ok("pricing-models", "create", "--name", "Free", "--json").json["id"])
+
+    ran = cli.run("plans", "pull", "-o", "pulled.toml")
+    assert (ran.code, ran.out, (cli.folder / "pulled.toml").exists()) == (2, "", False)
+    assert f"2 pricing models are named 'Free': {', '.join(free)}" in ran.err
+    assert f"have the name 'Seat': {', '.join(seats)}" in ran.err
+    assert (cli.run("plans", "pull").code, cli.run("plans", "pull").out) == (2, "")
+
+    assert cli.run("plans", "pull", "--without", "pm_none").code == 2
+    cli.ok("plans", "pull", "-o", "pulled.toml", "--without", free[0], "--without", seats[0])
+    control(cli.url, "POST", "/reset", {})
+    cli.ok("plans", "apply", "pulled.toml", "--yes")
+    assert cli.ok("plans", "diff", "pulled.toml").out == "No changes.\n"
+    assert [one["amount"] for one in cli.ok("products", "list", "--jsonl").lines if one["name"] == "Seat"] == [30]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -105,6 +105,8 @@ def test_seed_and_demo(cli: Cli) -> None:
     assert [one["email"] for one in cli.ok("customers", "list", "--jsonl").lines] == ["ada@example.com"]
     control(cli.url, "POST", "/reset", {})
     assert "customers" in cli.ok("sandbox", "demo", "--customers", "5", "--months", "2").out
+    again = cli.run("sandbox", "demo")
+    assert (again.code, "`montra sandbox reset`" in again.err) == (1, True)
     assert cli.run("sandbox", "seed", "missing.toml").code == 2
     (cli.folder / "bad.toml").write_text("a = [")
     assert cli.run("sandbox", "seed", "bad.toml").code == 2

@@ -44,7 +44,9 @@ class Snippets:
         self._process = process
         self._sandbox = base_url.removesuffix("/api/v1")
 
-    def run(self, *argv: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 60) -> Ran:
+    def run(
+        self, *argv: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 60, reset: bool = True
+    ) -> Ran:
         """Run `python -W error ...`.
 
         Args:
@@ -52,8 +54,10 @@ class Snippets:
             cwd: the working directory, also for the outbox of usage.
             env: additions to the environment.
             timeout: seconds. Default: 60.
+            reset: empty the sandbox first. Default: True.
         """
-        self._reset()
+        if reset:
+            self._reset()
         given = [one.replace(ADDRESS, self._sandbox) for one in argv]
         environment = {**os.environ, "MONTRA_OUTBOX": str(cwd / "usage.db"), **(env or {})}
         job = {"argv": given, "cwd": str(cwd), "env": environment, "timeout": timeout}

@@ -155,6 +155,21 @@ def test_pages_fit_a_phone(browser: Browser, address: str) -> None:
     context.close()
 
 
+BROKEN_CODES = """[...document.querySelectorAll("td:first-child code")]
+  .filter(code => !code.textContent.includes(" ") && code.getClientRects().length > 1)
+  .map(code => code.textContent)"""
+
+
+def test_codes_in_tables_stay_whole_on_a_phone(browser: Browser, address: str) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 760})
+    page = context.new_page()
+    page.goto(f"{address}/latest/errors.html")
+    assert page.locator("td:first-child code").count() > 100
+    assert page.evaluate(BROKEN_CODES) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    context.close()
+
+
 def test_code_can_be_copied(page: Page, address: str) -> None:
     page.goto(f"{address}/latest/guides/usage.html")
     button = page.locator("button[data-clipboard-target], .md-code__button, button.md-clipboard").first

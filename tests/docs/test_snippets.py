@@ -55,6 +55,18 @@ def test_snippets_run(code: str, output: str | None, snippets: Snippets, tmp_pat
         assert pattern_of(output).fullmatch(ran.out), f"shown:\n{output}\nprinted:\n{ran.out}"
 
 
+def test_no_snippet_is_in_the_way_of_another(snippets: Snippets, tmp_path: Path) -> None:
+    """Whoever reads page after page has one sandbox: an idempotency key or an address is used for one thing only."""
+    failed = {}
+    with_keys = [one for one in PROGRAMS if "idempotency_key=" in str(one.values[0])]
+    for number, one in enumerate(with_keys):
+        ran = snippets.run("-c", str(one.values[0]), cwd=tmp_path, reset=number == 0)
+        if ran.status:
+            failed[one.id] = ran.err
+    assert len(with_keys) >= 10
+    assert not failed, "\n".join(f"{name}:\n{error}" for name, error in failed.items())
+
+
 def files_of(page: Path, form: str) -> dict[str, str]:
     """The files that a page shows, by name, in one of their forms where they have several."""
     return {
@@ -77,8 +89,10 @@ PAGES_WITH_TESTS = [
 def test_the_tests_that_a_page_shows_pass(page: Path, form: str, snippets: Snippets, tmp_path: Path) -> None:
     files = files_of(page, form)
     guide = files_of(ROOT / "docs" / "guides" / "testing.md", form)
-    application = {name: code for name, code in guide.items() if "test_" not in name}
-    for name, code in {**application, **files}.items():
+    if page.name != "README.md":  # whose test is in one folder with those of the guide
+        guide = {name: code for name, code in guide.items() if "test_" not in name}
+    files = {**guide, **files}
+    for name, code in files.items():
         (tmp_path / name).write_text(code, encoding="utf-8")
     shown = sum(len(re.findall(r"^(?:async )?def test_", code, re.MULTILINE)) for code in files.values())
     environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

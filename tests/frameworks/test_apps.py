@@ -150,6 +150,9 @@ async def test_the_session_says_who_asks_and_nothing_else(app: App) -> None:
             assert answer.status == status
     async with app.http.post(f"{app.url}/sign-up", json=form) as answer:
         assert (answer.status, answer.cookies) == (409, {})  # nobody gets another's session with an address
+    for typo in ({**form, "email": "eve@"}, {**form, "name": ""}):
+        async with app.http.post(f"{app.url}/sign-up", json=typo) as answer:
+            assert (answer.status, answer.cookies) == (422, {})
 
 
 async def test_when_montra_can_not_say_nobody_passes(app: App) -> None:

@@ -134,6 +134,9 @@ async def test_who_signs_up_pays_for_themselves(shop: Shop) -> None:
     async with shop.http.post(f"{server.url}/sign-up", json=form) as answer:
         assert (answer.status, answer.cookies) == (409, {})
     [eve] = await shop.montra.list_customers()
+    for typo in ({**form, "email": "eve@"}, {**form, "email": " "}, {**form, "name": ""}):
+        async with shop.http.post(f"{server.url}/sign-up", json=typo) as answer:
+            assert (answer.status, answer.cookies) == (422, {})
     await asyncio.wait_for(shop.counted(eve.id, 6), 30)
 
 

@@ -212,6 +212,20 @@ def test_it(montra_sandbox):
     assert (code, "1 passed" in said) == (0, True), said
 
 
+@pytest.mark.parametrize(
+    ("line", "helped"),
+    [
+        ("__import__('montra_sync').Montra()", True),
+        ("os.environ['MONTRA_WEBHOOK_SECRET']", True),
+        ("raise LookupError('settings')  # not MONTRA_API_KEY", False),
+        ("1 / 0", False),
+    ],
+)
+def test_a_missing_setting_at_import_is_explained(tmp_path: Path, line: str, helped: bool) -> None:
+    code, said = run_pytest(tmp_path, {"test_it.py": f"import os\n\nif 'PYTEST_VERSION' in os.environ:\n    {line}\n"})
+    assert (code, "montra_sandbox_env" in said) == (2, helped), said
+
+
 def test_each_worker_of_xdist_has_a_server(tmp_path: Path) -> None:
     test = """
 import pytest

@@ -6,13 +6,17 @@ import ast
 import builtins
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 import montra_sandbox
+from montra_async import InvalidArgumentError, Montra, NetworkError
+from montra_async.core.validation import aware_datetime, number
+from montra_sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
 PAGE = re.sub(r"\s+", " ", (ROOT / "docs" / "errors.md").read_text())
@@ -30,6 +34,13 @@ QUOTED = {
     if len(part.strip(" ;")) >= 10
 }
 """What the page quotes, in parts, where something varies."""
+NOT_MESSAGES = {
+    "[SSL: WRONG_VERSION_NUMBER]",
+    "[SSL: RECORD_LAYER_FAILURE]",
+    "except NotFoundError",
+    "--allow-host NAME",
+    "maxmemory-policy noeviction",
+}
 NOT_FOR_USERS = {"InvalidArgumentError", "PaywallInvalidArgumentError", "ArgumentTypeError"}
 """The first two name a parameter and what it takes: one sentence of the page is for all. The last is of argparse."""
 
@@ -105,7 +116,55 @@ def test_every_message_is_explained(kind: str, message: str) -> None:
     assert any(quoted in message for quoted in QUOTED), f"a {kind} that docs/errors.md does not explain"
 
 
+def sentences() -> list[str]:
+    """What the page quotes that is no code: the parts of messages that don't vary."""
+    prose = re.sub(r"```.*?```", "", PAGE)
+    found = {part.strip(" ;") for _, quoted in re.findall(r"(`+)(.+?)\1", prose) for part in quoted.split("...")}
+    return sorted(one for one in found - NOT_MESSAGES if len(one) >= 10 and " " in one)
+
+
+@cache
+def texts() -> str:
+    """Every text of the packages; a line break stands for each part that varies."""
+    found = {text for kind in ("amount", "scheduled_for") for text in refusals(kind)}
+    found |= {
+        re.sub(r"[^\S\n]+", " ", text_of(node))
+        for package in ("montra_async", "montra_sync", "montra_sandbox")
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.Constant, ast.JoinedStr, ast.BinOp))
+    }
+    return "\0".join(found)
+
+
+def refusals(parameter: str) -> Iterator[str]:
+    """What is said of wrong arguments: words and names together, which are apart in the code."""
+    calls: list[Callable[[], object]] = [
+        lambda: number(parameter, -5, above_zero=True),
+        lambda: number(parameter, -1),
+        lambda: aware_datetime(parameter, datetime(2030, 1, 1)),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidArgumentError) as refused:
+            call()
+        yield str(refused.value)
+
+
+@pytest.mark.parametrize("sentence", sentences())
+def test_every_sentence_that_is_quoted_is_in_the_code(sentence: str) -> None:
+    assert sentence in texts()
+
+
+async def test_the_message_about_https_to_a_port_without_it(sandbox: Sandbox) -> None:
+    async with Montra(sandbox.api_key, sandbox.base_url.replace("http://", "https://"), max_attempts=1) as montra:
+        with pytest.raises(NetworkError, match="no trusted TLS connection to") as failed:
+            await montra.list_meters()
+    reason = str(failed.value).partition("[SSL: ")[2].partition("]")[0]
+    assert (failed.value.sent, f"[SSL: {reason}]" in PAGE) == (False, True)
+
+
 def test_what_was_found_is_plausible() -> None:
+    assert len(sentences()) > 120
     assert len(codes()) > 60
     assert len(messages()) > 90
     assert issubclass(montra_sandbox.Problem, Exception)

@@ -57,7 +57,7 @@ def furnish(world: World, *, customers: int = 200, months: int = 12, seed: int =
     _check("seed", seed, 0, _MAX_SEED)
     world.run_due()
     if any(world.db.one(f"SELECT 1 FROM {table} LIMIT 1") for table in _MUST_BE_EMPTY):
-        raise conflict("not_empty", "the sandbox has data already: reset it first")
+        raise conflict("not_empty", "the sandbox has data already: reset it first, e.g. with `montra sandbox reset`")
     calls = Calls(world, first_merchant(world))
     end = calls.now()
     token = CURRENT_IDS.set(IdGenerator(_ID_SEEDS + seed))
