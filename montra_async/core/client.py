@@ -102,10 +102,13 @@ class BaseClient(AsyncOnly):
 
         self._base_url = base_url
         self._options = settings.call_options()
+        connection = settings.connection()
+        for url in (URL(base_url), *(() if failover is None else (failover.mirror,))):
+            connection.proxy_of(url)  # a variable of the environment that holds no proxy is told now, not by a call
         self._transport = Transport(
             headers=headers,
             secrets=secrets,
-            connection=settings.connection(),
+            connection=connection,
             hooks=settings.hooks(),
             failover=failover,
             endpoints=self._service.endpoints,
