@@ -46,8 +46,13 @@ def test_they_are_bounded() -> None:
 
 def test_secrets_are_neither_kept_nor_shown() -> None:
     given = {
-        **{"X-Echo": "Bearer sk_live_canary99", "Set-Cookie": "sid=canary", "X-Auth": "canary", "Retry-After": "3"},
-        **{"Location": "https://a.example/?code=canary", "X-RateLimit-Remaining": "7", "X-Request-Id": "req_1"},
+        "X-Echo": "Bearer sk_live_canary99",
+        "Set-Cookie": "sid=canary",
+        "X-Auth": "canary",
+        "Retry-After": "3",
+        "Location": "https://a.example/?code=canary",
+        "X-RateLimit-Remaining": "7",
+        "X-Request-Id": "req_1",
     }
     headers = clean_headers(CIMultiDict(given), lambda text: text.replace("sk_live_canary99", "***"))
     assert headers["x-echo"] == "Bearer ***"
