@@ -5,7 +5,7 @@ A single model shows itself as a table, analytics as a chart, without any of thi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -34,8 +34,22 @@ def table(models: Iterable[Model]) -> Table:
 
     Args:
         models: the models. All are counted; the first 100 are shown, with at most 12 columns.
+
+    Raises:
+        TypeError: something else.
     """
-    return Table(models_table(models))
+    return Table(models_table(_checked(models)))
+
+
+def _checked(models: Any) -> Iterator[Model]:
+    """The models, each of them checked when it is taken."""
+    if not isinstance(models, Iterable):
+        raise TypeError(f"table takes models, e.g. table(await montra.list_customers()), not {type(models).__name__}")
+    for model in models:  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(model, Model):
+            kind = type(model).__name__  # pyright: ignore[reportUnknownArgumentType]
+            raise TypeError(f"table takes models, e.g. table(await montra.list_customers()), not {kind}")
+        yield model
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -33,7 +33,8 @@ if not TYPE_CHECKING:
         twin = name.replace("montra_sync", "montra_async", 1)
         raise TypeError(f"{name} is synchronous: write `with`, or use {twin} in asynchronous code")
 
-    SyncOnly.__aenter__ = SyncOnly.__aexit__ = _refuse_async_with
+    SyncOnly.__aenter__ = _refuse_async_with
+    SyncOnly.__aexit__ = None  # see `montra_async.core.hints`
 
 
 class ClientFacade(SyncOnly):

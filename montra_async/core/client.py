@@ -102,10 +102,13 @@ class BaseClient(AsyncOnly):
 
         self._base_url = base_url
         self._options = settings.call_options()
+        connection = settings.connection()
+        for url in (URL(base_url), *(() if failover is None else (failover.mirror,))):
+            connection.proxy_of(url)  # a variable of the environment that holds no proxy is told now, not by a call
         self._transport = Transport(
             headers=headers,
             secrets=secrets,
-            connection=settings.connection(),
+            connection=connection,
             hooks=settings.hooks(),
             failover=failover,
             endpoints=self._service.endpoints,
@@ -303,5 +306,9 @@ def check_key(key: Secret) -> None:
     Raises:
         ConfigError: the key holds characters that no key has.
     """
-    if not key.reveal().isascii() or not key.reveal().isprintable() or " " in key.reveal():
+    text = key.reveal()
+    copied_too_much = text.startswith("MONTRA_API_KEY=") or not {*text}.isdisjoint(" \"'`")  # a line of a file, quotes
+    printable = text.isascii() and text.isprintable()
+    del text  # error reporters record the local variables of frames
+    if copied_too_much or not printable:
         raise ConfigError("the API key holds characters that no key has; was it copied whole, and nothing else?")

@@ -43,8 +43,13 @@ def default_message(response: RawResponse) -> str:
         return f"redirected to {_target(response)}; redirects are not followed, check base_url"
     if not response.body:
         return f"{reason} (empty body)"
+    return f"{reason} ({foreign_body(response)})"
+
+
+def foreign_body(response: RawResponse) -> str:
+    """What to say of a body that the service does not send."""
     kind = bounded(response.headers.get("Content-Type", "unknown type").split(";")[0], 100)
-    return f"{reason} (the body, {kind}, is not the service's: is base_url right, is a proxy in between?)"
+    return f"the body, {kind}, is not the service's: is base_url right, is a proxy in between?"
 
 
 def too_large(response: RawResponse) -> str | None:

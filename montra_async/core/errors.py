@@ -30,6 +30,9 @@ import attrs
 
 from .headers import NO_HEADERS, ResponseHeaders
 
+_LONGEST_PATH = 300
+"""Characters of a path in a message: an id may be anything."""
+
 
 @attrs.frozen(kw_only=True)
 class CallInfo:
@@ -50,7 +53,8 @@ class CallInfo:
 
     def __str__(self) -> str:
         attempts = f", {self.attempts} attempts" if self.attempts != 1 else ""
-        return f"{self.method} {self.path}{attempts}"
+        path = self.path if len(self.path) <= _LONGEST_PATH else f"{self.path[:_LONGEST_PATH]}..."
+        return f"{self.method} {path}{attempts}"
 
 
 class MontraError(Exception):

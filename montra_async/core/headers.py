@@ -13,13 +13,20 @@ MAX_HEADERS = 200
 MAX_SIZE = 64 * 1024
 """Characters of all names and values that are kept of a response. The field that exceeds it is cut."""
 
-_SENSITIVE = re.compile(r"(?i)cookie|token|secret|authorization|authenticat|api-?key")
+_SHOWN = re.compile(
+    r"(?i)content-(type|length|encoding)|date|server|age|vary|etag|retry-after|cache-control|idempotent-replayed"
+    r"|(x-)?request-id|(x-)?ratelimit(-[a-z]+)*"
+)
+"""Headers whose values `repr` shows: any other may be a secret."""
+
+_COOKIES = ("set-cookie", "set-cookie2")
+"""Headers that are not kept: they are secrets of a session that the SDK does not have."""
 
 
 class ResponseHeaders(Mapping[str, str]):
     """Headers by name, in any case. `get_all` returns every value of a name that occurs several times.
 
-    `repr` hides cookies and what else may be a secret.
+    `repr` shows the values of common headers only: an address that is redirected to, for example, may hold a token.
 
     Args:
         fields: names and values, in the order in which they arrived; at most 200, and 64 KiB, are kept.
@@ -72,7 +79,7 @@ class ResponseHeaders(Mapping[str, str]):
 
     def __repr__(self) -> str:
         fields: tuple[tuple[str, str], ...] = getattr(self, "_fields", ())  # a frame may hold one without attributes
-        shown = [(name, "***" if _SENSITIVE.search(name) else value) for name, value in fields]
+        shown = [(name, value if _SHOWN.fullmatch(name) else "***") for name, value in fields]
         return f"ResponseHeaders({shown!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -93,10 +100,11 @@ NO_HEADERS = ResponseHeaders()
 
 
 def clean_headers(headers: Mapping[str, str], scrub: Callable[[str], str]) -> ResponseHeaders:
-    """The headers of a response without secrets.
+    """The headers of a response without cookies and known secrets.
 
     Args:
         headers: of the response; a multidict yields a name as often as it has values.
         scrub: removes known secrets from a text.
     """
-    return ResponseHeaders((scrub(name), scrub(value)) for name, value in headers.items())
+    kept = ((name, value) for name, value in headers.items() if name.lower() not in _COOKIES)
+    return ResponseHeaders((scrub(name), scrub(value)) for name, value in kept)

@@ -23,11 +23,12 @@ if not TYPE_CHECKING:
         twin = name.replace("montra_async", "montra_sync", 1)
         raise TypeError(f"{name} is asynchronous: write `async with`, or use {twin} in synchronous code")
 
-    AsyncOnly.__enter__ = AsyncOnly.__exit__ = _refuse_with
+    AsyncOnly.__enter__ = _refuse_with
+    AsyncOnly.__exit__ = None  # `with` looks for it, too; `isinstance` of contextlib's classes then says no
 
 
-def missing_extra(what: str, extra: str, error: ImportError) -> ModuleNotFoundError:
-    """The error of an extra that is not installed.
+def missing_extra(what: str, extra: str, error: ImportError) -> ImportError:
+    """The error of an extra that is not installed, or in a version that does not fit.
 
     Args:
         what: what needs it.
@@ -35,7 +36,7 @@ def missing_extra(what: str, extra: str, error: ImportError) -> ModuleNotFoundEr
         error: of the import that failed.
     """
     package = (error.name or extra).partition(".")[0]
-    return ModuleNotFoundError(
-        f"{what} needs {package}: pip install 'montra[{extra}]', or in a clone of the SDK: pip install -e '.[{extra}]'",
-        name=package,
-    )
+    install = f"pip install 'montra[{extra}]', or in a clone of the SDK: pip install -e '.[{extra}]'"
+    if isinstance(error, ModuleNotFoundError):
+        return ModuleNotFoundError(f"{what} needs {package}: {install}", name=package)
+    return ImportError(f"{what} needs another version of {package} ({error}): {install}", name=package)

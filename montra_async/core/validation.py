@@ -89,7 +89,7 @@ def _encodable(parameter: str, value: Any) -> str:
 def number(parameter: str, value: Any, *, above_zero: bool = False) -> int | Decimal:
     """A finite, exact number that is not negative. A float is rounded to 12 decimals, see `exact_float`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
-        hint = ' (try Decimal("19.99"))' if isinstance(value, str) else ""
+        hint = ", such as 3, 0.5 or Decimal('19.99')" if isinstance(value, str) else ""
         raise InvalidArgumentError(parameter, f"a number, not {type(value).__name__}{hint}")
     exact: int | Decimal = exact_float(value) if isinstance(value, float) else value
     if not is_amount(exact):

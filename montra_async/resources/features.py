@@ -47,7 +47,7 @@ class Feature(Model):
 
 @attrs.frozen(kw_only=True)
 class Entitlement(Model):
-    """Whether a customer may use a meter or a feature.
+    """Whether a customer may use a meter or a feature. It is false when there is no access: `if entitlement:` is right.
 
     Attributes:
         has_access: whether the customer has access.
@@ -63,6 +63,9 @@ class Entitlement(Model):
     limit: int | float | None = None
     type: EntitlementType | None = None
     reason: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.has_access
 
 
 class FeaturesApi(BaseClient):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..core.decoding import default_message, json_of, text_of, too_large
+from ..core.decoding import default_message, foreign_body, json_of, text_of, too_large
 from ..core.errors import ApiError, InvalidResponseError, MontraError, error_class
 from ..core.http.messages import RawResponse, Request
 from ..core.models.json import loads_of_any_depth
@@ -79,6 +79,8 @@ def read_object(response: RawResponse, request: Request) -> dict[str, Any]:
     payload = _payload(response)
     if not is_object(payload):
         problem = f"the body is not the JSON object that was expected{_base_url_hint(request)}"
+        if "json" not in response.headers.get("Content-Type", "").lower():  # a login page, for example
+            problem += f" ({foreign_body(response)})"
         raise invalid_response(response, request, problem)
     if payload.get("success") is False:
         raise error_of(response, request)
@@ -106,7 +108,8 @@ def read_as(data: Any, response: RawResponse, request: Request, kind: type[T]) -
 
 def invalid_response(response: RawResponse, request: Request, problem: str) -> InvalidResponseError:
     """The error of a success status with an unusable body."""
-    message = f"{problem}. The service responded with {response.status}, so the call was executed"
+    consequence = "" if request.method == "GET" else ", so the call was executed"
+    message = f"{problem}. The service responded with {response.status}{consequence}"
     return InvalidResponseError(message, code="invalid_response", **_facts(response, request))
 
 

@@ -13,7 +13,7 @@ import pytest
 from fastapi import Body, FastAPI
 from fastapi.testclient import TestClient
 
-from montra_async import Customer, Invoice
+from montra_async import Customer, Invoice, WebhookEndpoint
 from montra_sync.frameworks.flask import MontraJSONProvider
 
 INVOICE = Invoice(id="inv_1", amount_due=Decimal("19.90"))
@@ -33,6 +33,11 @@ async def response_model() -> Any:
     return [CUSTOMER, {"id": "cust_2", "email": "b@example.com", "plan": "pro"}]
 
 
+@app.get("/excluded", response_model=WebhookEndpoint, response_model_exclude={"secret"})
+async def excluded() -> Any:
+    return WebhookEndpoint(id="wh_1", url="https://a.example", events=["*"], enabled=True, secret="whsec_1")
+
+
 @app.get("/nested")
 async def nested() -> dict[str, list[Invoice]]:
     return {"invoices": [INVOICE]}
@@ -50,6 +55,7 @@ def test_fastapi_returns_models_and_takes_them() -> None:
         {"id": "cust_1", "email": "a@example.com"},
         {"id": "cust_2", "email": "b@example.com", "plan": "pro"},
     ]
+    assert client.get("/excluded").json().keys() == {"id", "url", "events", "enabled"}
     assert client.get("/nested").json() == {"invoices": [WRITTEN]}
     assert client.post("/body", json={"id": "inv_1", "amount_due": 19.9}).json() == "Invoice 19.9"
     refused = client.post("/body", json={"id": "inv_1"})

@@ -20,7 +20,7 @@ from yarl import URL
 import montra_sync
 from montra_async import ConfigError, InvalidResponseError, Montra, NetworkError, NotFoundError
 from montra_async.core.base_url import parse_proxy
-from montra_async.core.http.environment import EnvironmentProxies, read_environment
+from montra_async.core.http.environment import EnvironmentProxies, NoProxy, read_environment
 from montra_async.core.redaction import Secret
 from montra_async.paywall import ApiGatewayClient, AuthClient, BillingClient, PaywallConfigError, PaywallNotFoundError
 
@@ -176,8 +176,9 @@ def test_a_variable_without_an_http_proxy_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
 ) -> None:
     monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     with pytest.raises(ConfigError, match=words) as caught:
-        client()
+        client("https://billing.test/api/v1")
     assert "hush" not in str(caught.value)
     with pytest.raises(PaywallConfigError, match=words):
         BillingClient("pw", "https://pay.test", trust_env=True)
@@ -225,10 +226,44 @@ def test_no_proxy_means_what_it_means_in_python(host: str, port: int, rules: lis
     listed = ",".join(rules)
     found = EnvironmentProxies(
         {"http": parse_proxy(Secret("http://proxy.test:1"))},
-        frozenset(one.strip().strip(".").lower() for one in rules if one.strip()),
+        NoProxy.parse(listed),
     )
     bypass: Any = vars(urllib_request)["proxy_bypass_environment"]
     assert (found.proxy_of(URL(f"http://{host}:{port}/")) is None) == bool(bypass(f"{host}:{port}", {"no": listed}))
+
+
+def test_a_variable_that_is_not_used_may_hold_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:1")
+    monkeypatch.setenv("ALL_PROXY", "socks5://user:hush@127.0.0.1")
+    client("https://billing.test/api/v1")
+    with pytest.raises(ConfigError, match="ALL_PROXY: socks5:// is not spoken here"):
+        client("http://billing.test/api/v1")
+    monkeypatch.setenv("NO_PROXY", "billing.test")
+    client("http://billing.test/api/v1")
+
+
+@pytest.mark.parametrize(
+    ("rules", "url", "direct"),
+    [
+        ("10.0.0.0/8", "http://10.1.2.3/", True),
+        ("10.0.0.0/8", "http://11.1.2.3/", False),
+        ("2.3", "http://10.1.2.3/", False),
+        ("a.test b.test", "http://x.b.test/", True),
+        ("[::1]:8080", "http://[::1]:8080/", True),
+        ("[::1]:8080", "http://[::1]/", False),
+        ("fd00::/8", "http://[fd00::7]/", True),
+        ("127.0.0.1:80", "http://127.0.0.1/", True),
+        ("xn--mnchen-3ya.test", "http://m\u00fcnchen.test/", True),
+        ("m\u00fcnchen.test", "http://xn--mnchen-3ya.test/", True),
+    ],
+)
+def test_no_proxy_knows_networks_ports_and_international_names(rules: str, url: str, direct: bool) -> None:
+    assert NoProxy.parse(rules).covers(URL(url)) is direct
+
+
+@given(st.text(max_size=30))
+def test_no_value_of_no_proxy_fails(value: str) -> None:
+    NoProxy.parse(value).covers(URL("http://a.test/"))
 
 
 def test_a_header_of_a_cgi_request_is_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,10 @@ COROUTINES = [
 ]
 
 
+def test_a_long_path_is_cut_in_messages() -> None:
+    assert str(NetworkError("p", CallInfo(method="GET", path="/" + "x" * 5000))) == f"p (GET /{'x' * 299}...)"
+
+
 def test_a_missing_key_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in (None, "", "  "):
         with pytest.raises(ConfigError, match="MONTRA_API_KEY"):
@@ -48,7 +52,7 @@ def test_a_missing_key_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None
     assert repr(Montra()) == "<Montra https://billing.example.com/api/v1>"
 
 
-@pytest.mark.parametrize("key", ["two words", "sk_test_\x00", "ключ"])
+@pytest.mark.parametrize("key", ["two words", "sk_test_\x00", "ключ", "'sk_test_1'", "MONTRA_API_KEY=sk_test_1"])
 def test_a_malformed_key_is_refused_without_being_shown(key: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Montra(key)

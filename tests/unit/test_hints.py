@@ -6,7 +6,7 @@ import inspect
 import subprocess
 import sys
 import warnings
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack
 from typing import Any
 
 import pytest
@@ -42,6 +42,7 @@ def test_with_on_an_asynchronous_client(client: Any) -> None:
     words = f"^montra_async.{name} is asynchronous: write `async with`, or use montra_sync.{name} in synchronous code$"
     with pytest.raises(TypeError, match=words), client:
         pass
+    assert not isinstance(client, AbstractContextManager)
     with pytest.raises(TypeError, match=words), ExitStack() as stack:
         stack.enter_context(client)
 
@@ -54,6 +55,7 @@ async def test_async_with_on_a_synchronous_client(client: Any) -> None:
     with pytest.raises(TypeError, match=words):
         async with client:
             pass
+    assert not isinstance(client, AbstractAsyncContextManager)
     async with AsyncExitStack() as stack:
         with pytest.raises(TypeError, match=words):
             await stack.enter_async_context(client)
@@ -105,7 +107,9 @@ def test_a_missing_extra() -> None:
     assert str(error) == (
         "This needs opentelemetry: pip install 'montra[otel]', or in a clone of the SDK: pip install -e '.[otel]'"
     )
-    assert missing_extra("This", "redis", ImportError("old")).name == "redis"
+    old = missing_extra("This", "flask", ImportError("cannot import name 'x'", name="flask"))
+    assert (type(old), old.name) == (ImportError, "flask")
+    assert str(old).startswith("This needs another version of flask (cannot import name 'x'): pip install")
 
 
 def test_the_package_montra_has_both_clients_and_comes_lazily() -> None:

@@ -90,6 +90,17 @@ def test_a_quantity_with_a_fraction_survives_with_all_digits(value: float) -> No
     assert Entitlement.from_dict(made.to_dict()) == made
 
 
+@pytest.mark.parametrize("has_access", [True, False])
+def test_an_entitlement_is_as_true_as_its_access(has_access: bool) -> None:
+    assert bool(Entitlement(has_access=has_access, usage=5)) is has_access
+
+
+@pytest.mark.parametrize("data", [None, 5, "x", [1], [("id", "c")]])
+def test_what_is_no_json_object_is_told(data: Any) -> None:
+    with pytest.raises(ValueError, match="a JSON object was expected, not "):
+        Customer.from_dict(data)
+
+
 def test_unknown_fields_and_enum_values_survive_a_round_trip() -> None:
     wire = {
         "id": "sub_1",

@@ -18,7 +18,15 @@ from hypothesis import given, settings, strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import montra_async
-from montra_async import AnalyticsSeries, Customer, CustomerWithSubscription, Invoice, Model, Subscription
+from montra_async import (
+    AnalyticsSeries,
+    Customer,
+    CustomerWithSubscription,
+    Invoice,
+    Model,
+    Subscription,
+    WebhookEndpoint,
+)
 from montra_async.paywall import auth_models, models as paywall_models
 
 MODELS = [
@@ -170,3 +178,24 @@ def test_a_subscription_of_a_customer_is_a_model_too() -> None:
         ),
     )
     assert CustomerWithSubscription.from_dict(both.to_dict()) == both
+
+
+def test_what_pydantic_leaves_out_is_left_out() -> None:
+    hook = WebhookEndpoint.from_dict(
+        {"id": "wh", "url": "https://a", "events": ["*"], "secret": "whsec_1", "new": {"a": 1}}
+    )
+
+    class Page(BaseModel):
+        hook: WebhookEndpoint
+        hooks: list[WebhookEndpoint]
+
+    page = Page(hook=hook, hooks=[hook])
+    one: TypeAdapter[Any] = TypeAdapter(WebhookEndpoint)
+    many: TypeAdapter[Any] = TypeAdapter(list[WebhookEndpoint])
+    public = {"id": "wh", "url": "https://a", "events": ["*"], "new": {"a": 1}}
+    assert one.dump_python(hook) == {**public, "secret": "whsec_1"}
+    assert one.dump_python(hook, exclude={"secret"}) == json.loads(one.dump_json(hook, exclude={"secret"})) == public
+    assert one.dump_python(hook, include={"id", "new"}, exclude={"new": {"a"}}) == {"id": "wh", "new": {}}
+    assert many.dump_python([hook], exclude={"__all__": {"secret"}}) == [public]
+    shown = page.model_dump(exclude={"hook": {"secret"}, "hooks": {"__all__": {"secret"}}})
+    assert shown == {"hook": public, "hooks": [public]}

@@ -177,3 +177,9 @@ def test_ipython_shows_models_and_after_the_extension_lists_of_them() -> None:
 @pytest.mark.parametrize("value", ["\ud800", "a\x00b", "\u2066", "\x1b[31m"])
 def test_what_could_change_how_the_rest_is_shown_is_replaced(value: str) -> None:
     assert cell(value).isprintable()
+
+
+@pytest.mark.parametrize("value", [None, "abc", [{"a": 1}], 5])
+def test_a_table_of_something_else_is_refused(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"table takes models, e.g. .*, not (NoneType|str|dict|int)"):
+        table(value)

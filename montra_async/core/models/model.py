@@ -13,7 +13,7 @@ import attrs
 import cattrs
 
 from ..limits import TOO_DEEP, is_too_deep
-from ..type_guards import is_array, is_object
+from ..type_guards import is_array, is_mapping, is_object
 from .builder import Hook, Slot, builder, refuse_unsupported, wire_name
 from .converters import SCALARS, to_anything, to_count, to_datetime, to_flag, to_money, to_object, to_quantity, to_text
 from .datetimes import format_datetime
@@ -111,6 +111,8 @@ class Model(HashedByValue):
         Raises:
             ValueError: a required field is missing or has a value that does not fit.
         """
+        if not is_mapping(data):
+            raise SerdeError(f"a JSON object was expected, not {type(data).__name__}")
         own = dict(data)
         if is_too_deep(own):
             raise SerdeError(TOO_DEEP)

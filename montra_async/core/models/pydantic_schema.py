@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -47,7 +48,8 @@ def core_schema_of(cls: type[Model], handler: Any) -> Any:
         validate,
         core_schema.typed_dict_schema(fields, extra_behavior="allow"),
         ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",
-        serialization=core_schema.plain_serializer_function_ser_schema(_serialized),
+        # pydantic goes through what this gives to it: that is how `include`, `exclude` and the like reach the fields.
+        serialization=core_schema.wrap_serializer_function_ser_schema(_serialized, schema=core_schema.any_schema()),
     )
 
 
@@ -88,8 +90,8 @@ def _validated(cls: type[Model], value: Any) -> Any:
     return cls.from_dict(value)
 
 
-def _serialized(value: Any) -> Any:
-    return value.to_dict()
+def _serialized(value: Any, serialize: Callable[[Any], Any]) -> Any:
+    return serialize(value.to_dict())
 
 
 def _may_be_none(kind: Any) -> bool:

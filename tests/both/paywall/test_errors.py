@@ -67,6 +67,7 @@ async def billing(kinds: Kinds, canned: Any) -> AsyncIterator[Any]:
         ({"api_origin": "https://u:p@pay.example.com"}, "credentials"),
         ({"api_key": "sk_test_ü"}, "characters that no key has"),
         ({"api_key": "sk_test_1 sk_test_2"}, "characters that no key has"),
+        ({"api_key": '"sk_test_1"'}, "characters that no key has"),
         ({"edge_fallback": "http://edge.example.com"}, "in clear"),
     ],
 )
