@@ -37,6 +37,7 @@ QUOTED = {
 NOT_MESSAGES = {
     "[SSL: WRONG_VERSION_NUMBER]",
     "[SSL: RECORD_LAYER_FAILURE]",
+    "(cannot import name",  # of Python
     "except NotFoundError",
     "--allow-host NAME",
     "maxmemory-policy noeviction",
