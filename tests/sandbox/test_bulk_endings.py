@@ -85,9 +85,10 @@ class _Source:
 
 async def test_a_time_out_of_anyio_ends_the_calls() -> None:
     made, source = _Calls(), _Source(3)
-    with anyio.move_on_after(30) as scope:
+    scope = anyio.CancelScope(deadline=anyio.current_time() + 30)  # as of `move_on_after`
+    stopper = asyncio.ensure_future(_when(lambda: len(made.going) == 3, scope.cancel))
+    with scope:
         async with aclosing(run_all(made.run, source())) as results:
-            stopper = asyncio.ensure_future(_when(lambda: len(made.going) == 3, scope.cancel))
             async for _ in results:
                 pass
     assert scope.cancel_called
