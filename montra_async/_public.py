@@ -2,7 +2,7 @@
 
 from .client import DEFAULT_BASE_URL as DEFAULT_BASE_URL, Montra as Montra
 from .core.api_response import ApiResponse as ApiResponse
-from .core.bulk import BulkHook as BulkHook, BulkProgress as BulkProgress, BulkResult as BulkResult
+from .core.bulk_results import BulkHook as BulkHook, BulkProgress as BulkProgress, BulkResult as BulkResult
 from .core.deprecation import MontraDeprecationWarning as MontraDeprecationWarning
 from .core.errors import (
     ApiError as ApiError,

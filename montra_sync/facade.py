@@ -3,15 +3,20 @@
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import inspect
-from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager
-from itertools import islice
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from montra_async import Customer, InvalidArgumentError
+from montra_async import Customer, InvalidArgumentError, MontraError
 from montra_async.core.api_response import ApiResponse, function_of, refuse
-from montra_async.core.bulk import CONCURRENCY, BulkHook, BulkResult, BulkRun, items_of, run_all
+from montra_async.core.bulk_calls import CONCURRENCY, MOST_CONCURRENT, BulkRun
+from montra_async.core.bulk_items import ItemSource, items_of
+from montra_async.core.bulk_results import BulkHook, BulkResult
+from montra_async.core.concurrency import DaemonThreads
 from montra_async.core.twins import own_name
 
 from .portal import has_loop, post, run
@@ -93,20 +98,22 @@ class MontraFacade(ClientFacade):
 
         Results come as calls end, each with the `index` of its item; `sorted(results)` is in order. An item that fails
         is a result, no exception, and does not stop the others. At most `concurrency` items and results are in memory.
-        When the service refuses the key, nothing more is sent: the remaining items are `skipped`. When it has too many
-        requests (429), all items wait for as long as it asks. Ending the iteration early, or cancelling it, cancels
-        the calls in flight, which may have been carried out: with a `batch_key` the same list can be sent again.
+        When the service has too many requests (429), all items wait for as long as it asks, and are sent again up to
+        eight times. When it asks for more than a minute, or refuses the key, nothing more is sent: the remaining items
+        are `skipped`. Ending the iteration early, or cancelling it, cancels the calls in flight. They, and those whose
+        results were not yielded yet, may have been carried out: with a `batch_key` the same list can be sent again,
+        for as long as the service remembers its keys (a day to a month).
 
         Args:
             items: dicts with the arguments of `report_usage`: a list or a generator; for the asynchronous client
                 also an asynchronous one. The synchronous client iterates over it in the thread of the caller.
-            concurrency: number of calls at the same time, 1 to 1000; more than `pool_size` only wait. Default: 10.
+            concurrency: number of calls at the same time, 1 to 1000; never more than `pool_size`. Default: 10.
             batch_key: prefix of the idempotency keys, for example the name of the file: at most 200 printable ASCII
                 characters without spaces. Item n then has the key `<batch_key>-<n>`, so that sending the same list
                 again, after a crash for example, has no second effect; an item that was changed or moved is a
                 `ConflictError`. Default: random keys. The `idempotency_key` of an item goes first.
             on_progress: function that is called with a `BulkProgress` before each result is yielded. What it raises
-                ends the iteration. Default: None.
+                ends the iteration, after the results of the calls in flight. Default: None.
 
         Raises:
             InvalidArgumentError: `concurrency` or `batch_key` is invalid. Invalid items are results.
@@ -125,20 +132,22 @@ class MontraFacade(ClientFacade):
 
         Results come as calls end, each with the `index` of its item; `sorted(results)` is in order. An item that fails
         is a result, no exception, and does not stop the others. At most `concurrency` items and results are in memory.
-        When the service refuses the key, nothing more is sent: the remaining items are `skipped`. When it has too many
-        requests (429), all items wait for as long as it asks. Ending the iteration early, or cancelling it, cancels
-        the calls in flight, which may have been carried out: with a `batch_key` the same list can be sent again.
+        When the service has too many requests (429), all items wait for as long as it asks, and are sent again up to
+        eight times. When it asks for more than a minute, or refuses the key, nothing more is sent: the remaining items
+        are `skipped`. Ending the iteration early, or cancelling it, cancels the calls in flight. They, and those whose
+        results were not yielded yet, may have been carried out: with a `batch_key` the same list can be sent again,
+        for as long as the service remembers its keys (a day to a month).
 
         Args:
             items: dicts with the arguments of `create_customer`: a list or a generator; for the asynchronous client
                 also an asynchronous one. The synchronous client iterates over it in the thread of the caller.
-            concurrency: number of calls at the same time, 1 to 1000; more than `pool_size` only wait. Default: 10.
+            concurrency: number of calls at the same time, 1 to 1000; never more than `pool_size`. Default: 10.
             batch_key: prefix of the idempotency keys, for example the name of the file: at most 200 printable ASCII
                 characters without spaces. Item n then has the key `<batch_key>-<n>`, so that sending the same list
                 again, after a crash for example, has no second effect; an item that was changed or moved is a
                 `ConflictError`. Default: random keys. The `idempotency_key` of an item goes first.
             on_progress: function that is called with a `BulkProgress` before each result is yielded. What it raises
-                ends the iteration. Default: None.
+                ends the iteration, after the results of the calls in flight. Default: None.
 
         Raises:
             InvalidArgumentError: `concurrency` or `batch_key` is invalid. Invalid items are results.
@@ -156,39 +165,81 @@ def _bulk(
 ) -> Generator[BulkResult[Any], None, None]:
     """Begin a bulk call. It is checked now, not when the first result is asked for."""
     client = facade._async
-    call = getattr(client, name)
+    threads = _CallThreads(facade) if _is_overridden(facade, name) else None
     batch: BulkRun[Any] = BulkRun(
-        call, client.with_raw_response, concurrency=concurrency, batch_key=batch_key, on_progress=on_progress
+        getattr(client if threads is None else facade, name),
+        client.with_raw_response if threads is None else threads.send,
+        pool_size=client._pool_size,
+        concurrency=concurrency,
+        batch_key=batch_key,
+        on_progress=on_progress,
     )
     if isinstance(items, AsyncIterable):
         raise InvalidArgumentError("items", f"a list or generator of dicts, not {type(items).__name__}")
-    return _results(batch, iter(items_of(items)))
+    return _results(batch, ItemSource(items_of(items)), threads)
 
 
-def _results(batch: BulkRun[Any], items: Iterator[Any]) -> Generator[BulkResult[Any], None, None]:
+def _results(
+    batch: BulkRun[Any], source: ItemSource, threads: _CallThreads | None
+) -> Generator[BulkResult[Any], None, None]:
     """The results of a bulk call: the loop makes the calls, and this thread asks for the items."""
-    if not has_loop():  # at the interpreter's end, each `run` has a loop of its own
-        yield from run(_all_of, batch, items)
-        return
-    problem: Exception | None = None
+    is_at_end = not has_loop()  # then each `run` has a loop of its own, on which nothing can stay in flight
     try:
         while True:
             taken: list[Any] = []
             try:
-                for item in islice(items, 0 if problem else batch.free):
+                for item in source.take(batch.room):
                     taken.append(item)
             except Exception as error:
-                problem = error
+                batch.end_with(error)
             if not taken and batch.is_idle:
                 break
-            for result in run(batch.step, taken):
-                yield batch.note(result)
-        if problem is not None:
-            raise problem
+            if not is_at_end and not has_loop():
+                raise MontraError("the interpreter is shutting down: the calls in flight were cancelled")
+            run(batch.finish if is_at_end else batch.step, taken)
+            while (result := batch.next_result()) is not None:
+                yield result
+        if batch.problem is not None:
+            raise batch.problem
     finally:
         if not batch.is_idle:  # nothing waits here: the generator may be collected in the thread of the loop
-            post(batch.cancel_soon)
+            post(batch.cancel)
+        if threads is not None:
+            threads.end()
 
 
-async def _all_of(batch: BulkRun[Any], items: Iterator[Any]) -> list[BulkResult[Any]]:
-    return [one async for one in run_all(batch, items)]
+def _is_overridden(facade: object, name: str) -> bool:
+    """Whether a call is the user's own: of a subclass of the client."""
+    owner = next(one for one in type(facade).__mro__ if name in vars(one))
+    return owner.__module__.partition(".")[0] not in {"montra_sync", "montra_async"}
+
+
+class _CallThreads:
+    """Threads that make a user's own calls, which are blocking. Not the loop's: it looks names up in those.
+
+    Args:
+        facade: the client.
+    """
+
+    def __init__(self, facade: ClientFacade) -> None:
+        self._facade = facade
+        self._threads: DaemonThreads | None = None
+
+    async def send(self, call: Callable[..., Any], /, **arguments: Any) -> ApiResponse[Any]:
+        """Make a call. A call that has begun is not cancelled.
+
+        Raises:
+            MontraError: the interpreter is shutting down, which daemon threads can't outlast.
+        """
+        if not has_loop():
+            raise MontraError(f"the interpreter is shutting down: no more calls of the overridden {call.__name__}")
+        if self._threads is None:
+            self._threads = DaemonThreads(MOST_CONCURRENT, "montra-bulk")
+        context = contextvars.copy_context()
+        work = partial(context.run, self._facade.with_raw_response, call, **arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def end(self) -> None:
+        """Let the threads end when their calls have."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)

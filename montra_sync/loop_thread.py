@@ -162,7 +162,7 @@ class LoopThread:
         self.ident: int | None = None
         self._on_end = on_end
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._inbox: deque[Callable[[], None]] = deque()
+        self._inbox: deque[Callable[[], object]] = deque()
         self._dead = False
         self._tickets = [object()]
         self._ended = threading.Lock()
@@ -200,7 +200,7 @@ class LoopThread:
             if self.jobs.pop(job, False):  # else the job has its error already
                 raise
 
-    def post(self, callback: Callable[[], None]) -> None:
+    def post(self, callback: Callable[[], object]) -> None:
         """Schedule a function on the loop.
 
         Raises:

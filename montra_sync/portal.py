@@ -114,7 +114,7 @@ def has_loop() -> bool:
     return _background.find() is not None
 
 
-def post(function: Callable[[], None]) -> None:
+def post(function: Callable[[], object]) -> None:
     """Run a plain function on the background loop, without waiting for it. Does nothing at the interpreter's end."""
     thread = _background.find()
     if thread is not None:

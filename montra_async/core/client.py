@@ -124,6 +124,10 @@ class BaseClient(AsyncOnly):
         """Whether a session or connector was given that belongs to one event loop: the client works on no other."""
         return self._transport.is_bound_to_loop
 
+    @property
+    def _pool_size(self) -> int:
+        return self._transport.pool_size
+
     # Views and closing
 
     def with_options(

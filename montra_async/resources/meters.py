@@ -10,7 +10,9 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from ..core import validation
-from ..core.bulk import CONCURRENCY, BulkHook, BulkResult, BulkRun, Items, items_of, run_all
+from ..core.bulk_calls import CONCURRENCY, BulkRun, run_all
+from ..core.bulk_items import Items, items_of
+from ..core.bulk_results import BulkHook, BulkResult
 from ..core.client import BaseClient
 from ..core.models.model import Model
 from ..core.validation import Number
@@ -100,26 +102,34 @@ class MetersApi(BaseClient):
 
         Results come as calls end, each with the `index` of its item; `sorted(results)` is in order. An item that fails
         is a result, no exception, and does not stop the others. At most `concurrency` items and results are in memory.
-        When the service refuses the key, nothing more is sent: the remaining items are `skipped`. When it has too many
-        requests (429), all items wait for as long as it asks. Ending the iteration early, or cancelling it, cancels
-        the calls in flight, which may have been carried out: with a `batch_key` the same list can be sent again.
+        When the service has too many requests (429), all items wait for as long as it asks, and are sent again up to
+        eight times. When it asks for more than a minute, or refuses the key, nothing more is sent: the remaining items
+        are `skipped`. Ending the iteration early, or cancelling it, cancels the calls in flight. They, and those whose
+        results were not yielded yet, may have been carried out: with a `batch_key` the same list can be sent again,
+        for as long as the service remembers its keys (a day to a month).
 
         Args:
             items: dicts with the arguments of `report_usage`: a list or a generator; for the asynchronous client
                 also an asynchronous one. The synchronous client iterates over it in the thread of the caller.
-            concurrency: number of calls at the same time, 1 to 1000; more than `pool_size` only wait. Default: 10.
+            concurrency: number of calls at the same time, 1 to 1000; never more than `pool_size`. Default: 10.
             batch_key: prefix of the idempotency keys, for example the name of the file: at most 200 printable ASCII
                 characters without spaces. Item n then has the key `<batch_key>-<n>`, so that sending the same list
                 again, after a crash for example, has no second effect; an item that was changed or moved is a
                 `ConflictError`. Default: random keys. The `idempotency_key` of an item goes first.
             on_progress: function that is called with a `BulkProgress` before each result is yielded. What it raises
-                ends the iteration. Default: None.
+                ends the iteration, after the results of the calls in flight. Default: None.
 
         Raises:
             InvalidArgumentError: `concurrency` or `batch_key` is invalid. Invalid items are results.
         """
-        send = self.with_raw_response
-        run = BulkRun(self.report_usage, send, concurrency=concurrency, batch_key=batch_key, on_progress=on_progress)
+        run = BulkRun(
+            self.report_usage,
+            self.with_raw_response,
+            pool_size=self._pool_size,
+            concurrency=concurrency,
+            batch_key=batch_key,
+            on_progress=on_progress,
+        )
         return run_all(run, items_of(items))
 
     async def list_meters(self) -> list[Meter]:

@@ -16,38 +16,22 @@ from hypothesis import given, strategies as st
 
 import montra_sync
 from montra_async import (
-    ApiResponse,
     AuthenticationError,
     BulkProgress,
     BulkResult,
-    CallInfo,
     ConflictError,
     Customer,
     InvalidArgumentError,
     Montra,
-    RateLimitError,
 )
-from montra_async.core.bulk import BulkRun, run_all
 from montra_sync.portal import run
 
 from ..conftest import struck
 from ..contract_watch import WatchedSandbox
+from .bulk_tools import collect, person, running
 
 KEY = "sk_test_sandbox"
 _numbers = itertools.count()
-
-
-def person(i: int) -> dict[str, Any]:
-    return {"name": f"Person {i}", "email": f"person-{i}@example.com"}
-
-
-async def collect(results: AsyncIterator[BulkResult[Any]]) -> list[BulkResult[Any]]:
-    return sorted([one async for one in results])
-
-
-def running() -> list[Any]:
-    """Calls of bulk calls that are in flight."""
-    return [one for one in asyncio.all_tasks() if "BulkRun" in repr(one)]
 
 
 # One result for each item
@@ -336,67 +320,3 @@ def test_an_exit_handler_may_make_a_bulk_call(served: str) -> None:
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
     assert (run.stdout, run.stderr) == ("['ok']\n", "")
-
-
-# Too many requests
-
-
-async def test_too_many_requests_are_no_failures(montra: Montra, sandbox: WatchedSandbox) -> None:
-    sandbox.add_fault(kind="rate_limit", retry_after=0, times=4)
-    single = montra.with_options(max_attempts=1)
-    results = await collect(single.create_customers([person(i) for i in range(6)], concurrency=3, batch_key="b"))
-    assert [one.status for one in results] == ["ok"] * 6
-    assert len(await montra.list_customers()) == 6
-
-
-class _Limited:
-    """A call that has too many requests for some time, and notes when it was made."""
-
-    def __init__(self, refusals: int, retry_after: float | None) -> None:
-        self.refusals = refusals
-        self.retry_after = retry_after
-        self.calls = 0
-        self.run: BulkRun[int]
-
-    async def call(self, number: int, idempotency_key: str) -> int:
-        return number
-
-    async def send(self, call: Any, **arguments: Any) -> ApiResponse[int]:
-        loop = asyncio.get_running_loop()
-        assert loop.time() >= self.run._paused_until
-        self.calls += 1
-        await asyncio.sleep(0)
-        if self.calls <= self.refusals:
-            info = CallInfo(method="POST", path="/x")
-            raise RateLimitError("slow down", status=429, code="x", call=info, retry_after=self.retry_after)
-        return ApiResponse(data=await call(**arguments))
-
-
-def limited(refusals: int, retry_after: float | None, concurrency: int = 3) -> _Limited:
-    made = _Limited(refusals, retry_after)
-    made.run = BulkRun(made.call, made.send, concurrency=concurrency, batch_key="b", on_progress=None)
-    return made
-
-
-async def test_nothing_is_sent_during_a_pause() -> None:
-    made = limited(3, 0.05)
-    results = await collect(run_all(made.run, [{"number": i, "idempotency_key": f"k{i}"} for i in range(9)]))
-    assert [one.value for one in results] == list(range(9))
-    assert made.calls == 12
-
-
-async def test_a_service_that_never_has_time_is_a_failure_in_the_end() -> None:
-    made = limited(10**6, 0.0, concurrency=1)
-    [result] = await collect(run_all(made.run, [{"number": 1, "idempotency_key": "k"}]))
-    assert isinstance(result.error, RateLimitError)
-    assert made.calls == 9
-
-
-async def test_pauses_are_longer_each_time_and_bounded() -> None:
-    made = limited(0, None)
-    now = asyncio.get_running_loop().time()
-    for round_number, seconds in ((0, 1), (3, 8), (9, 60)):
-        made.run._pause(None, round_number)
-        assert 0 <= made.run._paused_until - now - seconds < 1
-    made.run._pause(1e9, 0)
-    assert made.run._paused_until - now < 62

@@ -305,7 +305,7 @@ def _redacted(value: object) -> object:
 
 @pytest.fixture(autouse=True)
 def _bulk_calls_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("montra_async.core.bulk._MAX_ROUNDS", 0)
+    monkeypatch.setattr("montra_async.core.bulk_calls._MAX_ROUNDS", 0)
 
 
 async def with_headers(client: Any, method: Any) -> Any:

@@ -265,7 +265,8 @@ async def test_decisions_about_access(montra: Montra, seen: Seen) -> None:
     model = await montra.create_pricing_model(name="Pro")
     await montra.create_meter(model.id, name="Tokens", slug="tokens")
     await montra.create_subscription(customer.id, model.id)
-    access = Access(montra, UsageReporter(montra, MemoryOutbox(), send=False))
+    reporter = UsageReporter(montra, MemoryOutbox())
+    access = Access(montra, reporter)
     seen.instrument(access, montra)
     assert await access.check(customer.id, meter="tokens")
     assert await access.check(customer.id, meter="tokens")
@@ -282,6 +283,7 @@ async def test_decisions_about_access(montra: Montra, seen: Seen) -> None:
         pass
     assert seen.value("montra.access.holds", montra__access__allowed=True) == 1
     await access.aclose()
+    await reporter.aclose()  # sends what the hold has recorded
     seen.telemetry.uninstrument(access)
     assert type(access) is Access
 

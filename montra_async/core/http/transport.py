@@ -82,6 +82,11 @@ class Transport:
         given = self._connection
         return given.session is not None or isinstance(given.connector, aiohttp.BaseConnector)
 
+    @property
+    def pool_size(self) -> int:
+        """Requests in flight at most, per event loop."""
+        return self._connection.pool_size
+
     def endpoints(self) -> EndpointTable | None:
         """The endpoints of the service; None when they are not known."""
         return None if self._endpoints is None else self._endpoints()
