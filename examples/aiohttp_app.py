@@ -1,12 +1,14 @@
 """aiohttp.web: guards on handlers, usage reported, payments received by webhooks.
 
-MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... SESSION_SECRET=$(openssl rand -hex 32) \
+MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... \
+    SESSION_SECRET=$(python -c "import secrets; print(secrets.token_hex())") \
     PORT=8000 python aiohttp_app.py
 
 aiohttp has no sessions of its own: this one is a cookie signed with `itsdangerous`. aiohttp-session has more.
 """
 
 import os
+from typing import Any
 
 from aiohttp import web
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -15,11 +17,13 @@ from montra_async import ConflictError, InvalidArgumentError, InvalidRequestErro
 from montra_async.frameworks.aiohttp import CLIENT, client_context, require_feature, require_quota, webhook_handler
 from montra_async.webhooks import CheckoutCompleted, SqliteStore, WebhookReceiver
 
+if len(SESSION_SECRET := os.environ["SESSION_SECRET"]) < 32:  # whoever guesses it signs sessions of any customer
+    raise ValueError('SESSION_SECRET is too short. Make one: python -c "import secrets; print(secrets.token_hex())"')
 receiver = WebhookReceiver(
     os.environ["MONTRA_WEBHOOK_SECRET"], store=SqliteStore(os.environ.get("EVENTS_DB", "events.db"))
 )
 buyers: list[str] = []  # your database
-sessions = URLSafeTimedSerializer(os.environ["SESSION_SECRET"], salt="session")
+sessions = URLSafeTimedSerializer(SESSION_SECRET, salt="session")
 MONTH = 30 * 24 * 3600  # seconds
 
 
@@ -31,14 +35,30 @@ def customer_id(request: web.Request) -> str:
         raise web.HTTPUnauthorized from None
 
 
-async def sign_up(request: web.Request) -> web.StreamResponse:
-    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+def confirmed_email(form: dict[str, Any]) -> str:
+    """Return the visitor's address. Yours: only if they have sent back the code that you have mailed to it.
 
-    Store the id in your table of users. Your sign-in reads it there, after the password.
+    This example sends no mail, so it takes any address. A payment belongs to the customer who has the payer's address:
+    whoever signs up with another's gets what the other pays for.
     """
-    form = await request.json()
+    email: str = form["email"]
+    return email
+
+
+async def sign_up(request: web.Request) -> web.StreamResponse:
+    """Create a customer and begin their session. Store the id in your table of users: your sign-in reads it there.
+
+    Only JSON is read. A page of another site can't send it; with a form, it could sign its visitors in as it likes.
+    """
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType
     try:
-        customer = await request.app[CLIENT].create_customer(name=form["name"], email=form["email"])
+        form = await request.json()
+        name, email = form["name"], confirmed_email(form)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise web.HTTPBadRequest(text="send a name and an email address") from None
+    try:
+        customer = await request.app[CLIENT].create_customer(name=name, email=email)
     except ConflictError:
         raise web.HTTPConflict(text="this address has an account: sign in") from None
     except (InvalidArgumentError, InvalidRequestError):  # a typo of the user's

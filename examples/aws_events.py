@@ -2,6 +2,8 @@
 
 An HTTP request comes from API Gateway (REST API: payload format 1.0; HTTP API: 1.0 or 2.0), from the function's own URL
 (like 2.0), or from a load balancer (like 1.0). Its body is always a string: the text, or base64 when it is not text.
+
+Give the function a time-out of 15 s or more. Lambda's default, 3 s, is too short for a message: see `process_batch`.
 """
 
 import base64
@@ -32,27 +34,50 @@ class HttpRequest:
     claims: dict[str, Any]
 
 
+class BodyTooLarge(ValueError):
+    """A body of more than `MAX_BODY` bytes."""
+
+
 def http_request(event: dict[str, Any]) -> HttpRequest:
     """Read an HTTP event.
 
     Raises:
+        BodyTooLarge: answer with 413.
         ValueError: it is none, or its body can't be read.
     """
     context = _object(event.get("requestContext"))
     method = event.get("httpMethod") or _object(context.get("http")).get("method")
     if not isinstance(method, str):
         raise ValueError("not an event of API Gateway, a function URL or a load balancer")
-    body: str = event.get("body") or ""
+    body = "" if event.get("body") is None else event["body"]
+    if not isinstance(body, str):
+        raise ValueError("the body is not a string")
     raw = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else body.encode()
     if len(raw) > MAX_BODY:
-        raise ValueError("the body is too large")
+        raise BodyTooLarge(f"the body has more than {MAX_BODY} bytes")
     return HttpRequest(method=method.upper(), headers=_headers(event), body=raw, claims=_claims(context))
 
 
-def http_response(status: int, body: object, headers: dict[str, str] | None = None) -> dict[str, Any]:
-    """A response with JSON. Its form is the same for all kinds of requests; its body is a string, too."""
+def http_response(
+    event: dict[str, Any], status: int, body: object, headers: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """A response with JSON, in the form that suits its request.
+
+    A load balancer that sends lists of values ("multi value headers") reads only such lists; a REST API reads both
+    forms. An HTTP API (2.0) and a function URL read only single values, and don't send lists.
+
+    Args:
+        event: the request.
+        status: 200, for example.
+        body: what becomes JSON; bytes are JSON already.
+        headers: more than the type of the content.
+    """
     all_headers = {"Content-Type": "application/json", **(headers or {})}
-    return {"statusCode": status, "headers": all_headers, "body": json.dumps(body), "isBase64Encoded": False}
+    text = body.decode() if isinstance(body, bytes) else json.dumps(body)
+    response = {"statusCode": status, "body": text, "isBase64Encoded": False}
+    if "multiValueHeaders" in event:
+        return {**response, "multiValueHeaders": {name: [value] for name, value in all_headers.items()}}
+    return {**response, "headers": all_headers}
 
 
 def process_batch(
@@ -71,7 +96,13 @@ def process_batch(
         records: `event["Records"]`.
         handle: a function that takes a message's id, which stays the same when it is delivered again, and its body.
         time_is_left: returns False when the invocation is about to end; the rest is then returned unhandled.
+
+    Raises:
+        RuntimeError: there is no time for even the first message, so the function's time-out is too short. Returned as
+            failed, every message would end in the dead-letter queue, and no metric would count an error.
     """
+    if records and not time_is_left():
+        raise RuntimeError("no time for a single message: the function needs a longer time-out")
     failed: list[dict[str, str]] = []
     stopped: set[str] = set()
     for record in records:
@@ -84,7 +115,7 @@ def process_batch(
                 raise TimeoutError("no time left in this invocation")
             handle(message_id, record["body"])
         except Exception as error:  # a bad message must not have the others delivered again
-            print(f"{message_id}: {type(error).__name__}: {error}")
+            print(f"{message_id}: {type(error).__name__}: {str(error)[:500]!r}")  # repr: one line, whatever it says
             failed.append({"itemIdentifier": message_id})
             if group is not None:
                 stopped.add(group)
@@ -105,10 +136,15 @@ def _fifo_group(record: dict[str, Any]) -> str | None:
 
 def _headers(event: dict[str, Any]) -> dict[str, str]:
     """In 1.0, `headers` has only the last value of each name; `multiValueHeaders` has all. Either may be null."""
-    headers = {name.lower(): str(value) for name, value in _object(event.get("headers")).items()}
+    headers = {name.lower(): value for name, value in _object(event.get("headers")).items() if isinstance(value, str)}
     for name, values in _object(event.get("multiValueHeaders")).items():
-        headers[name.lower()] = ",".join(str(value) for value in values)
+        if texts := _texts(values):
+            headers[name.lower()] = ",".join(texts)
     return headers
+
+
+def _texts(values: Any) -> list[str]:
+    return [one for one in cast("list[object]", values) if isinstance(one, str)] if isinstance(values, list) else []
 
 
 def _claims(context: dict[str, Any]) -> dict[str, Any]:

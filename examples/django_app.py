@@ -1,12 +1,14 @@
 """Django in one file, synchronous views: guards, usage reported, payments received by webhooks.
 
-MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... SESSION_SECRET=$(openssl rand -hex 32) \
+MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... \
+    SESSION_SECRET=$(python -c "import secrets; print(secrets.token_hex())") \
     gunicorn -w 2 django_app:application
 """
 
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
@@ -14,8 +16,11 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
+if len(SESSION_SECRET := os.environ["SESSION_SECRET"]) < 32:  # whoever guesses it signs sessions of any customer
+    raise ValueError('SESSION_SECRET is too short. Make one: python -c "import secrets; print(secrets.token_hex())"')
+
 settings.configure(
-    SECRET_KEY=os.environ["SESSION_SECRET"],
+    SECRET_KEY=SESSION_SECRET,
     ROOT_URLCONF=__name__,
     ALLOWED_HOSTS=["127.0.0.1"],
     MIDDLEWARE=[
@@ -44,15 +49,31 @@ def customer_id(request: HttpRequest) -> str:
     return str(request.session["customer_id"])
 
 
-@csrf_exempt  # asked by programs, not by forms; pages of other sites can't send the cookie (SameSite=Lax)
-def sign_up(request: HttpRequest) -> HttpResponse:
-    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+def confirmed_email(form: dict[str, Any]) -> str:
+    """Return the visitor's address. Yours: only if they have sent back the code that you have mailed to it.
 
-    Store the id in your table of users. Your sign-in reads it there, after the password.
+    This example sends no mail, so it takes any address. A payment belongs to the customer who has the payer's address:
+    whoever signs up with another's gets what the other pays for.
     """
-    form = json.loads(request.body)
+    email: str = form["email"]
+    return email
+
+
+@csrf_exempt  # asked by programs, which have no token: the type of the content protects it
+def sign_up(request: HttpRequest) -> HttpResponse:
+    """Create a customer and begin their session. Store the id in your table of users: your sign-in reads it there.
+
+    Only JSON is read. A page of another site can't send it; with a form, it could sign its visitors in as it likes.
+    """
+    if request.content_type != "application/json":
+        return HttpResponse(status=415)
     try:
-        customer = get_client().create_customer(name=form["name"], email=form["email"])
+        form = json.loads(request.body)
+        name, email = form["name"], confirmed_email(form)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return HttpResponse("send a name and an email address", status=400)
+    try:
+        customer = get_client().create_customer(name=name, email=email)
     except ConflictError:
         return HttpResponse("this address has an account: sign in", status=409)
     except (InvalidArgumentError, InvalidRequestError):  # a typo of the user's

@@ -1,6 +1,7 @@
 """An AWS Lambda function: it reports usage from a queue (SQS) and receives webhooks over HTTP (API Gateway, or the
 function's own URL).
 
+Time-out of the function: 15 s or more (`Timeout: 30`, say). Lambda's default, 3 s, is too short for a single message.
 Environment: MONTRA_API_KEY; for the webhooks MONTRA_WEBHOOK_SECRET, and REDIS_URL, where handled events are remembered.
 The function is this file and aws_events.py.
 
@@ -13,7 +14,7 @@ import json
 import os
 from typing import Any
 
-from aws_events import http_request, http_response, milliseconds_left, process_batch
+from aws_events import BodyTooLarge, http_request, http_response, milliseconds_left, process_batch
 
 from montra_sync import Montra, Timeout
 from montra_sync.webhooks import CheckoutCompleted, RedisStore, SqliteStore, WebhookReceiver
@@ -69,14 +70,11 @@ def receive_webhook(event: dict[str, Any]) -> dict[str, Any]:
     """A delivery: its signature belongs to the bytes that were sent, so nothing is parsed before."""
     try:
         request = http_request(event)
+    except BodyTooLarge:
+        return http_response(event, 413, {"status": "too_large"})
     except ValueError:
-        return http_response(400, {"status": "unreadable"})
+        return http_response(event, 400, {"status": "unreadable"})
     if request.method != "POST":
-        return http_response(405, {"status": "not_allowed"}, {"Allow": "POST"})
+        return http_response(event, 405, {"status": "not_allowed"}, {"Allow": "POST"})
     reply = receiver().handle_blocking(request.body, request.headers)
-    return {
-        "statusCode": reply.status,
-        "headers": dict(reply.headers),
-        "body": reply.body.decode(),
-        "isBase64Encoded": False,
-    }
+    return http_response(event, reply.status, reply.body, dict(reply.headers))

@@ -1,5 +1,6 @@
 """An AWS Lambda function that answers questions, over HTTP and from a queue, and records what they have used.
 
+Time-out of the function: 15 s or more (`Timeout: 30`, say). Lambda's default, 3 s, is too short for a single message.
 Environment: MONTRA_API_KEY; REDIS_URL, e.g. rediss://...:6379/0, for an outbox that outlives the function's instances.
 The function is this file and aws_events.py.
 
@@ -15,11 +16,12 @@ import json
 import os
 from typing import Any
 
-from aws_events import http_request, http_response, milliseconds_left, process_batch
+from aws_events import BodyTooLarge, http_request, http_response, milliseconds_left, process_batch
 
 from montra_sync import Montra
 from montra_sync.usage import Outbox, RedisOutbox, SqliteOutbox, UsageReporter
 
+SECONDS_PER_ANSWER = 8.0
 SECONDS_TO_SEND = 2.0
 CLAIM = "montra_customer_id"
 
@@ -38,7 +40,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """The function that AWS calls: with a batch of a queue, or with an HTTP request."""
     with usage.invocation(timeout=SECONDS_TO_SEND):  # sends at the end of the block, and says in the log what is left
         if "Records" in event:
-            return process_batch(event["Records"], do_job, lambda: milliseconds_left(context) > 10_000)
+            # One more answer must end before Lambda's time-out, and what was used must be sent.
+            needed = (SECONDS_PER_ANSWER + SECONDS_TO_SEND) * 1000
+            return process_batch(event["Records"], do_job, lambda: milliseconds_left(context) > needed)
         return answer_request(event, request_id=context.aws_request_id)
 
 
@@ -57,12 +61,14 @@ def answer_request(event: dict[str, Any], request_id: str) -> dict[str, Any]:
     try:
         request = http_request(event)
         prompt = json.loads(request.body)["prompt"]
+    except BodyTooLarge:
+        return http_response(event, 413, {"error": "too large"})
     except (ValueError, KeyError, TypeError, RecursionError):
-        return http_response(400, {"error": 'send {"prompt": "..."}'})
+        return http_response(event, 400, {"error": 'send {"prompt": "..."}'})
     customer_id = request.claims.get(CLAIM)  # put into the token by your identity provider, or by your authorizer
     if not customer_id or not isinstance(prompt, str):
-        return http_response(400 if customer_id else 401, {"error": "who asks what?"})
-    return http_response(200, {"answer": answer(str(customer_id), prompt, key=f"lambda-{request_id}")})
+        return http_response(event, 400 if customer_id else 401, {"error": "who asks what?"})
+    return http_response(event, 200, {"answer": answer(str(customer_id), prompt, key=f"lambda-{request_id}")})
 
 
 def answer(customer_id: str, prompt: str, *, key: str) -> str:

@@ -1,6 +1,7 @@
 """FastAPI: an AI endpoint that holds tokens, streams its answer, and records what was used. It survives `kill -9`.
 
-MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... SESSION_SECRET=$(openssl rand -hex 32) \
+MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... \
+    SESSION_SECRET=$(python -c "import secrets; print(secrets.token_hex())") \
     uvicorn metered_fastapi_app:app --workers 4
 
 Needs `itsdangerous`, with which Starlette signs sessions.
@@ -32,6 +33,9 @@ from montra_async.frameworks.fastapi import (
 from montra_async.usage import ParkedUsage, UsageReporter, UsageStats
 from montra_async.webhooks import SqliteStore, WebhookReceiver
 
+if len(SESSION_SECRET := os.environ["SESSION_SECRET"]) < 32:  # whoever guesses it signs sessions of any customer
+    raise ValueError('SESSION_SECRET is too short. Make one: python -c "import secrets; print(secrets.token_hex())"')
+
 LATE = 300.0  # seconds; what is sent after the end of a billing period counts in the next one
 log = logging.getLogger("billing")
 
@@ -62,7 +66,7 @@ async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
 
 app = FastAPI(lifespan=lifespan, exception_handlers=exception_handlers)
 # The session is a signed cookie: visitors can't write a customer into it. With HTTPS, add https_only=True.
-app.add_middleware(SessionMiddleware, secret_key=os.environ["SESSION_SECRET"])
+app.add_middleware(SessionMiddleware, secret_key=SESSION_SECRET)
 app.include_router(webhook_router("/webhooks/montra", receiver))
 
 
@@ -73,12 +77,26 @@ async def customer_id(request: Request) -> str:
     return str(customer)
 
 
-@app.post("/sign-up", status_code=201)
-async def sign_up(request: Request, name: Annotated[str, Body()], email: Annotated[str, Body()]) -> None:
-    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+def confirmed_email(email: Annotated[str, Body()]) -> str:
+    """Return the visitor's address. Yours: only if they have sent back the code that you have mailed to it.
 
-    Store the id in your table of users. Your sign-in reads it there, after the password.
+    This example sends no mail, so it takes any address. A payment belongs to the customer who has the payer's address:
+    whoever signs up with another's gets what the other pays for.
     """
+    return email
+
+
+def only_json(request: Request) -> None:
+    """Refuse forms: a page of another site could send one, and so sign its visitors in as it likes. JSON it can't."""
+    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415)
+
+
+@app.post("/sign-up", status_code=201, dependencies=[Depends(only_json)])
+async def sign_up(
+    request: Request, name: Annotated[str, Body()], email: Annotated[str, Depends(confirmed_email)]
+) -> None:
+    """Create a customer and begin their session. Store the id in your table of users: your sign-in reads it there."""
     try:
         customer = await montra.create_customer(name=name, email=email)
     except ConflictError:

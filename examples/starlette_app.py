@@ -1,12 +1,14 @@
 """Starlette: guards on endpoints, usage reported, payments received by webhooks.
 
-MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... SESSION_SECRET=$(openssl rand -hex 32) \
+MONTRA_BASE_URL=... MONTRA_API_KEY=... MONTRA_WEBHOOK_SECRET=whsec_... \
+    SESSION_SECRET=$(python -c "import secrets; print(secrets.token_hex())") \
     uvicorn starlette_app:app
 
 Needs `itsdangerous`, with which Starlette signs sessions.
 """
 
 import os
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -19,6 +21,8 @@ from montra_async import ConflictError, InvalidArgumentError, InvalidRequestErro
 from montra_async.frameworks.starlette import get_client, lifespan, require_feature, require_quota, webhook_route
 from montra_async.webhooks import CheckoutCompleted, SqliteStore, WebhookReceiver
 
+if len(SESSION_SECRET := os.environ["SESSION_SECRET"]) < 32:  # whoever guesses it signs sessions of any customer
+    raise ValueError('SESSION_SECRET is too short. Make one: python -c "import secrets; print(secrets.token_hex())"')
 receiver = WebhookReceiver(
     os.environ["MONTRA_WEBHOOK_SECRET"], store=SqliteStore(os.environ.get("EVENTS_DB", "events.db"))
 )
@@ -30,14 +34,30 @@ def customer_id(request: Request) -> str:
     return str(request.session["customer_id"])
 
 
-async def sign_up(request: Request) -> Response:
-    """Create a customer, once the address is confirmed: payments with this address will be theirs.
+def confirmed_email(form: dict[str, Any]) -> str:
+    """Return the visitor's address. Yours: only if they have sent back the code that you have mailed to it.
 
-    Store the id in your table of users. Your sign-in reads it there, after the password.
+    This example sends no mail, so it takes any address. A payment belongs to the customer who has the payer's address:
+    whoever signs up with another's gets what the other pays for.
     """
-    form = await request.json()
+    email: str = form["email"]
+    return email
+
+
+async def sign_up(request: Request) -> Response:
+    """Create a customer and begin their session. Store the id in your table of users: your sign-in reads it there.
+
+    Only JSON is read. A page of another site can't send it; with a form, it could sign its visitors in as it likes.
+    """
+    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        return Response(status_code=415)
     try:
-        customer = await get_client(request).create_customer(name=form["name"], email=form["email"])
+        form = await request.json()
+        name, email = form["name"], confirmed_email(form)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return JSONResponse({"detail": "send a name and an email address"}, 400)
+    try:
+        customer = await get_client(request).create_customer(name=name, email=email)
     except ConflictError:
         return JSONResponse({"detail": "this address has an account: sign in"}, 409)
     except (InvalidArgumentError, InvalidRequestError):  # a typo of the user's
@@ -69,7 +89,7 @@ async def list_buyers(_: Request) -> Response:
 app = Starlette(
     lifespan=lifespan(Montra),
     # The session is a signed cookie: visitors can't write a customer into it. With HTTPS, add https_only=True.
-    middleware=[Middleware(SessionMiddleware, secret_key=os.environ["SESSION_SECRET"])],
+    middleware=[Middleware(SessionMiddleware, secret_key=SESSION_SECRET)],
     routes=[
         Route("/sign-up", sign_up, methods=["POST"]),
         Route("/reports", reports),

@@ -160,3 +160,41 @@ async def test_when_montra_can_not_say_nobody_passes(app: App) -> None:
     for method, path in (("GET", "/reports"), ("POST", "/answers")):
         status, kind, body = await app.ask(method, path)
         assert (status, kind, body["code"]) == (503, "application/problem+json", "billing_unavailable")
+
+
+EVE = '{"name": "Eve", "email": "eve@example.com"}'
+TYPES_OF_FORMS = [
+    "text/plain",
+    "text/plain; application/json",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+]
+
+
+async def test_a_page_of_another_site_signs_nobody_up(app: App) -> None:
+    """A form of any site may post these types of content, and its visitors would be in the session it has chosen."""
+    for kind in [*TYPES_OF_FORMS, "application/jsonx", None]:
+        headers = {"Origin": "https://elsewhere.example", **({"Content-Type": kind} if kind else {})}
+        post = app.http.post(f"{app.url}/sign-up", data=EVE, headers=headers, skip_auto_headers=["Content-Type"])
+        async with post as answer:
+            assert (answer.status, answer.cookies) == (415, {})
+    assert [one.id for one in await app.montra.list_customers()] == [app.ada]
+    headers = {"Content-Type": "Application/JSON; charset=utf-8"}
+    async with app.http.post(f"{app.url}/sign-up", data=EVE, headers=headers) as answer:
+        assert answer.status == 201
+
+
+async def test_a_sign_up_that_can_not_be_read_is_the_callers_mistake(app: App) -> None:
+    unreadable = [b"", b"{", b"\xff", b"null", b"7", b"[]", b'["name", "email"]', b"{}", b"[" * 100_000]
+    incomplete = [b'{"name": "Eve"}', b'{"email": "eve@example.com"}']
+    for body in [*unreadable, *incomplete]:
+        post = app.http.post(f"{app.url}/sign-up", data=body, headers={"Content-Type": "application/json"})
+        async with post as answer:  # FastAPI has a status of its own for what it checks
+            assert (answer.status, answer.cookies) in [(400, {}), (422 if app.framework == "fastapi" else 400, {})]
+    strange: list[object] = [None, 7, ["Eve"], {"a": "b"}, "\ud800", "\x00"]
+    for value in strange:
+        for form in ({"name": value, "email": "eve@example.com"}, {"name": "Eve", "email": value}):
+            async with app.http.post(f"{app.url}/sign-up", json=form) as answer:
+                assert answer.status in (400, 422), (form, await answer.text())
+                assert not answer.cookies
+    assert [one.id for one in await app.montra.list_customers()] == [app.ada]

@@ -137,6 +137,14 @@ async def test_who_signs_up_pays_for_themselves(shop: Shop) -> None:
     for typo in ({**form, "email": "eve@"}, {**form, "email": " "}, {**form, "name": ""}):
         async with shop.http.post(f"{server.url}/sign-up", json=typo) as answer:
             assert (answer.status, answer.cookies) == (422, {})
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):  # from a form of another site
+        form_of_another = {
+            "data": json.dumps({**form, "email": "mallory@example.com"}),
+            "headers": {"Content-Type": kind},
+        }
+        async with shop.http.post(f"{server.url}/sign-up", **form_of_another) as answer:
+            assert (answer.status in (415, 422), answer.cookies) == (True, {})
+    assert len(await shop.montra.list_customers()) == 1
     await asyncio.wait_for(shop.counted(eve.id, 6), 30)
 
 

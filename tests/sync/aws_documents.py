@@ -178,8 +178,15 @@ def balancer_event(body: str | None, headers: dict[str, str], *, method: str = "
     }
 
 
+def balancer_multi_event(body: str | None, headers: dict[str, str], **more: Any) -> dict[str, Any]:
+    """The same with `lambda.multi_value_headers.enabled`: lists instead of single values, in requests and responses."""
+    event = balancer_event(body, headers, **more)
+    lists = {"multiValueHeaders": {name: [value] for name, value in event.pop("headers").items()}}
+    return {**event, **lists, "multiValueQueryStringParameters": event.pop("queryStringParameters")}
+
+
 Make = Callable[..., dict[str, Any]]
-HTTP_EVENTS: list[Make] = [rest_event, rest_test_event, http_event, url_event, balancer_event]
+HTTP_EVENTS: list[Make] = [rest_event, rest_test_event, http_event, url_event, balancer_event, balancer_multi_event]
 
 
 def base64_body(event: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -21,7 +22,17 @@ from montra_sync.usage import RedisOutbox, UsageReporter
 
 from ..servers import EXAMPLES
 from ..usage.redis_servers import needs_redis, redis_server
-from .aws_documents import HTTP_EVENTS, Make, base64_body, http_event, rest_event, sqs_event, sqs_record, url_event
+from .aws_documents import (
+    HTTP_EVENTS,
+    Make,
+    balancer_event,
+    base64_body,
+    http_event,
+    rest_event,
+    sqs_event,
+    sqs_record,
+    url_event,
+)
 
 SECRET = "whsec_0123456789abcdef0123456789abcdef"
 
@@ -33,16 +44,20 @@ module = importlib.import_module(sys.argv[1])
 class Context:
     aws_request_id = "00000000-0000-4000-8000-000000000000"
     function_name = "billing"
-    left = 60_000
+    left = 60_000  # or a list: a value for each time that it is asked, the last one from then on
 
     def get_remaining_time_in_millis(self):
-        return self.left
+        return self.left if isinstance(self.left, int) else self.left.pop(0) if len(self.left) > 1 else self.left[0]
 
 for line in sys.stdin:
     asked = json.loads(line)
     context = Context()
     context.__dict__.update(asked["context"])
-    print("answer " + json.dumps(module.handler(asked["event"], context)), flush=True)
+    try:
+        answer = module.handler(asked["event"], context)
+    except Exception as error:
+        answer = {"errorMessage": str(error), "errorType": type(error).__name__}
+    print("answer " + json.dumps(answer), flush=True)
 os._exit(0)  # an instance is ended without notice
 """
 
@@ -159,11 +174,39 @@ def test_a_batch_reports_only_what_failed_and_counts_the_rest_once(cloud: Cloud)
 
 def test_what_an_invocation_has_no_time_for_comes_again(cloud: Cloud) -> None:
     instance = cloud.start("lambda_handler")
-    event = sqs_event(sqs_record("late", cloud.usage()))
-    assert instance.invoke(event, left=3000) == failures("late")
-    assert cloud.used() == 0
-    assert instance.invoke(event, left=60_000) == failures()
+    event = sqs_event(sqs_record("first", cloud.usage()), sqs_record("late", cloud.usage()))
+    assert instance.invoke(event, left=[10_000, 9_900, 8_900]) == failures("late")
     assert cloud.used() == 3
+    assert instance.invoke(event, left=60_000) == failures()
+    assert cloud.used() == 6
+
+
+@pytest.mark.parametrize("module", ["lambda_handler", "lambda_usage"])
+def test_a_time_out_that_is_too_short_for_any_message_is_an_error(cloud: Cloud, module: str) -> None:
+    """Returned as failed, all messages would go to the dead-letter queue, and no metric would count an error."""
+    instance = cloud.start(module)
+    event = sqs_event(sqs_record("m", {**cloud.usage(), "prompt": "two words"}))
+    answer = instance.invoke(event, left=2_990)  # Lambda's default is 3 s
+    assert answer["errorType"] == "RuntimeError"
+    assert "time-out" in answer["errorMessage"]
+    assert instance.invoke(sqs_event(), left=2_990) == failures()
+    assert instance.invoke(event, left=14_900) == failures()  # 15 s, which both files name, are enough
+    assert cloud.used() > 0
+
+
+def test_an_error_is_one_line_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a message makes an error say must not look like a line of another one."""
+    process_batch = runpy.run_path(str(EXAMPLES / "aws_events.py"))["process_batch"]
+
+    def handle(message_id: str, body: str) -> None:
+        raise ValueError(body)
+
+    bodies = [f"no plan{mark}m-2: paid" for mark in ("\n", "\r", "\u2028", "\x85", "\x1b[2K")] + ["x" * 10_000]
+    records = [sqs_record(f"m-{number}", body) for number, body in enumerate(bodies)]
+    assert len(process_batch(records, handle, lambda: True)["batchItemFailures"]) == len(bodies)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ValueError: ")[0] for line in lines] == [f"m-{number}" for number in range(len(bodies))]
+    assert all(line.isprintable() and len(line) < 1000 for line in lines)
 
 
 def test_a_fifo_queue_keeps_its_order(cloud: Cloud) -> None:
@@ -223,6 +266,17 @@ def webhook_body() -> str:
     return json.dumps({"id": "evt_1", "type": "checkout.completed", "data": data}, ensure_ascii=False)
 
 
+def headers_of(answer: dict[str, Any], event: dict[str, Any]) -> dict[str, str]:
+    """The headers of a response, read as the sender of the event reads them: lists for lists."""
+    if "multiValueHeaders" in event:
+        assert "headers" not in answer  # a load balancer would ignore them
+        return {name: value for name, [value] in answer["multiValueHeaders"].items()}
+    assert "multiValueHeaders" not in answer
+    assert all(isinstance(value, str) for value in answer["headers"].values())
+    headers: dict[str, str] = answer["headers"]
+    return headers
+
+
 @pytest.mark.parametrize("make", HTTP_EVENTS)
 def test_a_webhook_in_every_kind_of_request(cloud: Cloud, make: Make) -> None:
     raw = webhook_body()
@@ -243,7 +297,7 @@ def test_a_webhook_in_every_kind_of_request(cloud: Cloud, make: Make) -> None:
         answer = instance.invoke(event)
         assert (answer["statusCode"], answer["isBase64Encoded"]) == (status, False)
         assert isinstance(answer["body"], str)
-        assert all(isinstance(value, str) for value in answer["headers"].values())
+        assert headers_of(answer, event)["Content-Type"] == "application/json"
     assert json.loads(instance.invoke(asked[0][0])["body"])["status"] == "duplicate"
     instance.end()
 
@@ -252,6 +306,36 @@ def test_what_is_no_request_at_all_is_refused(cloud: Cloud) -> None:
     instance = cloud.start("lambda_handler")
     for event in ({}, {"requestContext": None}, {"requestContext": {"http": []}}, {"source": "aws.events"}):
         assert instance.invoke(event)["statusCode"] == 400
+    instance.end()
+
+
+@pytest.mark.parametrize("module", ["lambda_handler", "lambda_usage"])
+def test_odd_fields_of_a_request(cloud: Cloud, module: str) -> None:
+    instance = cloud.start(module)
+    odd: list[object] = [{}, {"prompt": "a"}, [], ["a"], 0, 7, 1.5, False, True, "\ud800"]
+    for body in odd:
+        for encoded in (False, True):
+            event = {**url_event("", {}, claims={"montra_customer_id": cloud.ada.id}), "body": body}
+            assert instance.invoke({**event, "isBase64Encoded": encoded})["statusCode"] == 400
+    large = "x" * (1024 * 1024 + 1)
+    for event in (url_event(large, {}), base64_body(url_event(large, {}))):
+        assert instance.invoke(event)["statusCode"] == 413
+    instance.end()
+
+
+def test_odd_headers_of_a_request(cloud: Cloud) -> None:
+    raw = webhook_body()
+    signature = sign(raw.encode(), SECRET)
+    instance = cloud.start("lambda_handler")
+    readable: list[dict[str, Any]] = [
+        {"headers": {"A": None, "Montra-Signature": signature}},
+        {"headers": {"Montra-Signature": signature}, "multiValueHeaders": {"A": None, "Montra-Signature": None}},
+        {"multiValueHeaders": {"A": [None], "B": [], "C": "text", "D": {}, "Montra-Signature": [None, signature]}},
+    ]
+    for fields in readable:
+        event = {**balancer_event(raw, {}), **fields}
+        assert instance.invoke(event)["statusCode"] == 200
+    assert instance.invoke({**balancer_event(raw, {}), "headers": [], "multiValueHeaders": "a"})["statusCode"] == 401
     instance.end()
 
 
