@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from montra_async import Customer, InvalidArgumentError
 from montra_async.core.api_response import ApiResponse, function_of, refuse
 from montra_async.core.bulk import CONCURRENCY, BulkHook, BulkResult, BulkRun, items_of, run_all
+from montra_async.core.deprecation import is_coroutine_function
 from montra_async.core.twins import own_name
 
 from .portal import has_loop, post, run
@@ -60,7 +61,7 @@ class ClientFacade(SyncOnly):
         facade: Any = self  # `_async` and `_view` are generated, each with its own type
         function = function_of(self, call)
         source = getattr(facade._async, call.__name__, None)
-        if source is not None and not inspect.iscoroutinefunction(source):
+        if source is not None and not is_coroutine_function(source):
             raise refuse(call.__name__)
         client, transport = facade._async._recording()
         try:

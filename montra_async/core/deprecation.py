@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from types import MethodType
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeGuard, TypeVar, cast
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -135,7 +135,8 @@ def _deprecated(text: str) -> Callable[[_T], _T]:
 
     A call warns when it is made, also one of a coroutine function (`await` may come later, and elsewhere). A class
     warns when it is called or inherited from. This stands directly above the function, below `@property`,
-    `@classmethod` and `@staticmethod`; but above `@asynccontextmanager` and `@contextmanager`.
+    `@classmethod` and `@staticmethod`; but above `@asynccontextmanager` and `@contextmanager`. What is made is a plain
+    function: `is_coroutine_function` and `is_async_generator_function` tell what is behind it, on every Python.
 
     Args:
         text: a literal, `Since 0.4.0, removed in 0.6.0: use ...`.
@@ -214,6 +215,28 @@ def undeprecated(function: Callable[_P, _R]) -> Callable[_P, _R]:
     while getattr(plain, "__warns__", None) is plain:
         plain = getattr(plain, "__wrapped__")  # noqa: B009 - unknown to type checkers
     return cast("Callable[_P, _R]", plain if method is None else MethodType(plain, getattr(function, "__self__", None)))
+
+
+def is_coroutine_function(function: object) -> TypeGuard[Callable[..., Any]]:
+    """Whether a function or method, deprecated or not, is a coroutine function: before 3.12 `inspect` can't tell.
+
+    Args:
+        function: any object.
+    """
+    from inspect import iscoroutinefunction
+
+    return callable(function) and iscoroutinefunction(undeprecated(function))
+
+
+def is_async_generator_function(function: object) -> TypeGuard[Callable[..., Any]]:
+    """Whether a function or method, deprecated or not, is an asynchronous generator function: `inspect` can't tell.
+
+    Args:
+        function: any object.
+    """
+    from inspect import isasyncgenfunction
+
+    return callable(function) and isasyncgenfunction(undeprecated(function))
 
 
 def warn_of_name(module: str, name: str, text: str) -> None:

@@ -25,6 +25,8 @@ from montra_async.core.deprecation import (
     deprecated,
     deprecated_names,
     deprecated_parameter,
+    is_async_generator_function,
+    is_coroutine_function,
     parse_deprecation,
     undeprecated,
 )
@@ -105,6 +107,16 @@ async def test_a_coroutine_function_warns_when_it_is_called_not_when_it_is_await
 def test_a_coroutine_function_still_is_one() -> None:
     assert inspect.iscoroutinefunction(Client.fetch)
     assert not inspect.iscoroutinefunction(old)
+
+
+def test_what_kind_of_function_it_is_can_be_asked_on_every_python() -> None:
+    """`inspect` can't tell: of coroutines before Python 3.12, of asynchronous generators never."""
+    client = Client()
+    parameter = deprecated_parameter("a", TEXT)(Client.fetch)
+    assert all(map(is_coroutine_function, (Client.fetch, client.fetch, parameter)))
+    assert not any(map(is_coroutine_function, (old, Client.items, Client.make, None)))
+    assert all(map(is_async_generator_function, (Client.items, client.items)))
+    assert not any(map(is_async_generator_function, (old, Client.fetch, Client.make, None)))
 
 
 async def test_generators_properties_class_methods_and_blocks_warn() -> None:
