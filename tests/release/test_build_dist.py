@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from build_dist.artifacts import BuildError, contents_of, metadata_of, problems_of_links, write_checksums
+from build_dist.environments import SCRIPT, environment_variables
 from build_dist.manifest import (
     Manifest,
     parse_manifest,
@@ -25,7 +26,6 @@ from build_dist.manifest import (
 )
 from build_dist.sbom import completed
 from build_dist.trial import HINTED, NEEDS, USES
-from build_dist.trials import SCRIPT, environment_variables
 from hypothesis import given, strategies as st
 
 from . import ROOT

@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 from hypothesis import given, strategies as st
-from make_release.deprecations import deprecations_in, deprecations_of, earliest_removal, problems_of
+from make_release.removals import deprecations_in, deprecations_of, earliest_removal, problems_of
 from make_release.texts import (
     ReleaseError,
     checked_version,

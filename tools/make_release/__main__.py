@@ -21,7 +21,7 @@ from pathlib import Path
 if __name__ == "__main__" and not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from make_release.deprecations import deprecations_in, problems_of
+from make_release.removals import deprecations_in, problems_of
 from make_release.texts import (
     ReleaseError,
     checked_version,
