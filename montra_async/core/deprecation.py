@@ -317,6 +317,8 @@ def _warning(
 
 def _deprecate_class(cls: type[Any], deprecation: Deprecation) -> None:
     """Make a class warn. Objects that come without `__init__`, those of a response or of a pickle, don't warn."""
+    from inspect import currentframe
+
     inherited: Any = cls.__init__
     made_by_new: Any = cls.__new__
     if inherited is object.__init__ and made_by_new is not object.__new__:
@@ -339,8 +341,9 @@ def _deprecate_class(cls: type[Any], deprecation: Deprecation) -> None:
     last: list[str] = []
 
     def init_subclass(sub: type[Any], /, **kwargs: Any) -> None:
-        name, caller = f"{sub.__module__}.{sub.__name__}", sys._getframe(1)
-        if last != [name] or _package_of(caller) not in _REMAKING:  # else it is the class of before, now with slots
+        name, frame = f"{sub.__module__}.{sub.__name__}", currentframe()
+        caller = _package_of(frame.f_back) if frame is not None and frame.f_back is not None else ""
+        if last != [name] or caller not in _REMAKING:  # else it is the class of before, made again with slots
             warn_of(subject, deprecation)
         last[:] = [name]
         if own_subclass is not None:
