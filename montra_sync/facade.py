@@ -17,6 +17,7 @@ from montra_async.core.bulk_calls import CONCURRENCY, MOST_CONCURRENT, BulkRun
 from montra_async.core.bulk_items import ItemSource, items_of
 from montra_async.core.bulk_results import BulkHook, BulkResult
 from montra_async.core.concurrency import DaemonThreads
+from montra_async.core.deprecation import is_coroutine_function
 from montra_async.core.twins import own_name
 
 from .portal import has_loop, post, run
@@ -66,7 +67,7 @@ class ClientFacade(SyncOnly):
         facade: Any = self  # `_async` and `_view` are generated, each with its own type
         function = function_of(self, call)
         source = getattr(facade._async, call.__name__, None)
-        if source is not None and not inspect.iscoroutinefunction(source):
+        if source is not None and not is_coroutine_function(source):
             raise refuse(call.__name__)
         client, transport = facade._async._recording()
         try:

@@ -3,9 +3,10 @@
     python tools/check_api.py                  against the last release; `nox -s api-check` runs it
     python tools/check_api.py --against REF    against another commit
 
-The last release is the newest tag `v1.2.3`; in a clone without tags the commit "Release 1.2.3". Before the first
-release there is nothing to compare with. The public API is what docs/policies.md says: the names without an underscore
-in the modules below. A change that is meant has a line with its reason in tools/allowed_api_changes.txt.
+The last release is the newest tag `v1.2.3`; in a clone without tags the commit "Release 1.2.3". A release itself, as
+the workflow builds it, is compared with the one before it. Before the first one there is nothing to compare with. The
+public API is what docs/policies.md says: the names without an underscore in the modules below. A change that is meant
+has a line with its reason in tools/allowed_api_changes.txt.
 """
 
 from __future__ import annotations
@@ -33,14 +34,16 @@ ADVICE = (
 PACKAGES = ("montra", "montra_async", "montra_sync", "montra_sandbox", "montra_pytest")
 MODULES = (
     *("montra", "montra_async", "montra_async.access", "montra_async.paywall", "montra_async.usage"),
-    *("montra_async.telemetry", "montra_async.webhooks"),
+    *("montra_async.notebook", "montra_async.telemetry", "montra_async.webhooks"),
     *(f"montra_async.frameworks.{name}" for name in ("aiohttp", "django", "fastapi", "starlette")),
     *("montra_sync", "montra_sync.access", "montra_sync.paywall", "montra_sync.usage", "montra_sync.webhooks"),
     *(f"montra_sync.frameworks.{name}" for name in ("django", "flask")),
     *("montra_sandbox", "montra_pytest.plugin"),
 )
-RELEASED = re.compile(r"^## \[?[0-9]+\.[0-9]+", re.MULTILINE)
-TAG = re.compile(r"v(\d+)\.(\d+)\.(\d+)(?:\.post\d+)?")
+FINAL = r"[0-9]+\.[0-9]+\.[0-9]+(?:\.post[0-9]+)?"
+RELEASED = re.compile(rf"^## \[?({FINAL})\]?(?:\s|$)", re.MULTILINE)
+TAG = re.compile(rf"v({FINAL})")
+COMMIT = re.compile(rf"Release ({FINAL})")
 
 
 class NoBaseline(Exception):
@@ -53,23 +56,33 @@ def git(root: Path, *arguments: str) -> bytes:
 
 
 def last_release(root: Path) -> str | None:
-    """The last release before this commit: a tag, or a commit; None before the first one.
+    """The last release before this commit and what was changed since: a tag, or a commit; None before the first one.
 
     Raises:
         NoBaseline: the changelog knows of a release, but this clone does not have it.
     """
+    here = released_here(root)
     tags = git(root, "tag", "--merged", "HEAD", "--list", "v*").decode().split()
-    released = [(tuple(map(int, found.groups())), tag) for tag in tags if (found := TAG.fullmatch(tag))]
+    released = [tag for tag in tags if (found := TAG.fullmatch(tag)) and found[1] not in here]
     if released:
-        return max(released)[1]
-    commit = git(
-        root, "log", "-1", "--extended-regexp", r"--grep=^Release [0-9]+\.[0-9]+\.[0-9]+$", "--format=%H"
-    ).decode()
-    if commit.strip():
-        return commit.strip()
-    if RELEASED.search((root / CHANGELOG).read_text(encoding="utf-8")):
+        return max(released, key=lambda tag: [int(number) for number in re.findall(r"[0-9]+", tag)])
+    for line in git(root, "log", "--extended-regexp", r"--grep=^Release [0-9]", "--format=%H %s").decode().splitlines():
+        commit, _, subject = line.partition(" ")
+        if (found := COMMIT.fullmatch(subject)) and found[1] not in here:
+            return commit
+    if set(RELEASED.findall((root / CHANGELOG).read_text(encoding="utf-8"))) - here:
         raise NoBaseline("CHANGELOG.md knows of a release, this clone does not: git fetch --tags --unshallow")
     return None
+
+
+def released_here(root: Path) -> set[str]:
+    """The versions that this very commit is: it must not be compared with itself. None as soon as a file is changed."""
+    if git(root, "status", "--porcelain", "--", *PACKAGES, ALLOWED).strip():
+        return set()
+    tags = git(root, "tag", "--points-at", "HEAD").decode().split()
+    found = [TAG.fullmatch(tag) for tag in tags]
+    found.append(COMMIT.fullmatch(git(root, "log", "-1", "--format=%s").decode().strip()))
+    return {one[1] for one in found if one}
 
 
 def extract(root: Path, ref: str, folder: Path) -> None:

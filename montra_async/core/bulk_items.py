@@ -56,6 +56,8 @@ class AsyncItemSource(ItemSource):
         items: the items.
     """
 
+    awaited: asyncio.Future[Any] | None
+
     def __init__(self, items: AsyncIterable[Any]) -> None:
         super().__init__(())
         self._async_items = aiter(items)

@@ -21,8 +21,8 @@ from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from types import MethodType
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast
+from types import FrameType, MethodType
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeGuard, TypeVar, cast
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -32,8 +32,11 @@ _VERSION = r"[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}"
 _TEXT = re.compile(
     rf"Since (?P<since>{_VERSION}), removed in (?P<removed_in>{_VERSION}): (?P<advice>\S.*?)\.?", re.DOTALL
 )
-_SKIPPED = frozenset({"montra", "montra_async", "montra_cli", "montra_pytest", "montra_sync", "abc", "contextlib"})
-"""Packages whose frames are not the caller's: ours, and what the standard library calls us with."""
+_REMAKING = frozenset({"attr", "attrs", "dataclasses"})
+"""Packages that make a class with slots by making it again, and objects from others."""
+_OURS = ("montra", "montra_async", "montra_cli", "montra_pytest", "montra_sync")
+_SKIPPED = frozenset({*_OURS, "abc", "contextlib", *_REMAKING})
+"""Packages whose frames are not the caller's: ours, and those that call us in the name of others."""
 
 
 _WARNED: ContextVar[bool] = ContextVar("montra_deprecation_warned", default=False)
@@ -125,9 +128,14 @@ def warn_of(subject: str, deprecation: Deprecation) -> None:
     if _WARNED.get():
         return
     frame, level = currentframe(), 1
-    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _SKIPPED:
+    while frame is not None and _package_of(frame) in _SKIPPED:
         frame, level = frame.f_back, level + 1
     warnings.warn(MontraDeprecationWarning(subject, *deprecation), stacklevel=level)
+
+
+def _package_of(frame: FrameType) -> str:
+    """The top-level package of a frame's code."""
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def _deprecated(text: str) -> Callable[[_T], _T]:
@@ -135,7 +143,9 @@ def _deprecated(text: str) -> Callable[[_T], _T]:
 
     A call warns when it is made, also one of a coroutine function (`await` may come later, and elsewhere). A class
     warns when it is called or inherited from. This stands directly above the function, below `@property`,
-    `@classmethod` and `@staticmethod`; but above `@asynccontextmanager` and `@contextmanager`.
+    `@classmethod` and `@staticmethod`; but above `@asynccontextmanager` and `@contextmanager`, and above what makes the
+    `__init__` of a class, such as `@attrs.frozen`. What is made is a plain
+    function: `is_coroutine_function` and `is_async_generator_function` tell what is behind it, on every Python.
 
     Args:
         text: a literal, `Since 0.4.0, removed in 0.6.0: use ...`.
@@ -216,6 +226,28 @@ def undeprecated(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return cast("Callable[_P, _R]", plain if method is None else MethodType(plain, getattr(function, "__self__", None)))
 
 
+def is_coroutine_function(function: object) -> TypeGuard[Callable[..., Any]]:
+    """Whether a function or method, deprecated or not, is a coroutine function: before 3.12 `inspect` can't tell.
+
+    Args:
+        function: any object.
+    """
+    from inspect import iscoroutinefunction
+
+    return callable(function) and iscoroutinefunction(undeprecated(function))
+
+
+def is_async_generator_function(function: object) -> TypeGuard[Callable[..., Any]]:
+    """Whether a function or method, deprecated or not, is an asynchronous generator function: `inspect` can't tell.
+
+    Args:
+        function: any object.
+    """
+    from inspect import isasyncgenfunction
+
+    return callable(function) and isasyncgenfunction(undeprecated(function))
+
+
 def warn_of_name(module: str, name: str, text: str) -> None:
     """Warn of a name of a module; for its `__getattr__`.
 
@@ -285,6 +317,8 @@ def _warning(
 
 def _deprecate_class(cls: type[Any], deprecation: Deprecation) -> None:
     """Make a class warn. Objects that come without `__init__`, those of a response or of a pickle, don't warn."""
+    from inspect import currentframe
+
     inherited: Any = cls.__init__
     made_by_new: Any = cls.__new__
     if inherited is object.__init__ and made_by_new is not object.__new__:
@@ -304,8 +338,14 @@ def _deprecate_class(cls: type[Any], deprecation: Deprecation) -> None:
         finally:
             del args, kwargs
 
+    last: list[str] = []
+
     def init_subclass(sub: type[Any], /, **kwargs: Any) -> None:
-        warn_of(subject, deprecation)
+        name, frame = f"{sub.__module__}.{sub.__name__}", currentframe()
+        caller = _package_of(frame.f_back) if frame is not None and frame.f_back is not None else ""
+        if last != [name] or caller not in _REMAKING:  # else it is the class of before, made again with slots
+            warn_of(subject, deprecation)
+        last[:] = [name]
         if own_subclass is not None:
             own_subclass.__func__(sub, **kwargs)
         else:

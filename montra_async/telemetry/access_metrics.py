@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from ..access.errors import AccessDeniedError
+from ..core.deprecation import is_coroutine_function
 from . import attributes as names
 from .recorder import guarded
 
@@ -28,7 +28,7 @@ def counted_methods(kind: type) -> dict[str, Any]:
 def _counting(
     method: Callable[..., Any], count: Callable[[Any, Any, BaseException | None], None]
 ) -> Callable[..., Any]:
-    if inspect.iscoroutinefunction(method):
+    if is_coroutine_function(method):
 
         @wraps(method)
         async def call_async(self: Any, /, *args: Any, **kwargs: Any) -> Any:

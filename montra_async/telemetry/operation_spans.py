@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from ..core.current_operation import OPERATION, Operation, Work
+from ..core.deprecation import is_async_generator_function, is_coroutine_function
 from ..core.http.endpoints import EndpointTable
 from ..usage.sending.verdicts import DUPLICATE_CODES
 from . import attributes as names
@@ -176,7 +176,7 @@ def as_operation(
         name: name of the call.
         endpoints: methods and path templates of the call.
     """
-    if inspect.isasyncgenfunction(method):
+    if is_async_generator_function(method):
         return _iterating(method, service, name, endpoints)
 
     @wraps(method)
@@ -253,7 +253,7 @@ def operations_of(kind: type, table: EndpointTable) -> dict[str, Any]:
     return {
         name: as_operation(method, table.service, name, endpoints)
         for name, (method, endpoints) in calls.items()
-        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
+        if is_coroutine_function(method) or is_async_generator_function(method)
     }
 
 

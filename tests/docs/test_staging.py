@@ -10,6 +10,7 @@ import pytest
 
 from . import ROOT
 
+from build_docs.__main__ import watched  # isort: skip
 from build_docs.llms import llms_full_txt, llms_txt  # isort: skip
 from build_docs.page_checks import problems_of  # isort: skip
 from build_docs.prose_references import with_references  # isort: skip
@@ -227,3 +228,8 @@ def test_pages_load_nothing_from_elsewhere_and_lead_somewhere(html: str, problem
 def test_styles_load_nothing_from_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "x.css").write_text("@import 'https://x.example/y.css'; a { background: url(y.png) }")
     assert problems_of(tmp_path) == ["x.css loads https://x.example/y.css"]
+
+
+def test_each_package_is_watched_while_the_site_is_shown() -> None:
+    found = {one.relative_to(ROOT).as_posix() for one in watched()}
+    assert {"README.md", "docs/index.md", "montra/__init__.py", "montra_async/client.py", "CHANGELOG.md"} <= found

@@ -12,7 +12,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from build_dist.artifacts import BuildError, contents_of, metadata_of, problems_of_links, write_checksums
+from build_dist.artifacts import (
+    BuildError,
+    contents_of,
+    metadata_of,
+    problems_of_contents,
+    problems_of_links,
+    write_checksums,
+)
+from build_dist.environments import SCRIPT, environment_variables
 from build_dist.manifest import (
     Manifest,
     parse_manifest,
@@ -25,7 +33,6 @@ from build_dist.manifest import (
 )
 from build_dist.sbom import completed
 from build_dist.trial import HINTED, NEEDS, USES
-from build_dist.trials import SCRIPT, environment_variables
 from hypothesis import given, strategies as st
 
 from . import ROOT
@@ -82,6 +89,8 @@ def test_what_was_forgotten_is_named(manifest: Manifest, lost: str) -> None:
     "name",
     [
         *("shop/test_a.py", "shop/conftest.py", "shop/.env", "shop/.env.local", "shop/key.pem", "shop/events.db"),
+        *("shop/prod.env", "shop/.envrc", "shop/credentials.json", "shop/.npmrc", "shop/.aws/config", "shop/.htpasswd"),
+        *("shop/release.jks", "shop/ID_RSA", "shop/Id_Rsa.pub", "shop/Key.PEM", "shop/.DS_Store", "shop/.SSH/config"),
         *("shop/templates/a.html.orig", "shop/__pycache__/a.py", "shop/node_modules/x.py", "shop/notes.md"),
     ],
 )
@@ -117,6 +126,48 @@ def test_a_private_key_is_found() -> None:
     content = b"KEY = '''-----BEGIN " + b"RSA PRIVATE KEY-----\nMII'''"
     assert problems_of_content("shop/a.py", content) == ["shop/a.py: holds what looks like a secret (-----BEGIN R...)"]
     assert problems_of_content("shop/a.py", b"print()") == []
+
+
+KEYS = {
+    "PEM": "-----BEGIN " + "PRIVATE KEY-----",
+    "OpenSSH": "-----BEGIN OPENSSH " + "PRIVATE KEY-----",
+    "Montra": "sk_live" + "_" + "9fQ2xLw7TzB4mKc8VdR1yHn5",
+    "AWS": "AKIA" + "Q3EGRIHW7TZB4MKC",
+    "GitHub": "ghp" + "_" + "9fQ2xLw7TzB4mKc8VdR1yHn5Ju3Po6As0DeF",
+    "GitHub, limited": "github_pat" + "_" + "11ABCDEFG0" * 6,
+    "PyPI": "pypi-AgE" + "IcHlwaS5vcmcCJDk5ZTVmYWFh",
+}
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=list(KEYS))
+def test_a_key_is_found_in_each_archive(tmp_path: Path, manifest: Manifest, key: str) -> None:
+    text = f'KEY = "{key}"\n'.encode()
+    for where in ("wheel", "sdist"):
+        wheel, sdist = tmp_path / "shop-1-py3-none-any.whl", tmp_path / "shop-1.tar.gz"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            for name in WHEEL:
+                archive.writestr(name, text if (where, name) == ("wheel", "shop/__init__.py") else b"Name: shop\n")
+        with tarfile.open(sdist, "w:gz") as packed:
+            for name in SDIST:
+                content = text if (where, name) == ("sdist", "tests/test_a.py") else b"Name: shop\n"
+                member = tarfile.TarInfo(f"shop-1/{name}")
+                member.size = len(content)
+                packed.addfile(member, io.BytesIO(content))
+        (problem,) = problems_of_contents(tmp_path, wheel, sdist, manifest)
+        name = "shop/__init__.py" if where == "wheel" else "tests/test_a.py"
+        assert problem.startswith(f"{name}: holds what looks like a secret ({key[:12]}...)")
+
+
+def test_the_invented_keys_of_the_project_are_no_secrets() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no clone: an unpacked source distribution")
+    run = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    files = [ROOT / name for name in run.stdout.split("\0") if name]
+    found = [
+        problem for file in files if file.is_file() for problem in problems_of_content(str(file), file.read_bytes())
+    ]
+    assert found == []
+    assert len(files) > 500
 
 
 def test_a_line_outside_of_a_section_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -160,8 +161,9 @@ def test_what_is_meant_has_a_line_with_a_reason_as_long_as_it_is_needed(
 def test_it_compares_with_the_newest_release_before_this_commit(project: Path, change: Callable[..., None]) -> None:
     for tag in ("v0.9.0", "v0.10.0", "v0.10.0rc1", "v1.0.0rc1", "very"):
         git(project, "tag", tag)
-    git(project, "switch", "--quiet", "-c", "next")
     git(project, "commit", "--quiet", "--allow-empty", "-m", "Later")
+    git(project, "switch", "--quiet", "-c", "next")
+    git(project, "commit", "--quiet", "--allow-empty", "-m", "Much later")
     git(project, "tag", "v2.0.0")
     git(project, "switch", "--quiet", "main")
     assert check(project)[1][0].startswith("Compared with v0.10.0:")
@@ -184,8 +186,62 @@ def test_a_clone_without_tags_compares_with_the_commit_of_the_release_or_says_wh
     assert (code, "git fetch --tags --unshallow" in said[0]) == (2, True)
 
 
+def test_a_release_is_compared_with_the_one_before_it_also_when_its_own_tag_is_there(
+    project: Path, change: Callable[..., None]
+) -> None:
+    """As the workflow sees it: the tag of the release points at HEAD, and nothing was changed since."""
+    git(project, "tag", "v0.1.0")
+    change("def close", "def stop")
+    line = check(project)[1][0]
+    git(project, "commit", "--quiet", "--all", "-m", "Release 0.2.0")
+    git(project, "tag", "v0.2.0")
+    code, said = check(project)
+    assert (code, said[0]) == (1, line)
+    assert said[-1].startswith("This breaks code that works with v0.1.0.")
+    (project / "tools/allowed_api_changes.txt").write_text(f"{line} -- announced in 0.1.0\n")
+    git(project, "commit", "--quiet", "--all", "--amend", "-m", "Release 0.2.0")
+    git(project, "tag", "--force", "v0.2.0")
+    git(project, "tag", "v0.2.0rc1")
+    assert check(project) == (0, ["Compared with v0.1.0: nothing public is broken; 1 changes are meant."])
+    (project / "tools/allowed_api_changes.txt").write_text("# Nothing is meant.\n")  # the change after the release
+    assert check(project) == (0, ["Compared with v0.2.0: nothing public is broken; 0 changes are meant."])
+
+
+def test_a_release_without_a_tag_is_compared_with_the_commit_of_the_one_before_it(
+    project: Path, change: Callable[..., None]
+) -> None:
+    git(project, "commit", "--quiet", "--allow-empty", "-m", "Release 0.1.0")
+    commit = git(project, "rev-parse", "HEAD").strip()
+    change("def close", "def stop")
+    git(project, "commit", "--quiet", "--all", "-m", "Release 0.2.0")
+    code, said = check(project)
+    assert (code, said[-1].startswith(f"This breaks code that works with {commit}.")) == (1, True)
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.1.0rc1"])
+@pytest.mark.parametrize("tagged", [True, False])
+def test_the_first_release_is_the_baseline_itself(project: Path, version: str, tagged: bool) -> None:
+    (project / "CHANGELOG.md").write_text(f"## Unreleased\n\n## {version} - 2026-12-01\n\n- New.\n")
+    git(project, "commit", "--quiet", "--all", "-m", f"Release {version}")
+    if tagged:
+        git(project, "tag", f"v{version}")
+    code, said = check(project)
+    assert (code, "no release yet" in said[0]) == (0, True)
+
+
 def test_changes_are_judged_once_each() -> None:
     assert judged(["a: x", "a: x", "b: y"], "# head\n\nb: y -- because\n") == (["a: x"], [])
+
+
+def test_each_module_that_the_documentation_imports_is_watched() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    used = {
+        module
+        for page in pages
+        for module in re.findall(r"(?:from|import) (montra(?:_async|_sync)?\b[\w.]*)", page.read_text(encoding="utf-8"))
+    }
+    assert len(used) > 10
+    assert used <= set(MODULES)
 
 
 def test_the_public_modules_of_the_project_are_read_without_importing_them() -> None:

@@ -105,15 +105,72 @@ def test_another_branch_is_refused_unless_it_is_named(repository: Path) -> None:
     assert release(repository, "0.1.1", "--branch", "0.1-fixes")[0] == 0
 
 
-def test_an_overdue_deprecation_is_refused(repository: Path) -> None:
-    (repository / "montra_async/old.py").write_text(
-        '@deprecated("Since 0.0.1, removed in 0.2.0: use `new`.")\ndef old(): ...\n'
-    )
-    git(repository, "add", ".")
-    git(repository, "commit", "--quiet", "-m", "Deprecate")
+def _commit(root: Path, name: str, text: str) -> None:
+    (root / name).write_text(text)
+    git(root, "add", ".")
+    git(root, "commit", "--quiet", "-m", f"Change {name}")
+
+
+def test_a_deprecation_that_is_overdue_or_gone_too_early_is_refused(repository: Path) -> None:
+    old = '@deprecated("Since 0.1.0, removed in 0.3.0: use `new`.")\ndef old(): ...\n'
+    _commit(repository, "montra_async/old.py", old)
+    assert release(repository, "0.2.0")[0] == 0
+    released = (repository / "CHANGELOG.md").read_text()
+    later = released.replace("## Unreleased\n", "## Unreleased\n\n- More.\n").replace("2026-11-01", "2999-11-01")
+    _commit(repository, "CHANGELOG.md", later)
+    code, said = release(repository, "0.3.0")
+    assert (code, "montra_async/old.py:1: can't go in 0.3.0 yet (it was deprecated on 2999-11-01" in said) == (1, True)
+    _commit(repository, "montra_async/old.py", "")
+    code, said = release(repository, "0.3.0")
+    assert (code, "montra_async/old.py:1: was removed too early" in said) == (1, True)
+    assert release(repository, "0.3.0", "--early-removal", "--dry-run")[0] == 0
+    text = (repository / "CHANGELOG.md").read_text().replace("2999-11-01", "2025-11-01")
+    _commit(repository, "CHANGELOG.md", text)
+    assert release(repository, "0.3.0", "--dry-run")[0] == 0
+    _commit(repository, "montra_async/old.py", old)
+    code, said = release(repository, "0.3.0")
+    assert (code, "montra_async/old.py:1: should be gone in 0.3.0" in said) == (1, True)
+
+
+def test_a_final_release_follows_its_pre_release(repository: Path) -> None:
+    for version in ("0.2.0rc1", "0.2.0"):
+        code, said = release(repository, version)
+        assert code == 0, said
+    notes = git(repository, "tag", "--list", "--format=%(contents)", "v0.2.0").strip()
+    assert notes == "montra 0.2.0\n\n### Added\n\n- One thing."
+    log = (repository / "CHANGELOG.md").read_text()
+    assert [line.split()[1] for line in log.splitlines() if line.startswith("## ")] == ["Unreleased", "0.2.0", "0.1.0"]
+
+
+def test_the_notes_of_a_release_are_printed(repository: Path) -> None:
+    assert release(repository, "0.1.0", "--notes") == (0, "- Another.\n")
+    assert release(repository, "0.5.0", "--notes") == (1, "No release: CHANGELOG.md has no section `## 0.5.0`\n")
+
+
+def test_tags_of_another_form_are_no_releases(repository: Path) -> None:
+    for tag in ("v2-old-name", "v9-beta", "v3", "version", "v9.0.0-beta", "v9.0.0.dev1"):
+        git(repository, "tag", tag)
     code, said = release(repository, "0.2.0")
-    assert (code, "montra_async/old.py:1: should be gone in 0.2.0" in said) == (1, True)
-    assert release(repository, "0.1.1")[0] == 0
+    assert code == 0, said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of files")
+def test_when_a_file_can_not_be_written_nothing_is_changed(repository: Path) -> None:
+    """As on a full disk: the second file, docs/guides/a.md, is larger than a file may be here."""
+    _commit(repository, "docs/guides/a.md", "`montra-0.1.0-py3-none-any.whl`\n" + "x" * 200_000)
+    before = state(repository)
+    code = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
+        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    tool = str(ROOT / "tools/make_release")
+    run = subprocess.run(
+        [sys.executable, "-c", code, tool, "0.2.0", "--root", str(repository)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (run.returncode, state(repository)) == (1, before), run.stderr
+    assert run.stderr.startswith("No release: [Errno 27]")
+    assert not list(repository.rglob("*.release"))
 
 
 def test_when_git_refuses_the_commit_nothing_is_left_of_it(repository: Path) -> None:

@@ -89,12 +89,35 @@ def test_actions_are_pinned_by_commit_and_permissions_are_given_one_by_one(path:
             assert step["with"]["persist-credentials"] is False
 
 
-def test_only_the_job_that_publishes_has_an_identity_and_it_runs_nothing_of_ours() -> None:
+def test_only_the_jobs_that_publish_have_an_identity_and_they_run_nothing_of_ours() -> None:
     jobs = workflow("release.yml")["jobs"]
-    assert [name for name, job in jobs.items() if "id-token" in job["permissions"]] == ["publish"]
+    assert [name for name, job in jobs.items() if "id-token" in job["permissions"]] == ["publish", "docs"]
     publish = jobs["publish"]
     assert (publish["environment"]["name"], sorted(publish["needs"])) == ("pypi", ["build", "tests"])
-    assert not any("checkout" in step.get("uses", "") for step in publish["steps"])
+    site = workflow("docs.yml")["jobs"]
+    assert [name for name, job in site.items() if "id-token" in job["permissions"]] == ["publish"]
+    assert not any("checkout" in step.get("uses", "") for job in (publish, site["publish"]) for step in job["steps"])
+
+
+def test_the_documentation_is_published_only_behind_the_package() -> None:
+    """That one was tested, its tag is on main, and somebody has approved it: a tag alone publishes nothing."""
+    for path in WORKFLOWS:
+        triggers = workflow(path.name)[True]  # YAML reads the key `on` so
+        assert ("tags" in (triggers.get("push") or {})) == (path.name == "release.yml")
+    docs = workflow("release.yml")["jobs"]["docs"]
+    assert (docs["uses"], docs["needs"]) == ("./.github/workflows/docs.yml", "publish")
+    publish = workflow("docs.yml")["jobs"]["publish"]
+    assert (publish["if"], publish["needs"]) == ("startsWith(github.ref, 'refs/tags/v')", "build")
+
+
+def test_the_notes_are_those_of_the_changelog_not_of_a_tag_that_the_job_does_not_have() -> None:
+    """`--notes-from-tag` reads a local tag; the checkout of a tag has one without the text of the annotated one."""
+    jobs = workflow("release.yml")["jobs"]
+    written = [step["run"] for step in jobs["build"]["steps"] if "NOTES.md" in step.get("run", "")]
+    assert written == ['python tools/make_release "${TAG#v}" --notes > dist/NOTES.md']
+    commands = [step.get("run", "") for step in jobs["notes"]["steps"]]
+    assert any("gh release create" in one and "--notes-file dist/NOTES.md" in one for one in commands)
+    assert not any("--notes-from-tag" in one for one in commands)
 
 
 def test_each_action_has_one_version() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import montra_sync
-from montra_async import ApiError, ApiResponse, Customer, Montra, NotFoundError
+from montra_async import ApiError, ApiResponse, Customer, Montra, MontraDeprecationWarning, NotFoundError
+from montra_async.core.deprecation import deprecated as _deprecated
 from montra_async.paywall import ApiGatewayClient, AuthClient, BillingClient, PaywallNotFoundError
 from montra_sync.paywall import BillingClient as SyncBillingClient
 
@@ -168,3 +169,19 @@ async def test_a_method_of_a_users_subclass(sandbox: WatchedSandbox) -> None:
     with pytest.raises(TypeError, match="no single response"):
         client.with_raw_response(client.lazily)
     await asyncio.to_thread(client.close)
+
+
+async def test_a_deprecated_call_with_its_response(sandbox: WatchedSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    old: Any = _deprecated("Since 0.1.0, removed in 0.3.0: use `list_customers`.")
+    monkeypatch.setattr(Montra, "list_meters", old(Montra.list_meters))
+    monkeypatch.setattr(montra_sync.Montra, "list_meters", old(montra_sync.Montra.list_meters))
+    async with Montra(sandbox.api_key, sandbox.base_url) as client:
+        with pytest.warns(MontraDeprecationWarning, match=r"list_meters"):
+            assert (await client.with_raw_response(client.list_meters)).status == 200
+
+    def work() -> None:
+        client = montra_sync.Montra(sandbox.api_key, sandbox.base_url)
+        with client, pytest.warns(MontraDeprecationWarning, match=r"list_meters"):
+            assert client.with_raw_response(client.list_meters).status == 200
+
+    await asyncio.to_thread(work)

@@ -11,7 +11,8 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 import montra_async
-from montra_async import Montra, NetworkError, NotFoundError, RequestTimeoutError, ServerError
+from montra_async import Montra, MontraDeprecationWarning, NetworkError, NotFoundError, RequestTimeoutError, ServerError
+from montra_async.core.deprecation import deprecated
 from montra_async.core.http.transport import Transport
 from montra_async.telemetry import Telemetry, instrument, uninstrument
 from montra_sandbox import Sandbox
@@ -60,6 +61,24 @@ async def test_a_raw_response_is_a_call_as_every_other(traced: Montra, seen: See
     seen.clear()
     await traced.with_raw_response(traced.list_customers)
     assert seen.spans() == []
+
+
+class _Older(Montra):
+    """A client two of whose calls are deprecated."""
+
+
+for _name in ("list_meters", "iter_audit_logs"):
+    setattr(_Older, _name, deprecated("Since 0.1.0, removed in 0.3.0: use another.")(getattr(Montra, _name)))
+
+
+async def test_deprecated_calls_are_calls(seen: Seen, sandbox: Sandbox) -> None:
+    async with _Older(sandbox.api_key, sandbox.base_url) as montra:
+        seen.instrument(montra)
+        with pytest.warns(MontraDeprecationWarning, match=r"list_meters"):
+            await montra.list_meters()
+        with pytest.warns(MontraDeprecationWarning, match=r"iter_audit_logs"):
+            assert [one async for one in montra.iter_audit_logs()] == []
+    assert {"montra.list_meters", "montra.iter_audit_logs"} <= set(seen.tree())
 
 
 async def test_each_item_of_a_bulk_call_is_a_call(traced: Montra, seen: Seen) -> None:

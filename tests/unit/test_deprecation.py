@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +26,8 @@ from montra_async.core.deprecation import (
     deprecated,
     deprecated_names,
     deprecated_parameter,
+    is_async_generator_function,
+    is_coroutine_function,
     parse_deprecation,
     undeprecated,
 )
@@ -107,6 +110,16 @@ def test_a_coroutine_function_still_is_one() -> None:
     assert not inspect.iscoroutinefunction(old)
 
 
+def test_what_kind_of_function_it_is_can_be_asked_on_every_python() -> None:
+    """`inspect` can't tell: of coroutines before Python 3.12, of asynchronous generators never."""
+    client = Client()
+    parameter = deprecated_parameter("a", TEXT)(Client.fetch)
+    assert all(map(is_coroutine_function, (Client.fetch, client.fetch, parameter)))
+    assert not any(map(is_coroutine_function, (old, Client.items, Client.make, None)))
+    assert all(map(is_async_generator_function, (Client.items, client.items)))
+    assert not any(map(is_async_generator_function, (old, Client.fetch, Client.make, None)))
+
+
 async def test_generators_properties_class_methods_and_blocks_warn() -> None:
     client = Client()
     with pytest.warns(MontraDeprecationWarning, match=r"`Client\.items`"):
@@ -174,6 +187,39 @@ def test_a_class_without_its_own_init_warns() -> None:
             """Inherits everything, too."""
 
     assert Sub(5).a == 5
+
+
+@pytest.mark.parametrize("decorate", [attrs.frozen(slots=True), dataclass(slots=True)], ids=["attrs", "dataclass"])
+def test_a_class_that_is_made_again_with_slots_warns_once_and_at_the_line_of_its_user(decorate: Any) -> None:
+    @deprecated("Since 0.4.0, removed in 0.6.0: use `new`.")
+    @decorate
+    class Old:
+        """A model."""
+
+        a: int
+
+    copy: Any = attrs.evolve if attrs.has(Old) else replace
+    made: Any = Old
+    with pytest.warns(MontraDeprecationWarning) as seen:
+        here, first = line(), made(1)
+    with pytest.warns(MontraDeprecationWarning) as again:
+        there, second = line(), copy(first, a=2)
+    assert second.a == 2
+    assert [(one.filename, one.lineno) for one in (*seen, *again)] == [(__file__, here), (__file__, there)]
+    for _ in range(2):  # a second class of the same name is another one
+        with pytest.warns(MontraDeprecationWarning) as inherited:
+
+            @decorate
+            class Sub(Old):
+                """Derived."""
+
+                b: int = 3
+
+        first_line = inspect.getsourcelines(Sub)[1]
+        assert len(inherited) == 1
+        assert inherited[0].filename == __file__
+        assert first_line <= inherited[0].lineno <= first_line + 1  # of the decorator, or of `class`
+        assert (Sub(1).b, hasattr(Sub(1), "__dict__")) == (3, False)
 
 
 @deprecated_parameter("limit", "Since 0.4.0, removed in 0.6.0: use `page_size`.")

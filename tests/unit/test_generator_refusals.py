@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -339,6 +340,41 @@ def test_the_command_writes_nothing_when_something_is_refused(tmp_path: Path) ->
         what = "`twice`: unknown decorator `@functools.cache`"
         assert (run.returncode, run.stderr) == (2, f"montra_async/resources/meters.py:{line}: {what}\n")
     assert {path: path.read_bytes() for path in (root / "montra_sync").glob("*.py")} == before
+
+
+def test_the_command_makes_the_folders_and_lost_names_warn_in_each_package(tmp_path: Path) -> None:
+    root = _copy_of_the_tree(tmp_path)
+    package = root / "montra_async" / "__init__.py"
+    text = "Since 0.1.0, removed in 0.3.0: use `{}`."
+    lost = {"Client": ("Montra", text.format("Montra")), "Buyer": ("Customer", text.format("Customer"))}
+    head, _, tail = package.read_text(encoding="utf-8").partition("\nif TYPE_CHECKING:")
+    tail = tail.replace("lazily(__name__, __all__)", "lazily(__name__, __all__, DEPRECATED_NAMES)")
+    package.write_text(f"{head}DEPRECATED_NAMES = {lost!r}\n\nif TYPE_CHECKING:{tail}", encoding="utf-8")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    run = _generate(root, path=path)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "wrote montra/__init__.py" in run.stdout
+    code = (
+        "import sys, warnings; sys.path.insert(0, sys.argv[1])\n"
+        "import montra, montra_async, montra_sync\n"
+        "with warnings.catch_warnings(record=True) as seen:\n"
+        "    warnings.simplefilter('always')\n"
+        "    assert montra.__file__.startswith(sys.argv[1])\n"
+        "    assert montra.Client is montra_sync.Client is montra_sync.Montra\n"
+        "    assert montra.AsyncClient is montra_async.Montra\n"
+        "    assert montra.Buyer is montra_async.Customer\n"
+        "print(*(one.message for one in seen), sep='\\n')\n"
+    )
+    used = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, timeout=120)
+    assert used.returncode == 0, used.stderr
+    assert [line.partition(" will be")[0] for line in used.stdout.splitlines()] == [
+        f"`{name}` is deprecated since 0.1.0 and"
+        for name in ("montra.Client", "montra_sync.Client", "montra.AsyncClient", "montra.Buyer")
+    ]
+    assert "use `AsyncMontra`." in used.stdout
+    public = (root / "montra" / "_public.py").read_text(encoding="utf-8")
+    assert all(f'    "{name}",\n' in public for name in ("Buyer", "Client", "AsyncClient"))
+    assert _generate(root, "--check", path=path).returncode == 0
 
 
 def test_a_missing_formatter_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,9 +30,9 @@ from build_dist.artifacts import (
     problems_of_contents,
     write_checksums,
 )
+from build_dist.environments import EVERYTHING, PYTEST, Environment, try_everywhere
 from build_dist.manifest import parse_manifest, write_manifest
 from build_dist.sbom import write_sbom
-from build_dist.trials import EVERYTHING, PYTEST, Environment, try_everywhere
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = Path(__file__).with_name("manifest.txt")

@@ -135,7 +135,11 @@ def problems_of_contents(root: Path, wheel: Path, sdist: Path, manifest: Manifes
         *problems_of_wheel(list(in_wheel), manifest),
         *problems_of_sdist(list(in_sdist), manifest),
         *(problems_of_tracking(in_wheel, in_sdist, tracked.split("\0")) if tracked else ()),
-        *(problem for name, content in in_wheel.items() for problem in problems_of_content(name, content)),
+        *dict.fromkeys(  # most files are in both
+            problem
+            for name, content in (*in_wheel.items(), *in_sdist.items())
+            for problem in problems_of_content(name, content)
+        ),
         *(f"the description has a relative link: {one}" for one in problems_of_links(metadata_of(wheel))),
     ]
 

@@ -20,13 +20,26 @@ from typing import NamedTuple
 HEAD = "# What belongs into a release. `nox -s build -- --update` writes this file; a look at its diff is the review.\n"
 PACKAGED = "*.dist-info/"
 FORBIDDEN = (
-    *(".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "id_rsa*", "id_ed25519*", ".netrc", ".pypirc", "*.crt"),
-    *("*.db", "*.db-*", "*.sqlite", "*.sqlite3", "*.log", "*.orig", "*.rej", "*.swp", "*~", ".DS_Store", "Thumbs.db"),
+    *(".env", ".env.*", "*.env", ".envrc", "*.pem", "*.key", "*.p12", "*.pfx", "*.crt", "*.jks", "*.keystore", "*.ppk"),
+    *("id_rsa*", "id_ed25519*", "id_ecdsa*", ".netrc", ".pypirc", ".npmrc", ".htpasswd", "credentials.json"),
+    *("*.db", "*.db-*", "*.sqlite", "*.sqlite3", "*.log", "*.orig", "*.rej", "*.swp", "*~", ".ds_store", "thumbs.db"),
     *("*.pyc", "*.pyo", "*.so", "*.pyd", "*.dylib", "*.exe", "*.zip", "*.whl", "*.tar.gz", ".coverage*"),
 )
-FORBIDDEN_FOLDERS = ("__pycache__", "node_modules", ".git", ".nox", ".venv", ".hypothesis", ".pytest_cache", "htmlcov")
+"""Names of files, in lower case: a file's own case does not matter."""
+FORBIDDEN_FOLDERS = (
+    *("__pycache__", "node_modules", ".git", ".nox", ".venv", ".hypothesis", ".pytest_cache", "htmlcov"),
+    *(".aws", ".azure", ".gnupg", ".kube", ".ssh"),
+)
 FORBIDDEN_IN_WHEEL = ("test_*.py", "*_test.py", "conftest.py", "*.md", "*.rst", "*.cfg", "*.ini")
-SECRET = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bpypi-AgE[A-Za-z0-9_-]{20,}")
+SECRET = re.compile(
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    rb"|\bsk_live_[A-Za-z0-9]{24,}"  # shorter ones are invented, for tests
+    rb"|\bpypi-AgE[A-Za-z0-9_-]{20,}"
+    rb"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
+    rb"|\bgh[opsru]_[A-Za-z0-9]{36}"
+    rb"|\bgithub_pat_[A-Za-z0-9_]{50,}"
+)
+"""What nobody writes by chance: keys of people and services."""
 
 
 class Manifest(NamedTuple):
@@ -142,7 +155,7 @@ def _forbidden(names: Iterable[str], where: str, patterns: Iterable[str]) -> lis
     patterns = tuple(patterns)
     found: list[str] = []
     for name in names:
-        path = PurePosixPath(name)
+        path = PurePosixPath(name.lower())
         if any(fnmatchcase(path.name, one) for one in patterns) or set(path.parts) & set(FORBIDDEN_FOLDERS):
             found.append(f"{name}: has no business in {where}")
     return found

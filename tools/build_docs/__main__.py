@@ -99,11 +99,16 @@ def _write_again(folder: Path) -> None:
     subprocess.run([sys.executable, str(HERE), "--stage", str(folder)], check=False)
 
 
+def watched() -> list[Path]:
+    """The files from which the site is made: pages, code, its settings."""
+    pages = [*ROOT.glob("*.md"), *ROOT.joinpath("docs").rglob("*"), *HERE.rglob("*.yml"), *HERE.rglob("*.css")]
+    found = [*pages, *ROOT.glob("montra*/**/*.py"), *ROOT.glob("examples/*")]
+    return [one for one in found if one.is_file()]
+
+
 def _changes() -> dict[Path, int]:
     """When each source was changed last."""
-    pages = [*ROOT.glob("*.md"), *ROOT.joinpath("docs").rglob("*"), *HERE.rglob("*.yml"), *HERE.rglob("*.css")]
-    found = [*pages, *ROOT.glob("montra_*/**/*.py"), *ROOT.glob("examples/*")]
-    return {one: one.stat().st_mtime_ns for one in found if one.is_file()}
+    return {one: one.stat().st_mtime_ns for one in watched()}
 
 
 def _zensical() -> list[str]:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from montra_async.core.deprecation import is_coroutine_function
+
 from .fences import outside_fences
 
 HEAD = """# Montra for Python
@@ -100,9 +102,7 @@ def _described(path: str, value: Any, owner: Any) -> str:
     name = ".".join(path.split(".")[-2:]) if isinstance(owner, type) else path.rpartition(".")[2]
     lines = [f"#### {path}\n"]
     if callable(function):
-        word = (
-            "class" if isinstance(function, type) else "async def" if inspect.iscoroutinefunction(function) else "def"
-        )
+        word = "class" if isinstance(function, type) else "async def" if is_coroutine_function(function) else "def"
         lines.append(f"```text\n{word} {name}{_signature(function)}\n```\n")
     documented = isinstance(function, (type, property)) or inspect.isroutine(function)
     doc = inspect.getdoc(function) if documented else f"Value: `{function!r}`."

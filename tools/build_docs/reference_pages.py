@@ -13,6 +13,8 @@ from typing import Any
 
 import attrs
 
+from montra_async.core.deprecation import is_async_generator_function, is_coroutine_function
+
 from .public_names import PublicName, public_names
 from .reference_plan import EXTRA_MEMBERS, Subject, is_facade, subjects_of
 
@@ -236,9 +238,9 @@ def _how(facade: Any, source: Any, name: str, other: str) -> str:
         return summary.replace("|", "\\|")
     if isinstance(getattr(facade, name), property) or isinstance(twin, property):
         return "property"
-    if inspect.isasyncgenfunction(twin):
+    if is_async_generator_function(twin):
         return "`for` instead of `async for`"
-    return "without `await`" if inspect.iscoroutinefunction(twin) else ""
+    return "without `await`" if is_coroutine_function(twin) else ""
 
 
 SYNCHRONOUS = """# Synchronous packages

@@ -36,7 +36,7 @@ if __name__ == "__main__" and not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from generate_sync.formatting import FormattingError, NoFormatter, formatted, is_same_code
-from generate_sync.front import front
+from generate_sync.montra_package import montra_package
 from generate_sync.source import Refusal, Source
 from generate_sync.writing import Facade, FacadeWriter, lazy, public, same
 
@@ -91,7 +91,7 @@ def generated(root: Path) -> dict[str, str]:
             "montra_sync/client.py": montra.file(),
             "montra_sync/paywall.py": paywall.file(source.exported("montra_async.paywall")),
             "montra_sync/webhooks.py": same(source, "montra_async.webhooks", webhooks),
-            **front(source),
+            **montra_package(source),
         }
     except Refusal as refusal:
         raise Refused([*montra.refusals, *paywall.refusals, refusal]) from None
@@ -141,6 +141,7 @@ def main() -> int:
         if check:
             sys.stdout.writelines(difflib.unified_diff(current.splitlines(True), text.splitlines(True), name, name))
         else:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
             print(f"wrote {name}")
     if check and stale:

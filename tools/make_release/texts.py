@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import date
+from itertools import zip_longest
 
 from packaging.version import InvalidVersion, Version
 
@@ -87,16 +88,63 @@ def notes_of(changelog: str, name: str) -> str:
     raise ReleaseError(f"CHANGELOG.md has no section `## {name}`")
 
 
+def release_days(changelog: str) -> dict[Version, date]:
+    """The day of each final release that a changelog has; those without one are left out."""
+    found: dict[Version, date] = {}
+    for heading in _HEADING.finditer(changelog):
+        if (version := _version(heading["name"])) is not None and not version.is_prerelease and heading["date"]:
+            try:
+                found[version] = date.fromisoformat(heading["date"])
+            except ValueError:
+                raise ReleaseError(f"CHANGELOG.md: {heading['date']!r} is no date such as 2026-12-01") from None
+    return found
+
+
 def with_release(changelog: str, version: str, day: date) -> str:
     """A changelog in which what was unreleased belongs to a version, and nothing is unreleased.
 
+    The sections of pre-releases of the version become part of its own, each text below the heading that it had.
+
     Raises:
-        ReleaseError: nothing is unreleased, or the version has a section already.
+        ReleaseError: there is nothing new, or the version has a section already.
     """
-    if version in {heading["name"] for heading in _HEADING.finditer(changelog)}:
+    headings = list(_HEADING.finditer(changelog))
+    if version in {heading["name"] for heading in headings}:
         raise ReleaseError(f"CHANGELOG.md has a section `## {version}` already")
-    if not any(line.strip() and not line.startswith("#") for line in notes_of(changelog, "Unreleased").splitlines()):
+    before = [heading["name"] for heading in headings if _prepares(heading["name"], version)]
+    notes = [notes_of(changelog, name) for name in ("Unreleased", *before)]
+    if not any(line.strip() and not line.startswith("#") for note in notes for line in note.splitlines()):
         raise ReleaseError("CHANGELOG.md has nothing under `## Unreleased`: what is new in this release?")
-    heading = next(one for one in _HEADING.finditer(changelog) if one["name"] == "Unreleased")
     released = f"{UNRELEASED}\n\n## {version} - {day.isoformat()}"
-    return changelog[: heading.start()] + released + changelog[heading.end() :]
+    text = ""
+    for heading, following in zip_longest(headings, headings[1:]):
+        section = changelog[heading.end() : following.start() if following else len(changelog)]
+        if heading["name"] == "Unreleased":
+            text += released + (f"\n\n{_merged(notes)}\n\n" if before else section)
+        elif heading["name"] not in before:
+            text += heading[0] + section
+    return changelog[: headings[0].start()] + text
+
+
+def _version(name: str) -> Version | None:
+    try:
+        return Version(name)
+    except InvalidVersion:
+        return None
+
+
+def _prepares(name: str, version: str) -> bool:
+    """Whether a section is that of a pre-release of a version."""
+    found = _version(name)
+    return found is not None and found.is_prerelease and found.base_version == version
+
+
+def _merged(notes: Iterable[str]) -> str:
+    """Notes as one: what stands below the same heading in several stands below it once."""
+    bodies: dict[str, list[str]] = {"": []}
+    for note in notes:
+        for part in re.split(r"^(?=### )", note, flags=re.MULTILINE):
+            heading, _, body = part.partition("\n") if part.startswith("### ") else ("", "", part)
+            bodies.setdefault(heading.strip(), []).append(body.strip())
+    texts = [[heading, "\n".join(body for body in parts if body)] for heading, parts in bodies.items()]
+    return "\n\n".join(piece for pieces in texts for piece in pieces if piece)
