@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from montra_async import Timeout
 from montra_async.paywall import ApiGatewayClient, AuthClient, BillingClient, MemorySessionStorage
 
 from .paywall_server import PaywallServer, paywall_server
@@ -40,6 +41,9 @@ async def test_views_that_are_created_for_each_request_and_freed(slow: float) ->
         )
         assert [one[0].type for one in found] == [f"u{i}" for i in range(50)]
 
+
+LONG = Timeout(total=120, connect=120)
+"""On a busy machine, a burst of new connections can take longer than the 5 s of the default."""
 
 USER = st.integers(0, USERS - 1)
 STEP = st.one_of(
@@ -132,8 +136,8 @@ def _mixed(rounds: list[list[tuple[str, int, Any]]], pause: float) -> list[str]:
     async def play() -> list[str]:
         async with (
             paywall_server() as server,
-            BillingClient("pw", server.url, max_attempts=1) as billing,
-            AuthClient("pw", server.url, max_attempts=1) as auth,
+            BillingClient("pw", server.url, max_attempts=1, timeout=LONG) as billing,
+            AuthClient("pw", server.url, max_attempts=1, timeout=LONG) as auth,
         ):
             server.strict = False  # other requests of the same user make tokens old at any time
             server.seconds = {"user-state": pause, "balances": pause / 2, "refresh": pause}
