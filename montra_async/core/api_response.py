@@ -9,12 +9,9 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from .errors import CallInfo
-from .headers import NO_HEADERS, ResponseHeaders
+from .headers import NO_HEADERS, ResponseHeaders, is_replayed
 
 T = TypeVar("T")
-
-REPLAYED = "Idempotent-Replayed"
-"""Header with which a service marks a stored response: the idempotency key was used before."""
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +54,7 @@ class ApiResponse(Generic[T]):
 
         The call had no second effect then.
         """
-        return self.headers.get(REPLAYED, "").strip().lower() == "true"
+        return is_replayed(self.headers)
 
 
 def function_of(client: object, call: Callable[..., Any]) -> Callable[..., Any]:

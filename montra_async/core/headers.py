@@ -99,6 +99,15 @@ def _bounded(fields: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 NO_HEADERS = ResponseHeaders()
 
 
+def is_replayed(headers: Mapping[str, str]) -> bool:
+    """Whether a service says that its response is a stored one: the idempotency key was used before.
+
+    Args:
+        headers: of the response.
+    """
+    return headers.get("Idempotent-Replayed", "").strip().lower() == "true"
+
+
 def clean_headers(headers: Mapping[str, str], scrub: Callable[[str], str]) -> ResponseHeaders:
     """The headers of a response without cookies and known secrets.
 

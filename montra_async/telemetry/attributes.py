@@ -33,9 +33,6 @@ STREAM_COMPLETE = "montra.stream.complete"
 RETRY_PAUSE = "montra.retry.pause"
 RETRY_REASON = "montra.retry.reason"
 
-REPLAYED_HEADER = "Idempotent-Replayed"
-"""Header of a response that was stored under the request's idempotency key, and is sent once more."""
-
 _CODE = re.compile(r"[A-Za-z](?:[A-Za-z_.-]|[0-9]{1,3}(?![0-9])){0,63}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+=-]{0,127}")
 

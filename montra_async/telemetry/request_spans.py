@@ -19,6 +19,7 @@ from yarl import URL
 
 from ..core.current_operation import OPERATION
 from ..core.errors import NetworkError
+from ..core.headers import is_replayed
 from ..core.http.failover import Route
 from ..core.http.messages import AttemptResult, RawResponse, Request
 from ..core.http.transport import Transport
@@ -105,7 +106,7 @@ class Attempt:
             response: the response.
         """
         self._labels[names.HTTP_STATUS] = response.status
-        replayed = response.headers.get(names.REPLAYED_HEADER, "").lower() == "true"
+        replayed = is_replayed(response.headers)
         request_id = names.request_id(response.request_id, self._scrub)
         if self.operation is not None:
             self.operation.request_id, self.operation.replayed = request_id, replayed
