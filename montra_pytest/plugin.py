@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import itertools
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +44,8 @@ _VARIABLES = (
 )
 _EARLY: pytest.StashKey[Sandbox] = pytest.StashKey()
 _ENVIRONMENT = pytest.StashKey[pytest.MonkeyPatch]()
+_OUTBOX_FOLDER = pytest.StashKey[str]()
+_OUTBOX_NUMBERS = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,7 +62,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     if early_config.getini("montra_sandbox_env"):
         early_config.stash[_EARLY] = sandbox = _start(early_config)
         early_config.stash[_ENVIRONMENT] = patch = pytest.MonkeyPatch()
-        _set_environment(patch, sandbox)
+        _set_environment(patch, sandbox, early_config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -113,13 +119,14 @@ def montra_sandbox(montra_sandbox_server: Sandbox, request: pytest.FixtureReques
     """An empty sandbox for the test, as its marker `montra_sandbox` and the ini options say.
 
     `MONTRA_BASE_URL`, `MONTRA_API_KEY`, `MONTRA_WEBHOOK_SECRET`, `PAYWALL_ORIGIN`, `PAYWALL_ID` and `MONETIZE_API_KEY`
-    lead to it, so that the application under test runs unchanged.
+    lead to it, so that the application under test runs unchanged. `MONTRA_OUTBOX` is a new file: usage that a test
+    leaves unsent is neither sent by the next test nor by the application itself.
     """
     sandbox = montra_sandbox_server
     _empty(sandbox)
     settings = _settings(request)
     with pytest.MonkeyPatch.context() as patch:
-        _set_environment(patch, sandbox)
+        _set_environment(patch, sandbox, request.config)
         _apply(sandbox, settings, request)
         yield sandbox
     _empty(sandbox)
@@ -182,9 +189,18 @@ def _empty(sandbox: Sandbox) -> None:
     sandbox.requests.clear()
 
 
-def _set_environment(patch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+def _set_environment(patch: pytest.MonkeyPatch, sandbox: Sandbox, config: pytest.Config) -> None:
     for name, value in sandbox.environment.items():
         patch.setenv(name, value)
+    patch.setenv("MONTRA_OUTBOX", _new_outbox(config))
+
+
+def _new_outbox(config: pytest.Config) -> str:
+    if _OUTBOX_FOLDER not in config.stash:
+        config.stash[_OUTBOX_FOLDER] = folder = tempfile.mkdtemp(prefix="montra-outbox-")
+        # Not at the end of the run: a reporter of the application is closed when the interpreter exits, before this.
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return os.path.join(config.stash[_OUTBOX_FOLDER], f"{next(_OUTBOX_NUMBERS)}.db")
 
 
 def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:

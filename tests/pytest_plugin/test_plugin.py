@@ -35,7 +35,9 @@ STRICT = "asyncio_mode = strict\nasyncio_default_fixture_loop_scope = function"
 SESSION = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = session\nasyncio_default_test_loop_scope = session"
 
 
-def run_pytest(folder: Path, files: Mapping[str, str], *arguments: str, ini: str = "") -> tuple[int, str]:
+def run_pytest(
+    folder: Path, files: Mapping[str, str], *arguments: str, ini: str = "", env: Mapping[str, str] | None = None
+) -> tuple[int, str]:
     """Exit code and output of a run with warnings as errors, and with no other plugins than those that are named."""
     for name, text in {**files, "pytest.ini": f"[pytest]\n{ini}\n"}.items():
         (folder / name).write_text(text)
@@ -56,7 +58,7 @@ def run_pytest(folder: Path, files: Mapping[str, str], *arguments: str, ini: str
         capture_output=True,
         text=True,
         timeout=120,
-        env={**_environment(), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={**_environment(), **(env or {}), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )
     return run.returncode, run.stdout + run.stderr
 
@@ -149,6 +151,38 @@ def test_a_mistake_in_the_ini_file_is_told(tmp_path: Path) -> None:
     code, said = run_pytest(tmp_path, files, ini="montra_sandbox_id_seed = abc")
     assert code == 1
     assert "montra_sandbox_id_seed: not a whole number: 'abc'" in said
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_usage_of_a_test_stays_out_of_other_outboxes(tmp_path: Path, early: bool) -> None:
+    test = """
+import os, pathlib
+import pytest
+from montra_async import Montra
+from montra_async.usage import UsageReporter
+
+files = []
+
+@pytest.mark.parametrize("n", [1, 2])
+async def test_it(montra, montra_sandbox, n):
+    plan = await montra.create_pricing_model(name="Pro", is_default=True)
+    await montra.create_meter(name="Tokens", slug="tokens", pricing_model_id=plan.id)
+    ada = await montra.create_customer(name="Ada", email="ada@example.com")
+    async with UsageReporter(montra, send=n == 2) as usage:  # the first test leaves its event unsent
+        await usage.record(ada.id, "tokens")
+        if n == 2:
+            await usage.flush()
+            assert [one.operation for one in montra_sandbox.requests].count("report_usage") == 1
+    files.append(os.environ["MONTRA_OUTBOX"])
+    assert pathlib.Path(files[-1]).is_file() and len(set(files)) == n
+"""
+    home = tmp_path / "home"
+    env = {"HOME": str(home), "XDG_STATE_HOME": str(home), "TMPDIR": str(tmp_path)}
+    ini = STRICT.replace("strict", "auto") + ("\nmontra_sandbox_env = true\n" if early else "")
+    code, said = run_pytest(tmp_path, {"test_it.py": test}, "-p", "pytest_asyncio.plugin", ini=ini, env=env)
+    assert code == 0, said
+    assert not home.exists()  # of the developer, who may have one for the real service
+    assert not list(tmp_path.glob("montra-outbox-*"))
 
 
 def test_the_fixtures_leave_the_event_loops_of_others_alone(tmp_path: Path) -> None:
