@@ -64,7 +64,37 @@ def test_a_misspelt_name_is_an_ordinary_import_error() -> None:
     assert "ImportError: cannot import name 'Custmer' from 'montra_async'" in run.stderr
 
 
-def test_without_its_extra_the_sandbox_says_what_to_install() -> None:
-    code = "import sys; sys.modules['jinja2'] = None\nimport montra_sandbox"
+@pytest.mark.parametrize(
+    ("start", "code"),
+    [
+        (["-c", "{missing}; from montra_sandbox import Sandbox"], 1),
+        (["-c", "{missing}; import runpy; runpy.run_module('montra_sandbox', run_name='__main__')"], 2),
+        (["-c", "{missing}; from montra_sandbox.__main__ import main; sys.exit(main())"], 2),
+    ],
+    ids=["import", "module", "command"],
+)
+def test_without_its_extra_the_sandbox_says_what_to_install(start: list[str], code: int) -> None:
+    missing = "import sys; sys.modules['jinja2'] = None"
+    words = [word.format(missing=missing) for word in start]
+    run = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=60)
+    assert (run.returncode, "the sandbox needs jinja2: pip install 'montra[sandbox]'" in run.stderr) == (code, True)
+    assert code == 1 or len(run.stderr.splitlines()) == 1  # no traceback
+
+
+def test_a_module_of_the_sandbox_that_is_missing_is_no_missing_extra() -> None:
+    code = "import sys; sys.modules['montra_sandbox.world'] = None\nfrom montra_sandbox import Sandbox"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert "pip install 'montra[sandbox]'" in run.stderr
+    assert "montra_sandbox.world" in run.stderr
+    assert "pip install" not in run.stderr
+
+
+def test_the_sandbox_has_its_public_names() -> None:
+    code = (
+        "import montra_sandbox as sandbox\n"
+        "assert set(sandbox.__all__) <= set(dir(sandbox))\n"
+        "from montra_sandbox import *\n"
+        "assert Sandbox is vars(sandbox)['Sandbox'] and all(hasattr(sandbox, name) for name in sandbox.__all__)\n"
+        "print(hasattr(sandbox, 'Sandbx'))"
+    )
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.stdout.strip() == "False", run.stderr

@@ -109,8 +109,11 @@ def check_commands(present: set[str], version: str) -> None:
     if "sandbox" in present:
         check("--port" in command("montra-sandbox", "--help"), "montra-sandbox --help")
     else:
-        said = command("montra-sandbox", "--help", code=1)
-        check("pip install 'montra[sandbox]'" in said, "montra-sandbox without its extra: no hint")
+        said = command("montra-sandbox", "--help", code=2)
+        check(
+            "Traceback" not in said and "pip install 'montra[sandbox]'" in said,
+            "montra-sandbox without its extra: no hint",
+        )
 
 
 def check_clients(address: str) -> None:
