@@ -13,7 +13,8 @@ from ..core.models.json import dumps, loads
 from .decision import AccessDecision, Key
 from .errors import AccessUnavailableError
 from .last_loop import LastLoop, Post
-from .ledger import Ledger, log
+from .ledger import Ledger
+from .meter_counters import log
 from .numbers import parsed_amount
 from .redis_answers import RedisAnswers
 
