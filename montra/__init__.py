@@ -26,6 +26,7 @@ __all__ = [
     "BulkResult",
     "CallEvent",
     "CallInfo",
+    "CallInterruptedError",
     "CheckoutLink",
     "CheckoutLinkStatus",
     "ConfigError",

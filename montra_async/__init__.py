@@ -22,6 +22,7 @@ __all__ = [
     "CallInfo",
     "CheckoutLink",
     "CheckoutLinkStatus",
+    "CallInterruptedError",
     "ConfigError",
     "ConflictError",
     "Customer",

@@ -8,6 +8,7 @@ from .core.errors import (
     ApiError as ApiError,
     AuthenticationError as AuthenticationError,
     CallInfo as CallInfo,
+    CallInterruptedError as CallInterruptedError,
     ConfigError as ConfigError,
     ConflictError as ConflictError,
     InvalidArgumentError as InvalidArgumentError,

@@ -23,6 +23,7 @@ __all__ = [
     "CallInfo",
     "CheckoutLink",
     "CheckoutLinkStatus",
+    "CallInterruptedError",
     "ConfigError",
     "ConflictError",
     "Customer",

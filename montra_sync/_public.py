@@ -17,6 +17,7 @@ from montra_async import (
     BulkResult as BulkResult,
     CallEvent as CallEvent,
     CallInfo as CallInfo,
+    CallInterruptedError as CallInterruptedError,
     CheckoutLink as CheckoutLink,
     CheckoutLinkStatus as CheckoutLinkStatus,
     ConfigError as ConfigError,

@@ -268,8 +268,8 @@ class Montra(MontraFacade):
         """Create a customer and a subscription for them (`POST /customers`, then `POST /subscriptions`).
 
         These are two requests. When the second fails, the customer exists without a subscription. To complete the
-        call, repeat it with the same arguments and with the error's `idempotency_key` (without the suffix `_sub`,
-        which the key of the second request has). A request that succeeded before is not carried out again.
+        call, repeat it with the same arguments and with `idempotency_key=error.idempotency_key`. A request that
+        succeeded before is not carried out again.
 
         Args:
             pricing_model_id: `pm_...`, the pricing model to subscribe to.

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from montra_async import Customer, InvalidArgumentError, MontraError
+from montra_async import CallInterruptedError, Customer, InvalidArgumentError, MontraError
 from montra_async.core.api_response import ApiResponse, function_of, refuse
 from montra_async.core.bulk_calls import CONCURRENCY, MOST_CONCURRENT, BulkRun
 from montra_async.core.bulk_items import ItemSource, items_of
@@ -196,7 +196,7 @@ def _results(
             if not taken and batch.is_idle:
                 break
             if not is_at_end and not has_loop():
-                raise MontraError("the interpreter is shutting down: the calls in flight were cancelled")
+                raise CallInterruptedError("the interpreter is shutting down: the calls in flight were cancelled")
             run(batch.finish if is_at_end else batch.step, taken)
             while (result := batch.next_result()) is not None:
                 yield result

@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import anyio
 
-from montra_async import MontraError
+from montra_async import CallInterruptedError, MontraError
 from montra_async.core.concurrency import DaemonThreads
 from montra_async.core.http.aiohttp_compat import import_anyio_backend
 
@@ -327,7 +327,7 @@ class LoopThread:
 
 
 def _died(problem: BaseException | None) -> MontraError:
-    error = MontraError(
+    error = CallInterruptedError(
         "the thread of synchronous calls ended; the call may have been carried out, the next starts another"
     )
     error.__cause__ = problem

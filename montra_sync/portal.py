@@ -17,7 +17,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, C
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
-from montra_async import CallInfo, ConfigError, MontraError, RequestTimeoutError
+from montra_async import CallInfo, CallInterruptedError, ConfigError, MontraError, RequestTimeoutError
 
 from .loop_thread import LOOK_SECONDS, Job, LoopEnded, LoopThread, close_iterator, run_here
 
@@ -223,7 +223,7 @@ def _look_after(job: Job[Any], thread: LoopThread) -> None:
         MontraError: the process was forked during the call, or the loop is blocked.
     """
     if thread.left:
-        raise MontraError("the process was forked during the call: its response goes to the parent")
+        raise CallInterruptedError("the process was forked during the call: its response goes to the parent")
     if not thread.is_blocked_for(job):
         return
     total = _total_of(job.call)
@@ -254,12 +254,14 @@ def _blocked(call: Any, waited: float, where: str) -> MontraError:
 
 def _cancelled(job: Job[Any]) -> MontraError:
     if job.owner is None or not job.owner.stopping:
-        return MontraError(
+        return CallInterruptedError(
             "the call was cancelled by other code on its event loop (a hook, a trace, a storage, ...); "
             "it may have been carried out"
         )
     _wait_for_the_end_in_daemons()
-    return MontraError("the interpreter is shutting down: the call was cancelled, and may have been carried out")
+    return CallInterruptedError(
+        "the interpreter is shutting down: the call was cancelled, and may have been carried out"
+    )
 
 
 def _at_the_end(job: Job[Any]) -> None:

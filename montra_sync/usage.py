@@ -245,11 +245,14 @@ class UsageReporter(SyncOnly):
         Args:
             items: dicts with the arguments of `record`; a generator is read as needed.
             on_progress: plain function that takes two numbers of items: those recorded, and those settled. It is
-                called at least every half second.
+                called at least every half second. If it raises, that is logged, and it is not called again.
             timeout: seconds to wait after the last item was recorded; the items left are `waiting`. Default: no limit.
 
         Returns:
             One `ReportResult` for each item, in their order.
+
+        Raises:
+            InvalidArgumentError: `items` is no iterable of dicts, or `on_progress` is a coroutine function.
         """
         return BulkReport(self._engine, on_progress, timeout).run(items)
 
@@ -379,7 +382,11 @@ class UsageReporter(SyncOnly):
         return self._engine.close(self._engine.settings.exit_timeout)
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:  # nobody has the reporter who could close it
+            self._engine.close(0.0)
+            raise
         return self
 
     def __exit__(

@@ -20,14 +20,16 @@ from .bulk_results import BulkHook, BulkProgress, BulkResult
 from .errors import (
     ApiError,
     AuthenticationError,
+    CallInterruptedError,
     InvalidArgumentError,
     MontraError,
     RateLimitError,
+    mark_uncertain,
     without_frames,
 )
 from .redaction import bounded
 from .type_guards import is_mapping
-from .validation import idempotency_key, whole
+from .validation import idempotency_key, plain_function, whole
 
 T = TypeVar("T")
 
@@ -86,7 +88,7 @@ class BulkRun(Generic[T]):
         if batch_key is not None and len(idempotency_key(batch_key)) > _LONGEST_BATCH_KEY:
             raise InvalidArgumentError("batch_key", f"at most {_LONGEST_BATCH_KEY} characters")
         self._batch_key = batch_key
-        self._on_progress = on_progress
+        self._on_progress: BulkHook | None = plain_function("on_progress", on_progress)
         self._call, self._send = call, send
         self._parameters = _Parameters(call)
         self._tasks: dict[asyncio.Task[BulkResult[T]], tuple[int, Any]] = {}
@@ -207,15 +209,19 @@ class BulkRun(Generic[T]):
     async def _response_to(self, arguments: Mapping[str, Any]) -> ApiResponse[T]:
         """Send, and again after a pause when the service has too many requests."""
         round_number = 0
+        uncertain = False
         while True:
             await self._until_pause_is_over()
             if self._stopped_by is not None:
                 raise _Skipped(self._stopped_by)
             try:
                 return await self._send(self._call, **arguments)
-            except RateLimitError as error:
-                if round_number == _MAX_ROUNDS or _asks_for_too_much(error):
+            except MontraError as error:
+                if uncertain:
+                    mark_uncertain(error)
+                if not isinstance(error, RateLimitError) or round_number == _MAX_ROUNDS or _asks_for_too_much(error):
                     raise
+                uncertain = error.may_have_executed
                 self._pause(error.retry_after, round_number)
             round_number += 1
 
@@ -345,7 +351,7 @@ _ending_tasks: set[asyncio.Task[Any]] = set()
 def _cancelled(index: int, item: Any, key: str | None) -> BulkResult[Any]:
     """The result of a call that was cancelled, but not by its run."""
     problem = "the call was cancelled by other code on its event loop (a hook, a trace, ...)"
-    error = MontraError(problem if key is None else f"{problem}; it may have been carried out")
+    error = MontraError(problem) if key is None else CallInterruptedError(f"{problem}; it may have been carried out")
     return BulkResult(index=index, item=item, status="failed", error=error, idempotency_key=key)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import os
 import threading
 import weakref
@@ -120,6 +122,25 @@ class DaemonThreads(ThreadPoolExecutor):
             del work  # else it, and what it refers to, would live until the next
             with self._counting:
                 self._idle += 1
+
+
+async def in_own_thread(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function in a daemon thread of its own.
+
+    For what may wait for long: the threads of `asyncio.to_thread` are few, and the application's.
+
+    Args:
+        name: of the thread.
+        function: what is run, in a copy of the caller's context.
+        *args: of the function.
+        **kwargs: of the function.
+    """
+    threads = DaemonThreads(1, name)
+    call = partial(contextvars.copy_context().run, partial(function, *args, **kwargs))
+    try:
+        return await asyncio.get_running_loop().run_in_executor(threads, call)
+    finally:
+        threads.shutdown()
 
 
 def _run_into(future: Future[Any], work: Callable[[], Any]) -> None:

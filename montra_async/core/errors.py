@@ -3,6 +3,7 @@
 MontraError
   ConfigError              the client can't be created or used like this: no key, plain http, ...  (also a ValueError)
   InvalidArgumentError     an invalid argument, refused before anything was sent                  (also a ValueError)
+  CallInterruptedError     the process or its event loop ended a call: fork, end of the interpreter, other code
   NetworkError             no usable response: refused, reset, cut off
     RequestTimeoutError    total, connect or read time-out                                        (also a TimeoutError)
       PoolTimeoutError     every connection of the pool stayed busy
@@ -43,16 +44,21 @@ class CallInfo:
         path: path of the endpoint, without query.
         attempts: number of requests that were begun.
         idempotency_key: key of a POST. The same call repeated with `idempotency_key=error.idempotency_key` can't take
-            effect twice.
+            effect twice. None: the call sent none, and repeating it may.
+        uncertain: whether a request before the last one may have been executed: its response was lost or was a 5xx, or
+            the call consists of several requests.
     """
 
     method: str
     path: str
     attempts: int = 1
     idempotency_key: str | None = None
+    uncertain: bool = False
 
     def __str__(self) -> str:
         attempts = f", {self.attempts} attempts" if self.attempts != 1 else ""
+        if self.uncertain and self.method != "GET":
+            attempts += ", an earlier request may have been executed"
         path = self.path if len(self.path) <= _LONGEST_PATH else f"{self.path[:_LONGEST_PATH]}..."
         return f"{self.method} {path}{attempts}"
 
@@ -79,6 +85,15 @@ class MontraError(Exception):
     def attempts(self) -> int:
         """The number of requests that were begun; 0 when none was."""
         return 0 if self.call is None else self.call.attempts
+
+    @property
+    def may_have_executed(self) -> bool:
+        """Whether the service may have executed the call, with this request or with an earlier attempt.
+
+        If it is False, nothing was done. If it is True, repeat the call with the same arguments and with
+        `idempotency_key=error.idempotency_key`, or find out: never repeat what moves money under another key.
+        """
+        return self.call is not None and self.call.uncertain
 
     @property
     def method(self) -> str | None:
@@ -112,6 +127,15 @@ class InvalidArgumentError(MontraError, ValueError):
         return f"{self.parameter}: {self.problem}"
 
 
+class CallInterruptedError(MontraError):
+    """A call was interrupted here: by a fork, the end of the interpreter, or other code that cancelled it."""
+
+    @property
+    def may_have_executed(self) -> bool:
+        """True: nothing is known of the call."""
+        return True
+
+
 class NetworkError(MontraError):
     """No usable response arrived.
 
@@ -132,6 +156,11 @@ class NetworkError(MontraError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self), self.args, self.__dict__)
+
+    @property
+    def may_have_executed(self) -> bool:
+        """Whether the service may have executed the call: `sent`, or an earlier request of it."""
+        return self.sent or super().may_have_executed
 
     def __str__(self) -> str:
         return f"{self.problem} ({self.call})"
@@ -203,6 +232,12 @@ class ApiError(MontraError):
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (type(self), self.args, self.__dict__)
 
+    @property
+    def may_have_executed(self) -> bool:
+        """Whether the service may have executed the call. A 4xx refuses the last request, not earlier ones."""
+        status: Any = self.status  # None in an error made by hand
+        return status is None or not 400 <= status < 500 or super().may_have_executed
+
     def __str__(self) -> str:
         where = f"{self.call}, request {self.request_id}" if self.request_id else str(self.call)
         return f"{self.status} {self.code}: {self.message} ({where})"
@@ -264,6 +299,12 @@ def error_class(status: int) -> type[ApiError]:
     if status >= 500:
         return ServerError
     return _BY_STATUS.get(status, ApiError)
+
+
+def mark_uncertain(error: MontraError) -> None:
+    """Note that an earlier request of the same call may have been executed."""
+    if error.call is not None:
+        error.call = attrs.evolve(error.call, uncertain=True)
 
 
 def without_frames(error: BaseException) -> BaseException:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
+from inspect import iscoroutinefunction
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -152,6 +153,14 @@ def optional_date(parameter: str, value: Any) -> str | None:
     if isinstance(value, date) and not isinstance(value, datetime):
         return value.isoformat()
     return optional_datetime(parameter, value)
+
+
+def plain_function(parameter: str, value: Any) -> Any:
+    """A function that is called, not awaited; or None. A coroutine function would never run."""
+    if value is not None and (not callable(value) or iscoroutinefunction(value)):
+        kind = "a coroutine function" if callable(value) else type(value).__name__
+        raise InvalidArgumentError(parameter, f"a plain function, which is not awaited; not {kind}")
+    return value
 
 
 def texts(parameter: str, value: Any) -> list[str] | None:

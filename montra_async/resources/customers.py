@@ -13,6 +13,7 @@ from ..core.bulk_calls import CONCURRENCY, BulkRun, run_all
 from ..core.bulk_items import Items, items_of
 from ..core.bulk_results import BulkHook, BulkResult
 from ..core.client import BaseClient
+from ..core.errors import MontraError
 from ..core.models.model import Model
 from ..core.validation import UNSET, Unset
 from .subscriptions import Subscription, subscription_body
@@ -212,8 +213,8 @@ class CustomersApi(BaseClient):
         """Create a customer and a subscription for them (`POST /customers`, then `POST /subscriptions`).
 
         These are two requests. When the second fails, the customer exists without a subscription. To complete the
-        call, repeat it with the same arguments and with the error's `idempotency_key` (without the suffix `_sub`,
-        which the key of the second request has). A request that succeeded before is not carried out again.
+        call, repeat it with the same arguments and with `idempotency_key=error.idempotency_key`. A request that
+        succeeded before is not carried out again.
 
         Args:
             pricing_model_id: `pm_...`, the pricing model to subscribe to.
@@ -243,5 +244,10 @@ class CustomersApi(BaseClient):
             idempotency_key=key,
         )
         body = subscription_body(customer.id, pricing_model_id)
-        subscription = await self._post("/subscriptions", body, Subscription, f"{key}_sub")
+        try:
+            subscription = await self._post("/subscriptions", body, Subscription, f"{key}_sub")
+        except MontraError as error:
+            if error.call is not None:  # that of the second request; the whole call is what can be repeated
+                error.call = attrs.evolve(error.call, idempotency_key=key, uncertain=True)
+            raise
         return CustomerWithSubscription(customer=customer, subscription=subscription)

@@ -114,6 +114,23 @@ class UsageEngine:
         if (problem := waiting.wait()) is not None:
             raise copy_of(problem)
 
+    def store_what_fits(self, events: list[Event]) -> list[tuple[list[Event], MontraError]]:
+        """Store events, one after the other as far as they fit. Blocks until it is done.
+
+        Args:
+            events: at least one.
+
+        Returns:
+            The events that are not stored, in parts, and why not; an `OutboxUncertainError` where they may be.
+        """
+        waiting = WaitingThread(events)
+        try:
+            self.hand_over(waiting)
+        except MontraError as error:
+            return [(events, error)]
+        waiting.wait()
+        return waiting.failed
+
     def hand_over_nowait(self, event: Event) -> None:
         """Have an event stored soon.
 
@@ -258,7 +275,7 @@ class UsageEngine:
 
     def call(self, job: Callable[[Outbox], T]) -> Future[T]:
         """Run a function with the outbox, on the writer's thread."""
-        return self._writer.call(job)
+        return self._writer.call(job, then_close=self._closed and not self._registered)
 
     def stats(self, backlog: Backlog) -> UsageStats:
         """Put the numbers together.
@@ -298,7 +315,7 @@ class UsageEngine:
             counters = self.accounts.counters
             return Backlog(outbox.counts(), counters.stored + counters.failed, self._writer.pending)
 
-        return self._writer.call(look)
+        return self.call(look)
 
     @property
     def is_in_use(self) -> bool:

@@ -40,6 +40,11 @@ class OutboxUncertainError(OutboxError):
 
     group: str = ""
 
+    @property
+    def may_have_executed(self) -> bool:
+        """True: the event may be recorded."""
+        return True
+
 
 def copy_of(error: E) -> E:
     """A copy of an error: one error of the outbox is raised to everybody who waits, and raising changes it."""

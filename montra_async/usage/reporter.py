@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from ..client import Montra
 from ..core import validation
 from ..core.compat import Self
+from ..core.concurrency import in_own_thread
 from ..core.hints import AsyncOnly
 from ..core.validation import Number
-from .bulk import BulkReport, ProgressHook, ReportResult
+from .bulk import BulkReport, ProgressHook, ReportResult, SafeHook
 from .construction import make_engine
 from .engine import UsageEngine
 from .events import ParkedUsage, parked_ids
@@ -186,21 +189,20 @@ class UsageReporter(AsyncOnly):
         Args:
             items: dicts with the arguments of `record`; a generator is read as needed.
             on_progress: plain function that takes two numbers of items: those recorded, and those settled. It is
-                called on the event loop, at least every half second.
+                called on the event loop, at least every half second. If it raises, that is logged, and it is not
+                called again.
             timeout: seconds to wait after the last item was recorded; the items left are `waiting`. Default: no limit.
 
         Returns:
             One `ReportResult` for each item, in their order.
+
+        Raises:
+            InvalidArgumentError: `items` is no iterable of dicts, or `on_progress` is a coroutine function.
         """
-        loop = asyncio.get_running_loop()
-
-        def progress(recorded: int, settled: int) -> None:
-            if on_progress is not None:
-                loop.call_soon_threadsafe(on_progress, recorded, settled)
-
-        bulk = BulkReport(self._engine, progress, timeout)
+        hook = None if on_progress is None else partial(_post, asyncio.get_running_loop(), SafeHook(on_progress))
+        bulk = BulkReport(self._engine, hook, timeout)
         try:
-            return await asyncio.to_thread(bulk.run, items)
+            return await in_own_thread("montra-usage-bulk", bulk.run, items)
         finally:
             bulk.cancelled = True
 
@@ -213,7 +215,7 @@ class UsageReporter(AsyncOnly):
             MontraError: the meters can't be looked up.
         """
         await asyncio.wrap_future(self._engine.start())
-        if problem := await asyncio.to_thread(self._engine.verify_meters):
+        if problem := await in_own_thread("montra-usage-lookup", self._engine.verify_meters):
             raise problem
 
     async def flush(self, timeout: float = 30.0) -> int:
@@ -335,10 +337,17 @@ class UsageReporter(AsyncOnly):
         Returns:
             The number of events that were not sent.
         """
-        return await asyncio.to_thread(self._engine.close, self._engine.settings.exit_timeout)
+        return await self._close(self._engine.settings.exit_timeout)
+
+    async def _close(self, seconds: float) -> int:
+        return await in_own_thread("montra-usage-close", self._engine.close, seconds)
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:  # nobody has the reporter who could close it
+            await self._close(0.0)
+            raise
         return self
 
     async def __aexit__(
@@ -348,3 +357,8 @@ class UsageReporter(AsyncOnly):
 
     def __repr__(self) -> str:
         return f"<UsageReporter {getattr(self, '_engine', '')!r}>"
+
+
+def _post(loop: asyncio.AbstractEventLoop, hook: ProgressHook, recorded: int, settled: int) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended, and with it the call
+        loop.call_soon_threadsafe(hook, recorded, settled)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
 
 import attrs
@@ -107,8 +106,7 @@ def _concurrency(value: Any) -> int:
 
 
 def _hook(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and (not callable(value) or iscoroutinefunction(value)):
-        raise InvalidArgumentError(attribute.name, "a plain function; it is not awaited")
+    validation.plain_function(attribute.name, value)
 
 
 def _when_full(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:

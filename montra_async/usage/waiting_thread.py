@@ -16,11 +16,12 @@ class WaitingThread:
         events: at least one.
     """
 
-    __slots__ = ("_open", "_problem", "_stored", "events")
+    __slots__ = ("_open", "_stored", "events", "failed")
 
     def __init__(self, events: list[Event]) -> None:
         self.events: list[Event] = events
-        self._problem: MontraError | None = None
+        self.failed: list[tuple[list[Event], MontraError]] = []
+        """The events that are not stored, and why not. Complete when `wait` returns."""
         self._open = 1  # parts that are not resolved; changed by the writer only
         self._stored = threading.Lock()
         self._stored.acquire()
@@ -28,7 +29,7 @@ class WaitingThread:
     def wait(self) -> MontraError | None:
         """Wait until all are stored. Returns the first error of those that are not."""
         self._stored.acquire()
-        return self._problem
+        return self.failed[0][1] if self.failed else None
 
     def resolve(self, error: MontraError | None) -> None:
         """See `Group`.
@@ -36,7 +37,17 @@ class WaitingThread:
         Args:
             error: why the events are not stored.
         """
-        self._problem = self._problem or error
+        self.resolve_part(self.events, error)
+
+    def resolve_part(self, events: list[Event], error: MontraError | None) -> None:
+        """Tell of some of the events that they are stored, or why not.
+
+        Args:
+            events: those of the part.
+            error: why they are not stored.
+        """
+        if error is not None:
+            self.failed.append((events, error))
         self._open -= 1
         if not self._open:
             self._stored.release()
@@ -68,7 +79,7 @@ class _Part:
         self._whole = whole
 
     def resolve(self, error: MontraError | None) -> None:
-        self._whole.resolve(error)
+        self._whole.resolve_part(self.events, error)
 
     def split(self, count: int) -> tuple[Group, Group]:
         return self._whole.part(self.events[:count], 1), self._whole.part(self.events[count:], 0)

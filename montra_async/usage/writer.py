@@ -80,7 +80,7 @@ class Writer:
     def _reset(self) -> None:
         self._groups: deque[Group] = deque()
         self._loose: deque[Event] = deque()  # nobody waits for them
-        self._jobs: deque[tuple[Callable[[Outbox], Any], Future[Any]]] = deque()
+        self._jobs: deque[tuple[Callable[[Outbox], Any], Future[Any], bool]] = deque()
         self._sleeping = False
         self._bell = threading.Lock()
         self._bell.acquire()
@@ -121,14 +121,15 @@ class Writer:
         if (self._sleeping and self._bell.locked()) or not self._thread.running:
             self._wake()
 
-    def call(self, job: Callable[[Outbox], T]) -> Future[T]:
+    def call(self, job: Callable[[Outbox], T], *, then_close: bool = False) -> Future[T]:
         """Run a function with the outbox. Its error is that of the future.
 
         Args:
             job: called by the writer's thread.
+            then_close: whether to close the outbox before the future is done, and end the thread.
         """
         future: Future[T] = Future()
-        self._jobs.append((job, future))
+        self._jobs.append((job, future, then_close))
         if (self._sleeping and self._bell.locked()) or not self._thread.running:
             self._wake()
         return future
@@ -206,20 +207,18 @@ class Writer:
     def _run(self) -> None:
         while True:
             self._sleep()
+            stopping = self._stopping  # first: what waits for room gives up only in a `_store` that knows of the end
             if self._groups or self._loose:
                 self._store()
             while self._jobs:
                 self._run_job(*self._jobs.popleft())
-            if self._stopping and self._is_done():
+            if stopping and self._is_done():
                 break
 
     def _is_done(self) -> bool:
         """End the thread, unless something was handed over meanwhile. Closes the outbox."""
         with self._busy:
-            if self._opened:
-                self._forget_outbox()
-                with contextlib.suppress(MontraError):
-                    self._outbox.close()
+            self._close_outbox()
         self._stopping = False
         self._ends += 1
         self._thread.release()
@@ -312,6 +311,12 @@ class Writer:
             if self._on_opened is not None:
                 self._on_opened(self._outbox)
 
+    def _close_outbox(self) -> None:
+        if self._opened:
+            with contextlib.suppress(MontraError):
+                self._outbox.close()
+            self._forget_outbox()  # last: another writer may open it from now on
+
     def _forget_outbox(self) -> None:
         self._opened = False
         _in_use[:] = [one for one in _in_use if one is not self._outbox]
@@ -337,13 +342,18 @@ class Writer:
             self._tell(self._on_failed, group.events)
             group.resolve(error)
 
-    def _run_job(self, job: Callable[[Outbox], Any], future: Future[Any]) -> None:
+    def _run_job(self, job: Callable[[Outbox], Any], future: Future[Any], then_close: bool) -> None:
         if not future.set_running_or_notify_cancel():
             return
         try:
             with self._busy:
-                self._open()
-                result = job(self._outbox)
+                try:
+                    self._open()
+                    result = job(self._outbox)
+                finally:
+                    if then_close:
+                        self._close_outbox()
+                        self._stopping = True
         except MontraError as error:
             future.set_exception(error)
         except Exception as error:
@@ -365,7 +375,7 @@ class Writer:
             self._tell(self._on_failed, loose)
             log.error("%d events recorded with record_nowait are lost: %s", len(loose), error)
         while self._jobs:
-            _, future = self._jobs.popleft()
+            _, future, _ = self._jobs.popleft()
             future.set_exception(error)
 
     def _tell(self, callback: Callable[[T], object], value: T) -> None:

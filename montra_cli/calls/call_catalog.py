@@ -210,7 +210,7 @@ CALLS: dict[str, dict[str, Call]] = {
             client="montra",
             method="create_customer_with_subscription",
             summary="Create a customer and a subscription for them.",
-            description="These are two requests. When the second fails, the customer exists without a subscription. To complete the call, repeat it with the same arguments and with the error's idempotency key (without the suffix _sub, which the key of the second request has). A request that succeeded before is not carried out again.",
+            description="These are two requests. When the second fails, the customer exists without a subscription. To complete the call, repeat it with the same arguments and with idempotency_key=error.idempotency_key. A request that succeeded before is not carried out again.",
             endpoint="POST /customers",
             parameters=(
                 Parameter(

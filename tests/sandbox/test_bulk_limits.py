@@ -35,6 +35,17 @@ async def test_too_many_requests_are_no_failures(montra: Montra, sandbox: Watche
     assert len(await montra.list_customers()) == 6
 
 
+async def test_what_an_earlier_round_may_have_done_is_not_forgotten(unwatched: Montra, sandbox: WatchedSandbox) -> None:
+    sandbox.add_fault(kind="drop_after", times=1)
+    sandbox.add_fault(kind="rate_limit", retry_after=0, times=1)
+    sandbox.add_fault(kind="status", status=401, times=1)
+    twice = unwatched.with_options(max_attempts=2)
+    (result,) = await collect(twice.create_customers([person(1)]))
+    assert isinstance(result.error, AuthenticationError)
+    assert result.error.may_have_executed
+    assert len(await unwatched.list_customers()) == 1
+
+
 class _Limited:
     """A call that has too many requests for some time, and notes when it was made."""
 

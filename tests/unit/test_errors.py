@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 import montra_async
-from montra_async import CallInfo, ConfigError, MontraError, NetworkError, RequestTimeoutError
+from montra_async import (
+    ApiError,
+    CallInfo,
+    CallInterruptedError,
+    ConfigError,
+    MontraError,
+    NetworkError,
+    RequestTimeoutError,
+)
 from montra_async.core import errors as core_errors
 from montra_async.paywall import PaywallError, QuotaExceededError, errors as paywall_errors
 from montra_async.paywall.errors import error_class, translate, translate_errors
@@ -52,6 +60,10 @@ def test_every_error_has_the_same_facts_also_by_hand_and_unpickled(kind: type[Mo
         key, attempts = (None, 0) if one.call is None else ("k", 3)
         assert (one.idempotency_key, one.attempts) == (key, attempts)
         assert (one.request_id, one.retry_after) == (None, None)
+        assert one.may_have_executed is (
+            issubclass(kind, (ApiError, CallInterruptedError))
+            or (issubclass(kind, NetworkError) and not issubclass(kind, PaywallError))
+        )
 
 
 def test_a_quota_error_by_hand_has_no_balances() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -79,7 +81,7 @@ class Told:
 
 
 def in_threads(count: int, work: Callable[[], object]) -> list[threading.Thread]:
-    threads = [threading.Thread(target=work) for _ in range(count)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
     for thread in threads:
         thread.start()
     return threads
@@ -257,6 +259,37 @@ def test_waiting_for_room_ends_when_the_reporter_closes() -> None:
     assert told.writer.stop(20)
     threads[0].join(20)
     assert isinstance(results[0], OutboxFullError)
+
+
+def test_what_waits_for_room_is_told_of_an_end_that_came_just_after_it_was_tried() -> None:
+    outbox = ScriptedOutbox(max_events=1)
+    told = Told(outbox, when_full="wait")
+    assert store(told.writer) is None
+    ends: list[bool] = []
+
+    def end_now(record: logging.LogRecord) -> bool:  # called by the writer's thread, which has put the event back
+        ending.start()
+        until(lambda: told.writer._stopping)
+        return True
+
+    ending = threading.Thread(target=lambda: ends.append(told.writer.stop(20)))
+    results: list[Any] = []
+    with filtered(end_now):
+        threads = in_threads(1, lambda: results.append(store(told.writer)))
+        threads[0].join(20)
+    ending.join(20)
+    assert isinstance(results[0], OutboxFullError)
+    assert ends == [True]
+
+
+@contextlib.contextmanager
+def filtered(function: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+    log = logging.getLogger("montra")
+    log.addFilter(function)
+    try:
+        yield
+    finally:
+        log.removeFilter(function)
 
 
 def test_the_oldest_make_room() -> None:

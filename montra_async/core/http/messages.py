@@ -43,6 +43,7 @@ class Request:
         sent: whether any attempt may have reached the service.
         sent_earlier: the same of the attempts before the last one.
         lost: whether an attempt may have been executed whose response was lost.
+        uncertain: the same, or an attempt ended with another error of the server.
         remaining: returns the seconds that are left for the call, when it is a part of something longer or others wait
             for it, too. None: the transport alone knows.
     """
@@ -61,6 +62,7 @@ class Request:
     sent: bool = False
     sent_earlier: bool = False
     lost: bool = False
+    uncertain: bool = False
     remaining: Callable[[], float] | None = attrs.field(default=None, repr=False)
 
     def info(self) -> CallInfo:
@@ -69,6 +71,7 @@ class Request:
             path=self.path,
             attempts=max(1, self.attempts),
             idempotency_key=self.idempotency_key,
+            uncertain=self.uncertain,
         )
 
 

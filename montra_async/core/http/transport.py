@@ -178,8 +178,7 @@ class Transport:
             pause = self._pause(request, options, result, route, end - now)
             if pause is None:
                 return result.response_or_raise()
-            if result.response is None or result.response.status in LOST_STATUSES:
-                request.lost = request.sent
+            _note_what_may_be_done(request, result)
             self._hook_runner.retry_scheduled(request, result, pause)
             if pause:
                 await asyncio.sleep(pause)
@@ -291,6 +290,17 @@ class Transport:
             retry_after=None if response is None else response.retry_after,
             dropped=failure is not None and failure.dropped,
         )
+
+
+def _note_what_may_be_done(request: Request, result: AttemptResult) -> None:
+    """Remember of an attempt, after which another one follows, whether it may have been executed."""
+    if result.failure is not None:
+        sent, lost = result.failure.error.sent, result.failure.error.sent
+    else:
+        status = result.response_or_raise().status
+        sent, lost = not 400 <= status < 500 or status in LOST_STATUSES, status in LOST_STATUSES
+    request.lost = request.lost or lost
+    request.uncertain = request.uncertain or sent
 
 
 def _payload(body: bytes | Callable[[], Any] | None) -> tuple[Any, bool]:
