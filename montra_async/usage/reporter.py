@@ -17,7 +17,7 @@ from .bulk import BulkReport, ProgressHook, ReportResult
 from .construction import make_engine
 from .engine import UsageEngine
 from .events import ParkedUsage, parked_ids
-from .flush import Flush, warn_of_undelivered
+from .flush import Flush, seconds_of, warn_of_undelivered
 from .observer import UsageObserver
 from .outbox import Outbox
 from .settings import DEDUPE_WINDOW, BacklogHook, Coalesce, ParkedHook, UsageStats
@@ -327,15 +327,19 @@ class UsageReporter(AsyncOnly):
         """
         self._engine.accounts.observers.remove(observer)
 
-    async def aclose(self) -> int:
-        """Send what is left, for at most `exit_timeout`, and close the outbox.
+    async def aclose(self, timeout: float | None = None) -> int:
+        """Send what is left, for a time, and close the outbox.
 
         With a durable outbox, `record` still works afterwards; what it stores is sent after the next start.
+
+        Args:
+            timeout: seconds for sending; 0 sends nothing more. Default: `exit_timeout`.
 
         Returns:
             The number of events that were not sent.
         """
-        return await asyncio.to_thread(self._engine.close, self._engine.settings.exit_timeout)
+        seconds = self._engine.settings.exit_timeout if timeout is None else seconds_of(timeout)
+        return await asyncio.to_thread(self._engine.close, seconds)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -53,3 +53,9 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def test_no_page_uses_what_is_not_public() -> None:
+    pages = [page for page in PAGES if page.name != "policies.md"]  # which says what is not public
+    pattern = re.compile(r"montra_a?sync\.core")
+    assert [page.name for page in pages if pattern.search(page.read_text(encoding="utf-8"))] == []
