@@ -88,7 +88,7 @@ __all__ = [
 
 
 class UsageReporter(SyncOnly):
-    """Reports usage through an outbox: recording takes microseconds, and nothing is lost or counted twice.
+    """Reports usage through an outbox: recording needs no network, and nothing is lost or counted twice.
 
     `record(...)` returns when the event is stored; a background thread sends it (`POST /usage`) and tries again
     until the service has counted it. What a crash leaves in a durable outbox is sent by another process, or after the
