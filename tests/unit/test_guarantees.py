@@ -45,7 +45,9 @@ def test_each_row_of_promises_names_a_test(name: str) -> None:
     assert all(NAMED.search(row) for row in rows)
 
 
-THREATS = (ROOT / "SECURITY.md").read_text().partition("| promise | tests |\n|---|---|---|---|\n")[2].partition("\n\n")[0]
+THREATS = (
+    (ROOT / "SECURITY.md").read_text().partition("| promise | tests |\n|---|---|---|---|\n")[2].partition("\n\n")[0]
+)
 SECTION = re.compile(r"\[([^\]]+)\]\(docs/guarantees\.md#([\w-]+)\)")
 
 
