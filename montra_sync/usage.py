@@ -46,7 +46,7 @@ from montra_async.usage.bulk import BulkReport, ProgressHook
 from montra_async.usage.construction import make_engine
 from montra_async.usage.engine import UsageEngine
 from montra_async.usage.events import parked_ids
-from montra_async.usage.flush import flush, wait_for, warn_of_undelivered
+from montra_async.usage.flush import flush, seconds_of, wait_for, warn_of_undelivered
 from montra_async.usage.settings import DEDUPE_WINDOW, BacklogHook, Coalesce, ParkedHook
 
 from .client import Montra
@@ -88,7 +88,7 @@ __all__ = [
 
 
 class UsageReporter(SyncOnly):
-    """Reports usage through an outbox: recording takes microseconds, and nothing is lost or counted twice.
+    """Reports usage through an outbox: recording needs no network, and nothing is lost or counted twice.
 
     `record(...)` returns when the event is stored; a background thread sends it (`POST /usage`) and tries again
     until the service has counted it. What a crash leaves in a durable outbox is sent by another process, or after the
@@ -371,15 +371,18 @@ class UsageReporter(SyncOnly):
         """
         self._engine.accounts.observers.remove(observer)
 
-    def close(self) -> int:
-        """Send what is left, for at most `exit_timeout`, and close the outbox.
+    def close(self, timeout: float | None = None) -> int:
+        """Send what is left, for a time, and close the outbox.
 
         With a durable outbox, `record` still works afterwards; what it stores is sent after the next start.
+
+        Args:
+            timeout: seconds for sending; 0 sends nothing more. Default: `exit_timeout`.
 
         Returns:
             The number of events that were not sent.
         """
-        return self._engine.close(self._engine.settings.exit_timeout)
+        return self._engine.close(self._engine.settings.exit_timeout if timeout is None else seconds_of(timeout))
 
     def __enter__(self) -> Self:
         try:

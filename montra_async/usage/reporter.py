@@ -20,7 +20,7 @@ from .bulk import BulkReport, ProgressHook, ReportResult, SafeHook
 from .construction import make_engine
 from .engine import UsageEngine
 from .events import ParkedUsage, parked_ids
-from .flush import Flush, warn_of_undelivered
+from .flush import Flush, seconds_of, warn_of_undelivered
 from .observer import UsageObserver
 from .outbox import Outbox
 from .settings import DEDUPE_WINDOW, BacklogHook, Coalesce, ParkedHook, UsageStats
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class UsageReporter(AsyncOnly):
-    """Reports usage through an outbox: recording takes microseconds, and nothing is lost or counted twice.
+    """Reports usage through an outbox: recording needs no network, and nothing is lost or counted twice.
 
     `await record(...)` returns when the event is stored; a background thread sends it (`POST /usage`) and tries again
     until the service has counted it. What a crash leaves in a durable outbox is sent by another process, or after the
@@ -329,15 +329,18 @@ class UsageReporter(AsyncOnly):
         """
         self._engine.accounts.observers.remove(observer)
 
-    async def aclose(self) -> int:
-        """Send what is left, for at most `exit_timeout`, and close the outbox.
+    async def aclose(self, timeout: float | None = None) -> int:
+        """Send what is left, for a time, and close the outbox.
 
         With a durable outbox, `record` still works afterwards; what it stores is sent after the next start.
+
+        Args:
+            timeout: seconds for sending; 0 sends nothing more. Default: `exit_timeout`.
 
         Returns:
             The number of events that were not sent.
         """
-        return await self._close(self._engine.settings.exit_timeout)
+        return await self._close(self._engine.settings.exit_timeout if timeout is None else seconds_of(timeout))
 
     async def _close(self, seconds: float) -> int:
         return await in_own_thread("montra-usage-close", self._engine.close, seconds)

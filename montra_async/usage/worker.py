@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,9 @@ _REPORT_SECONDS = 10.0
 
 _ONCE_SECONDS = 60.0
 """How long `send --once` sends, by default."""
+
+_CLOSE_SECONDS = 5.0
+"""How long `send --once` still sends what was recorded while it sent the rest. It counts within its time-out."""
 
 _EPILOG = """
 environment:
@@ -117,7 +121,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _add_send(send: argparse.ArgumentParser) -> None:
     _add_common(send)
     send.add_argument("--once", action="store_true", help="end when nothing waits")
-    send.add_argument("--timeout", type=_positive, metavar="SECONDS", help="with --once (default: 60)")
+    send.add_argument(
+        "--timeout", type=_positive, metavar="SECONDS", help="with --once: end after so long (default: 60)"
+    )
     send.add_argument(
         "--concurrency", type=_one_to_1000, default=32, metavar="N", help="requests at once (default: 32)"
     )
@@ -180,8 +186,7 @@ async def _run(given: argparse.Namespace, outbox: Secret | None) -> int:
         if command == "parked":
             return await _parked(usage, given)
         if getattr(given, "once", False):
-            left = await usage.flush(_ONCE_SECONDS if given.timeout is None else given.timeout)
-            log.info("%d events are left", left)
+            left = await _send_once(usage, _ONCE_SECONDS if given.timeout is None else given.timeout)
             return 3 if left else 0
         return await _send(usage)
 
@@ -194,6 +199,16 @@ def _client(command: str) -> Montra:
 
 def _is_missing(path: str) -> bool:
     return not os.path.lexists(path)
+
+
+async def _send_once(usage: UsageReporter, timeout: float) -> int:
+    """Send what waits, and close the reporter, both within `timeout`. Returns how many events are left."""
+    until = time.monotonic() + timeout
+    left = await usage.flush(timeout)
+    log.info("%d events are left", left)
+    # What others have recorded meanwhile may be under way.
+    await usage.aclose(min(_CLOSE_SECONDS, max(0.0, until - time.monotonic())))
+    return left
 
 
 async def _send(usage: UsageReporter) -> int:

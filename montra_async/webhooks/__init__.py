@@ -33,6 +33,7 @@ __all__ = [
     "RedisStore",
     "RefundCreated",
     "Reply",
+    "Secret",
     "Source",
     "SqliteStore",
     "SubscriptionCanceled",

@@ -1,6 +1,7 @@
 """Where each name of `montra_async.webhooks` comes from."""
 
 from ..core.durations import CLOCK_SKEW as CLOCK_SKEW, Duration as Duration
+from ..core.redaction import Secret as Secret
 from .async_store import AsyncDeduplicationStore as AsyncDeduplicationStore, AsyncStoreAdapter as AsyncStoreAdapter
 from .errors import (
     WebhookError as WebhookError,

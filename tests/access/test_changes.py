@@ -245,6 +245,23 @@ class TestWarmStart:
         assert make().load(file) == 0
         assert "saved answers of access are not used" in caplog.text
 
+    async def test_a_file_of_another_user_is_not_read(
+        self,
+        make: Callable[..., Access],
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        file = tmp_path / "access.json"
+        access = make()
+        await access.check("c", meter="m")
+        access.save(file)
+        assert make().load(file) == 1
+        owner = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)  # only root can give a file to somebody else
+        assert make().load(file) == 0
+        assert "it belongs to another user" in caplog.text
+
     async def test_a_missing_or_endless_file(
         self, make: Callable[..., Access], tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:

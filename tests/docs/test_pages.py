@@ -53,3 +53,32 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def test_no_page_uses_what_is_not_public() -> None:
+    pages = [page for page in PAGES if page.name != "policies.md"]  # which says what is not public
+    pattern = re.compile(r"montra_a?sync\.core")
+    assert [page.name for page in pages if pattern.search(page.read_text(encoding="utf-8"))] == []
+
+
+def pages_linked_from(page: Path) -> set[Path]:
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    return {(page.parent / one).resolve() for one in targets if one.endswith(".md") and not one.startswith("http")}
+
+
+def test_every_page_is_two_clicks_from_the_first() -> None:
+    first = ROOT / "docs" / "index.md"
+    near = pages_linked_from(first)
+    reached = {first, *near}.union(*(pages_linked_from(page) for page in near))
+    assert [str(page.relative_to(ROOT)) for page in PAGES[1:] if page not in reached] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_anchors_exist(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            text = (page.parent / target if target else page).read_text(encoding="utf-8")
+            prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+            headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", one.lower()).strip().replace(" ", "-") for one in headings}
+            assert anchor in slugs, f"{target}#{anchor}"

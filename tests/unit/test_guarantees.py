@@ -45,5 +45,22 @@ def test_each_row_of_promises_names_a_test(name: str) -> None:
     assert all(NAMED.search(row) for row in rows)
 
 
+THREATS = (
+    (ROOT / "SECURITY.md").read_text().partition("| promise | tests |\n|---|---|---|---|\n")[2].partition("\n\n")[0]
+)
+SECTION = re.compile(r"\[([^\]]+)\]\(docs/guarantees\.md#([\w-]+)\)")
+
+
+@pytest.mark.parametrize("row", THREATS.splitlines())
+def test_each_threat_leads_to_its_tests(row: str) -> None:
+    sections = SECTION.findall(row.split(" | ")[-1])
+    assert sections, "a promise without a section of tests"
+    for title, anchor in sections:
+        assert anchor == title.lower().replace(" ", "-")
+        section = PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+        assert NAMED.search(section), f"{title} has no test"
+
+
 def test_there_are_promises() -> None:
+    assert len(THREATS.splitlines()) == 10
     assert len(ROWS) > 20

@@ -19,12 +19,12 @@ import pytest
 
 from montra_async import Montra
 from montra_async.core.errors import chain_of
-from montra_async.core.redaction import Secret
 from montra_async.paywall import BillingClient
 from montra_async.webhooks import (
     Claim,
     MemoryStore,
     RedisStore,
+    Secret,
     WebhookEvent,
     WebhookHelpers,
     WebhookReceiver,

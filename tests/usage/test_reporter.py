@@ -31,6 +31,7 @@ from montra_async.usage import (
 )
 
 from ..contract_watch import WatchedSandbox
+from ..scripted import scripted_server
 from .reporters import make_async, make_sync
 
 MAKERS = {"async": make_async, "sync": make_sync}
@@ -716,3 +717,24 @@ async def test_what_can_not_be_read_in_the_file_stops_nothing_else(
         assert parked.metadata == (None if column == "metadata" else {"a": 1})
         assert (column == "units") == (parked.amount != parked.amount)
     assert await used(montra, customer) == 9
+
+
+def contents(folder: Path) -> list[bytes]:
+    return [one.read_bytes() for one in folder.iterdir()]
+
+
+async def test_no_file_of_an_outbox_holds_the_key(tmp_path: Path) -> None:
+    key = "sk_test_0123456789abcdef"
+    body = b'{"success":false,"error":{"code":"refused","message":"not with %s, Bearer %s"}}' % ((key.encode(),) * 2)
+    async with scripted_server() as server, Montra(key, server.url) as montra:
+        server.says([b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n" % len(body) + body])
+        async with UsageReporter(montra, SqliteOutbox(tmp_path / "usage.db")) as usage:
+            await usage.record("cust_1", "api-tokens", metadata={"kind": "chat"})
+            assert await usage.flush(60) == 0
+            [parked] = await usage.list_parked()
+            assert "not with" in parked.message
+            files = contents(tmp_path)
+        files += contents(tmp_path)
+        assert key.encode() in server.heads[0], "it was sent"
+    assert any(b"cust_1" in one for one in files)
+    assert not any(b"0123456789abcdef" in one for one in files)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from montra_async import Montra
+from montra_async.usage import UsageReporter
+from montra_async.usage.engine import UsageEngine
 from montra_async.usage.outbox import OutboxSettings
 from montra_async.usage.sqlite.sqlite_outbox import SqliteOutbox
 from montra_async.usage.worker import main
+from montra_sync import Montra as SyncMontra
+from montra_sync.usage import UsageReporter as SyncUsageReporter
+
+from .sink import Sink, running_sink
 
 BASE_URL = "http://127.0.0.1:9"
 
@@ -76,3 +84,65 @@ def test_requests_that_are_not_parked(outbox: str, capsys: pytest.CaptureFixture
     assert "montra-usage: 2 of 2 are not parked\n" in capsys.readouterr().err
     assert main(["--outbox", outbox, "parked", choice, "all"]) == 3
     assert "montra-usage: no request is parked\n" in capsys.readouterr().err
+
+
+@pytest.fixture
+def sink(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
+    """The service that the command sends to."""
+    with running_sink() as running:
+        monkeypatch.setenv("MONTRA_BASE_URL", running.base_url)
+        yield running
+
+
+@pytest.fixture
+def closings(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the closing of each reporter was given."""
+    given: list[float] = []
+    close = UsageEngine.close
+
+    def noted(engine: UsageEngine, timeout: float) -> int:
+        given.append(timeout)
+        return close(engine, timeout)
+
+    monkeypatch.setattr(UsageEngine, "close", noted)
+    return given
+
+
+def record(sink: Sink, path: Path) -> list[str]:
+    """Leave an event in an outbox. Returns the arguments that send it."""
+    with SyncUsageReporter(SyncMontra("sk_test_x", sink.base_url), SqliteOutbox(path), send=False) as usage:
+        usage.record("cust_1", "api-tokens", amount=3)
+    return ["--outbox", str(path), "send", "--once"]
+
+
+def test_no_time_is_added_to_the_time_out_of_sending_once(sink: Sink, tmp_path: Path, closings: list[float]) -> None:
+    arguments = record(sink, tmp_path / "usage.db")
+    sink.faults(seconds=600)
+    closings.clear()
+    assert main([*arguments, "--timeout", "0.3"]) == 3
+    assert closings[0] == 0, "the time was over when the reporter was closed"
+
+
+def test_closing_has_the_rest_of_the_time_out_of_sending_once(
+    sink: Sink, tmp_path: Path, closings: list[float]
+) -> None:
+    arguments = record(sink, tmp_path / "usage.db")
+    closings.clear()
+    assert main([*arguments, "--timeout", "60"]) == 0
+    assert sink.total() == 3
+    assert closings[0] == 5, "there is enough time for what was recorded meanwhile"
+
+
+async def test_a_reporter_is_closed_within_a_time_of_its_own(sink: Sink, tmp_path: Path, closings: list[float]) -> None:
+    sink.faults(down=True)
+    async with Montra("sk_test_x", sink.base_url) as montra:
+        usage = UsageReporter(montra, SqliteOutbox(tmp_path / "usage.db"))
+        await usage.record("cust_1", "api-tokens")
+        assert await usage.aclose(0) == 1
+        await usage.aclose()
+    with SyncMontra("sk_test_x", sink.base_url) as client:
+        sync = SyncUsageReporter(client, SqliteOutbox(tmp_path / "usage.db"))
+        sync.record("cust_1", "api-tokens")
+        assert sync.close(0.25) == 2
+        sync.close()
+    assert closings == [0, 5, 0.25, 5]
