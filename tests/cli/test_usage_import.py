@@ -8,14 +8,16 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from montra_async.core.limits import is_amount
+from montra_async.usage.clocks import SystemClock, boot_seconds
 from montra_cli.failures import CliError
 from montra_cli.usage_import.importer import _pause
 from montra_cli.usage_import.progress_file import ProgressFile
@@ -145,6 +147,42 @@ def test_lines_whose_keys_may_be_forgotten_are_left(cli: Cli) -> None:
     assert cli.used(customer) == 3
     cli.ok("usage", "import", "u.csv", "--resend-uncertain")
     assert cli.used(customer) == 3  # the sandbox remembers the keys
+
+
+@pytest.mark.parametrize("clock", ["wall", "boot"])
+def test_a_key_that_may_be_forgotten_during_a_suspension_is_not_sent_again(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, clock: str
+) -> None:
+    """The laptop is closed while the answer to a line is lost; the service has counted it."""
+    customer = cli.plan()["customer"]
+    write_lines(cli, customer, 1)
+    control(cli.url, "POST", "/faults", {"kind": "drop_after", "times": 1, "path": "/usage"})
+    control(cli.url, "DELETE", "/requests")
+    suspended = (0.0, 65.0)
+
+    def read(real: Callable[[], float]) -> float:
+        is_over = bool(control(cli.url, "GET", "/requests?method=POST&path=/usage"))
+        return real() + suspended[is_over]
+
+    real = {"wall": time.time, "boot": boot_seconds}[clock]
+    monkeypatch.setattr(SystemClock, clock, lambda _: read(real))
+    ran = cli.run("usage", "import", "u.csv", "--dedupe-window", "60")
+    assert (ran.code, "1 line may have been counted" in ran.err, ": 2" in ran.err) == (3, True, True), ran.err
+    assert len(control(cli.url, "GET", "/requests?method=POST&path=/usage")) == 1
+    ran = cli.run("usage", "import", "u.csv", "--dedupe-window", "60", "--resend-uncertain")
+    assert (ran.code, cli.used(customer)) == (0, 1)  # the sandbox remembers the key
+
+
+def test_what_was_surely_not_counted_is_sent_again_after_a_suspension(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = cli.plan()["customer"]
+    write_lines(cli, customer, 1)
+    control(cli.url, "POST", "/faults", {"kind": "rate_limit", "times": 1, "retry_after": 0, "path": "/usage"})
+    hours = count(step=3600.0)
+    monkeypatch.setattr(SystemClock, "boot", lambda _: next(hours))
+    cli.ok("usage", "import", "u.csv", "--dedupe-window", "60")
+    assert cli.used(customer) == 1
 
 
 @pytest.mark.parametrize(
