@@ -341,6 +341,53 @@ def test_the_progress_file_survives_a_torn_end(tmp_path: Path) -> None:
         ProgressFile(tmp_path / "no" / "p", IDENTITY)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a": 1}\n{"b": 2}',
+        b'{"import": "i", "digest": 1, "target": "t"}\nc 500 1.0\nk',
+        b'{"import": "i", "digest": "d", "target": "t", "mine": 1}\nmy notes',
+        b'{"import": "i", "digest": "d", "target": "x"}\nk 7 8',
+        b'{"import": "mine"}',
+        b'{"import": "tin"',
+        b"[" * 100_000 + b"\n{",
+        b"[1]\n{",
+        b"hello",
+        b"hello\nworld",
+    ],
+)
+def test_the_file_of_something_else_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(content)
+    if b"my notes" in content:  # ours at first, and then not
+        path.write_bytes(content + b"\n{}")
+    before = path.read_bytes()
+    with pytest.raises(CliError):
+        ProgressFile(path, IDENTITY)
+    assert path.read_bytes() == before
+
+
+def test_a_first_line_that_is_torn_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "p"
+    ProgressFile(path, IDENTITY).close()
+    whole = path.read_bytes()
+    for length in (0, 1, 20, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        ProgressFile(path, IDENTITY).close()
+        assert path.read_bytes() == whole
+
+
+def test_a_list_of_records_is_no_progress_file(cli: Cli) -> None:
+    customer = cli.plan()["customer"]
+    write_lines(cli, customer, 2)
+    text = '{"customer_id": "c", "amount": 1}\n{"customer_id": "c", "amount": 2}'
+    (cli.folder / "precious.jsonl").write_text(text)
+    ran = cli.run("usage", "import", "u.csv", "--progress", "precious.jsonl")
+    assert (ran.code, "not the progress" in ran.err, "left as it is" in ran.err) == (2, True, True)
+    assert (cli.folder / "precious.jsonl").read_text() == text
+    assert cli.used(customer) == 0
+
+
 @contextmanager
 def full_disk(path: Path, room: int) -> Iterator[None]:
     """Files can't grow beyond the size of one, and some bytes."""
