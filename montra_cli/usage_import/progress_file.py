@@ -340,5 +340,7 @@ class ProgressFile:
 
 def _foreign(path: Path) -> CliError:
     return CliError(
-        f"{path}: not the progress of an import of this file", USAGE, "It was left as it is. Give another --progress FILE."
+        f"{path}: not the progress of an import of this file",
+        USAGE,
+        "It was left as it is. Give another --progress FILE.",
     )
