@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import itertools
 import os
 import shutil
@@ -225,20 +226,43 @@ def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def _apply(sandbox: Sandbox, settings: Mapping[str, Any], request: pytest.FixtureRequest) -> None:
     now = _parse_now(settings["now"])
+    faults = _check_faults(settings["faults"])
+    frozen, seed_file = settings["frozen"], settings["seed_file"]
+    if not isinstance(frozen, bool):
+        raise _mistake("frozen", f"True or False, not {frozen!r}")
+    if seed_file is not None and not isinstance(seed_file, (str, os.PathLike)):
+        raise _mistake("seed_file", f"a path, not {seed_file!r}")
     if settings["id_seed"] is not None:
         sandbox.seed_ids(settings["id_seed"])
-    if settings["frozen"]:
+    if frozen:
         sandbox.freeze(now)
     elif now is not None:
         sandbox.start_at(now)
-    if settings["seed_file"] is not None:
+    if seed_file is not None:
         from montra_sandbox import parse_seed_file
 
-        sandbox.load_seed(parse_seed_file(_find(settings["seed_file"], request)))
-    if isinstance(settings["faults"], Mapping):
-        raise pytest.UsageError('the sandbox\'s faults: a list, such as [{"kind": "rate_limit"}]')
-    for fault in settings["faults"]:
+        sandbox.load_seed(parse_seed_file(_find(seed_file, request)))
+    for fault in faults:
         sandbox.add_fault(**fault)
+
+
+def _mistake(name: str, what: str) -> pytest.UsageError:
+    return pytest.UsageError(f"the sandbox's {name}: {what}")
+
+
+def _check_faults(faults: Any) -> list[dict[str, Any]]:
+    """The faults of a marker; what is in their fields, the sandbox checks."""
+    if not isinstance(faults, (list, tuple)) or not all(isinstance(one, Mapping) for one in faults):
+        raise _mistake("faults", f'a list, such as [{{"kind": "rate_limit"}}], not {faults!r}')
+    from montra_sandbox import Sandbox
+
+    fields = [name for name in inspect.signature(Sandbox.add_fault).parameters if name != "self"]
+    for fault in faults:
+        if not fault.keys() <= set(fields):
+            raise _mistake("faults", f"the fields are {', '.join(fields)}; not those of {fault!r}")
+        if "kind" not in fault:
+            raise _mistake("faults", f"each has a kind; not {fault!r}")
+    return [dict(fault) for fault in faults]
 
 
 def _parse_seed(text: str) -> int | None:
@@ -248,13 +272,17 @@ def _parse_seed(text: str) -> int | None:
         raise pytest.UsageError(f"montra_sandbox_id_seed: not a whole number: {text!r}") from None
 
 
-def _parse_now(now: datetime | str | None) -> datetime | None:
+def _parse_now(now: Any) -> datetime | None:
+    if isinstance(now, datetime) and now.tzinfo is None:
+        raise _mistake("now", f"a datetime with a time zone, not {now!r}")
     if now is None or isinstance(now, datetime):
         return now
+    if not isinstance(now, str):
+        raise _mistake("now", f"a datetime or a text such as 2030-01-31, not {now!r}")
     try:
         parsed = datetime.fromisoformat(now.replace("Z", "+00:00"))
     except ValueError:
-        raise pytest.UsageError(f"the sandbox's now: not an ISO 8601 datetime: {now!r}") from None
+        raise _mistake("now", f"not an ISO 8601 datetime: {now!r}") from None
     return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=timezone.utc)
 
 

@@ -209,7 +209,7 @@ def fault(
     times: Annotated[int | None, typer.Option(help="Of this many requests (default: 1 without --share).")] = None,
     share: Annotated[float | None, typer.Option(help="Fraction of the requests, 0 to 1.")] = None,
     method: Annotated[str | None, typer.Option(help="Only requests with this method.")] = None,
-    path: Annotated[str | None, typer.Option(help="Only paths below /api/v1 that begin with this.")] = None,
+    path: Annotated[str | None, typer.Option(help="Only paths that begin with this, e.g. /customers.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Delay of latency (default: 1).")] = None,
     status_code: Annotated[int | None, typer.Option("--status", help="Status of status (default: 500).")] = None,
     retry_after: Annotated[float | None, typer.Option(help="Retry-After, in seconds.")] = None,

@@ -177,7 +177,8 @@ class MontraControls(ControlBase):
             times: after how many requests it is removed; 1 when `share` is not given either, else unlimited.
             share: the fraction of matching requests that it affects, 0 to 1; all by default.
             method: only requests with this HTTP method; all by default.
-            path: only requests whose path below `/api/v1` starts with this; all by default.
+            path: only requests whose path starts with this, such as `/customers`, with or without `/api/v1` in front;
+                all by default.
             seconds: the delay of `latency`, 0 to 300.
             status: the status of `status`, 200 to 599.
             retry_after: the header `Retry-After` of `status` and `rate_limit`: seconds, or an HTTP date. By default

@@ -82,6 +82,11 @@ def test_faults(cli: Cli) -> None:
     cli.ok("sandbox", "fault", "clear")
     assert cli.ok("sandbox", "fault", "list", "--json").json == []
     assert cli.run("sandbox", "fault", "earthquake").code == 2
+    cli.ok("sandbox", "fault", "status", "--status", "418", "--path", "/api/v1/customers")
+    assert cli.run("customers", "list").code == 1
+    for wrong in (["--path", "customers"], ["--path", ""], ["--method", "GTE"]):
+        ran = cli.run("sandbox", "fault", "status", *wrong)
+        assert (ran.code, f"{wrong[0][2:]}: " in ran.err) == (2, True), ran.err
     assert cli.run("sandbox", "fault", "latency", "--seconds", "9999").code == 2
 
 
