@@ -126,7 +126,7 @@ def advance(
     span: Annotated[str | None, typer.Argument(metavar="SPAN", help="E.g. 31d, 2w, 12h, 30m, 90s, 1d12h.")] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="DATETIME", help="Move to this time.")] = None,
 ) -> None:
-    """Move the clock forward. Everything that becomes due on the way happens, in order."""
+    """Move the clock forward. What becomes due on the way happens, in order; its webhooks are sent at the end."""
     if (span is None) == (to is None):
         raise CliError("give either a span such as 31d, or --to", USAGE)
     body: dict[str, Any] = {"to": _time("--to", to)} if to is not None else parse_span(span or "")

@@ -57,7 +57,8 @@ class StateControls(ControlBase):
     ) -> datetime:
         """Move the clock forward, either to a datetime or by the sum of the other arguments.
 
-        Periods end, scheduled changes apply, pauses end and webhook retries become due on the way, in order.
+        Periods end, scheduled changes apply and pauses end on the way, in order and each at its own time. Webhooks are
+        sent afterwards: one attempt of each that is due at the new time, so that a refused one needs a further call.
 
         Args:
             to: an aware datetime, or ISO 8601; None to use the other arguments.
