@@ -16,7 +16,7 @@ from ..failures import DIFFERENT, USAGE, CliError
 from ..json_types import is_array, is_object
 from ..output.text import plain
 from ..plans.plans_file import parse_toml
-from ..sandbox.control_client import control_client, segment, with_scheme
+from ..sandbox.control_client import check_receiver, control_client, refuse_foreign, segment, with_scheme
 
 app: typer.Typer = new_app("Start a local server of both services, and control it.", no_args_is_help=False)
 
@@ -76,6 +76,9 @@ def start(
         return
     from ..sandbox.sandbox_process import ServerOptions, serve
 
+    receiver = None if forward_to is None else with_scheme(forward_to)
+    if receiver is not None and not deliver_anywhere:
+        refuse_foreign(receiver, "--forward-to", "Add --deliver-anywhere to allow it.")
     settings: dict[str, Any] = {"webhook_secret": webhook_secret} if webhook_secret is not None else {}
     serve(
         ServerOptions(
@@ -93,7 +96,7 @@ def start(
             open_browser=open_browser,
             seed=None if seed is None else _parse_seed(str(seed)),
             demo=demo,
-            forward_to=None if forward_to is None else with_scheme(forward_to),
+            forward_to=receiver,
         )
     )
 
@@ -264,7 +267,10 @@ def scenario(
         known = [{"name": one["name"], "title": one["title"]} for one in controls.get("/scenarios")]
         run.output.rows(known)
         return
-    body = {"to": None if to is None else with_scheme(to, "--to"), "secret": secret}
+    url = None if to is None else with_scheme(to, "--to")
+    if url is not None:
+        check_receiver(controls, url, "--to")
+    body = {"to": url, "secret": secret}
     report = controls.post(f"/scenarios/{segment(name)}", body, timeout=_LONG)
     if run.output.format in ("json", "jsonl"):
         run.output.one(report)

@@ -231,7 +231,10 @@ class StateControls(ControlBase):
 
     @control
     def overview(self) -> dict[str, Any]:
-        """Where the sandbox is, its time, the active faults, and how many resources of each kind there are."""
+        """Where the sandbox is, its time, the active faults, and how many resources of each kind there are.
+
+        `deliver_anywhere` is whether it sends webhooks to other machines, too.
+        """
         world = self._world
         counts = {table: world.db.value(f"SELECT count(*) FROM {table}") for table in _COUNTED_TABLES}
         return {
@@ -240,6 +243,7 @@ class StateControls(ControlBase):
             "paywall_id": FIRST_PAYWALL_ID,
             "now": format_datetime(world.clock.now()),
             "frozen": world.clock.is_frozen,
+            "deliver_anywhere": self._webhook_sender.deliver_anywhere,
             "faults": world.faults.active(),
             "counts": counts,
         }

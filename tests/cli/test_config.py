@@ -278,6 +278,12 @@ def test_a_file_that_others_may_read_is_refused(fresh: Cli) -> None:
     assert (ran.code, "chmod 600" in ran.err) == (2, True)
 
 
+def test_a_file_with_a_byte_order_mark_is_read(fresh: Cli) -> None:
+    fresh.ok("config", "login", stdin=KEY.encode())
+    config_of(fresh).write_bytes(b"\xef\xbb\xbf" + config_of(fresh).read_bytes())
+    assert in_use(fresh) == "default"
+
+
 @pytest.mark.parametrize(
     "text",
     [
