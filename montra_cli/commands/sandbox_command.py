@@ -16,7 +16,7 @@ from ..failures import DIFFERENT, USAGE, CliError
 from ..json_types import is_array, is_object
 from ..output.text import plain
 from ..plans.plans_file import parse_toml
-from ..sandbox.control_client import check_receiver, control_client, refuse_foreign, segment, with_scheme
+from ..sandbox.control_client import control_client, receiver_url, refuse_foreign, segment, with_scheme
 
 app: typer.Typer = new_app("Start a local server of both services, and control it.", no_args_is_help=False)
 
@@ -267,10 +267,7 @@ def scenario(
         known = [{"name": one["name"], "title": one["title"]} for one in controls.get("/scenarios")]
         run.output.rows(known)
         return
-    url = None if to is None else with_scheme(to, "--to")
-    if url is not None:
-        check_receiver(controls, url, "--to")
-    body = {"to": url, "secret": secret}
+    body = {"to": receiver_url(controls, to, "--to"), "secret": secret}
     report = controls.post(f"/scenarios/{segment(name)}", body, timeout=_LONG)
     if run.output.format in ("json", "jsonl"):
         run.output.one(report)

@@ -254,19 +254,23 @@ def refuse_foreign(url: str, option: str, hint: str) -> None:
         )
 
 
-def check_receiver(controls: ControlClient, url: str, option: str = "--forward-to") -> None:
-    """Refuse an address of another machine, unless the sandbox delivers anywhere.
+def receiver_url(controls: ControlClient, given: str | None, option: str) -> str | None:
+    """The address of an application that gets webhooks. Another machine is refused, unless the sandbox allows it.
 
     Args:
         controls: the sandbox.
-        url: the address.
-        option: where it was given. Default: `--forward-to`.
+        given: the address, as `with_scheme` reads it; None for none.
+        option: where it was given.
 
     Raises:
-        CliError: it is one, or there is no sandbox.
+        CliError: it can't be used, or there is no sandbox.
     """
+    if given is None:
+        return None
+    url = with_scheme(given, option)
     if not is_local(url) and controls.overview.get("deliver_anywhere") is False:
         refuse_foreign(url, option, "Start the sandbox with `montra sandbox --deliver-anywhere` to allow it.")
+    return url
 
 
 def segment(text: str) -> str:

@@ -286,7 +286,7 @@ class ProgressFile:
         """Whether the content of the file is the same as in the last run; it may have grown, but nothing else."""
         digest = found["digest"]
         size, latest = self.progress.grown or (found.get("size"), digest)
-        is_same = latest == identity["digest"]
+        is_same = bool(latest == identity["digest"])
         if not is_same and not (isinstance(size, int) and self._begins_with(size, latest)):
             raise self._changed()
         import_id = identity["import"] if self._import_of is None else self._import_of(digest)

@@ -14,7 +14,7 @@ import pytest
 
 from montra_cli.commands.sandbox_command import parse_span
 from montra_cli.failures import CliError
-from montra_cli.sandbox.control_client import ControlClient, check_receiver, with_scheme
+from montra_cli.sandbox.control_client import ControlClient, receiver_url, with_scheme
 from montra_sandbox import Sandbox
 
 from .conftest import Cli, control
@@ -85,7 +85,10 @@ def test_a_sandbox_that_delivers_anywhere_accepts_another_machine(alone: Cli) ->
     with Sandbox(deliver_anywhere=True) as sandbox:
         alone.environment["MONTRA_BASE_URL"] = sandbox.base_url
         assert alone.ok("sandbox", "status", "--json").json["deliver_anywhere"] is True
-        check_receiver(ControlClient(sandbox.url, None), "https://hooks.invalid/x")
+        assert (
+            receiver_url(ControlClient(sandbox.url, None), "https://hooks.invalid/x", "--to")
+            == "https://hooks.invalid/x"
+        )
 
 
 def test_snapshots_and_reset(cli: Cli) -> None:
