@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: with the exit code.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _open_closed_streams()
     try:
         code = _main(given)
         sys.stdout.flush()
@@ -29,6 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         end_by(error)
     return code
+
+
+def _open_closed_streams() -> None:
+    """Replace the streams that a shell has closed (`>&-`), which are None, by ones that files can't take the place of.
+
+    Nothing can be read from stdin, and writing results to stdout fails as on a full disk. Messages are lost.
+    """
+    for name, flags, mode in (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.open(os.devnull, flags), mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _main(given: list[str]) -> int:

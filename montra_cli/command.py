@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from .cleaning import clean
 from .failures import NOT_CONFIRMED, CliError, Debug, guarded
 from .output.output import Output
-from .settings import Settings, is_local, load_settings
+from .settings import Settings, is_local, load_settings, refuse_blank
 
 if TYPE_CHECKING:
     from montra_sync import Montra
@@ -52,9 +52,14 @@ class Run:
         profile: name of the profile; None for the one in use.
         yes: answer every question with yes.
         output: prints results.
+
+    Raises:
+        CliError: the name of the profile is empty.
     """
 
     def __init__(self, profile: str | None, yes: bool, output: Output) -> None:
+        if profile is not None:
+            refuse_blank(profile, "--profile")
         self.profile = profile
         self.yes = yes
         self.output = output

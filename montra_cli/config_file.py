@@ -46,7 +46,7 @@ def read_config() -> TOMLDocument:
     if len(raw) > _MAX_SIZE:
         raise CliError(f"{path}: larger than 1 MiB", USAGE)
     try:
-        return tomlkit.parse(raw.decode())
+        return tomlkit.parse(raw.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise CliError(f"{path}: not UTF-8", USAGE) from None
     except TOMLKitError as error:  # its message may hold a line with a key

@@ -23,8 +23,9 @@ EXIT_CODES: dict[int, str] = {
     OK: "done",
     FAILED: "the service refused the call, or something else failed",
     USAGE: "wrong usage: an unknown option, a missing or invalid value, invalid settings",
-    DIFFERENT: "`plans diff`: there are changes; `plans apply`: some can't be made; `usage import`: lines were refused;"
-    " `usage status|dead|retry`: something is left; `trigger`, `scenario`: a delivery was not accepted",
+    DIFFERENT: "`plans diff`: there are changes; `plans apply`: some can't be made; `usage import`: lines were refused"
+    " or left; `usage status`: requests are parked; `usage retry`, `usage dead --drop`: not all of these were parked;"
+    " `sandbox scenario`: a delivery was not accepted",
     DENIED: "the key is missing, wrong or not allowed to do this (401, 403)",
     NOT_FOUND: "no such object, path or outbox (404)",
     NETWORK: "no answer: the service or the sandbox can't be reached, or a time-out expired",
@@ -117,6 +118,9 @@ def _describe(error: Exception) -> int | None:
         return FAILED
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         _say(f"Error: what the command writes has no room: {error.strerror}")
+        return FAILED
+    if isinstance(error, OSError) and error.errno == errno.EBADF:
+        _say("Error: there is no stdout to write to: it was closed")
         return FAILED
     return None
 

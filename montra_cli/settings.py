@@ -154,9 +154,9 @@ def load_settings(profile: str | None) -> Settings:
         profile: name of the profile; None for that of `MONTRA_PROFILE`, or the one in use.
 
     Raises:
-        CliError: no such profile, or the file can't be used.
+        CliError: no such profile, an empty name, or the file can't be used.
     """
-    chosen, table = _profile(profile or os.environ.get("MONTRA_PROFILE") or None)
+    chosen, table = _profile(chosen_profile(profile))
     values: dict[str, Value] = {}
     for name, one in FIELDS.items():
         text = os.environ.get(one.variable, "").strip()
@@ -169,6 +169,48 @@ def load_settings(profile: str | None) -> Settings:
     return Settings(chosen, values)
 
 
+def chosen_profile(option: str | None) -> str | None:
+    """The profile that the option or `MONTRA_PROFILE` names; None for the one in use.
+
+    Args:
+        option: the option; None when it was not given.
+
+    Raises:
+        CliError: a name is empty, as that of a variable that a script has not set; the one in use is not meant then.
+    """
+    for name, source in ((option, "--profile"), (os.environ.get("MONTRA_PROFILE"), "$MONTRA_PROFILE")):
+        if name is not None:
+            refuse_blank(name, source)
+            return name
+    return None
+
+
+def refuse_blank(name: str, source: str) -> None:
+    """Refuse an empty name of a profile.
+
+    Args:
+        name: the name.
+        source: where it was given.
+
+    Raises:
+        CliError: it is empty, or nothing but spaces.
+    """
+    if not name.strip():
+        raise CliError(
+            f"{source}: the name of a profile, not an empty text", USAGE, "`montra config profiles` lists them."
+        )
+
+
+def profile_in_use(document: dict[str, Any]) -> str | None:
+    """The profile that the file says is in use; None when it says nothing.
+
+    Args:
+        document: the file.
+    """
+    in_use: Any = document.get("profile")
+    return None if in_use is None else str(in_use)
+
+
 def _profile(name: str | None) -> tuple[str, dict[str, Any]]:
     if not config_path().exists():
         if name not in (None, DEFAULT_PROFILE):
@@ -176,9 +218,8 @@ def _profile(name: str | None) -> tuple[str, dict[str, Any]]:
         return DEFAULT_PROFILE, {}
     document = read_config()
     profiles = profile_tables(document)
-    whole: dict[str, Any] = document.unwrap()
-    in_use: Any = whole.get("profile")
-    chosen = name or (str(in_use) if in_use is not None else DEFAULT_PROFILE)
+    in_use = profile_in_use(document.unwrap())
+    chosen = name if name is not None else DEFAULT_PROFILE if in_use is None else in_use
     if chosen not in profiles and (name is not None or in_use is not None):
         known = ", ".join(sorted(profiles)) or "none"
         raise CliError(f"no profile {chosen!r}; there are: {known}", USAGE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import itertools
 import os
 import shutil
@@ -38,6 +39,7 @@ _SWITCHES: Mapping[str, str] = {
     "montra_sandbox_env": "start the sandbox before anything is imported, and set MONTRA_BASE_URL, MONTRA_API_KEY, ..."
     " for the whole run: for applications that make their client when they are imported",
 }
+_A_LIST = 'a list, such as [{"kind": "rate_limit"}]'
 _VARIABLES = (
     *("MONTRA_API_KEY", "MONTRA_BASE_URL", "MONTRA_WEBHOOK_SECRET"),
     *("PAYWALL_ORIGIN", "PAYWALL_ID", "MONETIZE_API_KEY"),
@@ -225,20 +227,57 @@ def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def _apply(sandbox: Sandbox, settings: Mapping[str, Any], request: pytest.FixtureRequest) -> None:
     now = _parse_now(settings["now"])
-    if settings["id_seed"] is not None:
-        sandbox.seed_ids(settings["id_seed"])
-    if settings["frozen"]:
+    faults = _check_faults(settings["faults"])
+    frozen, seed_file = settings["frozen"], _check_path(settings["seed_file"])
+    id_seed = settings["id_seed"]
+    if id_seed is not None and (isinstance(id_seed, bool) or not isinstance(id_seed, int)):
+        raise _mistake("id_seed", f"a whole number, not {id_seed!r}")
+    if not isinstance(frozen, bool):
+        raise _mistake("frozen", f"True or False, not {frozen!r}")
+    if id_seed is not None:
+        sandbox.seed_ids(id_seed)
+    if frozen:
         sandbox.freeze(now)
     elif now is not None:
         sandbox.start_at(now)
-    if settings["seed_file"] is not None:
+    if seed_file is not None:
         from montra_sandbox import parse_seed_file
 
-        sandbox.load_seed(parse_seed_file(_find(settings["seed_file"], request)))
-    if isinstance(settings["faults"], Mapping):
-        raise pytest.UsageError('the sandbox\'s faults: a list, such as [{"kind": "rate_limit"}]')
-    for fault in settings["faults"]:
+        sandbox.load_seed(parse_seed_file(_find(seed_file, request)))
+    for fault in faults:
         sandbox.add_fault(**fault)
+
+
+def _mistake(name: str, what: str) -> pytest.UsageError:
+    return pytest.UsageError(f"the sandbox's {name}: {what}")
+
+
+def _check_path(seed_file: Any) -> Path | None:
+    try:
+        return None if seed_file is None else Path(seed_file)
+    except TypeError:
+        raise _mistake("seed_file", f"a path, not {seed_file!r}") from None
+
+
+def _check_faults(faults: Any) -> list[dict[str, Any]]:
+    """The faults of a marker; what is in their fields, the sandbox checks."""
+    if not isinstance(faults, (list, tuple)):
+        raise _mistake("faults", f"{_A_LIST}, not {faults!r}")
+    from montra_sandbox import Sandbox
+
+    fields = [name for name in inspect.signature(Sandbox.add_fault).parameters if name != "self"]
+    checked: list[dict[str, Any]] = []
+    given: list[Any] = list(faults)  # pyright: ignore[reportUnknownArgumentType] - checked below
+    for fault in given:
+        if not isinstance(fault, Mapping):
+            raise _mistake("faults", f"{_A_LIST}, not one with {fault!r} in it")
+        made: dict[str, Any] = dict(fault)  # pyright: ignore[reportUnknownArgumentType]
+        if not made.keys() <= set(fields):
+            raise _mistake("faults", f"the fields are {', '.join(fields)}; not those of {made!r}")
+        if "kind" not in made:
+            raise _mistake("faults", f"each has a kind; not {made!r}")
+        checked.append(made)
+    return checked
 
 
 def _parse_seed(text: str) -> int | None:
@@ -248,17 +287,21 @@ def _parse_seed(text: str) -> int | None:
         raise pytest.UsageError(f"montra_sandbox_id_seed: not a whole number: {text!r}") from None
 
 
-def _parse_now(now: datetime | str | None) -> datetime | None:
+def _parse_now(now: Any) -> datetime | None:
+    if isinstance(now, datetime) and now.tzinfo is None:
+        raise _mistake("now", f"a datetime with a time zone, not {now!r}")
     if now is None or isinstance(now, datetime):
         return now
+    if not isinstance(now, str):
+        raise _mistake("now", f"a datetime or a text such as 2030-01-31, not {now!r}")
     try:
         parsed = datetime.fromisoformat(now.replace("Z", "+00:00"))
     except ValueError:
-        raise pytest.UsageError(f"the sandbox's now: not an ISO 8601 datetime: {now!r}") from None
+        raise _mistake("now", f"not an ISO 8601 datetime: {now!r}") from None
     return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=timezone.utc)
 
 
-def _find(name: str | os.PathLike[str], request: pytest.FixtureRequest) -> Path:
+def _find(name: Path, request: pytest.FixtureRequest) -> Path:
     """A seed file beside the test, or else in the root folder."""
     beside = request.path.parent / name
     return beside if beside.exists() else request.config.rootpath / name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
@@ -24,6 +25,9 @@ FaultKind: TypeAlias = Literal[
 MalformedBody: TypeAlias = Literal["html", "empty", "truncated", "text"]
 """The body of a `malformed` fault: an HTML page, no bytes, the first half of the JSON, or plain text."""
 
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+_API_PREFIX = re.compile(r"/api(/v1)?(?=/|$)|/v1(?=/|$)")
+"""What the paths of requests begin with, as `sandbox.requests` and the documentation of the services show them."""
 _MAX_SECONDS = 300.0
 _MAX_FAULTS = 1_000
 _MAX_TEXT = 1_000
@@ -41,7 +45,7 @@ class Fault:
         times: how many requests it affects; None for no limit.
         share: the fraction of matching requests that it affects, 0 to 1; None for all.
         method: only requests with this HTTP method.
-        path: only requests whose path below `/api/v1` starts with this.
+        path: only requests whose path below `/api/v1` starts with this; it begins with `/`.
         seconds: the delay of `latency`.
         status: the status of `status` and `rate_limit`.
         retry_after: the `Retry-After` header of `status` and `rate_limit`.
@@ -155,7 +159,7 @@ def make_fault(
         times: as in `Fault`; 1 when `share` is not given either.
         share: as in `Fault`.
         method: as in `Fault`; in any case.
-        path: as in `Fault`.
+        path: as in `Fault`; it begins with `/`, and may have `/api/v1` in front.
         seconds: as in `Fault`.
         status: as in `Fault`; `rate_limit` ignores it.
         retry_after: as in `Fault`; `rate_limit` uses 1 when it is not given.
@@ -168,7 +172,7 @@ def make_fault(
         raise invalid(f"kind: one of {', '.join(get_args(FaultKind))}")
     if body not in get_args(MalformedBody):
         raise invalid(f"body: one of {', '.join(get_args(MalformedBody))}")
-    method, path = _text("method", method), _text("path", path)
+    method, path = _method(method), _path(path)
     if times is None and share is None:
         times = 1
     if kind == "rate_limit":
@@ -177,7 +181,7 @@ def make_fault(
         kind=kind,
         times=None if times is None else _whole_number("times", times, 1, _MAX_TIMES),
         share=None if share is None else _number("share", share, 0, 1),
-        method=None if method is None else method.upper(),
+        method=method,
         path=path,
         seconds=_number("seconds", seconds, 0, _MAX_SECONDS),
         status=_whole_number("status", status, 200, 599),
@@ -190,6 +194,26 @@ def _text(name: str, value: Any) -> str | None:
     if value is not None and (not isinstance(value, str) or len(value) > _MAX_TEXT):
         raise invalid(f"{name}: a string of at most {_MAX_TEXT} characters")
     return value
+
+
+def _method(value: Any) -> str | None:
+    method = _text("method", value)
+    if method is None:
+        return None
+    if method.upper() not in _METHODS:
+        raise invalid(f"method: one of {', '.join(_METHODS)}")
+    return method.upper()
+
+
+def _path(value: Any) -> str | None:
+    """The beginning of a path below the prefix of the APIs."""
+    path = _text("path", value)
+    if path is None:
+        return None
+    if not path.startswith("/") or "?" in path or "#" in path:
+        raise invalid("path: the beginning of a path, such as /customers, without a host and a query")
+    prefix = _API_PREFIX.match(path)
+    return path if prefix is None else path[prefix.end() :] or "/"
 
 
 def _whole_number(name: str, value: Any, minimum: int, maximum: int) -> int:

@@ -93,11 +93,14 @@ class WebhookSender:
     Args:
         world: the state.
         deliver_anywhere: also send to other machines; by default only to loopback addresses.
+
+    Attributes:
+        deliver_anywhere: whether it also sends to other machines.
     """
 
     def __init__(self, world: World, *, deliver_anywhere: bool = False) -> None:
         self._world = world
-        self._deliver_anywhere = deliver_anywhere
+        self.deliver_anywhere: bool = deliver_anywhere
         self._round_lock = asyncio.Lock()
         self._is_stopping = False
         self._taken: set[tuple[int, str]] = (
@@ -233,7 +236,7 @@ class WebhookSender:
     async def _attempt(self, row: Row) -> None:
         if row["url"] is None:
             self._store_result(row, "canceled", error="the endpoint was deleted")
-        elif not (self._deliver_anywhere or is_local_url(row["url"])):
+        elif not (self.deliver_anywhere or is_local_url(row["url"])):
             error = "not an address of this machine; start with --deliver-anywhere to allow it"
             self._store_result(row, "blocked", error=error)
         else:

@@ -118,7 +118,7 @@ def parse_json(name: str, text: str) -> Any:
 
 
 def read_text(name: str, place: str) -> str:
-    """The text of a file, or of stdin for `-`.
+    """The text of a file, or of stdin for `-`, without the byte order mark that some editors put in front.
 
     Args:
         name: the option or argument.
@@ -135,7 +135,7 @@ def read_text(name: str, place: str) -> str:
                 raw = file.read(MAX_FILE + 1)
         if len(raw) > MAX_FILE:
             raise CliError(f"{name}: {place} is larger than 10 MiB", USAGE)
-        return raw.decode()
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise CliError(f"{name}: {place} is not UTF-8", USAGE) from None
     except OSError as error:

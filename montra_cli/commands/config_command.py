@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import re
 import sys
 from collections.abc import MutableMapping
@@ -16,7 +15,15 @@ from ..command import Run, command, new_app
 from ..config_file import config_path, profile_tables, read_config, write_config
 from ..failures import USAGE, CliError
 from ..secrets import mask, remember
-from ..settings import DEFAULT_PROFILE, FIELDS, load_settings, origin_of
+from ..settings import (
+    DEFAULT_PROFILE,
+    FIELDS,
+    chosen_profile,
+    load_settings,
+    origin_of,
+    profile_in_use,
+    refuse_blank,
+)
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -42,22 +49,37 @@ _MAX_SECRET = 4096
 def login(
     run: Run,
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="URL of the API (default: the SDK's).")] = None,
-    use: Annotated[bool, typer.Option("--use/--no-use", help="Use this profile from now on.")] = True,
+    use: Annotated[
+        bool | None,
+        typer.Option("--use/--no-use", help="Use this profile from now on (default: only if it is the first)."),
+    ] = None,
 ) -> None:
-    """Store a secret key in a profile, and use the profile. The key is asked for, or read from stdin."""
+    """Store a secret key in a profile. The key is asked for, or read from stdin.
+
+    The first profile is the one in use. Another one is used with --use, or from `montra config use` on: a key for the
+    real service changes nothing for the commands that are not meant for it.
+    """
     name = _profile_name(run)
     if base_url is not None:
-        origin_of(base_url)
+        _check_address("base_url", base_url)
     key = _read_secret("Secret key (sk_...)")
     document = read_config()
+    is_first = not profile_tables(document) and profile_in_use(document.unwrap()) is None
     table = _table(document, name)
     table["api_key"] = key
     if base_url is not None:
         table["base_url"] = base_url
-    if use:
+    if use or (use is None and is_first):
         document["profile"] = name
     write_config(document)
     run.output.note(f"Stored {mask(key)} in the profile {name!r} of {config_path()}.")
+    in_use = profile_in_use(document.unwrap()) or DEFAULT_PROFILE
+    if in_use == name:
+        run.output.note(f"Commands use {name!r} from now on; `montra config use OTHER` changes it.")
+    else:
+        run.output.note(
+            f"Commands still use {in_use!r}. `--profile {name}` uses {name!r} once, `montra config use {name}` always."
+        )
 
 
 @command(
@@ -89,7 +111,7 @@ def set_value(
         raise CliError(f"VALUE: missing; {name} is the {field.help}", USAGE)
     text = _read_secret(field.help) if value is None else value
     if name in ("base_url", "paywall_origin"):
-        origin_of(text)
+        _check_address(name, text)
     profile = _profile_name(run)
     document = read_config()
     _table(document, profile)[name] = text
@@ -150,6 +172,7 @@ def list_profiles(run: Run) -> None:
 @command(app, "use", examples=("montra config use production",))
 def use_profile(run: Run, name: Annotated[str, typer.Argument(metavar="PROFILE", help="The profile.")]) -> None:
     """Use a profile from now on."""
+    refuse_blank(name, "PROFILE")
     document = read_config()
     if name not in (known := profile_tables(document)):
         raise CliError(f"no profile {name!r}; there are: {', '.join(known) or 'none'}", USAGE)
@@ -190,10 +213,26 @@ def _field(name: str) -> Any:
 def _profile_name(run: Run) -> str:
     """The profile to be changed: that of the option, else the one in use; it need not exist."""
     whole: dict[str, Any] = read_config().unwrap()
-    name = run.profile or os.environ.get("MONTRA_PROFILE") or str(whole.get("profile") or DEFAULT_PROFILE)
+    name = chosen_profile(run.profile) or profile_in_use(whole) or DEFAULT_PROFILE
     if not _NAME.fullmatch(name):
         raise CliError("--profile: letters, digits, - and _", USAGE)
     return name
+
+
+def _check_address(name: str, url: str) -> None:
+    """Refuse an address that the clients refuse, when it is stored and not with every call."""
+    from montra_async import ConfigError, Montra
+    from montra_async.paywall import BillingClient
+
+    origin_of(url)
+    try:
+        if name == "base_url":
+            Montra("sk_test_0", url)
+        else:
+            BillingClient("pw_0", url)
+    except ConfigError as error:
+        problem = re.sub(r"^(invalid_config: )?(base_url|api_origin): ", "", str(error))
+        raise CliError(f"{name}: {problem.split(', or allow_insecure_http')[0]}", USAGE) from None
 
 
 def _table(document: TOMLDocument, profile: str) -> MutableMapping[str, Any]:

@@ -48,10 +48,15 @@ def show(run: Run, event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", h
 
 @command(app, "replay", output=True, examples=("montra events replay evt_123",))
 def replay(run: Run, event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="The event.")]) -> None:
-    """Send an event's webhooks again."""
+    """Send an event's webhooks again. Without an endpoint for it, nothing receives it: the command says so."""
     answer = control_client(run).post(f"/events/{segment(event_id)}/replay")
-    deliveries = answer.get("deliveries", []) if is_object(answer) else answer
-    run.output.rows(deliveries, _DELIVERY, empty="No webhook endpoint has got it, so there is nothing to send again.")
+    deliveries: list[Any] = answer.get("deliveries", []) if is_object(answer) else answer
+    if deliveries or run.output.format != "table":
+        run.output.rows(deliveries, _DELIVERY)
+    if not deliveries:
+        run.output.note(
+            "Nothing has received it: no webhook endpoint wants this event. `montra listen --forward-to URL` adds one."
+        )
 
 
 _DELIVERY = ["id", "event_type", "url", "status", "attempts", "last_status", "last_error", "duration_ms"]

@@ -95,7 +95,7 @@ def _export(
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(ProgressBar(f"Exporting {what}", known)) if to is not None else None
         rows = counter.counted((one.to_dict() for one in found), bar)
-        columns = CALLS[what]["list"].columns or _AUDIT_LOG
+        columns = _COLUMNS[what]
         is_shown = sys.stdout.isatty() if to is None else _is_terminal(to)
         lines = _csv(rows, columns, raw=raw, one_line=is_shown) if kind == "csv" else _jsonl(rows)
         if to is None:
@@ -103,7 +103,7 @@ def _export(
         else:
             write_file(to, (line.encode() for line in lines))
     if to is not None:
-        run.output.note(f"Wrote {count_of(counter.count, 'line')} to {to}.")
+        run.output.note(f"Wrote {count_of(counter.count, 'record')} to {to}.")
 
 
 def _is_terminal(path: str) -> bool:
@@ -117,7 +117,12 @@ def _is_terminal(path: str) -> bool:
         return False
 
 
-_AUDIT_LOG = CALLS["audit-logs"]["iter"].columns
+_COLUMNS = {
+    "customers": CALLS["customers"]["list"].columns,
+    "invoices": CALLS["invoices"]["list"].columns,
+    "audit-logs": CALLS["audit-logs"]["iter"].columns,  # `list` has the columns of a page of it
+}
+"""The fields of one object of each export."""
 
 
 class _Counter:

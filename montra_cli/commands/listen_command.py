@@ -10,7 +10,7 @@ import typer
 from ..command import Run, command, new_app
 from ..failures import USAGE, CliError
 from ..output.encoding import to_json
-from ..sandbox.control_client import ControlClient, control_client, segment, with_scheme
+from ..sandbox.control_client import ControlClient, control_client, receiver_url, segment
 from ..sandbox.lines import delivery_line, event_line
 from ..sandbox.live_events import LiveEvent, LiveEvents, ends_well
 
@@ -47,8 +47,8 @@ def listen(
         raise CliError("--events: at least one type of events", USAGE)
     if service not in (None, "montra", "paywall"):
         raise CliError("--service: montra or paywall", USAGE)
-    url = None if forward_to is None else with_scheme(forward_to)
     controls = control_client(run)
+    url = receiver_url(controls, forward_to, "--forward-to")
     listener = Listener(run, controls, url, wanted, service, secret, as_jsonl=as_jsonl)
     with ends_well():
         try:

@@ -16,7 +16,7 @@ from ..failures import DIFFERENT, USAGE, CliError
 from ..json_types import is_array, is_object
 from ..output.text import plain
 from ..plans.plans_file import parse_toml
-from ..sandbox.control_client import control_client, segment, with_scheme
+from ..sandbox.control_client import control_client, receiver_url, refuse_foreign, segment, with_scheme
 
 app: typer.Typer = new_app("Start a local server of both services, and control it.", no_args_is_help=False)
 
@@ -76,6 +76,9 @@ def start(
         return
     from ..sandbox.sandbox_process import ServerOptions, serve
 
+    receiver = None if forward_to is None else with_scheme(forward_to)
+    if receiver is not None and not deliver_anywhere:
+        refuse_foreign(receiver, "--forward-to", "Add --deliver-anywhere to allow it.")
     settings: dict[str, Any] = {"webhook_secret": webhook_secret} if webhook_secret is not None else {}
     serve(
         ServerOptions(
@@ -93,7 +96,7 @@ def start(
             open_browser=open_browser,
             seed=None if seed is None else _parse_seed(str(seed)),
             demo=demo,
-            forward_to=None if forward_to is None else with_scheme(forward_to),
+            forward_to=receiver,
         )
     )
 
@@ -126,7 +129,7 @@ def advance(
     span: Annotated[str | None, typer.Argument(metavar="SPAN", help="E.g. 31d, 2w, 12h, 30m, 90s, 1d12h.")] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="DATETIME", help="Move to this time.")] = None,
 ) -> None:
-    """Move the clock forward. Everything that becomes due on the way happens, in order."""
+    """Move the clock forward. What becomes due on the way happens, in order; its webhooks are sent at the end."""
     if (span is None) == (to is None):
         raise CliError("give either a span such as 31d, or --to", USAGE)
     body: dict[str, Any] = {"to": _time("--to", to)} if to is not None else parse_span(span or "")
@@ -209,7 +212,7 @@ def fault(
     times: Annotated[int | None, typer.Option(help="Of this many requests (default: 1 without --share).")] = None,
     share: Annotated[float | None, typer.Option(help="Fraction of the requests, 0 to 1.")] = None,
     method: Annotated[str | None, typer.Option(help="Only requests with this method.")] = None,
-    path: Annotated[str | None, typer.Option(help="Only paths below /api/v1 that begin with this.")] = None,
+    path: Annotated[str | None, typer.Option(help="Only paths that begin with this, e.g. /customers.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Delay of latency (default: 1).")] = None,
     status_code: Annotated[int | None, typer.Option("--status", help="Status of status (default: 500).")] = None,
     retry_after: Annotated[float | None, typer.Option(help="Retry-After, in seconds.")] = None,
@@ -264,7 +267,7 @@ def scenario(
         known = [{"name": one["name"], "title": one["title"]} for one in controls.get("/scenarios")]
         run.output.rows(known)
         return
-    body = {"to": None if to is None else with_scheme(to, "--to"), "secret": secret}
+    body = {"to": receiver_url(controls, to, "--to"), "secret": secret}
     report = controls.post(f"/scenarios/{segment(name)}", body, timeout=_LONG)
     if run.output.format in ("json", "jsonl"):
         run.output.one(report)

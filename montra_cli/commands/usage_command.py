@@ -85,7 +85,7 @@ def import_usage(
 
 @command(app, "status", output=True, examples=("montra usage status", "montra usage status --outbox usage.db --json"))
 def status(run: Run, outbox: _OUTBOX = None, name: _NAME = "default") -> None:
-    """Show what waits in the outbox. Exit code 3 when something is parked; `montra-usage` sends."""
+    """Show what waits in the outbox. Exit code 3 if requests are parked; `montra-usage` sends."""
     with _open(run, outbox, name) as reporter:
         import attrs
 
@@ -112,7 +112,10 @@ def dead(
     ] = [],  # noqa: B006 - typer copies it
     limit: Annotated[int, typer.Option(help="List at most this many.", min=1, max=1000)] = 100,
 ) -> None:
-    """List parked requests: the service has refused them, or may have counted them. --drop deletes."""
+    """List parked requests: the service has refused them, or may have counted them. --drop deletes.
+
+    Exit code 3 if not all that --drop names are parked.
+    """
     with _open(run, outbox, name) as reporter:
         if drop:
             run.confirm(f"Delete {_what(drop)}? It will not be counted.", place="outbox")
@@ -132,7 +135,10 @@ def retry(
     outbox: _OUTBOX = None,
     name: _NAME = "default",
 ) -> None:
-    """Send parked requests again, each under its key. A process with a reporter, or `montra-usage`, sends them."""
+    """Send parked requests again, each under its key. A process with a reporter, or `montra-usage`, sends them.
+
+    Exit code 3 if not all of these are parked.
+    """
     with _open(run, outbox, name) as reporter:
         _tell(run, "retried", ids, reporter.retry_parked(_ids(ids)))
 

@@ -47,8 +47,12 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, ch
     used = [one for one in columns if chosen or any(row.get(one) not in (None, [], {}) for row in rows)] or columns
     shown = list(used) if chosen else _fitting(rows, used, screen.width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    are_whole = sum(_width(rows, name) + 2 for name in shown if _is_id(name)) - 2 <= screen.width
     for name in shown:
-        table.add_column(clean(name), no_wrap=name == "id" or name.endswith("_id"), overflow="fold")
+        if _is_id(name) and are_whole:
+            table.add_column(clean(name), no_wrap=True, overflow="ellipsis")
+        else:  # too narrow a screen folds an id: cut, it would look whole
+            table.add_column(clean(name), overflow="fold")
     for row in rows:
         table.add_row(*(_cell(name, row.get(name)) for name in shown))
     screen.print(table)
@@ -80,15 +84,24 @@ def _cell(name: str, value: Any) -> Text:
     return Text(text, style=_STYLES.get(text, "") if name in _STATUS_FIELDS else "")
 
 
-def _fitting(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], width: int) -> list[str]:
-    """As many columns as fit, ids whole and other texts folded to some width; at least one."""
+def _is_id(name: str) -> bool:
+    return name == "id" or name.endswith("_id")
+
+
+def _width(rows: Sequence[Mapping[str, Any]], name: str) -> int:
+    """How wide a column is when nothing in it is folded."""
     from rich.cells import cell_len
 
+    return max([cell_len(plain(row.get(name))) for row in rows] + [len(name)])
+
+
+def _fitting(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], width: int) -> list[str]:
+    """As many columns as fit, ids whole and other texts folded to some width; at least one."""
     shown: list[str] = []
     left = width
     for name in columns:
-        widest = max([cell_len(plain(row.get(name))) for row in rows[:200]] + [len(name)])
-        folded = widest if name == "id" or name.endswith("_id") else max(min(widest, 28), _MIN_WIDTH)
+        widest = _width(rows[:200], name)
+        folded = widest if _is_id(name) else max(min(widest, 28), _MIN_WIDTH)
         left -= folded + 2
         if left < -2 and shown:
             break

@@ -16,11 +16,13 @@ from ..command import Run
 from ..failures import DENIED, FAILED, NETWORK, NOT_FOUND, USAGE, CliError
 from ..json_types import exact_json, is_object
 from ..output.encoding import to_json
+from ..settings import is_local
 
 PREFIX = "/_sandbox"
 TOKEN_HEADER = "X-Sandbox-Token"  # noqa: S105 - the name of a header
 MAX_ANSWER = 64 * 1024 * 1024
 _TIMEOUT = 30.0
+_PORT = re.compile(r"[0-9]+(?=/|$)")
 _VISIBLE = re.compile(r"[!-~\u00a1-\uffff]+")
 _CODES = {401: DENIED, 403: DENIED, 404: NOT_FOUND, 400: USAGE, 422: USAGE}
 
@@ -212,13 +214,14 @@ def with_scheme(url: str, option: str = "--forward-to") -> str:
     """An address that may lack `http://`, and may be a port and a path.
 
     Args:
-        url: e.g. `localhost:8000/webhooks` or `:8000/webhooks`.
+        url: e.g. `localhost:8000/webhooks`, `:8000/webhooks` or `8000/webhooks`.
         option: where it was given. Default: `--forward-to`.
 
     Raises:
         CliError: it has no host, or no port that there can be.
     """
-    text = f"127.0.0.1{url}" if url.startswith(":") else url
+    text = f":{url}" if _PORT.match(url) else url  # as a host, a number would be an address that nobody means
+    text = f"127.0.0.1{text}" if text.startswith(":") else text
     text = text if "://" in text else f"http://{text}"
     try:
         parts = urlsplit(text)
@@ -229,6 +232,45 @@ def with_scheme(url: str, option: str = "--forward-to") -> str:
     if not is_fine:
         raise CliError(f"{option}: {url!r} is not an address such as localhost:8000/webhooks", USAGE)
     return text
+
+
+def refuse_foreign(url: str, option: str, hint: str) -> None:
+    """Refuse an address of another machine, where the sandbox's webhooks would never arrive.
+
+    Args:
+        url: the address.
+        option: where it was given.
+        hint: how to allow it.
+
+    Raises:
+        CliError: it is one.
+    """
+    if not is_local(url):
+        raise CliError(
+            f"{option}: {urlsplit(url).hostname} is not this machine, and this sandbox sends webhooks to no other: to"
+            " localhost, 127.0.0.1 or [::1]",
+            USAGE,
+            hint,
+        )
+
+
+def receiver_url(controls: ControlClient, given: str | None, option: str) -> str | None:
+    """The address of an application that gets webhooks. Another machine is refused, unless the sandbox allows it.
+
+    Args:
+        controls: the sandbox.
+        given: the address, as `with_scheme` reads it; None for none.
+        option: where it was given.
+
+    Raises:
+        CliError: it can't be used, or there is no sandbox.
+    """
+    if given is None:
+        return None
+    url = with_scheme(given, option)
+    if not is_local(url) and controls.overview.get("deliver_anywhere") is False:
+        refuse_foreign(url, option, "Start the sandbox with `montra sandbox --deliver-anywhere` to allow it.")
+    return url
 
 
 def segment(text: str) -> str:

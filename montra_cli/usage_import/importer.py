@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import os
 import random
-import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from montra_async import Montra
+    from montra_async.usage.clocks import Clock, Timestamp
 
 _FLUSH = 0.2
 _MOST_FAILURES = 8
@@ -119,6 +119,7 @@ class Importer:
         dedupe_window: seconds for which the service remembers idempotency keys.
         resend_uncertain: whether to send what may have been counted, and whose key may be forgotten.
         on_progress: called with the number of records that are done.
+        clock: tells the time, also that of a suspended machine. Default: the system's.
 
     Attributes:
         delivered: how many this run has had counted.
@@ -136,11 +137,15 @@ class Importer:
         dedupe_window: float,
         resend_uncertain: bool,
         on_progress: Callable[[int], object],
+        clock: Clock | None = None,
     ) -> None:
+        from montra_async.usage.clocks import SystemClock
+
         self._client, self._source, self._file = client, source, progress_file
         self._concurrency, self._window = concurrency, dedupe_window
         self._resend = resend_uncertain
         self._on_progress = on_progress
+        self._clock = SystemClock() if clock is None else clock
         self._stat = os.fstat(source.file.fileno())
         self._claimed_before = progress_file.progress.claimed_up_to
         self._records = self._open_records()
@@ -180,7 +185,8 @@ class Importer:
             if record.number > progress.claimed_up_to:
                 self._check_unchanged()
                 self._file.flush()
-                self._file.claim(min(record.number + CLAIM - 1, max(self._source.records, record.number)), time.time())
+                up_to = min(record.number + CLAIM - 1, max(self._source.records, record.number))
+                self._file.claim(up_to, self._clock.wall())
             elif not self._resend and self._is_forgotten(record.number):
                 self.uncertain.append((record.number, record.line))
                 continue
@@ -194,8 +200,28 @@ class Importer:
         at = self._file.progress.claimed_at(number)
         if at is None or number > self._claimed_before:
             return False
-        age = time.time() - at
-        return not -_MARGIN <= age <= self._window - min(_MARGIN, self._window / 10)
+        return not -_MARGIN <= self._clock.wall() - at <= self._surely_remembered
+
+    def _is_too_late(self, number: int, first: Timestamp | None) -> bool:
+        """Whether this run may have had a record counted, and the service may have forgotten its key since.
+
+        Pauses between attempts are short, but the machine or the process may have been suspended meanwhile. What
+        `resend_uncertain` allows is what earlier runs have left, and a person has looked at.
+        """
+        from montra_async.usage.clocks import age
+
+        if first is not None and age(first, self._now()) > self._surely_remembered:
+            return True
+        return not self._resend and self._is_forgotten(number)
+
+    @property
+    def _surely_remembered(self) -> float:
+        return self._window - min(_MARGIN, self._window / 10)
+
+    def _now(self) -> Timestamp:
+        from montra_async.usage.clocks import Timestamp
+
+        return Timestamp(self._clock.wall(), self._clock.boot(), 1)  # within one start of the machine
 
     def _check_unchanged(self) -> None:
         now = os.fstat(self._source.file.fileno())
@@ -213,7 +239,12 @@ class Importer:
         key = key_of(record, self._source.import_id)
         answer = _Answer()
         _ANSWER.set(answer)
+        first: Timestamp | None = None  # of the attempts that may have had it counted
         for attempt in range(1, _MOST_FAILURES + 1):
+            if attempt > 1 and self._is_too_late(record.number, first):
+                self.uncertain.append((record.number, record.line))
+                return
+            began = self._now()
             try:
                 await self._client.report_usage(
                     usage.customer_id,
@@ -228,6 +259,7 @@ class Importer:
                     self._file.refuse(record.number, record.line, describe(verdict))
                     return
                 if verdict.outcome is not Outcome.DELIVERED:
+                    first = began if first is None and verdict.sent else first
                     if verdict.signal is Signal.BLOCKED or attempt == _MOST_FAILURES:
                         raise _stopped(verdict.signal is Signal.BLOCKED, str(error)) from None
                     await asyncio.sleep(_pause(attempt, verdict.retry_after))

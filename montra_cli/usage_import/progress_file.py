@@ -30,6 +30,8 @@ from ..output.encoding import to_json
 
 CLAIM = 500
 """How many records are claimed together."""
+_IDENTITY = ("import", "digest", "target")
+"""What the first line has at least."""
 GOES_ON = "What was counted is noted: the same command goes on from there."
 
 
@@ -248,50 +250,54 @@ class ProgressFile:
             content = file.read()
         whole = content[: content.rfind(b"\n") + 1]
         lines = whole.decode("utf-8", "replace").splitlines()
-        if content and not lines and not content.startswith(b'{"import"'):
-            raise _foreign(self.path)
-        found = self._first(lines[0]) if lines else {}  # before anything is written: it may be a file of something else
-        if len(whole) < len(content):  # a line that a power cut has torn: it never took effect
-            os.ftruncate(self._descriptor, len(whole))
+        first_line = to_json(identity) + "\n"
         if not lines:
-            self._append(to_json(identity) + "\n", sync=True)
+            if not first_line.encode().startswith(content):
+                raise _foreign(self.path)
+            os.ftruncate(self._descriptor, 0)
+            self._append(first_line, sync=True)
             return
+        found = self._first(lines[0])
         try:
             for line in lines[1:]:
                 self._read(line)
         except (ValueError, IndexError):
             raise CliError(f"{self.path}: damaged; it can't say what was counted", FAILED) from None
         self._written_up_to = self.progress.done_up_to
-        self._check(found, identity)
+        is_same = self._check(found, identity)
+        # Not before it is known to be ours: the file of something else stays as it is.
+        if len(whole) < len(content):  # a line that a power cut has torn: it never took effect
+            os.ftruncate(self._descriptor, len(whole))
+        if not is_same:
+            self._append(f"x {identity['size']} {identity['digest']}\n", sync=True)
+            self.progress.finished_at = None
+            self.has_grown = True
 
     def _first(self, first: str) -> dict[str, Any]:
         try:
             found: Any = json.loads(first)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _foreign(self.path) from None
-        if not is_object(found):
+        if not is_object(found) or not all(isinstance(found.get(name), str) for name in _IDENTITY):
             raise _foreign(self.path)
         return found
 
-    def _check(self, found: dict[str, Any], identity: dict[str, Any]) -> None:
-        """Whether it belongs to this import; goes on with the lines behind the old content if there are more now."""
-        digest = found.get("digest")
+    def _check(self, found: dict[str, Any], identity: dict[str, Any]) -> bool:
+        """Whether the content of the file is the same as in the last run; it may have grown, but nothing else."""
+        digest = found["digest"]
         size, latest = self.progress.grown or (found.get("size"), digest)
-        is_same = latest == identity["digest"]
+        is_same = bool(latest == identity["digest"])
         if not is_same and not (isinstance(size, int) and self._begins_with(size, latest)):
             raise self._changed()
-        import_id = identity["import"] if self._import_of is None else self._import_of(str(digest))
-        if found.get("target") != identity["target"] or found.get("import") != import_id:
+        import_id = identity["import"] if self._import_of is None else self._import_of(digest)
+        if found["target"] != identity["target"] or found["import"] != import_id:
             raise CliError(
                 f"{self.path}: belongs to an import into another service, with another key or other options",
                 USAGE,
                 "Give another --progress FILE, or the options it was begun with.",
             )
-        self.import_id = str(found["import"])
-        if not is_same:
-            self._append(f"x {identity['size']} {identity['digest']}\n", sync=True)
-            self.progress.finished_at = None
-            self.has_grown = True
+        self.import_id = found["import"]
+        return is_same
 
     def _begins_with(self, size: int, digest: object) -> bool:
         return self._digest_of_first is not None and self._digest_of_first(size) == digest
@@ -333,4 +339,8 @@ class ProgressFile:
 
 
 def _foreign(path: Path) -> CliError:
-    return CliError(f"{path}: not the progress of an import", USAGE)
+    return CliError(
+        f"{path}: not the progress of an import of this file",
+        USAGE,
+        "It was left as it is. Give another --progress FILE.",
+    )

@@ -24,7 +24,7 @@ AMOUNT_DIGITS = 64
 """Amounts are below 1e64 and, unless 0, at least 1e-64: the SDK sends no others."""
 FIELDS = ("customer_id", "meter_slug", "amount", "metadata", "idempotency_key")
 OWN_COLUMNS = ("line", "error", "raw_line")
-"""What a file of rejects has in addition; ignored, so that it can be corrected and imported."""
+"""What a file of rejects has in addition; ignored, so that its fields can be corrected and imported."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _NO_CELLS: list[str] = []
 _SURROGATE = re.compile("[\udc80-\udcff]")
@@ -129,7 +129,9 @@ def read_records(file: IO[bytes], layout: Layout) -> Iterator[Record]:
         try:
             yield Record(number, row.line, row.raw, _usage(row.raw, layout))
         except ValueError as error:
-            yield Record(number, row.line, row.raw, None, str(error))
+            # A reject that could not be parsed, whose text was corrected instead of its fields.
+            hint = "; raw_line is not read: fill in the fields themselves" if row.raw.get("raw_line") else ""
+            yield Record(number, row.line, row.raw, None, f"{error}{hint}")
 
 
 def key_of(record: Record, import_id: str) -> str:

@@ -172,11 +172,11 @@ async def _run_and_close(importer: Importer, client: Montra) -> None:
 
 
 def _tell_uncertain(uncertain: list[tuple[int, int]]) -> None:
-    lines = ", ".join(str(line) for _, line in uncertain[:_SHOWN])
+    lines = ", ".join(str(line) for _, line in sorted(uncertain)[:_SHOWN])
     more = f" and {len(uncertain) - _SHOWN} more" if len(uncertain) > _SHOWN else ""
     raise CliError(
-        f"{count_of(len(uncertain), 'line')} may have been counted before an earlier run was interrupted, and the"
-        f" service may have forgotten their keys: {lines}{more}",
+        f"{count_of(len(uncertain), 'line')} may have been counted by an attempt that was interrupted, and the"
+        f" service may have forgotten their keys since: {lines}{more}",
         DIFFERENT,
         "Compare with the service's records. --resend-uncertain sends them, and counts twice what was counted.",
     )

@@ -9,12 +9,14 @@ from ..database import Row
 from ..faults import FaultKind, MalformedBody, make_fault
 from ..json import MAX_DIGITS, decimal_text, dumps, is_array, is_object, number
 from ..montra import payments, subscriptions, usage
-from ..problems import invalid, not_found
+from ..problems import Problem, invalid, not_found
 from .base import ControlBase, control, settling_control
 from .payer import PaidCheckout, pay
 
 _MAX_AMOUNT = 10**18
 _MAX_TIERS = 100
+_MAX_SHOWN = 20
+_MAX_TEXT = 100
 _SETTABLE_STATUSES = ("active", "past_due", "unpaid", "canceled", "incomplete", "incomplete_expired", "trialing")
 
 
@@ -48,7 +50,7 @@ class MontraControls(ControlBase):
             aggregation: `sum`, `max`, `unique` or `count` instead of the meter's own; None keeps that.
 
         Raises:
-            Problem: 400 invalid value, 404 unknown pricing model.
+            Problem: 400 invalid value, 404 unknown pricing model, or a slug that no meter has.
         """
         if period not in usage.LIMIT_PERIODS:
             raise invalid(f"period: one of {', '.join(usage.LIMIT_PERIODS)}")
@@ -58,6 +60,7 @@ class MontraControls(ControlBase):
         if not isinstance(meter_slug, str) or not isinstance(pricing_model_id, str):
             raise invalid("meter_slug and pricing_model_id: strings")
         model = self._get_row("pricing_models", "pricing model", pricing_model_id)
+        self._check_meter(model["merchant_id"], meter_slug)
         with self._world.db.transaction() as db:
             db.run(
                 "INSERT OR REPLACE INTO plan_limits VALUES (?, ?, ?, ?, ?)",
@@ -177,7 +180,8 @@ class MontraControls(ControlBase):
             times: after how many requests it is removed; 1 when `share` is not given either, else unlimited.
             share: the fraction of matching requests that it affects, 0 to 1; all by default.
             method: only requests with this HTTP method; all by default.
-            path: only requests whose path below `/api/v1` starts with this; all by default.
+            path: only requests whose path starts with this, such as `/customers`, with or without `/api/v1` in front;
+                all by default.
             seconds: the delay of `latency`, 0 to 300.
             status: the status of `status`, 200 to 599.
             retry_after: the header `Retry-After` of `status` and `rate_limit`: seconds, or an HTTP date. By default
@@ -220,6 +224,15 @@ class MontraControls(ControlBase):
         if row is None:
             raise not_found(what, row_id)
         return row
+
+    def _check_meter(self, merchant_id: str, slug: str) -> None:
+        """Refuse a slug that no meter of the merchant has: the limit would never be reached."""
+        rows = self._world.db.all("SELECT DISTINCT slug FROM meters WHERE merchant_id = ? ORDER BY slug", merchant_id)
+        slugs = [row["slug"] for row in rows]
+        if slug not in slugs:
+            known = ", ".join(slugs[:_MAX_SHOWN]) or "none"
+            more = f" and {len(slugs) - _MAX_SHOWN} more" if len(slugs) > _MAX_SHOWN else ""
+            raise Problem(404, "not_found", f"no meter has the slug {slug[:_MAX_TEXT]!r}; there are: {known}{more}")
 
 
 def _amount(name: str, value: Any) -> Decimal | None:

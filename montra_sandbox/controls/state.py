@@ -57,7 +57,8 @@ class StateControls(ControlBase):
     ) -> datetime:
         """Move the clock forward, either to a datetime or by the sum of the other arguments.
 
-        Periods end, scheduled changes apply, pauses end and webhook retries become due on the way, in order.
+        Periods end, scheduled changes apply and pauses end on the way, in order and each at its own time. Webhooks are
+        sent afterwards: one attempt of each that is due at the new time, so that a refused one needs a further call.
 
         Args:
             to: an aware datetime, or ISO 8601; None to use the other arguments.
@@ -230,7 +231,10 @@ class StateControls(ControlBase):
 
     @control
     def overview(self) -> dict[str, Any]:
-        """Where the sandbox is, its time, the active faults, and how many resources of each kind there are."""
+        """Where the sandbox is, its time, the active faults, and how many resources of each kind there are.
+
+        `deliver_anywhere` is whether it sends webhooks to other machines, too.
+        """
         world = self._world
         counts = {table: world.db.value(f"SELECT count(*) FROM {table}") for table in _COUNTED_TABLES}
         return {
@@ -239,6 +243,7 @@ class StateControls(ControlBase):
             "paywall_id": FIRST_PAYWALL_ID,
             "now": format_datetime(world.clock.now()),
             "frozen": world.clock.is_frozen,
+            "deliver_anywhere": self._webhook_sender.deliver_anywhere,
             "faults": world.faults.active(),
             "counts": counts,
         }

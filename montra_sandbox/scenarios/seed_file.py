@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from codecs import BOM_UTF8
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
@@ -47,7 +48,7 @@ def parse_seed_file(path: str | Path) -> dict[str, Any]:
     if len(raw) > MAX_SEED_SIZE:
         raise Problem(413, "too_large", f"{path}: at most {MAX_SEED_SIZE} bytes")
     try:
-        data = plain_json("the data", parse(raw), MAX_SEED_SIZE * 2)
+        data = plain_json("the data", parse(raw.removeprefix(BOM_UTF8)), MAX_SEED_SIZE * 2)
     except RecursionError:
         raise invalid(f"{path}: nested too deeply") from None
     except (ValueError, yaml.YAMLError) as error:

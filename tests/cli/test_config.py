@@ -99,6 +99,74 @@ def test_profiles_are_used_changed_and_removed(fresh: Cli) -> None:
         assert fresh.run("config", *wrong).code == 2, wrong
 
 
+def in_use(cli: Cli) -> str:
+    (found,) = [one["profile"] for one in cli.ok("config", "profiles", "--json").json if one["in_use"]]
+    return str(found)
+
+
+def test_a_login_never_switches_silently(fresh: Cli) -> None:
+    ran = fresh.ok("config", "login", "--profile", "sandbox", stdin=KEY.encode())
+    assert "Commands use 'sandbox' from now on; `montra config use OTHER` changes it." in ran.err
+    ran = fresh.ok("config", "login", "--profile", "production", stdin=LIVE.encode())
+    assert "Commands still use 'sandbox'" in ran.err
+    assert "`montra config use production`" in ran.err
+    assert in_use(fresh) == "sandbox"
+    ran = fresh.ok("config", "login", "--profile", "sandbox", stdin=KEY.encode())
+    assert "Commands use 'sandbox'" in ran.err
+    ran = fresh.ok("config", "login", "--profile", "production", "--use", stdin=LIVE.encode())
+    assert "Commands use 'production' from now on" in ran.err
+    assert in_use(fresh) == "production"
+
+
+def test_a_profile_set_by_hand_counts_as_the_first(fresh: Cli) -> None:
+    fresh.ok("config", "set", "base_url", "http://127.0.0.1:9/api/v1")
+    fresh.ok("config", "login", "--profile", "production", stdin=LIVE.encode())
+    assert in_use(fresh) == "default"
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_an_empty_name_of_a_profile_is_refused(fresh: Cli, blank: str) -> None:
+    fresh.ok("config", "login", "--profile", "production", stdin=LIVE.encode())
+    before = config_of(fresh).read_bytes()
+    for command in (
+        ["config", "login"],
+        ["config", "set", "paywall_id", "pw_1"],
+        ["config", "unset", "api_key"],
+        ["config", "list"],
+        ["customers", "list"],
+        ["sandbox", "status"],
+    ):
+        for arguments, variables in ((["--profile", blank], {}), ([], {"MONTRA_PROFILE": blank})):
+            ran = fresh.run(*command, *arguments, stdin=KEY.encode(), **variables)
+            assert (ran.code, "not an empty text" in ran.err) == (2, True), (command, ran.err)
+    assert fresh.run("config", "use", blank).code == 2
+    assert fresh.run("config", "remove", blank, "--yes").code == 2
+    assert config_of(fresh).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/api/v1",
+        "https://user:secret123@api.example/v1",
+        "https://api.example/v1?a=1",
+        "ftp://x",
+        "x",
+    ],
+)
+def test_an_address_that_every_call_would_refuse_is_not_stored(fresh: Cli, url: str) -> None:
+    for command in (
+        ["config", "login", "--base-url", url],
+        ["config", "set", "base_url", url],
+        ["config", "set", "paywall_origin", url],
+    ):
+        ran = fresh.run(*command, stdin=KEY.encode())
+        assert (ran.code, "secret123" in ran.err, "allow_insecure" in ran.err) == (2, False, False), ran.err
+        assert not config_of(fresh).exists()
+    ran = fresh.run("config", "login", "--base-url", "http://example.com", stdin=KEY.encode())
+    assert "base_url: plain http:// to example.com would send the key in clear; use https://" in ran.err
+
+
 def test_the_environment_wins(fresh: Cli) -> None:
     fresh.ok("config", "login", stdin=KEY.encode())
     rows = {
@@ -208,6 +276,12 @@ def test_a_file_that_others_may_read_is_refused(fresh: Cli) -> None:
     config_of(fresh).chmod(0o640)
     ran = fresh.run("customers", "list")
     assert (ran.code, "chmod 600" in ran.err) == (2, True)
+
+
+def test_a_file_with_a_byte_order_mark_is_read(fresh: Cli) -> None:
+    fresh.ok("config", "login", stdin=KEY.encode())
+    config_of(fresh).write_bytes(b"\xef\xbb\xbf" + config_of(fresh).read_bytes())
+    assert in_use(fresh) == "default"
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from decimal import Decimal
+from typing import Any
 
+import attrs
 import pytest
+
+from montra_async import AuditLog, Customer, Invoice
+from montra_async.core.models.model import Model
 
 from .conftest import Cli, control
 
@@ -16,7 +22,7 @@ def test_customers_and_invoices(cli: Cli) -> None:
     cli.customer("eve@example.com", "=Eve")
     cli.ok("invoices", "create", ids["customer"], "--amount-due", "20.10", "--due-date", "2999-01-31")
     ran = cli.ok("export", "customers", "-o", "c.csv")
-    assert (ran.out, "Wrote 2 lines to c.csv." in ran.err) == ("", True)
+    assert (ran.out, "Wrote 2 records to c.csv." in ran.err) == ("", True)
     rows = list(csv.DictReader(io.StringIO((cli.folder / "c.csv").read_text(), newline="")))
     assert [row["name"] for row in rows] == ["Ada", "'=Eve"]
     rows = list(csv.DictReader(io.StringIO(cli.ok("export", "customers", "--csv-raw").out)))
@@ -30,10 +36,51 @@ def test_the_audit_log_page_by_page(cli: Cli) -> None:
     cli.ok("sandbox", "demo", "--customers", "30", "--months", "2")
     total = cli.ok("audit-logs", "list", "--limit", "1", "--json").json["meta"]["total"]
     cli.ok("export", "audit-logs", "-o", "audit.jsonl")
-    lines = [json.loads(line) for line in (cli.folder / "audit.jsonl").read_text().splitlines()]
+    lines = records_of((cli.folder / "audit.jsonl").read_text())
     assert len({line["id"] for line in lines}) == total
     child = cli.terminal("export", "audit-logs", "-o", "audit.csv", "--resource-type", "customer")
-    assert "Wrote" in str(child.read())
+    text = str(child.read())
+    of_customers = [line for line in lines if line["resource_type"] == "customer"]
+    assert len(of_customers) >= 30
+    assert f"Wrote {len(of_customers)} records to audit.csv." in text
+    assert table_of((cli.folder / "audit.csv").read_bytes()) == [cells_of(line, AuditLog) for line in of_customers]
+
+
+def table_of(content: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+
+
+def cells_of(record: dict[str, Any], model: type[Model]) -> dict[str, str]:
+    """The cells of an object that JSON describes: those of a model's fields, in their order."""
+    cells = {}
+    for field in attrs.fields(model):
+        if field.name == "_extra":
+            continue
+        value = record.get(field.name)
+        if value is None:
+            cells[field.name] = ""
+        else:
+            is_json = isinstance(value, (dict, list))
+            cells[field.name] = json.dumps(value, default=float, ensure_ascii=False) if is_json else str(value)
+    return cells
+
+
+def records_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line, parse_float=Decimal) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(("what", "model"), [("customers", Customer), ("invoices", Invoice), ("audit-logs", AuditLog)])
+def test_every_cell_of_every_export(cli: Cli, what: str, model: type[Model]) -> None:
+    ids = cli.plan()
+    for number in range(3):
+        cli.customer(f"c{number}@example.com", f'N\u00e4me,\n"{number}"')
+        cli.ok("invoices", "create", ids["customer"], "--amount-due", f"{number}.10", "--due-date", "2999-01-31")
+    expected = [cells_of(one, model) for one in records_of(cli.ok("export", what, "--format", "jsonl").out)]
+    assert len(expected) >= 3
+    ran = cli.ok("export", what, "-o", "all.csv", "--csv-raw")
+    assert ran.err == f"Wrote {len(expected)} records to all.csv.\n"
+    assert table_of((cli.folder / "all.csv").read_bytes()) == expected
+    assert table_of(cli.ok("export", what).raw) == expected
 
 
 def test_a_file_is_complete_or_as_before(cli: Cli) -> None:

@@ -25,6 +25,8 @@ from .conftest import COMMAND, Cli
 EVIL = "\x1b]0;owned\x07\x1b[31m[bold]Ada[/bold]\x9b2J\u202e\r\nB :smile:"
 ESCAPES = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202e]")
 
+ESCAPED = re.compile(r"\x1b\[[0-9;]*m")
+
 
 def test_a_terminal_gets_a_table_and_no_escapes_of_others(cli: Cli) -> None:
     cli.customer(name=EVIL)
@@ -164,6 +166,50 @@ def test_a_full_disk_is_told(alone: Cli) -> None:
         1,
         "Error: what the command writes has no room: No space left on device\n",
     )
+
+
+@pytest.mark.parametrize(
+    "arguments", ["customers list --json", "help exit-codes", "--version", "--help", "config path"]
+)
+def test_a_closed_stdout_is_told(cli: Cli, arguments: str) -> None:
+    command = [sys.executable, "-W", "error", "-m", "montra_cli", *arguments.split()]
+    run = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command], capture_output=True, text=True, timeout=60, env=cli.settings()
+    )
+    assert (run.returncode, run.stderr) == (1, "Error: there is no stdout to write to: it was closed\n")
+
+
+def test_closed_streams_that_are_not_needed_change_nothing(cli: Cli) -> None:
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "montra_cli",
+        "export",
+        "customers",
+        "-o",
+        str(cli.folder / "c.csv"),
+    ]
+    cli.customer()
+    for closed in (">&-", "2>&-", "<&-", ">&- 2>&- <&-"):
+        (cli.folder / "c.csv").unlink(missing_ok=True)
+        run = subprocess.run(
+            ["sh", "-c", f'exec "$@" {closed}', "sh", *command], capture_output=True, timeout=60, env=cli.settings()
+        )
+        assert (run.returncode, run.stdout) == (0, b"")
+        assert "ada@example.com" in (cli.folder / "c.csv").read_text()
+
+
+def test_ids_are_whole_on_a_narrow_terminal(cli: Cli) -> None:
+    customer = cli.customer()
+    for columns in (10, 17, 24, 25, 26, 40):
+        text = str(cli.terminal("customers", "list", columns=columns, NO_COLOR="1").read())
+        assert customer in "".join(ESCAPED.sub("", text).split()), (columns, text)
+        child = cli.terminal("customers", "list", "--columns", "id,email", columns=columns, NO_COLOR="1")
+        text = ESCAPED.sub("", str(child.read()))
+        rows = [line.split(" ")[0] for line in text.split("\r\n")]
+        assert customer in "".join(rows) or "\u2026" in text, (columns, text)
 
 
 @pytest.mark.parametrize("more", [[], ["--json"], ["--jsonl"], ["--csv"]])

@@ -250,3 +250,18 @@ def test_a_new_object_needs_its_fields() -> None:
     plans = plans_of_file({"pricing_models": [{"name": "A", "products": [{"name": "p"}]}]})
     with pytest.raises(CliError, match="price_type"):
         find_changes(plans, [], prune=False, has_limits=True)
+
+
+def test_a_file_with_a_byte_order_mark(cli: Cli) -> None:
+    text = '[[pricing_models]]\nname = "Pro"\n'
+    for name in ("plans.toml", "plans.yaml", "plans.json"):
+        content = {"plans.toml": text, "plans.yaml": "pricing_models: [{name: Pro}]"}.get(
+            name, '{"pricing_models": [{"name": "Pro"}]}'
+        )
+        (cli.folder / name).write_bytes(b"\xef\xbb\xbf" + content.encode())
+        control(cli.url, "POST", "/reset", {})
+        assert cli.ok("sandbox", "seed", name).out
+        assert [one["name"] for one in cli.ok("pricing-models", "list", "--json").json] == ["Pro"]
+    assert cli.run("plans", "diff", "plans.toml").code == 0
+    assert cli.run("plans", "diff", "-", stdin=b"\xef\xbb\xbf" + text.encode()).code == 0
+    assert cli.run("plans", "diff", "-", stdin=b"\xef\xbb\xbf\xef\xbb\xbf" + text.encode()).code == 2

@@ -14,7 +14,8 @@ import pytest
 
 from montra_cli.commands.sandbox_command import parse_span
 from montra_cli.failures import CliError
-from montra_cli.sandbox.control_client import with_scheme
+from montra_cli.sandbox.control_client import ControlClient, receiver_url, with_scheme
+from montra_sandbox import Sandbox
 
 from .conftest import Cli, control
 
@@ -50,9 +51,44 @@ def test_spans() -> None:
     for wrong in ("", "1", "d", "1y", "-1d", "1.5d", "1d ", "\u0661d"):
         with pytest.raises(CliError):
             parse_span(wrong)
-    assert [with_scheme(one) for one in ("localhost:1/x", ":1/x", "https://x")] == [
-        *("http://localhost:1/x", "http://127.0.0.1:1/x", "https://x")
-    ]
+
+
+def test_addresses_may_be_short() -> None:
+    for given, whole in {
+        "localhost:1/x": "http://localhost:1/x",
+        ":1/x": "http://127.0.0.1:1/x",
+        "https://x": "https://x",
+        "8000": "http://127.0.0.1:8000",
+        "8000/webhooks": "http://127.0.0.1:8000/webhooks",
+        "127.0.0.1:8000": "http://127.0.0.1:8000",
+    }.items():
+        assert with_scheme(given) == whole
+
+
+FOREIGN = ("hooks.example.com/x", "https://10.0.0.5:8000/x", "127.0.0.1.example.com", "0.0.0.0:8000")
+
+
+@pytest.mark.parametrize("url", FOREIGN)
+def test_another_machine_is_refused_before_anything_is_sent(cli: Cli, url: str) -> None:
+    for arguments in (
+        ["listen", "--forward-to", url],
+        ["sandbox", "scenario", "trial_then_paid", "--to", url],
+        ["sandbox", "--port", "0", "--forward-to", url],
+    ):
+        ran = cli.run(*arguments)
+        assert (ran.code, "is not this machine" in ran.err, "--deliver-anywhere" in ran.err) == (2, True, True), ran.err
+    assert control(cli.url, "GET", "/webhooks") == []
+    assert control(cli.url, "GET", "/events") == []
+
+
+def test_a_sandbox_that_delivers_anywhere_accepts_another_machine(alone: Cli) -> None:
+    with Sandbox(deliver_anywhere=True) as sandbox:
+        alone.environment["MONTRA_BASE_URL"] = sandbox.base_url
+        assert alone.ok("sandbox", "status", "--json").json["deliver_anywhere"] is True
+        assert (
+            receiver_url(ControlClient(sandbox.url, None), "https://hooks.invalid/x", "--to")
+            == "https://hooks.invalid/x"
+        )
 
 
 def test_snapshots_and_reset(cli: Cli) -> None:
@@ -82,11 +118,18 @@ def test_faults(cli: Cli) -> None:
     cli.ok("sandbox", "fault", "clear")
     assert cli.ok("sandbox", "fault", "list", "--json").json == []
     assert cli.run("sandbox", "fault", "earthquake").code == 2
+    cli.ok("sandbox", "fault", "status", "--status", "418", "--path", "/api/v1/customers")
+    assert cli.run("customers", "list").code == 1
+    for wrong in (["--path", "customers"], ["--path", ""], ["--method", "GTE"]):
+        ran = cli.run("sandbox", "fault", "status", *wrong)
+        assert (ran.code, f"{wrong[0][2:]}: " in ran.err) == (2, True), ran.err
     assert cli.run("sandbox", "fault", "latency", "--seconds", "9999").code == 2
 
 
 def test_limits_and_payments(cli: Cli) -> None:
     ids = cli.plan()
+    ran = cli.run("sandbox", "limit", ids["plan"], "unknown-meter", "5")
+    assert (ran.code, "no meter has the slug 'unknown-meter'; there are: api-tokens" in ran.err) == (5, True)
     cli.ok("sandbox", "limit", ids["plan"], "api-tokens", "5", "--period", "month")
     cli.ok("usage", "report", ids["customer"], "api-tokens", "--amount", "5")
     assert cli.ok("entitlements", "check", ids["customer"], "api-tokens", "--json").json["has_access"] is False
@@ -126,6 +169,12 @@ def test_events_are_triggered_listed_shown_and_replayed(cli: Cli) -> None:
     assert "zoe@example.com" in str(cli.terminal("events", "show", event["id"]).read())
     assert cli.ok("events", "replay", event["id"], "--json").json[0]["event_type"] == "customer.created"
     assert cli.run("events", "show", "evt_unknown").code == 5
+    (endpoint,) = control(cli.url, "GET", "/webhooks")
+    control(cli.url, "DELETE", f"/webhooks/{endpoint['id']}")
+    ran = cli.ok("events", "replay", event["id"], "--json")
+    assert (ran.json, "Nothing has received it" in ran.err) == ([], True)
+    assert "Nothing has received it" in cli.ok("events", "replay", event["id"]).err
+    assert "Nothing has received it" in str(cli.terminal("events", "replay", event["id"]).read())
     assert cli.run("trigger").code == 2
     assert cli.run("trigger", "customer.created", "--set", "email").code == 2
     assert cli.run("trigger", "nothing.happened").code in (2, 5)
@@ -267,6 +316,8 @@ def test_seed_files_have_several_formats(cli: Cli, name: str) -> None:
         ":",
         ":x/y",
         "host:99999",
+        "99999",
+        "0",
         "host:0",
         "host:",
         "http://",

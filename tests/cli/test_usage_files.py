@@ -80,13 +80,18 @@ def test_rejects_keep_what_could_not_be_parsed(alone: Cli) -> None:
     assert [(one["customer_id"], one["amount"]) for one in found] == [("", "")] * 3 + [("c", "-1"), ("", "")]
     ran = alone.run("usage", "import", "r.csv", "--dry-run", "--rejects", "s.csv")
     assert "0 lines can be sent" in ran.err
+    assert "line 2: customer_id: missing; raw_line is not read: fill in the fields themselves" in ran.err
+    assert "line 5: amount: a number, at least 0\n" in ran.err
     assert [one["raw_line"] for one in rejects_of((alone.folder / "s.csv").read_text())] == [*wrong[:3], "", wrong[4]]
     (alone.folder / "u.jsonl").write_bytes(b'{"customer_id": \n[1]\n\xff\n')
     alone.run("usage", "import", "u.jsonl", "--dry-run", "--rejects", "r.jsonl")
     rows = [json.loads(line) for line in (alone.folder / "r.jsonl").read_text().splitlines()]
     assert [row["raw_line"] for row in rows] == ['{"customer_id": ', "[1]", "\udcff"]
     ran = alone.run("usage", "import", "r.jsonl", "--dry-run")
-    assert (ran.code, "unknown" in ran.err) == (3, False)
+    assert (ran.code, "unknown" in ran.err, "raw_line is not read" in ran.err) == (3, False, True)
+    filled = [{**row, "customer_id": "c", "meter_slug": "m"} for row in rows[:2]]
+    (alone.folder / "f.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in filled))
+    assert "2 lines can be sent" in alone.ok("usage", "import", "f.jsonl", "--dry-run").err
 
 
 def test_a_first_line_that_is_not_csv(alone: Cli) -> None:

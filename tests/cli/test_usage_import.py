@@ -8,14 +8,16 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from montra_async.core.limits import is_amount
+from montra_async.usage.clocks import SystemClock, boot_seconds
 from montra_cli.failures import CliError
 from montra_cli.usage_import.importer import _pause
 from montra_cli.usage_import.progress_file import ProgressFile
@@ -145,6 +147,42 @@ def test_lines_whose_keys_may_be_forgotten_are_left(cli: Cli) -> None:
     assert cli.used(customer) == 3
     cli.ok("usage", "import", "u.csv", "--resend-uncertain")
     assert cli.used(customer) == 3  # the sandbox remembers the keys
+
+
+@pytest.mark.parametrize("clock", ["wall", "boot"])
+def test_a_key_that_may_be_forgotten_during_a_suspension_is_not_sent_again(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, clock: str
+) -> None:
+    """The laptop is closed while the answer to a line is lost; the service has counted it."""
+    customer = cli.plan()["customer"]
+    write_lines(cli, customer, 1)
+    control(cli.url, "POST", "/faults", {"kind": "drop_after", "times": 1, "path": "/usage"})
+    control(cli.url, "DELETE", "/requests")
+    suspended = (0.0, 65.0)
+
+    def read(real: Callable[[], float]) -> float:
+        is_over = bool(control(cli.url, "GET", "/requests?method=POST&path=/usage"))
+        return real() + suspended[is_over]
+
+    real = {"wall": time.time, "boot": boot_seconds}[clock]
+    monkeypatch.setattr(SystemClock, clock, lambda _: read(real))
+    ran = cli.run("usage", "import", "u.csv", "--dedupe-window", "60")
+    assert (ran.code, "1 line may have been counted" in ran.err, ": 2" in ran.err) == (3, True, True), ran.err
+    assert len(control(cli.url, "GET", "/requests?method=POST&path=/usage")) == 1
+    ran = cli.run("usage", "import", "u.csv", "--dedupe-window", "60", "--resend-uncertain")
+    assert (ran.code, cli.used(customer)) == (0, 1)  # the sandbox remembers the key
+
+
+def test_what_was_surely_not_counted_is_sent_again_after_a_suspension(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = cli.plan()["customer"]
+    write_lines(cli, customer, 1)
+    control(cli.url, "POST", "/faults", {"kind": "rate_limit", "times": 1, "retry_after": 0, "path": "/usage"})
+    hours = count(step=3600.0)
+    monkeypatch.setattr(SystemClock, "boot", lambda _: next(hours))
+    cli.ok("usage", "import", "u.csv", "--dedupe-window", "60")
+    assert cli.used(customer) == 1
 
 
 @pytest.mark.parametrize(
@@ -301,6 +339,53 @@ def test_the_progress_file_survives_a_torn_end(tmp_path: Path) -> None:
         ProgressFile(path, IDENTITY)
     with pytest.raises(CliError):
         ProgressFile(tmp_path / "no" / "p", IDENTITY)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a": 1}\n{"b": 2}',
+        b'{"import": "i", "digest": 1, "target": "t"}\nc 500 1.0\nk',
+        b'{"import": "i", "digest": "d", "target": "t", "mine": 1}\nmy notes',
+        b'{"import": "i", "digest": "d", "target": "x"}\nk 7 8',
+        b'{"import": "mine"}',
+        b'{"import": "tin"',
+        b"[" * 100_000 + b"\n{",
+        b"[1]\n{",
+        b"hello",
+        b"hello\nworld",
+    ],
+)
+def test_the_file_of_something_else_stays_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(content)
+    if b"my notes" in content:  # ours at first, and then not
+        path.write_bytes(content + b"\n{}")
+    before = path.read_bytes()
+    with pytest.raises(CliError):
+        ProgressFile(path, IDENTITY)
+    assert path.read_bytes() == before
+
+
+def test_a_first_line_that_is_torn_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "p"
+    ProgressFile(path, IDENTITY).close()
+    whole = path.read_bytes()
+    for length in (0, 1, 20, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        ProgressFile(path, IDENTITY).close()
+        assert path.read_bytes() == whole
+
+
+def test_a_list_of_records_is_no_progress_file(cli: Cli) -> None:
+    customer = cli.plan()["customer"]
+    write_lines(cli, customer, 2)
+    text = '{"customer_id": "c", "amount": 1}\n{"customer_id": "c", "amount": 2}'
+    (cli.folder / "precious.jsonl").write_text(text)
+    ran = cli.run("usage", "import", "u.csv", "--progress", "precious.jsonl")
+    assert (ran.code, "not the progress" in ran.err, "left as it is" in ran.err) == (2, True, True)
+    assert (cli.folder / "precious.jsonl").read_text() == text
+    assert cli.used(customer) == 0
 
 
 @contextmanager

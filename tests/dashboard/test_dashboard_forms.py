@@ -227,7 +227,10 @@ async def test_faults(dashboard: DashboardHttp, sandbox: Sandbox) -> None:
     assert [one["kind"] for one in sandbox.faults()] == ["status", "latency", "malformed", "rate_limit"]
     for words in ("/customers", "503", "50 % of requests", "0.2 s", "Retry-After: 7.0"):
         assert words in shown.text, words
-    for wrong in ({"kind": "storm"}, {"kind": "status", "status": "99"}, {"kind": "status", "times": "1.5"}):
+    for wrong in (
+        *({"kind": "storm"}, {"kind": "status", "status": "99"}, {"kind": "status", "times": "1.5"}),
+        {"kind": "status", "path": "customers"},
+    ):
         assert (await dashboard.post(page, page, **wrong)).status == 400
     await dashboard.done(f"{page}/clear", page)
     assert sandbox.faults() == []

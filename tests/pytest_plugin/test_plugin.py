@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -136,7 +137,20 @@ def test_without_the_fixture_nothing_is_set():
         ("now='soon'", "not an ISO 8601 datetime: 'soon'"),
         ("seed_file='missing.toml'", "missing.toml"),
         ("faults=[{'kind': 'x'}]", "kind: one of latency"),
+        ("faults=[{'kind': 'latency', 'path': 'customers'}]", "path: the beginning of a path"),
+        ("faults=[{'kind': 'latency', 'sort': 1}]", "the sandbox's faults: the fields are kind, times, share, "),
+        ("faults=[{'times': 1}]", "the sandbox's faults: each has a kind"),
+        ("faults=['rate_limit']", "the sandbox's faults: a list"),
         ("faults={'kind': 'latency'}", "the sandbox's faults: a list"),
+        ("faults='rate_limit'", "the sandbox's faults: a list"),
+        ("faults=5", "the sandbox's faults: a list"),
+        ("now=5", "the sandbox's now: a datetime or a text"),
+        ("now=__import__('datetime').date(2030, 1, 1)", "the sandbox's now: a datetime or a text"),
+        ("now=__import__('datetime').datetime(2030, 1, 1)", "the sandbox's now: a datetime with a time zone"),
+        ("frozen='no'", "the sandbox's frozen: True or False, not 'no'"),
+        ("frozen=1", "the sandbox's frozen: True or False, not 1"),
+        ("id_seed='42'", "the sandbox's id_seed: a whole number, not '42'"),
+        ("seed_file=5", "the sandbox's seed_file: a path, not 5"),
     ],
 )
 def test_mistakes_in_the_marker_are_told(tmp_path: Path, marker: str, message: str) -> None:
@@ -144,6 +158,7 @@ def test_mistakes_in_the_marker_are_told(tmp_path: Path, marker: str, message: s
     code, said = run_pytest(tmp_path, {"test_it.py": test})
     assert code == 1
     assert message in said
+    assert not re.search("^E +(Type|Attribute)Error", said, re.MULTILINE)
 
 
 def test_a_mistake_in_the_ini_file_is_told(tmp_path: Path) -> None:

@@ -49,6 +49,10 @@ async def test_limits_tiers_and_subscriptions(control: Control, montra: Montra) 
     assert (await montra.check_entitlement(ada.id, "t")).limit == 2.5
     for wrong in ({}, {**limit, "odd": 1}, {**limit, "period": "x"}):
         assert (await control("POST", "/limits", wrong))[0] == 400
+    for slug in ("tokens", ""):
+        refused = await control("POST", "/limits", {**limit, "meter_slug": slug})
+        assert refused == (404, f"no meter has the slug {slug!r}; there are: t")
+    assert len((await control("GET", "/limits"))[1]) == 1
     tiers = {"tiers": [{"up_to": None, "unit_amount": 0.5}]}
     assert (await control("POST", f"/products/{product.id}/tiers", tiers))[0] == 200
     assert (await control("POST", "/products/none/tiers", tiers))[0] == 404

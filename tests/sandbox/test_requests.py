@@ -56,6 +56,17 @@ async def test_requests_are_found(sandbox: Sandbox, montra: Montra) -> None:
         requests.find(path=5)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "path", ["/api/v1/customers", "/api/v1/paywall/pw_sandbox/bootstrap", "/api/paywall/cancel-subscription"]
+)
+async def test_the_path_of_a_request_is_one_for_a_fault(sandbox: Sandbox, path: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        await session.get(sandbox.url + path)
+        sandbox.add_fault(kind="status", status=418, path=sandbox.requests[-1].path)
+        async with session.get(f"{sandbox.url}/api/v1/meters") as other, session.get(sandbox.url + path) as response:
+            assert (other.status == 418, response.status) == (False, 418)
+
+
 async def test_faults_are_told(sandbox: Sandbox, montra: Montra) -> None:
     sandbox.add_fault(kind="drop_after", method="POST")
     await montra.create_customer(name="Ada", email="ada@example.com")

@@ -310,6 +310,23 @@ def test_a_refusal_is_logged_and_tried_again_later(caplog: pytest.LogCaptureFixt
         assert [(one["status"], one["attempts"]) for one in sandbox.deliveries()] == [("succeeded", 2)]
 
 
+def test_webhooks_of_a_leap_in_time_are_sent_at_its_end_with_one_attempt(caplog: pytest.LogCaptureFixture) -> None:
+    app = Wsgi("500 Internal Server Error")
+    with Sandbox() as sandbox, montra_sync.Montra(sandbox.api_key, sandbox.base_url) as montra:
+        sandbox.freeze("2030-01-01T00:00:00Z")
+        plan = montra.create_pricing_model(name="Pro")
+        montra.create_product(plan.id, name="Pro", price_type="recurring", amount=20)
+        montra.create_customer_with_subscription(plan.id, name="Ada", email="ada@example.com")
+        sandbox.webhooks.to(app, events=["invoice.created"])
+        sandbox.advance(days=100)
+        assert [one["created_at"][:10] for one in app.got] == ["2030-02-01", "2030-03-01", "2030-04-01"]
+        assert [(one["status"], one["attempts"]) for one in sandbox.deliveries()] == [("pending", 1)] * 3
+        app.status = "200 OK"
+        sandbox.advance(days=1)
+        assert [(one["status"], one["attempts"]) for one in sandbox.deliveries()] == [("succeeded", 2)] * 3
+        assert len(app.got) == 6
+
+
 @pytest.mark.parametrize("is_asgi", [False, True])
 def test_what_an_application_raises_is_raised_in_the_test(is_asgi: bool) -> None:
     def wsgi(environ: Any, start_response: Any) -> Iterable[bytes]:

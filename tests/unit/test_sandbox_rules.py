@@ -246,6 +246,14 @@ def test_local_urls(url: str, here: bool) -> None:
         {"kind": "latency", "times": 0},
         {"kind": "latency", "share": 2},
         {"kind": "latency", "path": 5},
+        {"kind": "latency", "method": "GTE"},
+        {"kind": "latency", "method": ""},
+        {"kind": "latency", "path": ""},
+        {"kind": "latency", "path": " "},
+        {"kind": "latency", "path": "customers"},
+        {"kind": "latency", "path": "api/v1/customers"},
+        {"kind": "latency", "path": "http://127.0.0.1:4242/api/v1/customers"},
+        {"kind": "latency", "path": "/customers?limit=5"},
         {"kind": "status", "retry_after": []},
         {"kind": "malformed", "body": "odd"},
     ],
@@ -253,6 +261,27 @@ def test_local_urls(url: str, here: bool) -> None:
 def test_invalid_faults_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(Problem):
         make_fault(**fields)
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ("/customers", "/customers"),
+        ("/api/v1/customers", "/customers"),
+        ("/api/v1/paywall/pw_1", "/paywall/pw_1"),
+        ("/v1/paywall/pw_1", "/paywall/pw_1"),
+        ("/api/paywall/cancel-subscription", "/paywall/cancel-subscription"),
+        ("/api-gateway", "/api-gateway"),
+        ("/api/v1/api-gateway/openai", "/api-gateway/openai"),
+        ("/customers/api/v1", "/customers/api/v1"),
+        ("/v1x", "/v1x"),
+        ("/api/v1/", "/"),
+        ("/api/v1", "/"),
+        ("/api", "/"),
+    ],
+)
+def test_the_path_of_a_fault_is_the_one_below_the_prefix(given: str, path: str) -> None:
+    assert make_fault(kind="latency", path=given).path == path
 
 
 def test_faults_affect_matching_requests_only() -> None:
