@@ -17,12 +17,15 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from flask import Flask
 
 import montra_sync
 from montra_async import Montra
 from montra_async.paywall import BillingClient
 from montra_sandbox import DEFAULT_WEBHOOK_SECRET, Problem, Sandbox
 from montra_sandbox.app_targets import AppTarget
+from montra_sync.frameworks.flask import webhook_blueprint
+from montra_sync.webhooks import CustomerCreated, MemoryStore, WebhookReceiver
 
 
 class Wsgi:
@@ -659,3 +662,24 @@ def test_an_event_is_sent_again_to_the_endpoints_of_now() -> None:
             sandbox.events(limit=0)
         older = sandbox.events(before=payment["id"])
         assert payment["id"] not in [one["id"] for one in older]
+
+
+def test_what_a_handler_of_a_receiver_raises_is_a_delivery_that_failed() -> None:
+    broken = True
+    with Sandbox() as sandbox:
+        receiver = WebhookReceiver(sandbox.webhook_secret, store=MemoryStore())
+        app = Flask(__name__)
+        app.testing = True
+        app.register_blueprint(webhook_blueprint("/webhooks/montra", receiver))
+
+        @receiver.on(CustomerCreated)
+        def handle(event: CustomerCreated) -> None:
+            if broken:
+                raise ValueError("of the handler")
+
+        sandbox.webhooks.to(app)
+        sandbox.trigger("customer.created")
+        assert [one["status"] for one in sandbox.deliveries()] == ["pending"]  # it comes again
+        broken = False
+        sandbox.advance(days=1)
+        assert [one["status"] for one in sandbox.deliveries()] == ["succeeded"]
