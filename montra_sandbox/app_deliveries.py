@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -11,9 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from .app_targets import DELIVERING, GONE, AppTarget, Outcome
+from .log import log
 from .webhook_sender import Answer, PendingDelivery
-
-_log = logging.getLogger("montra_sandbox")
 
 MAX_ROUNDS: int = 100
 """How often webhooks may cause further ones."""
@@ -144,7 +142,7 @@ class AppDeliveries:
         if error is not None:
             raised.append(error)
         elif answer.error is not None or answer.status is None or answer.status >= 300:
-            _log.warning("the application refused %s: %s", delivery.event_type, _refusal(delivery, answer))
+            log.warning("the application refused %s: %s", delivery.event_type, _refusal(delivery, answer))
 
 
 def _refusal(delivery: PendingDelivery, answer: Answer) -> str:

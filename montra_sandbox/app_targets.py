@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import io
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any, TypeAlias, cast
 from wsgiref.util import setup_testing_defaults
 
+from .forks import ForkLock
 from .server_thread import ServerThread
 from .webhook_sender import MAX_ANSWER, Answer, PendingDelivery, answer_text
 
@@ -76,7 +76,7 @@ class AppTarget:
         is_client = not callable(app) and callable(getattr(app, "post", None))
         self._client = TestClient(app) if is_client else None
         self._is_asgi = not is_client and is_asgi(app)
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._thread: ServerThread[None] | None = None
         self._is_closed = False
 

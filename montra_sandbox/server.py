@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from datetime import datetime
@@ -20,6 +19,7 @@ from .controls.handles import Requests, SandboxClock, Webhooks
 from .controls.snapshots import Snapshots
 from .controls.webhooks import DEFAULT_WEBHOOK_SECRET
 from .database import Database
+from .forks import ForkLock
 from .http.application import API_PREFIX, SandboxApplication
 from .http.browser_protection import AccessRules, HostName, parse_allowed_host, parse_host
 from .ids import IdGenerator
@@ -127,7 +127,7 @@ class Sandbox(Controls):
         self._allow_hosts = [parse_allowed_host(name) for name in allow_hosts]
         self._deliver_anywhere = deliver_anywhere
         self._url: str | None = None
-        self._starting = threading.Lock()
+        self._starting = ForkLock()
         self._thread: ServerThread[_Running] | None = None
         self._running: _Running | None = None
         self._apps = AppDeliveries(

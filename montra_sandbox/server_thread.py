@@ -10,7 +10,10 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
+
+from .forks import watch
 
 _EXIT_TIMEOUT = 2.0
 
@@ -68,6 +71,7 @@ class ServerThread(Generic[T]):
         self._opened: Future[T] = Future()
         self._ended: Future[None] = Future()
         self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_accepting = False
         self._pid = os.getpid()
         # A daemon: a sandbox that nobody stops must not keep the process from exiting.
@@ -80,6 +84,7 @@ class ServerThread(Generic[T]):
             BaseException: what `open_server` raised.
         """
         _STARTED.add(self)
+        watch(self)
         self._thread.start()
         try:
             return self._opened.result()
@@ -161,12 +166,32 @@ class ServerThread(Generic[T]):
             self._request_stop()
             self._thread.join(_EXIT_TIMEOUT)
 
+    def is_running_elsewhere(self) -> bool:
+        """Whether the thread runs, in this process, and is not the caller's."""
+        is_here = self._pid != os.getpid() or threading.current_thread() is self._thread
+        return not is_here and self._thread.is_alive()
+
+    def interrupt(self, function: Callable[[], object]) -> bool:
+        """Have the event loop call a function soon, also while it opens or closes what is served.
+
+        Args:
+            function: the function. It is not called when the thread has ended.
+
+        Returns:
+            Whether there is an event loop already.
+        """
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it is closed
+                self._loop.call_soon_threadsafe(function)
+        return self._loop is not None
+
     def _post(self, callback: Callable[[], object]) -> None:
         if self._pid != os.getpid():
             raise not_running()
         with self._lock:  # so that nothing is posted behind the end
             if not self._is_accepting:
                 raise not_running()
+            assert self._loop is not None
             # In the server's context, which has its generator of ids, instead of the caller's.
             self._loop.call_soon_threadsafe(callback, context=self._context)
 
@@ -174,7 +199,7 @@ class ServerThread(Generic[T]):
         if self._pid != os.getpid():
             return
         with self._lock:
-            if self._is_accepting:
+            if self._is_accepting and self._loop is not None:
                 self._is_accepting = False
                 self._loop.call_soon_threadsafe(self._stop.set)
 

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import hmac
 import ipaddress
-import logging
 import time
 from datetime import timedelta
 from typing import Any
@@ -19,10 +18,9 @@ from yarl import URL
 from .database import Row, pick
 from .datetimes import format_datetime
 from .json import loads, plain_numbers
+from .log import log
 from .problems import not_found
 from .world import World
-
-_log = logging.getLogger("montra_sandbox")
 
 SIGNATURE_HEADER: str = "Montra-Signature"
 MAX_ATTEMPTS: int = 12
@@ -220,7 +218,7 @@ class WebhookSender:
             try:
                 await self.send_due()
             except Exception:
-                _log.exception("sending webhooks failed; the sandbox tries again")
+                log.exception("sending webhooks failed; the sandbox tries again")
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._world.changed.wait(), _POLL_INTERVAL)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterable, Awaitable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -52,6 +53,9 @@ class ItemSource:
 class AsyncItemSource(ItemSource):
     """Items of an asynchronous iterable: the next one is awaited while calls are in flight.
 
+    One task takes them all, and closes the iterable: a generator may have time-outs, task groups and context variables
+    around its `yield`. It takes no item before there is room for it.
+
     Args:
         items: the items.
     """
@@ -60,11 +64,18 @@ class AsyncItemSource(ItemSource):
 
     def __init__(self, items: AsyncIterable[Any]) -> None:
         super().__init__(())
-        self._async_items = aiter(items)
+        self._async_items: Any = aiter(items)
         self._has_ended = False
+        self._task: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
+        self._early: deque[asyncio.Future[Any]] = deque()  # what came when nothing was awaited
+        self._is_inside = False  # the iterable's own code runs, or waits
+        self._is_closing = False
 
     def take(self, room: int) -> Iterator[Any]:
         """Yield the item that has come, if any, and begin to wait for the next one when there is room for it."""
+        if self.awaited is None and self._early and room > 0:
+            self.awaited = self._early.popleft()
         if self.awaited is not None and self.awaited.done():
             awaited, self.awaited = self.awaited, None
             self._has_ended = True  # unless there was an item
@@ -73,31 +84,81 @@ class AsyncItemSource(ItemSource):
                 room -= 1
                 yield item
         if self.awaited is None and not self._has_ended and room > 0:
-            self.awaited = asyncio.ensure_future(_next_of(self._async_items))
+            self.awaited = asyncio.get_running_loop().create_future()
+            self._wake()
 
     def close(self) -> list[asyncio.Task[None]]:
         """Wait for no item any more, and close the iterable if it was left early."""
         if self._has_ended:
             return []
-        if self.awaited is not None:
-            self.awaited.cancel()
-        return [asyncio.get_running_loop().create_task(_close(self._async_items, self.awaited))]
+        self._is_closing = True
+        self._wake()
+        for one in (self.awaited, *self._early):
+            if one is not None and one.done() and not one.cancelled():
+                one.exception()  # otherwise the loop reports it
+        if self._task is None or self._task.done():
+            return []
+        if self._is_inside:
+            self._task.cancel()
+        return [self._task]
 
+    def _wake(self) -> None:
+        self._wanted.set()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._take_all())
+            self._task.add_done_callback(self._note_end)
 
-async def _next_of(items: AsyncIterator[Any]) -> list[Any]:
-    """The next item in a list; an empty list at the end."""
-    try:
-        return [await anext(items)]
-    except StopAsyncIteration:
-        return []
+    async def _take_all(self) -> None:
+        try:
+            while await self._until_wanted():
+                self._hand_over([await self._inside(anext(self._async_items))])
+        except StopAsyncIteration:
+            self._hand_over([])
+        except Exception as error:
+            self._hand_over(error)
+        finally:
+            # What closing raises is lost: how the iteration ended is what counts.
+            if self._is_closing and hasattr(self._async_items, "aclose"):
+                with contextlib.suppress(Exception):
+                    await self._async_items.aclose()
 
+    async def _until_wanted(self) -> bool:
+        """Wait until an item is wanted. Returns False when none will be."""
+        while not self._is_closing and (self.awaited is None or self.awaited.done()):
+            self._wanted.clear()
+            try:
+                await self._wanted.wait()
+            except asyncio.CancelledError as error:
+                if self._is_closing or not hasattr(self._async_items, "athrow"):
+                    raise
+                # By a time-out in the generator, which turns it into an error of its own; or for good.
+                self._hand_over([await self._inside(self._async_items.athrow(error))])
+        return not self._is_closing
 
-async def _close(items: Any, awaited: asyncio.Future[Any] | None) -> None:
-    """Close an iterator that can be closed. What it raises is lost: how the iteration ended is what counts."""
-    if awaited is not None:
-        await asyncio.wait([awaited])
-        if not awaited.cancelled():
-            awaited.exception()  # otherwise the loop reports it
-    if hasattr(items, "aclose"):
-        with contextlib.suppress(Exception):
-            await items.aclose()
+    async def _inside(self, step: Awaitable[Any]) -> Any:
+        self._is_inside = True
+        try:
+            return await step
+        finally:
+            self._is_inside = False
+
+    def _hand_over(self, outcome: list[Any] | Exception) -> None:
+        """Give an item in a list, an empty list at the end, or an error to whoever waits now, or later."""
+        if self._is_closing:
+            return
+        future = self._awaited_now_or_later()
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        """Other code has cancelled the task: that is what whoever waits for an item is told, now or later."""
+        if task.cancelled() and not self._is_closing:
+            self._awaited_now_or_later().cancel()
+
+    def _awaited_now_or_later(self) -> asyncio.Future[Any]:
+        if self.awaited is not None and not self.awaited.done():
+            return self.awaited
+        self._early.append(asyncio.get_running_loop().create_future())
+        return self._early[-1]

@@ -1,7 +1,8 @@
-"""Secrets, and their removal from messages, logs, reprs and tracebacks."""
+"""Secrets, and their removal from messages, logs, reprs and tracebacks. Text from outside, as it may be shown."""
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
@@ -27,6 +28,10 @@ _SECRETS = re.compile(
     re.IGNORECASE,
 )
 _CREDENTIALS = re.compile(r"(?P<before>://)[^\s/?#@]{1,1024}@")
+
+# Control characters (C0, DEL, C1), line and paragraph separators, what changes the direction of text, half surrogates.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def scrub(text: str, *known: Secret) -> str:
@@ -105,15 +110,47 @@ def _shown(made: object, field: Any) -> str:
 
 
 def clean_message(text: str, scrub: Callable[[str], str]) -> str:
-    """A message of the service without secrets. It is cut afterwards: a part of a secret would not be recognised."""
-    return bounded(scrub(text), _LONGEST_MESSAGE)
+    """A message of the service in one line, without secrets.
+
+    It is cut afterwards: a part of a secret would not be recognised.
+    """
+    return bounded(on_one_line(scrub(text)), _LONGEST_MESSAGE)
 
 
 def clean_name(text: str, scrub: Callable[[str], str]) -> str:
-    """A code or an id of the service without secrets."""
-    return bounded(scrub(text), _LONGEST_NAME)
+    """A code or an id of the service in one line, without secrets."""
+    return bounded(on_one_line(scrub(text)), _LONGEST_NAME)
+
+
+def on_one_line(text: str) -> str:
+    """`text` with escapes, e.g. `\\n` or `\\x1b`, for what would forge a line of a log, or control a terminal."""
+    return text if text.isprintable() else _UNSAFE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return _NAMED.get(found[0]) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
 
 
 def bounded(text: str, longest: int) -> str:
     """`text`, cut to a maximum length."""
     return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+class _OneLine(logging.Filter):
+    """Has each record of our loggers be one line, whatever text from outside it shows. A traceback stands below it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let each record pass."""
+        try:
+            text = record.getMessage()
+        except Exception:  # arguments that can't be formatted: the handlers say so
+            return True
+        line = on_one_line(text)
+        if line != text:
+            record.msg, record.args = line, ()
+        return True
+
+
+for _name in ("montra", "montra.frameworks"):  # a filter does not apply to the loggers below its own
+    logging.getLogger(_name).addFilter(_OneLine())

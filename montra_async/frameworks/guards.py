@@ -224,7 +224,7 @@ def denied(kind: Kind, slug: str, customer_id: str, error: MontraError) -> Denia
         denial.status,
         denial.code,
         type(error).__name__,
-        _on_one_line(str(error)),
+        str(error)[:_MAX_LOGGED_LENGTH],
         _advice(error, denial),
     )
     return denial
@@ -245,11 +245,6 @@ def denial_of_hold(slug: str, error: MontraError, decision: AccessDecision) -> D
         detail=f"your plan's quota of {slug} has not enough left for this request",
         extra=_numbers(decision, requested),
     )
-
-
-def _on_one_line(text: str) -> str:
-    """Replace control characters, so that text from outside can't forge lines of the log."""
-    return "".join(letter if letter.isprintable() else " " for letter in text[:_MAX_LOGGED_LENGTH])
 
 
 def _advice(error: MontraError, denial: Denial) -> str:

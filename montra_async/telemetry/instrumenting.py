@@ -6,6 +6,7 @@ An object gets a class of its own, derived from the one that it has: the calls o
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -69,11 +70,12 @@ class Telemetry:
         recorder = self._recorder
         found = _unwrapped(thing)
         if isinstance(found, BaseClient):
-            _detach(found)
             transport = found._transport
             _become(found, _client_class)
             _become(transport, lambda _: TracedTransport)
-            _give(transport, recorder)
+            _USERS.setdefault(transport, weakref.WeakValueDictionary())[id(found)] = found
+            if (previous := _give(transport, recorder)) is not None:
+                previous.pools.remove(transport)
             recorder.pools.add(transport, _labels(found))
         elif isinstance(found, WebhookReceiver):
             _become(found, _receiver_class)
@@ -83,9 +85,9 @@ class Telemetry:
             _give(found, recorder)
         elif isinstance(found, UsageEngine):
             self._attach(found.service)
-            recorder.usage.remove(found)
-            _give(found, recorder)
-            recorder.usage.add(found)
+            previous = _give(found, recorder)
+            since = None if previous is None else previous.usage.remove(found)
+            recorder.usage.add(found, since)
 
     def uninstrument(self, *things: object) -> None:
         """Take telemetry off objects again. Those without it are left as they are.
@@ -155,21 +157,42 @@ def _check(thing: object) -> None:
 
 def _detach(found: Any) -> None:
     if isinstance(found, BaseClient):
-        _detach(found._transport)
         _become_plain(found)
+        _detach_transport(found)
     elif isinstance(found, UsageEngine):
         _detach(found.service)
         if (recorder := _taken(found)) is not None:
             recorder.usage.remove(found)
     else:
-        recorder = _taken(found)
-        if recorder is not None and isinstance(found, Transport):
-            recorder.pools.remove(found)
+        _taken(found)
         _become_plain(found)
 
 
-def _give(thing: Any, recorder: Recorder) -> None:
+def _detach_transport(client: BaseClient) -> None:
+    """Take telemetry off a client's transport, unless another client that shares it has telemetry.
+
+    A reporter shares the transport of the client that it was made with.
+    """
+    transport = client._transport
+    users = _USERS.get(transport)
+    if users is not None:
+        users.pop(id(client), None)
+    if not users:
+        recorder = _taken(transport)
+        if recorder is not None:
+            recorder.pools.remove(transport)
+        _become_plain(transport)
+
+
+_USERS: weakref.WeakKeyDictionary[Transport, weakref.WeakValueDictionary[int, BaseClient]] = weakref.WeakKeyDictionary()
+"""The clients that were given to `instrument`, or whose reporters were, by id and by the transport that they share."""
+
+
+def _give(thing: Any, recorder: Recorder) -> Recorder | None:
+    """Returns the recorder that an object had, unless it is the same."""
+    previous: Recorder | None = getattr(thing, "telemetry_recorder", None)
     thing.telemetry_recorder = recorder
+    return None if previous is recorder else previous
 
 
 def _taken(thing: object) -> Recorder | None:

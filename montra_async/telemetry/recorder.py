@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -11,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 from opentelemetry import metrics, trace
 
 from .._version import __version__
+from ..core.concurrency import ProcessLock
 from ..usage.logs import OccasionalLog
 from .pool_metrics import PoolMetrics
 from .usage_metrics import UsageMetrics
@@ -101,5 +103,30 @@ class Recorder:
         self.access_holds: metrics.Counter = meter.create_counter(
             "montra.access.holds", "{hold}", "Holds that were asked for."
         )
-        self.pools: PoolMetrics = PoolMetrics(meter)
-        self.usage: UsageMetrics = UsageMetrics(meter)
+        self.pools, self.usage = _observers(meter_provider, meter)
+
+
+_Observers = tuple[PoolMetrics, UsageMetrics]
+
+_observers_of: weakref.WeakKeyDictionary[metrics.MeterProvider, _Observers] = weakref.WeakKeyDictionary()
+_guarding = ProcessLock()
+
+
+def _observers(provider: metrics.MeterProvider | None, meter: metrics.Meter) -> _Observers:
+    """Those of a provider, which all recorders share: an SDK leaves out callbacks of an instrument that it has."""
+    given = metrics.get_meter_provider() if provider is None else provider
+    with _guarding:
+        found = _observers_of.get(given)
+        if found is None:
+            found = _moved(given) or (PoolMetrics(meter), UsageMetrics(meter))
+            _observers_of[given] = found
+        return found
+
+
+def _moved(provider: metrics.MeterProvider) -> _Observers | None:
+    """Those made before there was a global provider, when this is the first: it has got their instruments."""
+    if provider is not metrics.get_meter_provider():
+        return None
+    for one in [one for one in _observers_of if type(one).__name__ == "_ProxyMeterProvider"]:
+        return _observers_of.pop(one)
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -11,6 +12,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from ..core.concurrency import ProcessLock
+from ..usage.accounts import Counters
 from ..usage.backlog import Backlog
 from ..usage.engine import UsageEngine
 
@@ -24,8 +26,22 @@ REQUEST_OUTCOMES = ("requests", "refused", "expired")
 
 @attrs.define(eq=False)
 class _Watched:
+    """A reporter. Its counters are kept alive, itself is not: what it has counted outlives it."""
+
     engine: weakref.ref[UsageEngine]
-    last: Counter[str]
+    counters: Counters
+    before: Counter[str]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What the reporter has counted since it is observed."""
+        counts = _numbers(self.counters)
+        counts.subtract(self.before)
+        return counts
+
+
+def _numbers(counters: Counters) -> Counter[str]:
+    return Counter(attrs.asdict(counters))
 
 
 class UsageMetrics:
@@ -42,6 +58,7 @@ class UsageMetrics:
         self._lock = ProcessLock()
         self._watched: list[_Watched] = []
         self._ended: Counter[str] = Counter()
+        self._pid = os.getpid()
         self.duplicates: metrics.Counter = meter.create_counter(
             "montra.usage.duplicates", "{request}", "Requests of usage that the service had counted before."
         )
@@ -61,43 +78,65 @@ class UsageMetrics:
             "montra.usage.queue.oldest_age", [self._oldest], "s", "Age of the oldest event that waits."
         )
 
-    def add(self, engine: UsageEngine) -> None:
-        """Observe a reporter.
+    def add(self, engine: UsageEngine, since: Counter[str] | None = None) -> None:
+        """Observe a reporter, unless it is observed already. What it counts from now on is counted here.
 
         Args:
             engine: of the reporter.
+            since: what another `remove` has returned, which goes on here. Default: what it has counted so far.
         """
+        watched = self._look()
         with self._lock:
-            if all(one.engine() is not engine for one in self._watched):
-                self._watched.append(_Watched(weakref.ref(engine), Counter()))
+            if not any(one is engine for one in watched):
+                counters = engine.accounts.counters
+                before = _numbers(counters) if since is None else since
+                self._watched.append(_Watched(weakref.ref(engine), counters, before))
 
-    def remove(self, engine: UsageEngine) -> None:
-        """Observe a reporter no longer. What it has done stays counted.
+    def remove(self, engine: UsageEngine) -> Counter[str] | None:
+        """Observe a reporter no longer. What it has done meanwhile stays counted.
 
         Args:
             engine: of the reporter.
+
+        Returns:
+            What it has counted in all, here or not. None if it was not observed.
         """
         self._look()
         with self._lock:
-            for one in [one for one in self._watched if one.engine() is engine]:
-                self._forget(one)
+            for one in self._watched:
+                if one.engine() is engine:
+                    return self._forget(one)
+        return None
 
-    def _forget(self, watched: _Watched) -> None:
-        self._ended.update(watched.last)
+    def _forget(self, watched: _Watched) -> Counter[str]:
+        numbers = _numbers(watched.counters)  # once: another thread counts on
+        self._ended.update(numbers)
+        self._ended.subtract(watched.before)
         self._watched.remove(watched)
+        return numbers
 
     def _look(self) -> list[UsageEngine]:
-        """The reporters that there are. Notes what they have counted, for when they are gone."""
+        """The reporters that there are. What those that are gone have counted is added up."""
         found: list[UsageEngine] = []
         with self._lock:
+            self._forget_the_parents()
             for one in list(self._watched):
                 engine = one.engine()
                 if engine is None:
                     self._forget(one)
-                else:
-                    one.last = Counter(attrs.asdict(engine.accounts.counters))
-                    found.append(engine)
+                    continue
+                if engine.accounts.counters is not one.counters:  # it has begun anew in a forked child
+                    one.counters, one.before = engine.accounts.counters, Counter()
+                found.append(engine)
         return found
+
+    def _forget_the_parents(self) -> None:
+        """In a forked child: what was counted before is the parent's, which reports it."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._ended.clear()
+            for one in self._watched:
+                one.before = _numbers(one.counters)
 
     def _counts(self) -> Counter[str] | None:
         """What all reporters have counted; None if there never was one."""
@@ -105,7 +144,7 @@ class UsageMetrics:
         with self._lock:
             if not self._watched and not self._ended:
                 return None
-            return sum((one.last for one in self._watched), Counter(self._ended))
+            return sum((one.counts for one in self._watched), Counter(self._ended))
 
     def _events(self, _: CallbackOptions) -> Iterable[Observation]:
         counts = self._counts()

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import decimal
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
@@ -17,6 +16,7 @@ from aiohttp import web
 from .. import idempotency
 from ..contract import ContractOperation, read_contract
 from ..json import dumps
+from ..log import log
 from ..operations import OperationRegistry, UploadedPart
 from ..problems import OUT_OF_RANGE, CommittedProblem, Problem, client_disconnected, out_of_range
 from ..request_log import Service
@@ -25,8 +25,6 @@ from .fault_injection import inject
 from .json_response import json_response, problem_of_http_error, problem_response
 from .request_parsing import check, read_json, read_multipart, read_query
 from .request_recording import RequestRecording
-
-_log = logging.getLogger("montra_sandbox")
 
 _DECIMAL_PRECISION = 60
 
@@ -150,7 +148,7 @@ class Api(ABC, Generic[C]):
         except ConnectionError:
             return self._problem_response(client_disconnected())
         except Exception:
-            _log.exception("%s %s failed", request.method, path)
+            log.exception("%s %s failed", request.method, path)
             return self._problem_response(Problem(500, "internal_error", "the sandbox failed; see its log"))
 
     async def _handle(self, request: web.Request, path: str) -> web.StreamResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -11,6 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 from ..controls import Controls
 from ..dashboard.dashboard import TITLES, Dashboard
 from ..dashboard.live import LIVE_ROUTE
+from ..log import log
 from ..pages.assets import asset_routes
 from ..pages.checkout_pages import CheckoutPages
 from ..pages.paywall_pages import PaywallPages
@@ -32,8 +32,6 @@ from .metrics_page import MetricsPage
 from .montra_api import MontraApi
 from .paywall_api import PaywallApi
 from .request_parsing import read_form
-
-_log = logging.getLogger("montra_sandbox")
 
 API_PREFIX: str = "/api/v1"
 """The path of the Montra API."""
@@ -154,7 +152,7 @@ async def _handle_errors(request: web.Request, handler: Handler) -> web.StreamRe
     except ConnectionError:
         problem = client_disconnected()
     except Exception:
-        _log.exception("%s %s failed", request.method, request.path)
+        log.exception("%s %s failed", request.method, request.path)
         problem = Problem(500, "internal_error", "the sandbox failed; see its log")
     if "text/html" not in request.headers.get("Accept", "") or _route_of(request).startswith(_JSON_ONLY_PREFIXES):
         return problem_response(problem)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
 from ..json import dumps
+from ..log import log
 from ..paywall.gateway import DEFAULT_EVENTS
 from ..world import World
 from .json_response import json_response
-
-_log = logging.getLogger("montra_sandbox")
 
 _ECHOED_HEADERS = ("Content-Type", "X-SDK-Version", "X-Paywall-Id", "X-User-ID")
 _MAX_ECHOED_BODY = 10_000
@@ -62,7 +60,7 @@ async def _stream(
     try:
         await _send_events(request, provider, response, progress)
     except ConnectionResetError:
-        _log.debug("the client closed a stream after %s events", progress["sent"])
+        log.debug("the client closed a stream after %s events", progress["sent"])
     return response
 
 

@@ -22,45 +22,7 @@ from montra_async.core.bulk_calls import BulkRun, run_all
 
 from ..conftest import struck
 from ..contract_watch import WatchedSandbox
-from .bulk_tools import collect, person, running, until
-
-
-class _Calls:
-    """Calls that end when they are told to, and note when they were cancelled.
-
-    Args:
-        concurrency: number of calls at the same time.
-        on_progress: the hook.
-    """
-
-    def __init__(self, concurrency: int = 5, on_progress: Callable[[BulkProgress], object] | None = None) -> None:
-        self.going: dict[int, asyncio.Future[None]] = {}
-        self.cancelled: set[int] = set()
-        self.slow_to_end = 0.0
-        self.run: BulkRun[int] = BulkRun(
-            self.call, self.send, pool_size=100, concurrency=concurrency, batch_key="b", on_progress=on_progress
-        )
-
-    async def call(self, number: int, idempotency_key: str = "") -> int:
-        return number
-
-    async def send(self, call: Any, *, number: int, idempotency_key: str) -> ApiResponse[int]:
-        self.going[number] = asyncio.get_running_loop().create_future()
-        try:
-            await self.going[number]
-        except asyncio.CancelledError:
-            await asyncio.sleep(self.slow_to_end)
-            self.cancelled.add(number)
-            raise
-        return ApiResponse(data=number)
-
-    def end(self, *numbers: int) -> None:
-        for number in numbers:
-            self.going[number].set_result(None)
-
-
-def numbers(count: int) -> list[dict[str, int]]:
-    return [{"number": i} for i in range(count)]
+from .bulk_tools import Calls, collect, numbers, person, running, until
 
 
 class _Source:
@@ -84,7 +46,7 @@ class _Source:
 
 
 async def test_a_time_out_of_anyio_ends_the_calls() -> None:
-    made, source = _Calls(), _Source(3)
+    made, source = Calls(), _Source(3)
     scope = anyio.CancelScope(deadline=anyio.current_time() + 30)  # as of `move_on_after`
     stopper = asyncio.ensure_future(_when(lambda: len(made.going) == 3, scope.cancel))
     with scope:
@@ -103,7 +65,7 @@ async def _when(true: Callable[[], bool], do: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_a_task_that_is_cancelled_twice_ends_the_calls(is_async: bool) -> None:
-    made, source = _Calls(), _Source(3)
+    made, source = Calls(), _Source(3)
     made.slow_to_end = 0.05
 
     async def work() -> None:
@@ -124,7 +86,7 @@ async def test_a_task_that_is_cancelled_twice_ends_the_calls(is_async: bool) -> 
 
 
 async def test_a_call_that_other_code_cancels_is_a_failed_item() -> None:
-    made = _Calls()
+    made = Calls()
     results = asyncio.ensure_future(collect(run_all(made.run, numbers(3))))
     await until(lambda: len(made.going) == 3)
     made.going[1].cancel()
@@ -137,7 +99,7 @@ async def test_a_call_that_other_code_cancels_is_a_failed_item() -> None:
 
 
 async def test_a_call_that_is_cancelled_before_it_begins_is_a_failed_item() -> None:
-    made = _Calls()
+    made = Calls()
     made.run.start({"number": 0})
     [task] = made.run._tasks
     task.cancel()
@@ -153,7 +115,7 @@ async def test_a_call_that_is_cancelled_before_it_begins_is_a_failed_item() -> N
 
 async def test_an_asynchronous_source_is_closed_when_the_loop_is_left() -> None:
     """Also when it does not wait at that moment: there is no room for another item."""
-    made, source = _Calls(concurrency=2), _Source(100)
+    made, source = Calls(concurrency=2), _Source(100)
     async with aclosing(run_all(made.run, source())) as results:
         first = asyncio.ensure_future(anext(results))
         await until(lambda: len(made.going) == 2)
@@ -178,7 +140,7 @@ async def test_what_a_source_raises_when_it_is_closed_is_no_matter(montra: Montr
 
 async def test_a_source_that_does_not_end_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_calls, "_SECONDS_TO_END", 0.01)
-    made = _Calls(concurrency=1)
+    made = Calls(concurrency=1)
     closing: list[asyncio.Event] = []
 
     async def source() -> AsyncIterator[Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -96,8 +97,8 @@ def facts(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
-@pytest.fixture
-def seen() -> Iterator[Seen]:
+@contextmanager
+def _exporting() -> Generator[Seen, None, None]:
     exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
     tracer_provider, meter_provider = TracerProvider(), MeterProvider([reader])
     tracer_provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -105,3 +106,16 @@ def seen() -> Iterator[Seen]:
     yield Seen(tracer_provider, meter_provider, telemetry, exporter, reader)
     tracer_provider.shutdown()
     meter_provider.shutdown()
+
+
+@pytest.fixture
+def seen() -> Iterator[Seen]:
+    with _exporting() as found:
+        yield found
+
+
+@pytest.fixture
+def another() -> Iterator[Seen]:
+    """Another application's, or the same with other providers."""
+    with _exporting() as found:
+        yield found

@@ -14,7 +14,7 @@ import attrs
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ..errors import CallInfo, MontraError, NetworkError, RequestTimeoutError, chain_of
-from ..redaction import scrub
+from ..redaction import bounded, on_one_line, scrub
 from .aiohttp_compat import original_error
 
 _BEFORE_SENDING = (
@@ -180,4 +180,4 @@ def _text_of(error: BaseException, scrub: Callable[[str], str]) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
+    return bounded(on_one_line(text), _LONGEST_TEXT)
