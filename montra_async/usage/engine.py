@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
@@ -369,7 +369,7 @@ class UsageEngine:
 
     def _make_sender(self) -> Sender:
         return Sender(
-            report=self.service.report_usage,
+            report=self._report,
             exchange=self._exchange,
             renew=self._renew,
             renew_after=self._outbox.renew_after,
@@ -378,6 +378,9 @@ class UsageEngine:
             stale_after=self.settings.stale_after,
             clock=boot_seconds,  # it goes on while the machine is suspended
         )
+
+    def _report(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, bool]:
+        return self.service.report_usage(*args, **kwargs)  # looked up now: telemetry may be attached at any time
 
     async def _exchange(self, settlements: Sequence[Settlement], limit: int, flush: bool) -> Exchange:
         job = partial(self.accounts.exchange, settlements=settlements, limit=limit, flush=flush)

@@ -223,6 +223,25 @@ async def test_a_reporter(montra: Montra, seen: Seen, sandbox: Sandbox) -> None:
     assert "cust_" not in repr([facts(span) for span in seen.spans()])
 
 
+async def test_a_reporter_that_is_instrumented_while_it_sends(montra: Montra, seen: Seen, sandbox: Sandbox) -> None:
+    customer = await montra.create_customer(name="A", email="a@example.com")
+    model = await montra.create_pricing_model(name="Pro")
+    await montra.create_meter(model.id, name="Tokens", slug="tokens")
+    async with UsageReporter(montra, MemoryOutbox()) as reporter:
+        await reporter.record(customer.id, "tokens", idempotency_key="job-0")
+        await reporter.flush(30)
+        seen.instrument(reporter)
+        for _ in range(2):
+            await reporter.record(customer.id, "tokens", idempotency_key="job-1")
+            await reporter.flush(30)
+        assert len(seen.named("montra.report_usage")) == 2
+        assert seen.value("montra.usage.duplicates") == 1
+        seen.telemetry.uninstrument(reporter)
+        await reporter.record(customer.id, "tokens", idempotency_key="job-2")
+        await reporter.flush(30)
+    assert len(seen.named("montra.report_usage")) == 2
+
+
 async def test_a_backlog(seen: Seen, tmp_path: Path) -> None:
     """Nothing listens: events wait, and are told by number and age."""
     montra = Montra("sk_test_1", "http://127.0.0.1:1", max_attempts=1)
