@@ -153,7 +153,7 @@ ROUNDS = st.lists(st.lists(STEP, min_size=1, max_size=12), min_size=1, max_size=
 
 
 @given(ROUNDS, st.sampled_from([0, 0.003]))
-@settings(max_examples=25)
+@settings(max_examples=10)
 def test_each_response_belongs_to_its_user(rounds: list[list[tuple[str, int, Any]]], pause: float) -> None:
     assert _mixed(rounds, pause) == []
 
