@@ -75,17 +75,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line until the sandbox is stopped.
-
-    Args:
-        arguments: the arguments without the program's name; those of the process by default.
-
-    Returns:
-        The exit code: 0 after a stop, 2 when the sandbox can't start.
-
-    Raises:
-        SystemExit: after `--help`, or for arguments that can't be parsed.
-    """
+    """`main` of `__main__`, once it is known that everything is installed."""
     options = _parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:

@@ -109,10 +109,8 @@ class UsageEngine:
             OutboxError: the outbox can't be used, or is full.
             ReporterClosedError: the reporter is closed, and its outbox would lose them.
         """
-        waiting = WaitingThread(events)
-        self.hand_over(waiting)
-        if (problem := waiting.wait()) is not None:
-            raise copy_of(problem)
+        if failed := self.store_what_fits(events):
+            raise copy_of(failed[0][1])
 
     def store_what_fits(self, events: list[Event]) -> list[tuple[list[Event], MontraError]]:
         """Store events, one after the other as far as they fit. Blocks until it is done.

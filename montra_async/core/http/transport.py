@@ -295,12 +295,13 @@ class Transport:
 def _note_what_may_be_done(request: Request, result: AttemptResult) -> None:
     """Remember of an attempt, after which another one follows, whether it may have been executed."""
     if result.failure is not None:
-        sent, lost = result.failure.error.sent, result.failure.error.sent
+        lost = uncertain = result.failure.error.sent
     else:
         status = result.response_or_raise().status
-        sent, lost = not 400 <= status < 500 or status in LOST_STATUSES, status in LOST_STATUSES
+        lost = status in LOST_STATUSES
+        uncertain = lost or not 400 <= status < 500
     request.lost = request.lost or lost
-    request.uncertain = request.uncertain or sent
+    request.uncertain = request.uncertain or uncertain
 
 
 def _payload(body: bytes | Callable[[], Any] | None) -> tuple[Any, bool]:
