@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from importlib import resources
 from typing import Any, TypeAlias
 
@@ -90,6 +91,8 @@ class Database:
 
     def _add_missing_columns(self) -> None:
         """Add the columns that the tables of an older file lack."""
+        if not self.value("SELECT count(*) FROM sqlite_master"):
+            return
         with closing(sqlite3.connect(":memory:")) as model:
             model.executescript(_schema())
             for (table,) in model.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
@@ -271,5 +274,6 @@ def pick(row: Row, *names: str) -> dict[str, Any]:
     return {name: row[name] for name in names}
 
 
+@cache
 def _schema() -> str:
     return resources.files("montra_sandbox").joinpath("schema.sql").read_text(encoding="utf-8")

@@ -170,11 +170,10 @@ def control_routes(controls: Controls) -> list[web.RouteDef]:
 
 def _handler(control: _Control) -> Handler:
     """A handler that calls a control with the path parameters as positional and the body as keyword arguments."""
-    parameters = list(inspect.signature(control).parameters.values())
 
     async def handle(request: web.Request) -> web.StreamResponse:
         path_values = list(request.match_info.values())
-        own = parameters[len(path_values) :]
+        own = list(inspect.signature(control).parameters.values())[len(path_values) :]
         body = _read_query(request, own) if request.method == "GET" else await _read_body(request)
         _check_fields(body, own)
         result = control(*path_values, **body)
