@@ -24,6 +24,17 @@ LOWEST_TESTS = (
     *("tests/usage/test_redis_outbox.py", "tests/usage/test_reporter.py", "tests/access/test_redis.py"),
     *("tests/cli/test_calls.py", "tests/cli/test_output.py", "tests/cli/test_start.py", "tests/telemetry"),
 )
+# What these find, the Python at hand finds as well: rules of texts and sources, of services, of data; browsers; kills.
+INDEPENDENT_OF_PYTHON = (
+    *("tests/unit/test_error_faq.py", "tests/unit/test_guarantees.py", "tests/unit/test_migration_table.py"),
+    *("tests/unit/test_private_access.py", "tests/unit/test_public_docs.py", "tests/unit/test_sandbox_rules.py"),
+    *("tests/unit/test_generator_*.py", "tests/unit/test_floors.py"),
+    *("tests/usage/test_reporter_kills.py", "tests/usage/test_redis_processes.py", "tests/usage/test_pacing.py"),
+    *("tests/usage/test_redis_rules.py", "tests/usage/test_outbox_rules.py"),
+    *("tests/sandbox/test_demo.py", "tests/sandbox/test_fidelity_*.py", "tests/sandbox/test_paywall_sdk_*.py"),
+    *("tests/sandbox/test_lifecycle.py", "tests/sandbox/test_scenarios.py", "tests/sandbox/test_hostile_fuzz.py"),
+    *("tests/sync/test_examples.py", "tests/sync/test_lambda_examples.py", "tests/dashboard/test_browser_*.py"),
+)
 PRERELEASE_TESTS = (
     *("tests/unit/test_aiohttp_compat.py", "tests/unit/test_timeouts.py", "tests/unit/test_pool.py"),
     *("tests/unit/test_transport.py", "tests/unit/test_models.py", "tests/both/test_catalog.py"),
@@ -54,10 +65,15 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS, name="tests-all")
 def tests_all(session: nox.Session) -> None:
-    """All tests with every supported Python that is found. `tests` kills, and drives a browser, for all of them."""
+    """With every supported Python that is found, all tests whose result can depend on it."""
     install(session, "tests")
-    ignored = ("--ignore=tests/usage/test_reporter_kills.py", "--ignore-glob=tests/dashboard/test_browser_*.py")
-    session.run("pytest", "-q", *ignored, *session.posargs)
+    session.run("pytest", "-q", *without_independent_tests(), *session.posargs)
+
+
+def without_independent_tests() -> list[str]:
+    """Options of pytest."""
+    root = Path(__file__).parent
+    return [f"--ignore-glob={root / pattern}" for pattern in INDEPENDENT_OF_PYTHON]
 
 
 def lowest_python() -> str | None:
@@ -81,7 +97,7 @@ def tests_lowest(session: nox.Session) -> None:
     constraints.write_text("".join(f"{lowest(one)}\n" for one in bounds))
     tests = nox.project.dependency_groups(PROJECT, "tests")
     session.install("-e", f".[{','.join(extras)}]", *tests, "-c", str(constraints))
-    session.run("pytest", "-q", *(session.posargs or LOWEST_TESTS))
+    session.run("pytest", "-q", *(session.posargs or (*without_independent_tests(), *LOWEST_TESTS)))
 
 
 @nox.session(name="tests-prerelease")

@@ -66,6 +66,12 @@ def test_the_sessions_are_found() -> None:
     assert {"tests", "tests-all", "tests-all-3.10", "tests-lowest", "build", "release"} <= sessions_of_noxfile()
 
 
+def test_the_tests_that_sessions_choose_or_leave_out_exist() -> None:
+    patterns = re.findall(r'"(tests/[^"]*)"', (ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    assert len(patterns) > 30
+    assert [one for one in patterns if not list(ROOT.glob(one))] == []
+
+
 def test_every_supported_python_is_tested() -> None:
     matrix = workflow("tests.yml")["jobs"]["tests"]["strategy"]["matrix"]["python"]
     classifiers = [one.rpartition(" :: ")[2] for one in PROJECT["project"]["classifiers"]]

@@ -94,7 +94,7 @@ def test_the_models_of_all_packages_are_found() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-@settings(max_examples=50)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_any_value_in_an_optional_field_is_kept(model: type[Model], data: st.DataObject) -> None:
     wire = _smallest(model)
@@ -122,7 +122,7 @@ def test_null_means_that_an_optional_field_is_absent(model: type[Model]) -> None
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_generated_and_field_by_field_builders_agree(model: type[Model], data: st.DataObject) -> None:
     names = [wire_name(field) for field in _fields(model)]
