@@ -83,6 +83,7 @@ async def test_failures_are_retried_with_growing_pauses(
     montra: Montra, sandbox: Sandbox, receiver: tuple[Receiver, str]
 ) -> None:
     got, url = receiver
+    sandbox.freeze()  # only `advance` lets it be tried again
     await montra.create_webhook(url=url)
     got.answers = [500, 302, 404]
     await montra.create_customer(name="A", email="a@example.com")
@@ -137,7 +138,10 @@ async def test_other_machines_get_nothing_unless_allowed(montra: Montra, sandbox
 
 
 async def test_other_machines_when_allowed(connect: Any) -> None:
-    async with Sandbox(deliver_anywhere=True) as sandbox, connect(sandbox.api_key, sandbox.base_url) as montra:
+    async with (
+        Sandbox(deliver_anywhere=True, frozen=True) as sandbox,
+        connect(sandbox.api_key, sandbox.base_url) as montra,
+    ):
         await montra.create_webhook(url="http://hooks.invalid:99999/hook")
         await montra.create_customer(name="A", email="a@example.com")
         await sandbox.settle()

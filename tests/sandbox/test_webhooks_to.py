@@ -303,7 +303,7 @@ async def test_an_asynchronous_client() -> None:
 
 def test_a_refusal_is_logged_and_tried_again_later(caplog: pytest.LogCaptureFixture) -> None:
     app = Wsgi("400 Bad Request")
-    with Sandbox() as sandbox:
+    with Sandbox(frozen=True) as sandbox:  # only `advance` lets it be tried again
         sandbox.webhooks.to(app)
         sandbox.trigger("customer.created")
         assert "the application refused customer.created: 400 thank you" in caplog.text
