@@ -29,6 +29,7 @@ from montra_async.usage import (
     SqliteOutbox,
     UsageReporter,
 )
+from montra_async.usage.bulk import CHUNK
 
 from ..contract_watch import WatchedSandbox
 from ..scripted import scripted_server
@@ -288,8 +289,9 @@ async def test_recording_waits_for_room(make: Any, sandbox: WatchedSandbox, mont
 async def test_many_items_with_what_became_of_each(
     make: Any, sandbox: WatchedSandbox, montra: Montra, customer: str
 ) -> None:
+    count = CHUNK + 100
     one = {"customer_id": customer, "meter_slug": "api-tokens"}
-    items: list[dict[str, Any]] = [{**one, "amount": i} for i in range(2500)]
+    items: list[dict[str, Any]] = [{**one, "amount": i} for i in range(count)]
     items[3]["customer_id"] = "cust_nobody"
     items[4]["amount"] = -1
     items[5] = {"customer": customer}
@@ -300,7 +302,7 @@ async def test_many_items_with_what_became_of_each(
         results = await usage.report_usage_many(
             (dict(one) for one in items), on_progress=lambda recorded, settled: seen.append((recorded, settled))
         )
-    assert [one.index for one in results] == list(range(2500))
+    assert [one.index for one in results] == list(range(count))
     assert {i: one.status for i, one in enumerate(results) if one.status != "delivered"} == {
         3: "refused",
         4: "invalid",
@@ -310,8 +312,8 @@ async def test_many_items_with_what_became_of_each(
     assert "amount" in results[4].message
     assert "customer" in results[5].message
     assert results[6].idempotency_key == results[7].idempotency_key == "same"
-    assert await used(montra, customer) == sum(range(2500)) - 3 - 4 - 5 - 7
-    assert seen[-1] == (2500, 2500)
+    assert await used(montra, customer) == sum(range(count)) - 3 - 4 - 5 - 7
+    assert seen[-1] == (count, count)
     assert seen == sorted(seen)
 
 
