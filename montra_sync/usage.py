@@ -46,7 +46,7 @@ from montra_async.usage.bulk import BulkReport, ProgressHook
 from montra_async.usage.construction import make_engine
 from montra_async.usage.engine import UsageEngine
 from montra_async.usage.events import parked_ids
-from montra_async.usage.flush import flush, seconds_of, wait_for, warn_of_undelivered
+from montra_async.usage.flush import flush, seconds_of, wait_for, warn_of_undelivered, warn_of_unknown
 from montra_async.usage.settings import DEDUPE_WINDOW, BacklogHook, Coalesce, ParkedHook
 
 from .client import Montra
@@ -274,13 +274,13 @@ class UsageReporter(SyncOnly):
         Call it before a billing period ends: the service counts usage in the period in which it arrives.
 
         Args:
-            timeout: seconds to wait. Default: 30.
+            timeout: seconds to wait. Default: 30. An outbox that hangs may take 5 more.
 
         Returns:
             The number of events in the outbox that are not sent; 0 when all that were recorded before are.
 
         Raises:
-            OutboxError: the outbox can't be used.
+            OutboxError: the outbox can't be used, or hangs: a disk, or Redis.
         """
         return flush(self._engine, timeout)
 
@@ -290,12 +290,15 @@ class UsageReporter(SyncOnly):
 
         Args:
             timeout: seconds to wait for the service at the end. Default: 2. What is left then stays in the outbox; a
-                warning says what that means.
+                warning says what that means, or that the outbox could not be asked.
         """
         try:
             yield
         finally:
-            warn_of_undelivered(self.flush(timeout), self._engine)
+            try:
+                warn_of_undelivered(self.flush(timeout), self._engine)
+            except OutboxError as error:
+                warn_of_unknown(error)
 
     def stats(self) -> UsageStats:
         """Count what was recorded, sent and parked, and what waits.

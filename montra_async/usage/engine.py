@@ -210,13 +210,13 @@ class UsageEngine:
         return left
 
     def _flush(self, timeout: float) -> int:
-        from .flush import flush
+        from .flush import flush, warn_of_unknown
 
         try:
             return flush(self, timeout if self._sender_thread is not None else 0.0, _CLOSE_SECONDS)
         except MontraError as error:
             if self.accounts.counters.stored:
-                log.warning("it can't be told what waits in the outbox: %s", error)
+                warn_of_unknown(error)
             return self._writer.pending
 
     def close_at_exit(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from concurrent.futures import Future, TimeoutError as FutureTimeoutError
 from typing import TypeVar
 
 from ..core import validation
+from ..core.errors import MontraError
 from .backlog import Backlog
 from .engine import UsageEngine
 from .errors import OutboxError
@@ -21,6 +23,9 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.2
 
 _OUTBOX_SECONDS = 60.0
 """Seconds that the outbox may take for anything."""
+
+_GRACE = 5.0
+"""Seconds that the outbox may take beyond the time-out of a flush: Redis needs them to say why it can't be used."""
 
 
 def seconds_of(timeout: float) -> float:
@@ -37,12 +42,14 @@ class Flush:
     Args:
         engine: the engine.
         timeout: seconds to wait.
+        grace: seconds that the outbox may take beyond that. Default: 5.
     """
 
-    def __init__(self, engine: UsageEngine, timeout: float) -> None:
+    def __init__(self, engine: UsageEngine, timeout: float, grace: float | None = None) -> None:
         self._engine = engine
         self._since = time.monotonic()
         self._until = self._since + seconds_of(timeout)
+        self._grace = _GRACE if grace is None else grace
         self._began = time.time()
         self._target: int | None = None
 
@@ -50,6 +57,11 @@ class Flush:
         """Count what waits."""
         self._engine.flush_sender(True)  # again: it may have started only now
         return self._engine.look()
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a look may take now."""
+        return max(0.0, self._until + self._grace - time.monotonic())
 
     def left(self, backlog: Backlog) -> int:
         """The number of events that wait, or 0 when all of those recorded before are sent."""
@@ -75,13 +87,13 @@ class Flush:
         self._engine.flush_sender(False)
 
 
-def flush(engine: UsageEngine, timeout: float, patience: float = _OUTBOX_SECONDS) -> int:
+def flush(engine: UsageEngine, timeout: float, grace: float | None = None) -> int:
     """Wait until what was recorded before is sent. Blocks.
 
     Args:
         engine: the engine.
         timeout: seconds to wait.
-        patience: seconds that the outbox may take beyond that. Default: 60.
+        grace: seconds that the outbox may take beyond that. Default: 5.
 
     Returns:
         The number of events that are not sent; 0 when all that were recorded before are.
@@ -89,11 +101,10 @@ def flush(engine: UsageEngine, timeout: float, patience: float = _OUTBOX_SECONDS
     Raises:
         OutboxError: the outbox can't be used, or takes too long.
     """
-    waiting = Flush(engine, timeout)
-    until = time.monotonic() + timeout + patience
+    waiting = Flush(engine, timeout, grace)
     try:
         while True:
-            left = waiting.left(wait_for(waiting.look(), max(0.0, until - time.monotonic())))
+            left = waiting.left(wait_for(waiting.look(), waiting.patience))
             if not left or waiting.is_over():
                 return left
             time.sleep(waiting.pause())
@@ -114,7 +125,40 @@ def wait_for(future: Future[T], timeout: float = _OUTBOX_SECONDS) -> T:
     try:
         return future.result(timeout)
     except FutureTimeoutError:
-        raise OutboxError(f"the outbox did not respond within {timeout:.3g} s") from None
+        raise _hangs(timeout) from None
+
+
+async def wait_for_async(future: Future[T], timeout: float = _OUTBOX_SECONDS) -> T:
+    """`wait_for` in a coroutine.
+
+    Args:
+        future: of `UsageEngine.call`.
+        timeout: seconds to wait. Default: 60.
+
+    Raises:
+        OutboxError: the outbox can't be used, or takes too long.
+    """
+    waiting = asyncio.wrap_future(future)
+    try:
+        await asyncio.wait([waiting], timeout=timeout)
+        if waiting.done():
+            return waiting.result()
+        raise _hangs(timeout)
+    finally:
+        waiting.cancel()  # what the writer has not begun, it leaves
+
+
+def _hangs(timeout: float) -> OutboxError:
+    return OutboxError(f"the outbox did not respond within {timeout:.3g} s")
+
+
+def warn_of_unknown(error: MontraError) -> None:
+    """Say that it can't be told what an invocation leaves: it has done its work, so that is no error of it.
+
+    Args:
+        error: of the outbox.
+    """
+    log.warning("it can't be told what waits in the outbox: %s", error)
 
 
 def warn_of_undelivered(left: int, engine: UsageEngine) -> None:

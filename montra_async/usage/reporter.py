@@ -19,8 +19,9 @@ from ..core.validation import Number
 from .bulk import BulkReport, ProgressHook, ReportResult, SafeHook
 from .construction import make_engine
 from .engine import UsageEngine
+from .errors import OutboxError
 from .events import ParkedUsage, parked_ids
-from .flush import Flush, seconds_of, warn_of_undelivered
+from .flush import Flush, seconds_of, wait_for_async, warn_of_undelivered, warn_of_unknown
 from .observer import UsageObserver
 from .outbox import Outbox
 from .settings import DEDUPE_WINDOW, BacklogHook, Coalesce, ParkedHook, UsageStats
@@ -214,7 +215,7 @@ class UsageReporter(AsyncOnly):
             OutboxError: the outbox can't be used.
             MontraError: the meters can't be looked up.
         """
-        await asyncio.wrap_future(self._engine.start())
+        await wait_for_async(self._engine.start())
         if problem := await in_own_thread("montra-usage-lookup", self._engine.verify_meters):
             raise problem
 
@@ -224,18 +225,18 @@ class UsageReporter(AsyncOnly):
         Call it before a billing period ends: the service counts usage in the period in which it arrives.
 
         Args:
-            timeout: seconds to wait. Default: 30.
+            timeout: seconds to wait. Default: 30. An outbox that hangs may take 5 more.
 
         Returns:
             The number of events in the outbox that are not sent; 0 when all that were recorded before are.
 
         Raises:
-            OutboxError: the outbox can't be used.
+            OutboxError: the outbox can't be used, or hangs: a disk, or Redis.
         """
         flush = Flush(self._engine, timeout)
         try:
             while True:
-                left = flush.left(await asyncio.wrap_future(flush.look()))
+                left = flush.left(await wait_for_async(flush.look(), flush.patience))
                 if not left or flush.is_over():
                     return left
                 await asyncio.sleep(flush.pause())
@@ -248,12 +249,15 @@ class UsageReporter(AsyncOnly):
 
         Args:
             timeout: seconds to wait for the service at the end. Default: 2. What is left then stays in the outbox; a
-                warning says what that means.
+                warning says what that means, or that the outbox could not be asked.
         """
         try:
             yield
         finally:
-            warn_of_undelivered(await self.flush(timeout), self._engine)
+            try:
+                warn_of_undelivered(await self.flush(timeout), self._engine)
+            except OutboxError as error:
+                warn_of_unknown(error)
 
     async def stats(self) -> UsageStats:
         """Count what was recorded, sent and parked, and what waits.
@@ -261,7 +265,7 @@ class UsageReporter(AsyncOnly):
         Raises:
             OutboxError: the outbox can't be used.
         """
-        return self._engine.stats(await asyncio.wrap_future(self._engine.look()))
+        return self._engine.stats(await wait_for_async(self._engine.look()))
 
     async def list_parked(self, *, limit: int = 100, after: str | None = None) -> list[ParkedUsage]:
         """List requests that are not sent any more, the oldest first: refused, or maybe counted and too old.
@@ -311,7 +315,7 @@ class UsageReporter(AsyncOnly):
         return await self._run(lambda outbox: outbox.drop_parked(chosen))
 
     async def _run(self, job: Callable[[Outbox], T]) -> T:
-        return await asyncio.wrap_future(self._engine.call(job))
+        return await wait_for_async(self._engine.call(job))
 
     def add_observer(self, observer: UsageObserver) -> None:
         """Tell an object of every event, for example an `Access`.

@@ -35,8 +35,13 @@ class AwaitedReporter:
     async def _invocation(self, *args: Any) -> Any:
         context = self.reporter.invocation(*args)
         await asyncio.to_thread(context.__enter__)
-        yield
-        await asyncio.to_thread(context.__exit__, None, None, None)
+        try:
+            yield
+        except BaseException as error:
+            if not await asyncio.to_thread(context.__exit__, type(error), error, error.__traceback__):
+                raise
+        else:
+            await asyncio.to_thread(context.__exit__, None, None, None)
 
     async def aclose(self) -> int:
         return await asyncio.to_thread(self.reporter.close)

@@ -23,6 +23,7 @@ import montra_sync.usage
 from montra_async import ConfigError, InvalidArgumentError, Montra
 from montra_async.usage import (
     MemoryOutbox,
+    OutboxError,
     OutboxFullError,
     RedisOutbox,
     ReporterClosedError,
@@ -206,6 +207,47 @@ async def test_flush_tells_what_is_left(make: Any, unused_base_url: str) -> None
     assert stats.oldest_age > 0
     assert "connect" in str(stats.last_error).lower()
     assert await usage.aclose() == 2
+
+
+class HangingOutbox(MemoryOutbox):
+    """An outbox whose disk hangs until `released` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released = threading.Event()
+        self.released.set()
+
+    def counts(self) -> Any:
+        assert self.released.wait(60)
+        return super().counts()
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+async def test_an_outbox_that_hangs_holds_nobody_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    sandbox: WatchedSandbox,
+    montra: Montra,
+    customer: str,
+) -> None:
+    monkeypatch.setattr("montra_async.usage.flush._GRACE", 0.1)
+    outbox = HangingOutbox()
+    usage = MAKERS[kind](sandbox.base_url, outbox)
+    await usage.start()
+    outbox.released.clear()
+    with pytest.raises(OutboxError, match=r"the outbox did not respond within 0\.\d+ s"):
+        await asyncio.wait_for(usage.flush(0.1), 30)
+    async with usage.invocation(0.1):  # what it has done is done, so it does not fail
+        usage.record_nowait(customer, "api-tokens")
+    assert "it can't be told what waits in the outbox: the outbox did not respond within" in caplog.text
+    with pytest.raises(ZeroDivisionError):
+        async with usage.invocation(0.1):
+            raise ZeroDivisionError
+    outbox.released.set()
+    assert await usage.flush() == 0
+    assert await usage.aclose() == 0
+    assert await used(montra, customer) == 1
 
 
 async def test_an_outage_loses_nothing(make: Any, sandbox: WatchedSandbox, montra: Montra, customer: str) -> None:
