@@ -29,12 +29,7 @@ import montra_sync
 import montra_sync.paywall
 from montra_async import CallEvent, MontraError
 from montra_async.core.errors import chain_of
-from montra_async.paywall import (
-    AuthClient,
-    AuthSession,
-    AuthUser,
-    MemorySessionStorage,
-)
+from montra_async.paywall import AuthClient, AuthSession, AuthUser, MemorySessionStorage, PaywallError
 
 CANARY = "canary"
 API_KEY = f"sk_test_{CANARY}MontraKey"
@@ -260,7 +255,11 @@ async def signed_in(client: Any) -> None:
         until = datetime.now(timezone.utc) + timedelta(hours=1)
         user = AuthUser(id="user_1", email="a@example.com")
         session = AuthSession(access_token=ACCESS, refresh_token=REFRESH, expires_at=until, user=user)
-        await auth._store_session(session)
+        for _ in range(100):  # a busy machine may take longer than a client's time-out
+            with contextlib.suppress(PaywallError):
+                await auth._store_session(session)
+                return
+        raise AssertionError("the session is never stored")
 
 
 async def made(client: Any, name: str) -> Any:
