@@ -103,7 +103,9 @@ class Recorder:
         self.access_holds: metrics.Counter = meter.create_counter(
             "montra.access.holds", "{hold}", "Holds that were asked for."
         )
-        self.pools, self.usage = _observers(meter_provider, meter)
+        pools, usage = _observers(meter_provider, meter)
+        self.pools: PoolMetrics = pools
+        self.usage: UsageMetrics = usage
 
 
 _Observers = tuple[PoolMetrics, UsageMetrics]
