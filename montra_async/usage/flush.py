@@ -60,8 +60,8 @@ class Flush:
 
     @property
     def patience(self) -> float:
-        """Seconds that a look may take now."""
-        return max(0.0, self._until + self._grace - time.monotonic())
+        """Seconds that a look may take now; bounded, because a lock refuses a time-out of centuries."""
+        return max(0.0, min(_OUTBOX_SECONDS, self._until + self._grace - time.monotonic()))
 
     def left(self, backlog: Backlog) -> int:
         """The number of events that wait, or 0 when all of those recorded before are sent."""

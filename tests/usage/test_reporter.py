@@ -209,6 +209,13 @@ async def test_flush_tells_what_is_left(make: Any, unused_base_url: str) -> None
     assert await usage.aclose() == 2
 
 
+@pytest.mark.parametrize("kind", MAKERS)
+async def test_a_flush_may_have_any_time(kind: str, sandbox: WatchedSandbox, customer: str) -> None:
+    async with MAKERS[kind](sandbox.base_url) as usage:
+        await usage.record(customer, "api-tokens")
+        assert await usage.flush(1e12) == 0
+
+
 class HangingOutbox(MemoryOutbox):
     """An outbox whose disk hangs until `released` is set."""
 
