@@ -56,7 +56,9 @@ def check_imports(present: set[str], *, only_extras: bool) -> None:
         if only_extras and not needed(module):
             continue  # the environments with nothing and with everything have tried it
         try:
-            importlib.import_module(module)
+            imported = importlib.import_module(module)
+            for public in getattr(imported, "__all__", ()):
+                getattr(imported, public)  # some are imported when they are first used
         except ImportError as error:
             wanted = needed(module)
             check(wanted and not wanted & present, f"import {module}: {error!r}")
