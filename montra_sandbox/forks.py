@@ -4,6 +4,9 @@ SQLite has locks for the whole process. A child that was forked while the server
 them locked, for a thread that it does not have, and waits without end as soon as it opens a database of its own. Before
 a fork, the event loops of all running server threads are therefore brought to a standstill, between two callbacks; only
 they use SQLite. After it they go on, in the parent.
+
+A child also inherits the servers' sockets, and gives them up. Otherwise the port of a server that the parent has
+stopped would stay in use, and its clients would wait for responses without end.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -35,6 +39,10 @@ class ForkAware(Protocol):
 
     def interrupt(self, function: Callable[[], object]) -> bool:
         """Have the event loop call a function soon. Returns False when there is no event loop yet."""
+        ...
+
+    def descriptors(self) -> list[int]:
+        """The file descriptors of its sockets."""
         ...
 
 
@@ -121,7 +129,24 @@ def _after_in_child() -> None:
     for thread in [reference() for reference in _threads.valuerefs()]:
         if thread is not None:  # never freed: closing its database would write to the parent's file
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(thread))
+            _give_up(thread.descriptors())
     _threads.clear()
+
+
+def _give_up(descriptors: list[int]) -> None:
+    """Close sockets without their objects, which would unregister them from the parent's selector.
+
+    The numbers stay in use, by nothing, so that these objects can't close what the child opens later.
+    """
+    if not descriptors:
+        return
+    with suppress(OSError):  # no descriptor is free
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        try:
+            for descriptor in descriptors:
+                os.dup2(nothing, descriptor, inheritable=False)
+        finally:
+            os.close(nothing)
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
@@ -32,6 +33,8 @@ __all__ = ["API_PREFIX", "DEFAULT_API_KEY", "DEFAULT_WEBHOOK_SECRET", "Sandbox"]
 DEFAULT_API_KEY: str = "sk_test_sandbox"
 _MIN_TOKEN_LENGTH = 8
 _SHUTDOWN_TIMEOUT = 1.0
+_BACKLOG = 128
+"""Connections that wait to be accepted."""
 
 R = TypeVar("R")
 
@@ -205,7 +208,7 @@ class Sandbox(Controls):
             RuntimeError: the sandbox is running already.
             sqlite3.Error: the file is not a database.
         """
-        thread = ServerThread(self._open, self._close)
+        thread = ServerThread(self._open, self._close, descriptors=_descriptors_of)
         with self._starting:
             if self._thread is not None:
                 raise RuntimeError("the sandbox is running already")
@@ -310,17 +313,20 @@ class Sandbox(Controls):
             application.build(self._middlewares), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT
         )
         await runner.setup()
+        assert runner.server is not None
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
+            listener = await asyncio.get_running_loop().create_server(
+                runner.server, self._host, self._port, backlog=128
+            )
         except BaseException:
             await runner.cleanup()
             raise
-        port = runner.addresses[0][1]
+        port = listener.sockets[0].getsockname()[1]
         self._url = world.origin = f"http://{_bracket(self._host)}:{port}"
         bound = parse_host(_bracket(self._host)) or HostName(self._host, None)
         application.open(AccessRules(port=port, bound=bound, hosts=self._allow_hosts, token=self.control_token))
         sender.start()
-        return _Running(world=world, sender=sender, runner=runner, snapshots=Snapshots(world))
+        return _Running(world=world, sender=sender, runner=runner, listener=listener, snapshots=Snapshots(world))
 
     def _set_clock(self, world: World) -> None:
         """Apply the settings of the clock."""
@@ -335,6 +341,7 @@ class Sandbox(Controls):
         try:
             await running.sender.stop()
         finally:
+            running.listener.close()
             try:
                 await running.runner.cleanup()
             finally:
@@ -393,7 +400,16 @@ class _Running:
     world: World
     sender: WebhookSender
     runner: web.AppRunner
+    listener: asyncio.Server
     snapshots: Snapshots
+
+
+def _descriptors_of(running: _Running) -> list[int]:
+    server = running.runner.server  # None once it is closed
+    transports = [connection.transport for connection in server.connections] if server is not None else []
+    connections = [transport.get_extra_info("socket") for transport in transports if transport is not None]
+    found = [socket.fileno() for socket in (*running.listener.sockets, *connections)]
+    return [descriptor for descriptor in found if descriptor >= 0]  # others are closed
 
 
 def _check_token(token: str | None) -> None:

@@ -56,6 +56,7 @@ class ServerThread(Generic[T]):
     Args:
         open_server: makes what is served.
         close_server: ends it.
+        descriptors: the file descriptors of the sockets of what is served, which a forked child gives up.
         name: the thread's name.
     """
 
@@ -64,10 +65,13 @@ class ServerThread(Generic[T]):
         open_server: Callable[[], Awaitable[T]],
         close_server: Callable[[T], Awaitable[None]],
         *,
+        descriptors: Callable[[T], list[int]] | None = None,
         name: str = "montra-sandbox",
     ) -> None:
         self._open_server = open_server
         self._close_server = close_server
+        self._descriptors = descriptors
+        self._served: T | None = None
         self._opened: Future[T] = Future()
         self._ended: Future[None] = Future()
         self._lock = threading.Lock()
@@ -185,6 +189,10 @@ class ServerThread(Generic[T]):
                 self._loop.call_soon_threadsafe(function)
         return self._loop is not None
 
+    def descriptors(self) -> list[int]:
+        """The file descriptors of its sockets."""
+        return self._descriptors(self._served) if self._descriptors and self._served is not None else []
+
     def _post(self, callback: Callable[[], object]) -> None:
         if self._pid != os.getpid():
             raise not_running()
@@ -219,7 +227,7 @@ class ServerThread(Generic[T]):
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Future[None]] = set()
-        opened = await self._open_server()
+        opened = self._served = await self._open_server()
         self._context = contextvars.copy_context()
         with self._lock:
             self._is_accepting = True
@@ -230,6 +238,7 @@ class ServerThread(Generic[T]):
             for task in self._tasks:
                 task.cancel()
             await self._close_server(opened)
+            self._served = None
 
 
 _STARTED: weakref.WeakSet[ServerThread[Any]] = weakref.WeakSet()

@@ -202,3 +202,43 @@ with Sandbox() as first, Sandbox() as second:
     print(ended.count(0), first.now().year > 2000, second.now().year > 2000)
 """
     assert run(program) == "45 True True\n"
+
+
+def test_a_child_that_lives_on_keeps_no_connection_and_no_port() -> None:
+    """Clients of a sandbox that was stopped are told at once, and its port is free."""
+    program = """
+import socket
+from urllib.parse import urlsplit
+
+sandbox = Sandbox()
+sandbox.start()
+address = urlsplit(sandbox.url)
+idle = socket.create_connection((address.hostname, address.port), timeout=20)
+idle.sendall(b"GET /nothing HTTP/1.1\\r\\nHost: 127.0.0.1:%d\\r\\n\\r\\n" % address.port)
+assert idle.recv(1 << 16).startswith(b"HTTP/1.1 404")
+started, over = os.pipe(), os.pipe()
+
+def live_on():
+    idle.close()
+    os.close(over[1])
+    os.write(started[1], b".")
+    os.read(over[0], 1)  # until the parent closes its end
+
+child = fork(live_on)
+os.read(started[0], 1)
+with Montra(sandbox.api_key, sandbox.base_url) as montra:
+    print(montra.list_customers())  # the parent's sandbox has lost nothing
+sandbox.stop()
+while rest := idle.recv(1 << 16):
+    pass
+print(rest)
+try:
+    socket.create_connection((address.hostname, address.port), timeout=20)
+except ConnectionRefusedError:
+    print("refused")
+with Sandbox(port=address.port) as again:
+    print(again.url == sandbox.url)
+os.close(over[1])
+print(child_ended(child))
+"""
+    assert run(program) == "[]\nb''\nrefused\nTrue\n0\n"
