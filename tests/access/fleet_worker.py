@@ -13,6 +13,8 @@ from montra_async import Entitlement
 from montra_async.access import Access, LimitExceededError, RedisHolds
 
 LIMIT = 500
+LEASE = 4
+"""Seconds: a busy machine may keep the process from renewing its holds for most of them."""
 
 
 class Service:
@@ -36,7 +38,7 @@ class Usage:
 
 async def main(url: str, mode: str) -> None:
     service: Any = Service()
-    async with Access(service, Usage(), fleet=RedisHolds(url, lease=1)) as access:
+    async with Access(service, Usage(), fleet=RedisHolds(url, lease=LEASE)) as access:
         if mode == "hold":  # until it is killed
             for _ in range(LIMIT):
                 hold = await access.hold("c", "m")

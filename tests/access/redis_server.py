@@ -56,6 +56,23 @@ class Redis:
             client.flushall()
             client.script_flush()
 
+    def ends_of_holds(self) -> dict[str, float]:
+        """When the leases of all holds end, in milliseconds since 1970."""
+        import redis
+
+        with redis.Redis.from_url(self.url, decode_responses=True) as client:
+            keys = client.scan_iter(_type="zset")
+            return {hold: end for key in keys for hold, end in client.zrange(key, 0, -1, withscores=True)}
+
+    def wait_for_renewals(self) -> None:
+        """Wait until each hold has been renewed, or has ended."""
+        first = self.ends_of_holds()
+        assert first
+        until = time.monotonic() + 60
+        while any(end <= first[hold] for hold, end in self.ends_of_holds().items()):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:

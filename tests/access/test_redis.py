@@ -228,7 +228,7 @@ async def test_the_holds_of_a_killed_process_return(join: Join, server: Redis, s
         assert holder.stdout is not None
         await asyncio.to_thread(holder.stdout.readline)
         assert await free(access) == 0
-        await asyncio.sleep(1.5)  # longer than the lease: they are renewed
+        await asyncio.to_thread(server.wait_for_renewals)
         assert await free(access) == 0
     finally:
         holder.send_signal(signal.SIGKILL)

@@ -215,7 +215,7 @@ def test_the_holds_of_a_killed_process_return(join: Join, server: Redis, service
         assert holder.stdout is not None
         holder.stdout.readline()
         assert free(access) == 0
-        time.sleep(1.5)  # longer than the lease: they are renewed
+        server.wait_for_renewals()
         assert free(access) == 0
     finally:
         holder.send_signal(signal.SIGKILL)
