@@ -198,23 +198,27 @@ def test_usage_counts_on_every_event_loop(server: Redis) -> None:
 
 async def test_holds_of_several_event_loops_are_renewed(join: Join, service: Service, server: Redis) -> None:
     service.limit = 1000
-    (access, _), (other, _) = join(lease=0.2), join()
+    (access, _), (other, _) = join(lease=4), join()
+    over = threading.Event()
 
     async def some(number: int) -> None:
         async with access.hold("c", "m", estimate=10) as kept:
             for _ in range(number):
                 async with access.hold("c", "m", estimate=1):
                     pass
-            await asyncio.sleep(0.8)
+            await asyncio.to_thread(over.wait)
             kept.amount = 0
         fleet: Any = access._fleet
         await fleet.aclose()
 
     threads = [asyncio.create_task(asyncio.to_thread(asyncio.run, some(100))) for _ in range(3)]
     async with access.hold("c", "m", estimate=10) as kept:
-        await until_free(other, 1000 - 40 - 300)
-        await asyncio.sleep(0.3)
-        assert await free(other) == 1000 - 40 - 300
+        try:
+            await until_free(other, 1000 - 40 - 300)
+            await asyncio.to_thread(server.wait_for_renewals)
+            assert await free(other) == 1000 - 40 - 300
+        finally:
+            over.set()
         await asyncio.gather(*threads)
         kept.amount = 0
     await until_free(other, 700)

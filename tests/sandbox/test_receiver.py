@@ -233,12 +233,12 @@ async def test_handlers_cancelled_by_the_end_of_the_loop_are_called_again(
 
 def test_handle_blocking(store: DeduplicationStore) -> None:
     """Handlers run where they were called: thread-locals and context variables are the caller's."""
-    receiver = WebhookReceiver(SECRET, store=store, claim_ttl=0.6)
+    receiver = WebhookReceiver(SECRET, store=store, claim_ttl=1.5)
     seen: list[Any] = []
 
     @receiver.on("customer.created")
     def plain(_: WebhookEvent) -> None:
-        time.sleep(1.5)  # blocks longer than the claim_ttl
+        time.sleep(3)  # blocks longer than the claim_ttl
         seen.append(threading.current_thread().name)
 
     @receiver.on("customer.created")
@@ -255,7 +255,7 @@ def test_handle_blocking(store: DeduplicationStore) -> None:
     for i in range(2):
         threads.append(threading.Thread(target=work, name=f"caller {i}"))
         threads[-1].start()
-        time.sleep(0.9)
+        time.sleep(2)
     for thread in threads:
         thread.join(20)
     assert (sorted(statuses), seen) == ([200, 503], ["caller 0", "evt_1"])
@@ -475,7 +475,7 @@ async def test_a_renewal_that_fails_is_tried_again(caplog: pytest.LogCaptureFixt
             return super().renew(key, token, claim_ttl)
 
     store = Shaky()
-    receiver = WebhookReceiver(SECRET, store=store, claim_ttl=0.3)
+    receiver = WebhookReceiver(SECRET, store=store, claim_ttl=0.9)
 
     @receiver.on("*")
     def slow(_: WebhookEvent) -> None:

@@ -70,7 +70,7 @@ class CoroutineStore:
 
 async def test_a_coroutine_store_runs_on_the_loop_of_the_receiver() -> None:
     store = CoroutineStore()
-    receiver = WebhookReceiver(SECRET, store=AsyncStoreAdapter(store), claim_ttl=0.3)
+    receiver = WebhookReceiver(SECRET, store=AsyncStoreAdapter(store), claim_ttl=0.9)
     outcomes: list[Exception | None] = [ValueError("no"), None]
 
     @receiver.on("*")
@@ -376,8 +376,8 @@ def test_a_store_that_hangs_does_not_delay_the_renewals_of_another() -> None:
             return super().renew(key, token, claim_ttl)
 
     receivers = [
-        WebhookReceiver(SECRET, store=Hanging(blocking=True), claim_ttl=0.3),
-        WebhookReceiver(SECRET, store=Renewed(blocking=True), claim_ttl=0.3),
+        WebhookReceiver(SECRET, store=Hanging(blocking=True), claim_ttl=0.9),
+        WebhookReceiver(SECRET, store=Renewed(blocking=True), claim_ttl=0.9),
     ]
     statuses: list[int] = []
     for receiver in receivers:
@@ -417,21 +417,21 @@ from datetime import datetime, timezone
 from montra_async.webhooks import SqliteStore, WebhookReceiver, renewal, sign
 store = SqliteStore(sys.argv[1])
 def handle(name, seconds):
-    receiver = WebhookReceiver({SECRET!r}, store=store, claim_ttl=0.6)
+    receiver = WebhookReceiver({SECRET!r}, store=store, claim_ttl=1.5)
     receiver.on('*')(lambda _: time.sleep(seconds))
     now = datetime.now(timezone.utc).isoformat()
     body = ('{{"id": "%s", "type": "x.y", "created_at": "%s", "data": null}}' % (name, now)).encode()
     return receiver.handle_blocking(body, {{'Montra-Signature': sign(body, {SECRET!r})}}).status
-thread = threading.Thread(target=handle, args=('of the parent', 3))
+thread = threading.Thread(target=handle, args=('of the parent', 5))
 thread.start()
 while not renewal.renewals._active:
     time.sleep(0.01)
 if (pid := os.fork()) == 0:
     code = 9
     try:
-        mine = threading.Thread(target=handle, args=('of the child', 2))
+        mine = threading.Thread(target=handle, args=('of the child', 4))
         mine.start()
-        time.sleep(1.3)  # twice the claim's TTL
+        time.sleep(2.5)  # longer than the claim's TTL
         active = len(renewal.renewals._active)
         code = 0 if (handle('of the child', 0), active) == (503, 1) else 1
         mine.join()

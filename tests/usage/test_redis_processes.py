@@ -154,10 +154,10 @@ def processes(*programs: tuple[str, ...]) -> Iterator[list[Process]]:
 
 
 def test_what_a_killed_process_has_claimed_is_sent_by_another_under_its_key(redis: RedisServer) -> None:
-    outbox = RedisOutbox(redis.url, claim_ttl=0.3)
+    outbox = RedisOutbox(redis.url, claim_ttl=2)
     outbox.open(settings())
     outbox.append([event()])
-    with processes((HOLDER, redis.url, "0.3")) as (holder,):
+    with processes((HOLDER, redis.url, "2")) as (holder,):
         key = holder.wait_for("holds")[1]
         assert outbox.exchange([], 1).requests == []
         holder.kill()
@@ -168,10 +168,10 @@ def test_what_a_killed_process_has_claimed_is_sent_by_another_under_its_key(redi
 
 
 def test_a_paused_process_drops_what_it_has_lost(redis: RedisServer) -> None:
-    outbox = RedisOutbox(redis.url, claim_ttl=0.3)
+    outbox = RedisOutbox(redis.url, claim_ttl=2)
     outbox.open(settings())
     outbox.append([event()])
-    with processes((HOLDER, redis.url, "0.3")) as (holder,):
+    with processes((HOLDER, redis.url, "2")) as (holder,):
         holder.wait_for("holds")
         holder.signal(signal.SIGSTOP)
         while not (requests := outbox.exchange([], 1).requests):
