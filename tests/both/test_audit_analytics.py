@@ -86,7 +86,8 @@ def _values(points: list[Any]) -> list[Decimal]:
 
 
 async def test_series_of_a_merchant(montra: Montra, sandbox: Sandbox, browser: Browser) -> None:
-    noon = sandbox.now().replace(hour=12, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    next_month = sandbox.now().replace(day=1) + timedelta(days=31)
+    noon = next_month.replace(day=10, hour=12, minute=0, second=0, microsecond=0)  # all days are of one month
     sandbox.advance(to=noon)
     pro = await montra.create_pricing_model(name="Pro")
     seat = await montra.create_product(pricing_model_id=pro.id, name="S", price_type="recurring", amount=20)
