@@ -35,6 +35,8 @@ INDEPENDENT_OF_PYTHON = (
     *("tests/sandbox/test_lifecycle.py", "tests/sandbox/test_scenarios.py", "tests/sandbox/test_hostile_fuzz.py"),
     *("tests/sync/test_examples.py", "tests/sync/test_lambda_examples.py", "tests/dashboard/test_browser_*.py"),
 )
+# The Python at hand looks for what breaks a rule; others show that the rules are there, too.
+FEW_EXAMPLES = {"HYPOTHESIS_PROFILE": "few"}
 PRERELEASE_TESTS = (
     *("tests/unit/test_aiohttp_compat.py", "tests/unit/test_timeouts.py", "tests/unit/test_pool.py"),
     *("tests/unit/test_transport.py", "tests/unit/test_models.py", "tests/both/test_catalog.py"),
@@ -67,7 +69,7 @@ def tests(session: nox.Session) -> None:
 def tests_all(session: nox.Session) -> None:
     """With every supported Python that is found, all tests whose result can depend on it."""
     install(session, "tests")
-    session.run("pytest", "-q", *without_independent_tests(), *session.posargs)
+    session.run("pytest", "-q", *without_independent_tests(), *session.posargs, env=FEW_EXAMPLES)
 
 
 def without_independent_tests() -> list[str]:
@@ -97,7 +99,8 @@ def tests_lowest(session: nox.Session) -> None:
     constraints.write_text("".join(f"{lowest(one)}\n" for one in bounds))
     tests = nox.project.dependency_groups(PROJECT, "tests")
     session.install("-e", f".[{','.join(extras)}]", *tests, "-c", str(constraints))
-    session.run("pytest", "-q", *(session.posargs or (*without_independent_tests(), *LOWEST_TESTS)))
+    chosen = session.posargs or (*without_independent_tests(), *LOWEST_TESTS)
+    session.run("pytest", "-q", *chosen, env=FEW_EXAMPLES)
 
 
 @nox.session(name="tests-prerelease")

@@ -17,6 +17,7 @@ from montra_sandbox import Sandbox
 from .contract_watch import WatchedSandbox
 from .processes import running_sandbox
 
+settings.register_profile("few", deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
 settings.register_profile("quick", deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
 settings.register_profile("thorough", deadline=None, max_examples=1000, suppress_health_check=list(HealthCheck))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
