@@ -13,6 +13,7 @@ nox.options.error_on_missing_interpreters = False
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "types", "tests"]
 
+RUN_TESTS = "tools/run_tests.py"
 PROJECT = nox.project.load_toml("pyproject.toml")
 BENCHMARKS = (
     *("async_call", "sync_call", "import_time", "serde", "sandbox_capacity", "webhooks", "pool_size"),
@@ -62,14 +63,14 @@ def tests(session: nox.Session) -> None:
     """All tests with the Python at hand, warnings as errors, in random order, with coverage."""
     install(session, "tests")
     session.run("coverage", "erase")
-    session.run("pytest", "--cov", "--cov-report=term-missing:skip-covered", *session.posargs)
+    session.run("python", RUN_TESTS, "--cov", "--cov-report=term-missing:skip-covered", *session.posargs)
 
 
 @nox.session(python=PYTHONS, name="tests-all")
 def tests_all(session: nox.Session) -> None:
     """With every supported Python that is found, all tests whose result can depend on it."""
     install(session, "tests")
-    session.run("pytest", "-q", *without_independent_tests(), *session.posargs, env=FEW_EXAMPLES)
+    session.run("python", RUN_TESTS, "-q", *without_independent_tests(), *session.posargs, env=FEW_EXAMPLES)
 
 
 def without_independent_tests() -> list[str]:
@@ -100,7 +101,7 @@ def tests_lowest(session: nox.Session) -> None:
     tests = nox.project.dependency_groups(PROJECT, "tests")
     session.install("-e", f".[{','.join(extras)}]", *tests, "-c", str(constraints))
     chosen = session.posargs or (*without_independent_tests(), *LOWEST_TESTS)
-    session.run("pytest", "-q", *chosen, env=FEW_EXAMPLES)
+    session.run("python", RUN_TESTS, "-q", *chosen, env=FEW_EXAMPLES)
 
 
 @nox.session(name="tests-prerelease")
