@@ -315,9 +315,8 @@ class Sandbox(Controls):
         await runner.setup()
         assert runner.server is not None
         try:
-            listener = await asyncio.get_running_loop().create_server(
-                runner.server, self._host, self._port, backlog=128
-            )
+            loop = asyncio.get_running_loop()
+            listener = await loop.create_server(runner.server, self._host, self._port, backlog=_BACKLOG)
         except BaseException:
             await runner.cleanup()
             raise

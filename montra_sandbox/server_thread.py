@@ -71,7 +71,7 @@ class ServerThread(Generic[T]):
         self._open_server = open_server
         self._close_server = close_server
         self._descriptors = descriptors
-        self._served: T | None = None
+        self._served: T | None = None  # beside `_opened`, whose lock another thread may hold in a forked child
         self._opened: Future[T] = Future()
         self._ended: Future[None] = Future()
         self._lock = threading.Lock()

@@ -14,9 +14,9 @@ from typing import Any
 from montra_async import Entitlement
 from montra_sync.access import Access, LimitExceededError, RedisHolds
 
+from .fleet_worker import LEASE
+
 LIMIT = 300
-LEASE = 4
-"""Seconds: a busy machine may keep the process from renewing its holds for most of them."""
 THREADS = 8
 
 

@@ -203,7 +203,7 @@ def test_closed_streams_that_are_not_needed_change_nothing(cli: Cli) -> None:
 
 def test_ids_are_whole_on_a_narrow_terminal(cli: Cli) -> None:
     customer = cli.customer()
-    for columns in (10, 25, 40):
+    for columns in (10, 17, 24, 25, 26, 40):
         text = str(cli.terminal("customers", "list", columns=columns, NO_COLOR="1").read())
         assert customer in "".join(ESCAPED.sub("", text).split()), (columns, text)
         child = cli.terminal("customers", "list", "--columns", "id,email", columns=columns, NO_COLOR="1")

@@ -137,7 +137,7 @@ def start_quietly(program: str, sink: Sink, outbox: Path) -> str:
 def test_kills_at_random_lose_and_double_nothing(sink: Sink, tmp_path: Path, settings: str) -> None:
     outbox = tmp_path / "usage.db"
     sink.faults(**FAULTS)
-    ledger = kill_at_random(sink, outbox, kills=8, recorders=3, settings=settings, seed=1)
+    ledger = kill_at_random(sink, outbox, kills=12, recorders=3, settings=settings, seed=1)
     sink.faults()
     assert start_quietly(SEND_THE_REST.format(settings=settings), sink, outbox) == "0 0\n"
     assert sum(ledger.least.values()) > 0
