@@ -38,7 +38,7 @@ class Usage:
 
 async def main(url: str, mode: str) -> None:
     service: Any = Service()
-    async with Access(service, Usage(), fleet=RedisHolds(url, lease=LEASE)) as access:
+    async with Access(service, Usage(), fleet=RedisHolds(url, lease=LEASE, timeout=30)) as access:
         if mode == "hold":  # until it is killed
             for _ in range(LIMIT):
                 hold = await access.hold("c", "m")

@@ -56,7 +56,7 @@ def use(access: Access) -> None:
 
 def main(url: str, mode: str) -> None:
     service: Any = Service()
-    with Access(service, Usage(), fleet=RedisHolds(url, lease=LEASE)) as access:
+    with Access(service, Usage(), fleet=RedisHolds(url, lease=LEASE, timeout=30)) as access:
         if mode == "hold":  # until it is killed
             for _ in range(LIMIT):
                 access.hold("c", "m").acquire().renews = True

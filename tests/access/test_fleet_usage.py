@@ -162,7 +162,7 @@ async def test_units_that_are_too_large_are_not_counted_for_ever(
 
 def test_usage_counts_on_every_event_loop(server: Redis) -> None:
     server.flush()
-    holds = RedisHolds(server.url)
+    holds = RedisHolds(server.url, timeout=30)
     made: list[Any] = []
 
     def run(main: Callable[[Access, Usage, Access], Coroutine[Any, Any, None]]) -> None:
@@ -174,7 +174,7 @@ def test_usage_counts_on_every_event_loop(server: Redis) -> None:
                 made.append(Access(service, usage, fleet=holds))  # type: ignore[arg-type]
             else:
                 usage.observers = [made[0]]
-            async with Access(service, Usage(service), fleet=RedisHolds(server.url)) as other:  # type: ignore[arg-type]
+            async with Access(service, Usage(service), fleet=RedisHolds(server.url, timeout=30)) as other:  # type: ignore[arg-type]
                 await main(made[0], usage, other)
             await holds.aclose()
 

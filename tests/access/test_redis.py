@@ -44,7 +44,7 @@ async def join(server: Redis, service: Service, clock: Clock) -> AsyncIterator[C
 
     def join(url: str = server.url, lease: float = 30, **settings: Any) -> tuple[Access, Usage]:
         usage = Usage(service)
-        access: Any = Access(service, usage, fleet=RedisHolds(url, lease=lease), **settings)  # type: ignore[arg-type]
+        access: Any = Access(service, usage, fleet=RedisHolds(url, lease=lease, timeout=30), **settings)  # type: ignore[arg-type]
         made.append(access)
         return access, usage
 

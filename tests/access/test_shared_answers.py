@@ -38,7 +38,7 @@ async def join(server: Redis, service: Service, clock: Clock) -> AsyncIterator[J
     def join(url: str = server.url, usage: Any = None, **settings: Any) -> Access:
         if "ttl" in settings or "deny_ttl" in settings:  # ages are by the clock of Redis
             settings["clock"] = time.monotonic
-        answers = RedisAnswers(url, timeout=5)
+        answers = RedisAnswers(url, timeout=30)
         montra: Any = service
         made.append(Access(montra, usage, shared_answers=answers, **{"clock": clock, **settings}))
         return made[-1]
@@ -330,7 +330,7 @@ async def test_one_customer_has_a_bounded_number_of_answers(join: Join, server: 
 def test_threads(server: Redis) -> None:
     server.flush()
     service: Any = Sso()
-    made = [SyncAccess(service, shared_answers=RedisAnswers(server.url, local_ttl=0.05)) for _ in range(2)]
+    made = [SyncAccess(service, shared_answers=RedisAnswers(server.url, local_ttl=0.05, timeout=30)) for _ in range(2)]
     access, other = made
     try:
         assert access.check("c", feature="sso")

@@ -93,7 +93,7 @@ def join(server: Redis, service: Service) -> Iterator[Join]:
 
     def join(url: str = server.url, lease: float = 30, **settings: Any) -> tuple[Access, Usage]:
         usage = Usage()
-        made.append(Access(service, usage, fleet=RedisHolds(url, lease=lease), **settings))  # type: ignore[arg-type]
+        made.append(Access(service, usage, fleet=RedisHolds(url, lease=lease, timeout=30), **settings))  # type: ignore[arg-type]
         return made[-1], usage
 
     yield join
