@@ -17,10 +17,11 @@ from montra_async.usage import MemoryOutbox, SqliteOutbox, UsageReporter
 import montra_sync, montra_sync.usage
 signal.signal(signal.SIGTERM, signal.SIG_DFL)  # coverage has a handler of its own; a program has none
 BASE_URL, OUTBOX = sys.argv[1:3]
-def reporter(**settings):
-    return UsageReporter(Montra("sk_test_x", BASE_URL), SqliteOutbox(OUTBOX), **settings)
-def sync_reporter(**settings):
-    return montra_sync.usage.UsageReporter(montra_sync.Montra("sk_test_x", BASE_URL), SqliteOutbox(OUTBOX), **settings)
+def reporter(exit_timeout=60, **settings):  # a busy machine
+    return UsageReporter(Montra("sk_test_x", BASE_URL), SqliteOutbox(OUTBOX), exit_timeout=exit_timeout, **settings)
+def sync_reporter(exit_timeout=60, **settings):
+    montra = montra_sync.Montra("sk_test_x", BASE_URL)
+    return montra_sync.usage.UsageReporter(montra, SqliteOutbox(OUTBOX), exit_timeout=exit_timeout, **settings)
 """
 
 
