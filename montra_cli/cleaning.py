@@ -9,13 +9,14 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def clean(text: str) -> str:
+def clean(text: str, *, breaks: bool = False) -> str:
     """Text in one line: what controls a terminal is shown as an escape, e.g. `\\x1b`.
 
     Args:
         text: any text.
+        breaks: whether line breaks and tabs stay. Default: False.
     """
-    return _UNSAFE.sub(_escaped, text)
+    return _UNSAFE.sub(_escaped_but_breaks if breaks else _escaped, text)
 
 
 def clean_lines(text: str) -> str:
@@ -31,9 +32,13 @@ def clean_json(text: str) -> str:
     """JSON whose strings hold nothing that controls a terminal; it means the same.
 
     Args:
-        text: JSON; its line breaks stay.
+        text: JSON; the line breaks and tabs between its values stay.
     """
-    return _UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+    return _UNSAFE.sub(lambda found: found[0] if found[0] in _NAMED else f"\\u{ord(found[0]):04x}", text)
+
+
+def _escaped_but_breaks(found: re.Match[str]) -> str:
+    return found[0] if found[0] in _NAMED else _escaped(found)
 
 
 def _escaped(found: re.Match[str]) -> str:

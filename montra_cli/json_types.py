@@ -55,10 +55,13 @@ def exact_json(text: str | bytes) -> Any:
         text: the JSON.
 
     Raises:
-        ValueError: it is not JSON, is nested deeper than 64 levels, or holds a number that can't be used.
+        ValueError: it is not JSON, is nested deeper than 64 levels, has a key twice, or holds a number that can't be
+            used.
     """
     try:
-        value = json.loads(text, parse_float=exact_number, parse_int=_whole, parse_constant=_refuse)
+        value = json.loads(
+            text, parse_float=exact_number, parse_int=_whole, parse_constant=_refuse, object_pairs_hook=_object
+        )
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     refuse_deep(value)
@@ -92,6 +95,15 @@ def _whole(digits: str) -> int:
     if len(digits) > _MAX_DIGITS:
         raise ValueError(f"a number of more than {_MAX_DIGITS} digits")
     return int(digits)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # nobody knows which of its values is meant
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:100]!r} is there twice")
+    return found
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+from .cleaning import clean
 from .config_file import config_path, profile_tables, read_config
 from .failures import DENIED, USAGE, CliError
 from .secrets import remember
@@ -225,7 +227,10 @@ def _profile(name: str | None) -> tuple[str, dict[str, Any]]:
         raise CliError(f"no profile {chosen!r}; there are: {known}", USAGE)
     table = profiles.get(chosen, {})
     for key, value in table.items():
-        if key in FIELDS and not isinstance(value, str):
+        if key not in FIELDS:  # of a newer version, or mistyped
+            known = ", ".join(FIELDS)
+            print(clean(f"{config_path()}: profiles.{chosen}.{key} is not known; there are: {known}"), file=sys.stderr)
+        elif not isinstance(value, str):
             raise CliError(f"{config_path()}: profiles.{chosen}.{key}: a string", USAGE)
     return chosen, table
 

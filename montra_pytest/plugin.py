@@ -61,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """With `montra_sandbox_env`, start the sandbox before the first conftest imports an application."""
-    if early_config.getini("montra_sandbox_env"):
+    if _switch(early_config, "montra_sandbox_env"):
         early_config.stash[_EARLY] = sandbox = _start(early_config)
         early_config.stash[_ENVIRONMENT] = patch = pytest.MonkeyPatch()
         _set_environment(patch, sandbox, early_config)
@@ -81,7 +81,7 @@ def pytest_make_collect_report(
     """Say what helps, when an application misses its settings because it was imported before the sandbox runs."""
     outcome = yield
     report = outcome.get_result()
-    if report.failed and not collector.config.getini("montra_sandbox_env"):
+    if report.failed and not _switch(collector.config, "montra_sandbox_env"):
         errors = [line for line in str(report.longrepr).splitlines() if line.startswith("E ")]
         if any(name in line for line in errors for name in _VARIABLES):
             report.sections.append(
@@ -205,13 +205,20 @@ def _new_outbox(config: pytest.Config) -> str:
     return os.path.join(config.stash[_OUTBOX_FOLDER], f"{next(_OUTBOX_NUMBERS)}.db")
 
 
+def _switch(config: pytest.Config, name: str) -> bool:
+    try:
+        return bool(config.getini(name))
+    except (ValueError, pytest.UsageError):  # pytest's own message does not say which option
+        raise pytest.UsageError(f"{name}: true or false") from None
+
+
 def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The settings of the test: of its closest marker first, then of the ini file."""
     config = request.config
     id_seed: str = config.getini("montra_sandbox_id_seed")
     settings: dict[str, Any] = {
         "now": config.getini("montra_sandbox_now") or None,
-        "frozen": config.getini("montra_sandbox_frozen"),
+        "frozen": _switch(config, "montra_sandbox_frozen"),
         "id_seed": _parse_seed(id_seed),
         "seed_file": config.getini("montra_sandbox_seed_file") or None,
         "faults": (),

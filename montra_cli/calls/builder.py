@@ -107,7 +107,7 @@ def _help(call: Call) -> str:
 
 
 def _option_of(one: Parameter) -> inspect.Parameter:
-    text = one.help[:1].upper() + one.help[1:]
+    text = _sentence(one)
     metavar = "|".join(one.choices) or _METAVARS[one.kind]
     complete: dict[str, Any] = {"autocompletion": _completing(one.choices)} if one.choices else {}
     if one.positional:
@@ -124,6 +124,13 @@ def _option_of(one: Parameter) -> inspect.Parameter:
     if one.required:
         return _added(one.name, Annotated[str, option], inspect.Parameter.empty)
     return _added(one.name, Annotated[str | None, option], None)
+
+
+def _sentence(one: Parameter) -> str:
+    """The help of a parameter with a capital letter, unless it begins with a value, such as `cust_...`."""
+    first = one.help.partition(" ")[0].rstrip(".,:;")
+    is_value = first in one.choices or "_" in first or first == "e.g"
+    return one.help if is_value else one.help[:1].upper() + one.help[1:]
 
 
 def _completing(choices: tuple[str, ...]) -> Callable[[str], list[str]]:

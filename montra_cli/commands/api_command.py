@@ -93,7 +93,7 @@ async def _send(client: Any, method: str, path: str, body: bytes | None, key: st
 
 
 def _print(answer: Any, *, include: bool) -> None:
-    """The body as it came; on a terminal, JSON is indented and nothing controls the terminal."""
+    """The body as it came, but nothing in JSON controls a terminal; on a terminal, JSON is indented."""
     from ..cleaning import clean, clean_lines
     from ..output.encoding import to_json
 
@@ -103,8 +103,9 @@ def _print(answer: Any, *, include: bool) -> None:
             print(clean(f"{name}: {value}"))
         print()
     if not sys.stdout.isatty():
+        body = _clean_json(answer.body)
         sys.stdout.flush()
-        sys.stdout.buffer.write(answer.body + (b"" if answer.body.endswith(b"\n") or not answer.body else b"\n"))
+        sys.stdout.buffer.write(body + (b"" if body.endswith(b"\n") or not body else b"\n"))
         return
     from ..calls.values import parse_json
 
@@ -114,3 +115,16 @@ def _print(answer: Any, *, include: bool) -> None:
     except CliError:
         parsed = None
     print(to_json(parsed, indent=2) if is_object(parsed) or isinstance(parsed, list) else clean_lines(text))
+
+
+def _clean_json(body: bytes) -> bytes:
+    """JSON that means the same, and holds nothing that controls a terminal; all else as it came, e.g. a file."""
+    from ..calls.values import parse_json
+    from ..cleaning import clean_json
+
+    try:
+        text = body.decode()
+        parse_json("answer", text)
+    except (UnicodeDecodeError, CliError):
+        return body
+    return clean_json(text).encode()

@@ -29,7 +29,8 @@ _TO = Annotated[
 _FORMAT = Annotated[
     str | None, typer.Option("--format", metavar="csv|jsonl", help="Default: by the name of the file, else csv.")
 ]
-_RAW = Annotated[bool, typer.Option("--csv-raw", help="Leave texts that a spreadsheet takes for formulas as they are.")]
+_OTHER_FORMATS = (".json", ".yaml", ".yml", ".toml", ".xlsx", ".xls", ".tsv", ".parquet")
+_RAW = Annotated[bool, typer.Option("--csv-raw", help="CSV with every text as it is, also what looks like a formula.")]
 
 
 @command(
@@ -87,6 +88,8 @@ def _export(
     raw: bool,
     total: int | None = None,
 ) -> None:
+    if given is None and to is not None and to.lower().endswith(_OTHER_FORMATS):
+        raise CliError(f"--output: {to} would be CSV; name it .csv or .jsonl, or say --format", USAGE)
     kind = given or ("jsonl" if to is not None and to.lower().endswith((".jsonl", ".ndjson")) else "csv")
     if kind not in ("csv", "jsonl"):
         raise CliError("--format: csv or jsonl", USAGE)

@@ -13,8 +13,8 @@ from ..command import Run, command, new_app
 from ..failures import DIFFERENT, USAGE, CliError
 from ..output.files import write_file
 from ..output.text import count_of, plain
-from ..plans.changes import Change, find_changes, find_namesakes, kept_objects, leave_out
-from ..plans.plans_file import parse_toml
+from ..plans.changes import Change, find_changes, find_namesakes, kept_objects, leave_out, unknown_values
+from ..plans.plans_file import parse_toml, refuse_other_formats
 from ..plans.schema import plans_of_file
 from ..sandbox.lines import coloured
 
@@ -53,6 +53,8 @@ def pull(
     """
     from ..plans.service import fetch_plans, find_sandbox, to_toml
 
+    if to is not None:
+        refuse_other_formats("--output", to)
     with run.montra() as client:
         plans = leave_out(fetch_plans(client, find_sandbox(run)), without or ())
     if found := find_namesakes(plans):
@@ -95,6 +97,7 @@ def diff(run: Run, file: _FILE, prune: _PRUNE = False) -> None:
         run.output.rows([_row(one) for one in changes])
     else:
         _print_changes(changes)
+        _note_unknown(run, changes)
         if not prune:
             _note_kept(run, kept_objects(wanted, present))
     if changes:
@@ -127,6 +130,7 @@ def apply(run: Run, file: _FILE, prune: _PRUNE = False) -> None:
         changes = find_changes(wanted, present, prune=prune, has_limits=sandbox is not None)
         possible = [one for one in changes if one.action != "impossible"]
         _print_changes(changes)
+        _note_unknown(run, possible)
         if possible:
             run.confirm(f"Make {count_of(len(possible), 'change')}?")
             applier = Applier(client, sandbox, present)
@@ -162,6 +166,12 @@ def _print_changes(changes: list[Change]) -> None:
             text = plain(value) or '""'
             print(f"    {name}: " + (text if before is None else f"{plain(before)} -> {text}"))
     sys.stdout.flush()
+
+
+def _note_unknown(run: Run, changes: list[Change]) -> None:
+    """Before something is changed: what the service refuses leaves the changes before it made."""
+    if found := unknown_values(changes):
+        run.output.note("\n".join(["The service may refuse this:", *(f"  {one}" for one in found[:20])]))
 
 
 def _note_kept(run: Run, kept: list[str]) -> None:

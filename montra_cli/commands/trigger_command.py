@@ -27,7 +27,7 @@ def trigger(
     run: Run,
     event: Annotated[str | None, typer.Argument(metavar="EVENT", help="Type of the event.")] = None,
     fields: Annotated[
-        list[str], typer.Option("--set", metavar="FIELD=VALUE", help="A field of its data; repeatable.")
+        list[str], typer.Option("--set", metavar="FIELD=VALUE|FIELD:=JSON", help="A field of its data; repeatable.")
     ] = [],  # noqa: B006 - typer copies it
     service: Annotated[
         str | None, typer.Option(metavar="montra|paywall", help="When both services have such an event.")
@@ -50,13 +50,13 @@ def trigger(
 
 
 def parse_fields(texts: list[str]) -> dict[str, Any]:
-    """`data.amount=5` as a field: numbers, true, false and null are what they look like, all else is text.
+    """`data.amount=5` as a field: what is JSON is what it looks like, all else is text. `amount:=5` must be JSON.
 
     Args:
         texts: what was given.
 
     Raises:
-        CliError: a text has no `=`.
+        CliError: a text has no `=`, or no JSON after `:=`.
     """
     found: dict[str, Any] = {}
     for text in texts:
@@ -64,6 +64,9 @@ def parse_fields(texts: list[str]) -> dict[str, Any]:
         name = name.removeprefix("data.")
         if not name or not equals:
             raise CliError(f"--set: FIELD=VALUE, not {text!r}", USAGE)
+        if name.endswith(":"):  # FIELD:=JSON, as in other commands
+            found[name[:-1]] = parse_json(name[:-1], value)
+            continue
         try:
             parsed: Any = parse_json(name, value)
         except CliError:

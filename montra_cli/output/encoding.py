@@ -11,7 +11,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from ..cleaning import clean_json
+from ..cleaning import clean, clean_json
 from ..json_types import is_array, is_object
 from .text import plain
 
@@ -58,12 +58,13 @@ def _between(start: str, items: list[str], end: str, indent: int | None, level: 
 def csv_line(values: Sequence[Any], *, raw: bool = False, one_line: bool = False) -> str:
     """A line of CSV (RFC 4180) with its end.
 
-    A text that a spreadsheet would take for a formula begins with `'`: customers choose their names.
+    A text that a spreadsheet would take for a formula begins with `'`, and control characters other than line breaks
+    are shown as escapes: customers choose their names.
 
     Args:
         values: the cells; what is not simple becomes JSON.
-        raw: leave formulas as they are. Default: False.
-        one_line: show control characters as escapes, because a terminal reads it. Default: False.
+        raw: leave texts as they are. Default: False.
+        one_line: show also line breaks as escapes, because a terminal reads it. Default: False.
     """
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\r\n" if not one_line else "\n").writerow(
@@ -75,7 +76,7 @@ def csv_line(values: Sequence[Any], *, raw: bool = False, one_line: bool = False
 def _cell(value: Any, *, raw: bool, one_line: bool) -> str:
     if not isinstance(value, str):
         return plain(value)
-    text = plain(value) if one_line else value
+    text = plain(value) if one_line else value if raw else clean(value, breaks=True)
     if not raw and text.lstrip(" ").startswith(_FORMULA) and _HARMLESS.fullmatch(text) is None:
         return f"'{text}"
     return text

@@ -30,7 +30,7 @@ class Output:
         header: whether plain lines and CSV begin with the names of the columns.
 
     Raises:
-        CliError: more than one format.
+        CliError: more than one format, or no column.
     """
 
     def __init__(
@@ -49,7 +49,9 @@ class Output:
             "json" if as_json else "jsonl" if as_jsonl else "csv" if as_csv or csv_raw else _for_reader()
         )
         self._raw = csv_raw
-        self._columns = [one.strip() for one in columns.split(",") if one.strip()] if columns else None
+        self._columns = None if columns is None else [one.strip() for one in columns.split(",") if one.strip()]
+        if self._columns == []:  # an empty variable of a shell
+            raise CliError("--columns: name some, separated by commas", USAGE)
         self._header = header
 
     @property
@@ -75,19 +77,22 @@ class Output:
 
         Args:
             fields: its fields.
-            columns: fields it may have in addition.
+            columns: fields it may have. Lines and CSV have them all, in this order, whatever the object has.
 
         Raises:
             CliError: `columns` of the options names none of them.
         """
-        self.check_columns({**dict.fromkeys(columns), **fields})
-        if self.format in ("csv", "jsonl"):
+        whole: Row = {**dict.fromkeys(columns), **fields}
+        self.check_columns(whole)
+        if self.format == "csv":
+            self._print_rows([fields], list(whole))
+        elif self.format == "jsonl":
             self._print_rows([fields], list(fields))
         elif self.format == "json":
             self._write(to_json(self._chosen(fields), indent=2) + "\n")
         elif self.format == "plain":
-            for name, value in self._chosen(fields).items():
-                self._write(f"{plain(name)}\t{plain(value)}\n")
+            for name, value in self._chosen(whole).items():
+                self._write(f"{plain(name)}\t{plain(value)}\n" if self._header else f"{plain(value)}\n")
         else:
             from .tables import print_object
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
+from ..calls.call_catalog import CALLS
 from ..failures import USAGE, CliError
 from ..output.text import plain
 from .schema import METER, PARTS, PLAN, Kind, Limit, Part, Plan
@@ -125,6 +126,22 @@ def leave_out(present: list[Plan], ids: Collection[str]) -> list[Plan]:
         for plan in present
         if plan.id not in ids
     ]
+
+
+def unknown_values(changes: list[Change]) -> list[str]:
+    """Values of the file that this version does not know, for people. A newer service may take them.
+
+    Args:
+        changes: the changes.
+    """
+    found: list[str] = []
+    for change in changes:
+        for one in CALLS[change.kind.section.replace("_", "-")]["create"].parameters:
+            value = change.after.get(one.name)
+            if one.choices and isinstance(value, str) and value not in one.choices:
+                known = ", ".join(one.choices)
+                found.append(f"{change.title}: {one.name} {value!r} is not known here; known: {known}")
+    return found
 
 
 def kept_objects(wanted: list[Plan], present: list[Plan]) -> list[str]:

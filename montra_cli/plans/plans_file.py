@@ -24,6 +24,7 @@ def parse_toml(place: str) -> dict[str, Any]:
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
+    refuse_other_formats("FILE", place)
     text = read_text("FILE", place)
     try:
         found: Any = _plain(tomlkit.parse(text), place)
@@ -31,6 +32,20 @@ def parse_toml(place: str) -> dict[str, Any]:
     except (TOMLKitError, RecursionError, ValueError) as error:
         raise CliError(f"{place}: not TOML that can be used: {error}", USAGE) from None
     return dict(found)
+
+
+def refuse_other_formats(name: str, place: str) -> None:
+    """Refuse a file whose name says that it is not TOML.
+
+    Args:
+        name: the option or argument.
+        place: path of the file.
+
+    Raises:
+        CliError: its name ends with `.json`, `.yaml` or `.yml`.
+    """
+    if place.lower().endswith((".json", ".yaml", ".yml")):
+        raise CliError(f"{name}: plans are TOML, not {place}: name it plans.toml", USAGE)
 
 
 def _plain(value: Any, place: str) -> Any:

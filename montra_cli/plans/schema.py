@@ -78,6 +78,8 @@ PARTS = (METER, PRODUCT, FEATURE)
 """In the order in which they are created: a product may charge for a meter."""
 
 LIMIT_FIELDS = {"max_amount": "amount", "period": "text", "aggregation": "text"}
+_SMALLEST, _LARGEST = Decimal("1e-64"), Decimal("1e64")
+"""Amounts that the SDK sends. Others must be refused before the first change is made."""
 SEED_ONLY = ("discounts", "customers", "webhooks")
 
 
@@ -202,10 +204,10 @@ def _value(expected: str | None, value: Any, place: str, kind: Kind | None) -> A
     if expected == "amount" and isinstance(value, (int, Decimal, str)) and not isinstance(value, bool):
         try:
             number = exact_number(str(value).strip())
-            if number >= 0:
-                return number
         except ValueError:
-            pass
+            number = Decimal("nan")
+        if number.is_zero() or _SMALLEST <= number < _LARGEST:
+            return number
     words = {
         "text": "a text",
         "flag": "true or false",

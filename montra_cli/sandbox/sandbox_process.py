@@ -58,10 +58,10 @@ def serve(options: ServerOptions) -> None:
 
 def _prepare(sandbox: Sandbox, options: ServerOptions, browser: Browser) -> None:
     """Create what was asked for, and open the browser."""
+    if options.demo:  # needs an empty sandbox
+        print(f"Demo data: {_summary(sandbox.demo())}", flush=True)
     if options.seed is not None:
         print(f"Created from the file: {_summary(sandbox.load_seed(options.seed))}", flush=True)
-    if options.demo:
-        print(f"Demo data: {_summary(sandbox.demo())}", flush=True)
     if options.forward_to is not None:
         made = sandbox.add_webhook_endpoint(options.forward_to, service=None)
         print(f"Webhooks: sent to {made['url']}, signed with {made['secret']}", flush=True)

@@ -26,9 +26,7 @@ def test_a_customer_is_created_changed_and_listed(cli: Cli) -> None:
     assert changed["metadata"] == {"plan": "pro", "seats": 5}
     assert "metadata" not in cli.ok("customers", "update", created["id"], "--clear", "metadata", "--json").json
     assert [one["id"] for one in cli.ok("customers", "list", "--jsonl").lines] == [created["id"]]
-    assert (
-        cli.ok("customers", "get", created["id"], "--columns", "email", "--no-header").out == "email\tada@example.com\n"
-    )
+    assert cli.ok("customers", "get", created["id"], "--columns", "email", "--no-header").out == "ada@example.com\n"
 
 
 def test_an_empty_value_clears_a_field(cli: Cli) -> None:

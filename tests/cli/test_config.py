@@ -278,6 +278,15 @@ def test_a_file_that_others_may_read_is_refused(fresh: Cli) -> None:
     assert (ran.code, "chmod 600" in ran.err) == (2, True)
 
 
+def test_a_setting_that_is_not_known_is_told(fresh: Cli) -> None:
+    fresh.ok("config", "login", stdin=KEY.encode())
+    path = config_of(fresh)
+    path.write_text(path.read_text().replace("api_key", "api_kee"))
+    ran = fresh.run("customers", "list")
+    assert ran.code != 0
+    assert "profiles.default.api_kee is not known; there are: api_key, base_url" in ran.err
+
+
 def test_a_file_with_a_byte_order_mark_is_read(fresh: Cli) -> None:
     fresh.ok("config", "login", stdin=KEY.encode())
     config_of(fresh).write_bytes(b"\xef\xbb\xbf" + config_of(fresh).read_bytes())

@@ -99,6 +99,13 @@ def test_the_name_decides_the_format(cli: Cli, name: str) -> None:
     assert (cli.folder / name).read_text().startswith("{" if name == "c.ndjson" else "id,")
 
 
+def test_a_name_of_another_format_is_refused(cli: Cli) -> None:
+    ran = cli.run("export", "customers", "-o", "c.json")
+    assert (ran.code, "--format" in ran.err, (cli.folder / "c.json").exists()) == (2, True, False)
+    cli.ok("export", "customers", "-o", "c.json", "--format", "jsonl")
+    assert (cli.folder / "c.json").exists()
+
+
 @pytest.mark.parametrize("more", [[], ["--csv-raw"], ["--format", "jsonl"], ["-o", "/dev/stdout"]])
 def test_nothing_that_a_customer_writes_reaches_a_terminal_as_a_command(cli: Cli, more: list[str]) -> None:
     cli.customer("eve@example.com", "Eve\x1b]0;owned\x07\x9b31m\u202e")
@@ -109,4 +116,5 @@ def test_nothing_that_a_customer_writes_reaches_a_terminal_as_a_command(cli: Cli
     assert not set(text) & set("\x1b\x07\x9b\u202e") or more[:1] == ["-o"], text
     assert "Eve\x1b" not in text
     if "--format" not in more:
-        assert "Eve\x1b]0;" in cli.ok("export", "customers").out  # a file has what is there
+        assert "Eve\x1b]0;" in cli.ok("export", "customers", "--csv-raw").out  # a program has what is there
+        assert r"Eve\x1b]0;" in cli.ok("export", "customers").out  # a pipe may end on a terminal

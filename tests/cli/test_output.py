@@ -84,6 +84,33 @@ def test_piped_lines_are_stable(cli: Cli) -> None:
     assert ESCAPES.search(cli.ok("customers", "list", "--json").out) is None
 
 
+def test_nothing_of_a_customer_controls_the_terminal_behind_a_pipe(cli: Cli) -> None:
+    customer = cli.customer(name=EVIL)
+    for arguments in (("list",), ("list", "--csv"), ("list", "--jsonl"), ("get", customer), ("get", customer, "--csv")):
+        assert ESCAPES.search(cli.ok("customers", *arguments).out) is None, arguments
+    answer = cli.ok("api", "GET", f"/customers/{customer}").out
+    assert ESCAPES.search(answer) is None
+    assert json.loads(answer)["data"]["name"] == EVIL
+    assert EVIL in cli.ok("customers", "list", "--csv-raw").raw.decode()
+
+
+def test_one_object_has_the_same_columns_whatever_it_has(cli: Cli) -> None:
+    few = cli.customer()
+    made = cli.ok("customers", "create", "--name", "B", "--email", "b@b.co", "--phone", "1", "--json").json
+    listed = cli.ok("customers", "list", "--csv").out.splitlines()[0]
+    for one in (few, made["id"]):
+        assert cli.ok("customers", "get", one, "--csv").out.splitlines()[0] == listed
+        lines = cli.ok("customers", "get", one).out.splitlines()
+        assert ",".join(line.partition("\t")[0] for line in lines) == listed
+    assert cli.ok("customers", "get", few, "--columns", "id", "--no-header").out == f"{few}\n"
+
+
+@pytest.mark.parametrize("columns", ["", " ", ","])
+def test_no_column_is_refused(cli: Cli, columns: str) -> None:
+    ran = cli.run("customers", "list", "--columns", columns)
+    assert (ran.code, "--columns" in ran.err) == (2, True)
+
+
 def test_csv_holds_no_formulas(cli: Cli) -> None:
     for number, name in enumerate(("=1+1", "+1", "-cmd|'x'!A", "@SUM(A1)", 'Ada, "the" first\n', "\uff1d1")):
         cli.customer(f"{number}@example.com", name)

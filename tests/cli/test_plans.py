@@ -96,6 +96,24 @@ def test_changes_are_shown_and_what_the_api_can_not_do_is_told(cli: Cli) -> None
     assert (left.code, [one["action"] for one in left.json]) == (3, ["impossible"])
 
 
+def test_what_may_be_refused_is_told_before_something_is_changed(cli: Cli) -> None:
+    product = '[[pricing_models.products]]\nname = "p"\nprice_type = "weird"\namount = 1\n'
+    write(cli, f'[[pricing_models]]\nname = "a"\n{product}')
+    told = "a / product p: price_type 'weird' is not known here; known: one_time, recurring, usage"
+    assert told in cli.run("plans", "diff", "plans.toml").err
+    ran = cli.run("plans", "apply", "plans.toml")
+    assert (ran.code, told in ran.err) == (7, True)
+    assert cli.ok("pricing-models", "list", "--jsonl").out == ""
+
+
+@pytest.mark.parametrize("name", ["plans.json", "plans.YAML", "plans.yml"])
+def test_plans_are_toml(cli: Cli, name: str) -> None:
+    for arguments in (("pull", "-o", name), ("diff", name), ("apply", name)):
+        ran = cli.run("plans", *arguments)
+        assert (ran.code, "plans are TOML" in ran.err) == (2, True)
+    assert not (cli.folder / name).exists()
+
+
 def test_nothing_is_deleted_without_prune(cli: Cli) -> None:
     write(cli, PLANS)
     cli.ok("plans", "apply", "plans.toml", "--yes")
@@ -191,6 +209,8 @@ def test_pull_writes_no_file_that_diff_refuses(cli: Cli) -> None:
         ),
         ("[[pricing_models]]\nname = 'a'\n[[pricing_models.products]]\nname = 'p'\namount = -1", "an amount"),
         ("[[pricing_models]]\nname = 'a'\n[[pricing_models.products]]\nname = 'p'\namount = nan", "not a number"),
+        ("[[pricing_models]]\nname = 'a'\n[[pricing_models.products]]\nname = 'p'\namount = 1e64", "an amount"),
+        ("[[pricing_models]]\nname = 'a'\n[[pricing_models.products]]\nname = 'p'\namount = 1e-65", "an amount"),
         ("[[pricing_models]]\nname = 'a'\n[[pricing_models.meters]]\nslug = 'p'\nlimit = 5", "max_amount"),
         (
             "[[pricing_models]]\nname = 'a'\n[[pricing_models.meters]]\nslug = 'p'\nevents_per_unit = 1.5",

@@ -155,7 +155,32 @@ def test_seed_and_demo(cli: Cli) -> None:
     assert cli.run("sandbox", "seed", "bad.toml").code == 2
 
 
+def test_a_sandbox_starts_with_demo_data_and_a_seed(alone: Cli) -> None:
+    (alone.folder / "seed.toml").write_text(SEED)
+    process = alone.start("sandbox", "--port", "0", "--demo", "--seed", "seed.toml", "--webhook-secret", "it's mine")
+    try:
+        assert process.stdout is not None
+        text = "".join(iter(process.stdout.readline, "Ctrl-C stops it.\n"))
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert re.search(r"Demo data: .*customers.*\nCreated from the file: .*1 customers", text)
+    assert "export MONTRA_WEBHOOK_SECRET='it'\"'\"'s mine'\n" in text
+
+
+def test_a_sandbox_that_can_not_start_tells_no_address(alone: Cli) -> None:
+    product = '[[pricing_models]]\nname = "a"\nproducts = [{name = "p", amount = "x"}]'
+    (alone.folder / "seed.toml").write_text(SEED + product)
+    ran = alone.run("sandbox", "--port", "0", "--seed", "seed.toml")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.count("products[0]") == 1
+    assert alone.run("sandbox", "--port", "0", "--api-key", "a b").code == 2
+
+
 def test_events_are_triggered_listed_shown_and_replayed(cli: Cli) -> None:
+    cli.ok("trigger", "customer.created", "--set", 'metadata:={"a": 1}', "--set", "name=Eve")
+    assert [one["metadata"] for one in cli.ok("customers", "list", "--jsonl").lines] == [{"a": 1}]
+    assert cli.run("trigger", "customer.created", "--set", "metadata:={").code == 2
     known = {one["event"] for one in cli.ok("trigger", "--list", "--json").json}
     assert "checkout.completed" in known
     assert "checkout.completed" in cli.ok("trigger", "--list").out

@@ -67,6 +67,17 @@ def test_every_command_has_help_with_examples(command: str, capsys: pytest.Captu
         assert f"montra {command} {name}" in own.split("Examples:")[1], own
 
 
+def test_help_shows_values_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    from montra_cli import main
+
+    with pytest.raises(SystemExit):
+        main(["products", "create", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "pm_" in text
+    assert "Pm_" not in text
+    assert "One_time" not in text
+
+
 def test_every_example_of_a_call_can_be_parsed() -> None:
     """The words of an example are options and arguments that the command has, and all that it needs."""
     import shlex

@@ -253,6 +253,11 @@ def test_amounts_are_those_that_the_sdk_sends() -> None:
         assert (problem == "") is is_amount(Decimal(text)), text
 
 
+def test_a_key_that_is_twice_is_refused() -> None:
+    line = '{"customer_id": "c", "meter_slug": "m", "amount": "7", "amount": 8}'
+    assert problems_of(line, format="jsonl") == ["not JSON that can be sent: the key 'amount' is there twice"]
+
+
 def test_totals_are_exact(alone: Cli) -> None:
     (alone.folder / "u.csv").write_text(f"customer_id,meter_slug,amount\nc,m,{'9' * 39}\nc,m,1e-64\n")
     assert f"m: {'9' * 39}.{'0' * 63}1" in alone.ok("usage", "import", "u.csv", "--dry-run").err

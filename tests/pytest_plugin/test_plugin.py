@@ -166,6 +166,10 @@ def test_a_mistake_in_the_ini_file_is_told(tmp_path: Path) -> None:
     code, said = run_pytest(tmp_path, files, ini="montra_sandbox_id_seed = abc")
     assert code == 1
     assert "montra_sandbox_id_seed: not a whole number: 'abc'" in said
+    for name in ("montra_sandbox_env", "montra_sandbox_frozen"):
+        code, said = run_pytest(tmp_path, files, ini=f"{name} = maybe")
+        assert code
+        assert f"{name}: true or false" in said
 
 
 @pytest.mark.parametrize("early", [False, True])
