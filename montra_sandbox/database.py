@@ -11,6 +11,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, TypeAlias
 
+from .database_lock import DatabaseLock
 from .problems import conflict
 
 _KEPT_BY_RESET = frozenset({"merchants", "settings"})
@@ -60,15 +61,22 @@ class Database:
         path: the file, created when it is missing; `:memory:` for none.
 
     Raises:
-        OSError: the file can't be created or written.
+        OSError: the file can't be created or written, or another running sandbox uses it.
         sqlite3.Error: the file is not a database.
     """
 
     def __init__(self, path: str = ":memory:") -> None:
         self.path = path
+        self.lock: DatabaseLock | None = None
+        """Keeps other sandboxes from using the file; None in memory."""
         if path not in _IN_MEMORY:
             _restrict_to_owner(path)
-        self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+            self.lock = DatabaseLock(path)
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+        except BaseException:
+            self._release()
+            raise
         self._connection.row_factory = sqlite3.Row
         try:
             # synchronous = NORMAL loses nothing when the process dies; a power failure may lose the last commits.
@@ -76,9 +84,13 @@ class Database:
             self._delete_plain_secrets()
             self._add_missing_columns()
             self._connection.executescript(f"{_schema()}{_CODES_TABLE} PRAGMA user_version = {_SCHEMA_VERSION};")
-        except sqlite3.Error:
-            self._connection.close()
+        except BaseException:
+            self.close()
             raise
+
+    def _release(self) -> None:
+        if self.lock is not None:
+            self.lock.release()
 
     def _delete_plain_secrets(self) -> None:
         """Drop the tables of an older file that held secrets in plain text; all of their rows were short-lived."""
@@ -104,8 +116,9 @@ class Database:
                         self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind} {rule}DEFAULT {filled}")
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, and let others use the file."""
         self._connection.close()
+        self._release()
 
     def keep_code(self, mail_id: str, token: str) -> None:
         """Keep a mailed code in memory, never in the file.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Generator
@@ -21,7 +22,8 @@ def run_in_foreground(sandbox: Sandbox, prepare: Callable[[Sandbox], None] | Non
 
     Args:
         sandbox: the sandbox, which is not running.
-        prepare: called once it runs, e.g. to create data.
+        prepare: called once it runs, before anything is printed, e.g. to create data. What it can't do stops the
+            sandbox: whoever reads the address may use it.
 
     Raises:
         OSError: the port is in use, or the database file can't be opened.
@@ -30,9 +32,9 @@ def run_in_foreground(sandbox: Sandbox, prepare: Callable[[Sandbox], None] | Non
     """
     stop = threading.Event()
     with _handled_signals(stop), sandbox:
-        print(introduction(sandbox), flush=True)
         if prepare is not None:
             prepare(sandbox)
+        print(introduction(sandbox), flush=True)
         print("Ctrl-C stops it.", flush=True)
         while not stop.wait(_WAKE_INTERVAL):  # Windows sees Ctrl-C between two waits
             pass
@@ -61,10 +63,11 @@ def introduction(sandbox: Sandbox) -> str:
         sandbox: the sandbox.
     """
     lines = [f"Montra sandbox, with its dashboard, at {front_page(sandbox)}", ""]
-    lines += [f"  export {name}={value}" for name, value in sandbox.environment.items()]
-    lines += [f"  export MONTRA_API_KEY={key}  # another merchant" for key in sandbox.api_keys[1:]]
+    lines += [f"  export {name}={shlex.quote(value)}" for name, value in sandbox.environment.items()]
+    lines += [f"  export MONTRA_API_KEY={shlex.quote(key)}  # another merchant" for key in sandbox.api_keys[1:]]
     if sandbox.control_token is not None:
-        lines += [f"  export {TOKEN_VARIABLE}={sandbox.control_token}  # for the header {TOKEN_HEADER} of the controls"]
+        token = shlex.quote(sandbox.control_token)
+        lines += [f"  export {TOKEN_VARIABLE}={token}  # for the header {TOKEN_HEADER} of the controls"]
     return "\n".join([*lines, "", f"State: {sandbox.database or 'in memory, lost when it stops'}", ""])
 
 

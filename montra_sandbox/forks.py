@@ -5,8 +5,9 @@ them locked, for a thread that it does not have, and waits without end as soon a
 a fork, the event loops of all running server threads are therefore brought to a standstill, between two callbacks; only
 they use SQLite. After it they go on, in the parent.
 
-A child also inherits the servers' sockets, and gives them up. Otherwise the port of a server that the parent has
-stopped would stay in use, and its clients would wait for responses without end.
+A child also inherits the servers' sockets and the locks of their databases, and gives them up. Otherwise the port of a
+server that the parent has stopped, and its database, would stay in use, and its clients would wait for responses
+without end.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class ForkAware(Protocol):
         ...
 
     def descriptors(self) -> list[int]:
-        """The file descriptors of its sockets."""
+        """The file descriptors of its sockets and locks."""
         ...
 
 

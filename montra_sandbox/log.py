@@ -8,7 +8,7 @@ import unicodedata
 log: logging.Logger = logging.getLogger("montra_sandbox")
 
 
-class _OneLine(logging.Filter):
+class OneLine(logging.Filter):
     """Shows control characters, line separators and the like as escapes. A traceback stands below its line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -28,4 +28,4 @@ def _shown(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-log.addFilter(_OneLine())
+log.addFilter(OneLine())

@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS usage_values (
 
 CREATE TABLE IF NOT EXISTS subscriptions (
   id TEXT PRIMARY KEY, merchant_id TEXT NOT NULL, customer_id TEXT NOT NULL REFERENCES customers,
-  pricing_model_id TEXT NOT NULL REFERENCES pricing_models, status TEXT NOT NULL, anchor TEXT NOT NULL,
+  pricing_model_id TEXT NOT NULL REFERENCES pricing_models, items TEXT, status TEXT NOT NULL, anchor TEXT NOT NULL,
   current_period_start TEXT NOT NULL, current_period_end TEXT NOT NULL, cancel_at_period_end INTEGER NOT NULL,
   paused_at TEXT, pause_behavior TEXT, resume_at TEXT, discount_id TEXT, discount_until TEXT, created_at TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS subscriptions_of_customer ON subscriptions (customer_id, created_at);

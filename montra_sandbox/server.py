@@ -23,6 +23,7 @@ from .database import Database
 from .forks import ForkLock
 from .http.application import API_PREFIX, SandboxApplication
 from .http.browser_protection import AccessRules, HostName, parse_allowed_host, parse_host
+from .http.server_log import MAX_LINE_SIZE, server_log
 from .ids import IdGenerator
 from .server_thread import Completion, ServerThread, is_in_coroutine, not_running
 from .webhook_sender import APP_SCHEME, PendingDelivery, WebhookSender, is_local_url
@@ -110,8 +111,8 @@ class Sandbox(Controls):
     ) -> None:
         if isinstance(api_keys, str):
             raise ValueError("api_keys: a list of keys, not one string")
-        if not api_keys or not all(key.strip() == key and key for key in api_keys):
-            raise ValueError("api_keys: at least one, without spaces around it")
+        if not api_keys or not all(key and key.isascii() and key.isprintable() and " " not in key for key in api_keys):
+            raise ValueError("api_keys: at least one, of letters, digits and punctuation without spaces")
         if not 0 <= port <= 65535:
             raise ValueError(f"port {port}: from 0 (a free one) to 65535")
         if now is not None and now.tzinfo is None:
@@ -310,7 +311,12 @@ class Sandbox(Controls):
         sender = WebhookSender(world, deliver_anywhere=self._deliver_anywhere)
         application = SandboxApplication(self, world, sender, control_token=self.control_token)
         runner = web.AppRunner(
-            application.build(self._middlewares), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT
+            application.build(self._middlewares),
+            access_log=None,
+            logger=server_log,
+            max_line_size=MAX_LINE_SIZE,
+            max_field_size=MAX_LINE_SIZE,
+            shutdown_timeout=_SHUTDOWN_TIMEOUT,
         )
         await runner.setup()
         assert runner.server is not None
@@ -408,6 +414,9 @@ def _descriptors_of(running: _Running) -> list[int]:
     transports = [connection.transport for connection in server.connections] if server is not None else []
     connections = [transport.get_extra_info("socket") for transport in transports if transport is not None]
     found = [socket.fileno() for socket in (*running.listener.sockets, *connections)]
+    lock = running.world.db.lock
+    if lock is not None and lock.descriptor is not None:
+        found.append(lock.descriptor)
     return [descriptor for descriptor in found if descriptor >= 0]  # others are closed
 
 

@@ -56,7 +56,7 @@ class ServerThread(Generic[T]):
     Args:
         open_server: makes what is served.
         close_server: ends it.
-        descriptors: the file descriptors of the sockets of what is served, which a forked child gives up.
+        descriptors: the file descriptors of the sockets and locks of what is served, which a forked child gives up.
         name: the thread's name.
     """
 
@@ -190,7 +190,7 @@ class ServerThread(Generic[T]):
         return self._loop is not None
 
     def descriptors(self) -> list[int]:
-        """The file descriptors of its sockets."""
+        """The file descriptors of its sockets and locks."""
         return self._descriptors(self._served) if self._descriptors and self._served is not None else []
 
     def _post(self, callback: Callable[[], object]) -> None:

@@ -212,6 +212,8 @@ class World:
         Raises:
             Problem: 400, backwards, further than `MAX_ADVANCE`, beyond the calendar, or too many steps would run.
         """
+        if by <= timedelta(0):
+            raise invalid("the clock only moves forward: say by how much, e.g. 31 days")
         now = self.run_due()
         if by > LAST_DATETIME - now:
             raise invalid(_TOO_FAR if by > MAX_ADVANCE else "that is past the end of the calendar")
@@ -228,7 +230,7 @@ class World:
         """
         by = until - self.run_due()
         if by < timedelta(0):
-            raise invalid("the clock only moves forward")
+            raise invalid("the clock only moves forward, and shows a later time already")
         if by > MAX_ADVANCE:
             raise invalid(_TOO_FAR)
         if until > LAST_DATETIME:

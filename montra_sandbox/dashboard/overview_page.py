@@ -11,6 +11,7 @@ from aiohttp import web
 from ..database import Row
 from ..datetimes import format_datetime
 from ..montra import analytics
+from ..montra.charges import round_to_cents
 from ..pages.formatting import format_money, format_number
 from ..problems import Problem
 from .charts import Chart, Series, area, stacked_bars
@@ -21,6 +22,7 @@ _RANGES = {"30d": ("daily", 30, "30 days"), "12w": ("weekly", 12, "12 weeks"), "
 _DEFAULT_RANGE = "12m"
 _MAX_METERS = 4
 _LATEST = 6
+_MAX_CURRENCIES = 2
 _START_CODE = """\
 import os
 
@@ -107,26 +109,31 @@ def _numbers(view: View, series: dict[str, Any], recurring: list[Decimal]) -> li
         "SELECT count(*) FROM subscriptions WHERE merchant_id = ? AND status IN ('active', 'trialing')",
         view.merchant_id,
     )
-    due = view.db.all(
-        "SELECT amount_due FROM invoices WHERE merchant_id = ? AND status = 'open' AND currency = 'USD'",
-        view.merchant_id,
-    )
     total = view.db.value("SELECT count(*) FROM customers WHERE merchant_id = ?", view.merchant_id)
     new, revenue = sum(_values(series["customersNew"])), sum(_values(series["revenue"]), Decimal(0))
     failed = sum(_values(series["failed"]))
-    open_amount = sum((Decimal(row["amount_due"]) for row in due), Decimal(0))
     running = f"{format_number(active)} running subscription{'' if active == 1 else 's'}"
     return [
         ("Recurring revenue", format_money(recurring[-1]), running, "/dashboard/customers"),
         ("Payments", format_money(revenue), f"{format_number(failed)} failed", "/dashboard/payments"),
         ("Customers", format_number(total), f"{format_number(new)} new", "/dashboard/customers"),
-        (
-            "Open invoices",
-            format_money(open_amount),
-            f"{format_number(len(due))} open",
-            "/dashboard/invoices?status=open",
-        ),
+        ("Open invoices", *_open_invoices(view), "/dashboard/invoices?status=open"),
     ]
+
+
+def _open_invoices(view: View) -> tuple[str, str]:
+    """What is due in dollars, and how many invoices are open; what is due in other currencies stands beside it."""
+    rows = view.db.all(
+        "SELECT amount_due, currency FROM invoices WHERE merchant_id = ? AND status = 'open'", view.merchant_id
+    )
+    due: dict[str, Decimal] = {"USD": Decimal(0)}
+    for row in rows:
+        due[row["currency"]] = due.get(row["currency"], Decimal(0)) + Decimal(row["amount_due"])
+    dollars, *others = [format_money(round_to_cents(amount), currency) for currency, amount in due.items()]
+    if len(others) > _MAX_CURRENCIES:
+        others = [*others[:_MAX_CURRENCIES], f"{len(others) - _MAX_CURRENCIES} more currencies"]
+    also = f", also {', '.join(others)}" if others else ""
+    return dollars, f"{format_number(len(rows))} open{also}"
 
 
 def _usage_charts(view: View, keys: list[str], starts: list[str]) -> list[tuple[str, str, Chart]]:

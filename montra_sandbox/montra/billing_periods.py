@@ -12,7 +12,7 @@ from ..json import decimal, decimal_text, loads
 from .charges import apply_discount, round_to_cents, tiered_charge, total, usage_charge
 from .invoices import insert_invoice
 from .merchant_context import MerchantContext
-from .plans import Plan, plan_price
+from .plans import Plan, subscription_price
 from .usage import measure
 
 DAYS_UNTIL_DUE: int = 14
@@ -21,7 +21,7 @@ _STATUS_WHILE_PAUSED = {"keep_as_is": "draft", "mark_uncollectible": "uncollecti
 
 
 def invoice_period(
-    context: MerchantContext, subscription: Row, *, usage_of: Plan | None, is_paid: bool = False
+    context: MerchantContext, subscription: Row, *, usage_of: Plan | None, checkout: Row | None = None
 ) -> None:
     """Create the invoice at the start of a period: its recurring price and the usage of the previous period.
 
@@ -31,15 +31,17 @@ def invoice_period(
         context: the merchant, at the start of the period.
         subscription: the subscription, already in the new period.
         usage_of: the previous period; None for the first period.
-        is_paid: a checkout has already paid the invoice.
+        checkout: the transaction of a checkout that has paid the period: the invoice is about what was paid.
     """
-    price = plan_price(context, subscription["pricing_model_id"])
-    recurring = _apply_subscription_discount(context, subscription, price)
+    recurring = _apply_subscription_discount(context, subscription, subscription_price(context, subscription))
     usage = Decimal(0) if usage_of is None else _usage_charges(context, subscription, usage_of)
     amount = round_to_cents(recurring + usage)
+    description = f"Recurring {round_to_cents(recurring)}, usage {round_to_cents(usage)}"
+    if checkout is not None and Decimal(checkout["amount"]) != amount:  # what is paid once, or a price of the link
+        amount, description = Decimal(checkout["amount"]), checkout["description"]
     if not amount:
         return
-    status = "paid" if is_paid else "open"
+    status = "open" if checkout is None else "paid"
     if subscription["status"] == "paused":
         status = _STATUS_WHILE_PAUSED[subscription["pause_behavior"] or "keep_as_is"]
     insert_invoice(
@@ -50,7 +52,7 @@ def invoice_period(
         amount_due=amount,
         currency="USD",
         status=status,
-        description=f"Recurring {round_to_cents(recurring)}, usage {round_to_cents(usage)}",
+        description=description,
         due_date=context.now + timedelta(days=DAYS_UNTIL_DUE),
     )
 

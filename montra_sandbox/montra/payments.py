@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import Decimal
 from typing import Any
 
@@ -14,8 +15,9 @@ from . import customers
 from .charges import apply_discount, round_to_cents
 from .checkout_links import line_items, link_price
 from .merchant_context import MerchantContext
+from .plans import recurring_products
 from .refunds import find_redeemable_discount
-from .subscriptions import change_plan, find_running, get_row, subscribe
+from .subscriptions import change_plan, find_running, subscribe
 
 
 @attrs.frozen(kw_only=True)
@@ -130,7 +132,7 @@ def _complete(
 ) -> None:
     if discount is not None:
         context.db.update("discounts", discount["id"], times_redeemed=discount["times_redeemed"] + 1)
-    subscription_id = _start_subscription(context, link, customer, discount)
+    subscription_id = _start_subscription(context, link, transaction, customer, discount)
     payload = {
         "session_id": session["id"],
         "link_id": link["id"],
@@ -146,17 +148,29 @@ def _complete(
     context.record_event("checkout.completed", session["id"], payload)
 
 
-def _start_subscription(context: MerchantContext, link: Row, customer: Row, discount: Row | None) -> str | None:
-    """Subscribe the customer to the plan of the first recurring product; returns the subscription's id."""
-    products = [context.get_or_404("products", "product", item["product_id"]) for item in line_items(link)]
-    plan = next((product["pricing_model_id"] for product in products if product["price_type"] == "recurring"), None)
-    if plan is None:
+def _start_subscription(
+    context: MerchantContext, link: Row, transaction: Row, customer: Row, discount: Row | None
+) -> str | None:
+    """Subscribe the customer to the plan of the first recurring product; returns the subscription's id.
+
+    What renews is what was bought: the recurring products of the link in their quantities.
+    """
+    bought = [(context.get_or_404("products", "product", one["product_id"]), one) for one in line_items(link)]
+    recurring = [(product, item["quantity"]) for product, item in bought if product["price_type"] == "recurring"]
+    if not recurring:
         return None
+    plan = recurring[0][0]["pricing_model_id"]
+    quantities: Counter[str] = Counter()
+    for product, quantity in recurring:
+        quantities[product["id"]] += quantity
+    whole_plan = {product_id: 1 for product_id, _ in recurring_products(context, plan)}
+    items = None if quantities == whole_plan else quantities
     running = find_running(context, customer["id"])
     if running is None:
-        return str(subscribe(context, customer["id"], plan, is_paid=True, discount=discount)["id"])
-    if running["pricing_model_id"] != plan:
-        change_plan(context, get_row(context, running["id"]), plan)
+        return str(subscribe(context, customer["id"], plan, items=items, checkout=transaction, discount=discount)["id"])
+    has = None if running["items"] is None else loads(running["items"].encode())
+    if (running["pricing_model_id"], has) != (plan, items):
+        change_plan(context, running, plan, items)
     return str(running["id"])
 
 

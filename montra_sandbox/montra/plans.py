@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
@@ -9,6 +10,7 @@ import attrs
 
 from ..database import Row
 from ..datetimes import month_containing, parse_datetime
+from ..json import loads
 from .charges import total
 from .merchant_context import MerchantContext
 
@@ -71,8 +73,36 @@ def plan_price(context: MerchantContext, pricing_model_id: str) -> Decimal:
         context: the merchant.
         pricing_model_id: the pricing model.
     """
+    return total(price for _, price in recurring_products(context, pricing_model_id))
+
+
+def recurring_products(context: MerchantContext, pricing_model_id: str) -> list[tuple[str, Decimal]]:
+    """Id and price per period of a plan's active recurring products.
+
+    Args:
+        context: the merchant.
+        pricing_model_id: the pricing model.
+    """
     rows = context.db.all(
-        "SELECT amount FROM products WHERE pricing_model_id = ? AND price_type = 'recurring' AND status = 'Active'",
+        "SELECT id, amount FROM products WHERE pricing_model_id = ? AND price_type = 'recurring' AND status = 'Active'",
         pricing_model_id,
     )
-    return total(Decimal(row["amount"] or 0) for row in rows)
+    return [(row["id"], Decimal(row["amount"] or 0)) for row in rows]
+
+
+def subscription_price(context: MerchantContext, subscription: Row) -> Decimal:
+    """A subscription's price per period: of what was bought at a checkout; otherwise of its whole plan.
+
+    Args:
+        context: the merchant.
+        subscription: the subscription.
+    """
+    if subscription["items"] is None:
+        return plan_price(context, subscription["pricing_model_id"])
+    quantities: Mapping[str, int] = loads(subscription["items"].encode())
+    products = [
+        (context.get_or_404("products", "product", product_id), quantity) for product_id, quantity in quantities.items()
+    ]
+    return total(
+        Decimal(product["amount"] or 0) * quantity for product, quantity in products if product["status"] == "Active"
+    )

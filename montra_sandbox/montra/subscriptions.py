@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..database import Row, pick
 from ..datetimes import format_datetime, month_containing, parse_datetime
 from ..ids import new_id
-from ..json import omit_none
+from ..json import dumps, omit_none
 from ..problems import conflict, invalid
 from .billing_periods import discount_end, invoice_period, record_mrr_movement
 from .charges import prorate
 from .merchant_context import MerchantContext, operation
-from .plans import plan_price
+from .plans import plan_price, subscription_price
 from .pricing_models import get_pricing_model
 
 RUNNING_STATUSES: tuple[str, ...] = ("active", "trialing", "past_due", "paused")
@@ -53,7 +54,7 @@ def upgrade_subscription(context: MerchantContext) -> Any:
     model = get_pricing_model(context, context.body["new_pricing_model_id"])
     _require_running(subscription)
     proration = prorate(
-        plan_price(context, subscription["pricing_model_id"]),
+        subscription_price(context, subscription),
         plan_price(context, model["id"]),
         parse_datetime(subscription["current_period_start"]),
         parse_datetime(subscription["current_period_end"]),
@@ -128,7 +129,8 @@ def subscribe(
     customer_id: str,
     pricing_model_id: str,
     *,
-    is_paid: bool = False,
+    items: Mapping[str, int] | None = None,
+    checkout: Row | None = None,
     discount: Row | None = None,
 ) -> dict[str, Any]:
     """Start a subscription now, with the invoice of its first period; returns its JSON.
@@ -137,7 +139,8 @@ def subscribe(
         context: the merchant.
         customer_id: the customer.
         pricing_model_id: the plan.
-        is_paid: a checkout has already paid the first invoice.
+        items: quantities by recurring product; None for the whole plan.
+        checkout: the transaction of a checkout that has paid the first period.
         discount: the discount on the recurring price.
     """
     subscription_id = new_id("sub")
@@ -148,6 +151,7 @@ def subscribe(
         merchant_id=context.merchant_id,
         customer_id=customer_id,
         pricing_model_id=pricing_model_id,
+        items=None if items is None else dumps(items),
         status="active",
         anchor=format_datetime(start),
         current_period_start=format_datetime(start),
@@ -157,22 +161,32 @@ def subscribe(
         discount_until=None if discount is None else discount_end(discount, start),
         created_at=context.now_text,
     )
-    record_mrr_movement(context, pricing_model_id, "new", plan_price(context, pricing_model_id))
+    subscription = get_row(context, subscription_id)
+    record_mrr_movement(context, pricing_model_id, "new", subscription_price(context, subscription))
     serialized = record_event(context, "subscription.created", subscription_id)
-    invoice_period(context, get_row(context, subscription_id), usage_of=None, is_paid=is_paid)
+    invoice_period(context, subscription, usage_of=None, checkout=checkout)
     return serialized
 
 
-def change_plan(context: MerchantContext, subscription: Row, pricing_model_id: str) -> dict[str, Any]:
+def change_plan(
+    context: MerchantContext, subscription: Row, pricing_model_id: str, items: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """Switch to another plan within the current period; returns the subscription's JSON.
 
     Args:
         context: the merchant.
         subscription: the subscription.
         pricing_model_id: the new plan.
+        items: quantities by recurring product; None for the whole plan.
     """
-    difference = plan_price(context, pricing_model_id) - plan_price(context, subscription["pricing_model_id"])
-    context.db.update("subscriptions", subscription["id"], pricing_model_id=pricing_model_id)
+    context.db.update(
+        "subscriptions",
+        subscription["id"],
+        pricing_model_id=pricing_model_id,
+        items=None if items is None else dumps(items),
+    )
+    changed = get_row(context, subscription["id"])
+    difference = subscription_price(context, changed) - subscription_price(context, subscription)
     if difference:
         kind = "expansion" if difference > 0 else "contraction"
         record_mrr_movement(context, pricing_model_id, kind, abs(difference))
@@ -188,7 +202,7 @@ def cancel(context: MerchantContext, subscription: Row) -> None:
     """
     context.db.update("subscriptions", subscription["id"], status="canceled", resume_at=None)
     model_id = subscription["pricing_model_id"]
-    record_mrr_movement(context, model_id, "churn", plan_price(context, model_id))
+    record_mrr_movement(context, model_id, "churn", subscription_price(context, subscription))
     record_event(context, "subscription.canceled", subscription["id"])
 
 

@@ -155,6 +155,8 @@ def _receipt_path(link: Row, transaction_id: str) -> str:
 
 
 def _find_error(fields: Mapping[str, str]) -> str | None:
+    if fields.get("action", "pay") not in ("pay", "decline"):
+        return "Please pay, or decline this payment."
     if not fields.get("name"):
         return "Please give your name."
     if not cards.EMAIL.fullmatch(fields.get("email", "")):

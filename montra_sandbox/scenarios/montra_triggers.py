@@ -10,7 +10,7 @@ from ..datetimes import format_datetime
 from ..json import decimal_text
 from ..montra import subscriptions
 from ..montra.meters import find_meter
-from ..montra.plans import Plan, current_plan, plan_price
+from ..montra.plans import Plan, current_plan, plan_price, subscription_price
 from ..montra.usage import Limit, find_limit, measure
 from ..problems import conflict, invalid
 from .calls import Calls, unique_suffix
@@ -302,8 +302,8 @@ def _priced_plans(calls: Calls) -> list[tuple[str, Decimal]]:
 def _find_other_plan(calls: Calls, subscription_id: str) -> str:
     """The next dearer plan, else the dearest other one, else a new one of twice the price."""
     context = calls.context()
-    present = subscriptions.get_row(context, subscription_id)["pricing_model_id"]
-    price = plan_price(context, present)
+    subscription = subscriptions.get_row(context, subscription_id)
+    present, price = subscription["pricing_model_id"], subscription_price(context, subscription)
     others = sorted((cost, plan_id) for plan_id, cost in _priced_plans(calls) if plan_id != present)
     dearer = [plan_id for cost, plan_id in others if cost > price]
     if dearer:

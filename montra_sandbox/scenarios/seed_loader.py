@@ -99,8 +99,9 @@ class _Loader:
 
     def _create(self, where: str, kind: str, operation_id: str, body: _Item) -> _Item:
         """Call the API; what it refuses is said with the place in the file."""
+        numbers = _with_numbers(where, body)
         with _placed(where):
-            created: _Item = self.calls.montra(operation_id, _with_numbers(where, body))
+            created: _Item = self.calls.montra(operation_id, numbers)
         self.created[kind] += 1
         return created
 

@@ -38,6 +38,7 @@ def trigger(
     checked = check_fields(found.event, found.fields, fields)
     calls = Calls(world, merchant_id or first_merchant(world))
     with calls.transaction():
+        calls.at = calls.now()  # one moment: what is ended here began no later
         position = calls.last_event()
         found.run(calls, checked)
         return calls.events_after(position)

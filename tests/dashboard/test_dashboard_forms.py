@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from datetime import timedelta
 from decimal import Decimal
 
@@ -16,6 +17,22 @@ from montra_sandbox import Sandbox
 from .dashboard_http import DashboardHttp
 
 CARD = "4242424242424242"
+
+
+async def test_open_invoices_are_those_of_all_currencies(
+    dashboard: DashboardHttp, montra: Montra, sandbox: Sandbox
+) -> None:
+    ada = await montra.create_customer(name="Ada", email="ada@example.com")
+
+    async def shown() -> str:
+        text = (await dashboard.get("/")).text.partition("Open invoices")[2]
+        return " ".join(re.sub("<[^>]*>", " ", text.partition("</dd>")[0]).split())
+
+    assert await shown() == "$0.00 0 open"
+    for amount, currency in ((100, "USD"), (50, "EUR"), (1, "EUR"), (700, "JPY"), (3, "GBP"), (4, "CHF")):
+        await montra.create_invoice(ada.id, amount_due=amount, currency=currency)
+    await montra.create_invoice(ada.id, amount_due=9, status="paid")
+    assert await shown() == "$100.00 6 open, also 51.00 EUR, 700 JPY, 2 more currencies"
 
 
 async def test_a_plan_is_built_and_edited(dashboard: DashboardHttp, montra: Montra) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -12,12 +13,13 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 import montra_sync
 from montra_async import Montra
-from montra_sandbox import Sandbox
+from montra_sandbox import Problem, Sandbox
 
 
 def test_with_serves_synchronous_code() -> None:
@@ -104,6 +106,50 @@ def test_what_can_not_start_raises_in_the_callers_thread(tmp_path: Path) -> None
     assert [one.name for one in threading.enumerate() if one.name == "montra-sandbox"] == []
 
 
+def test_a_database_has_one_sandbox(tmp_path: Path) -> None:
+    """A second one would have another clock, and send webhooks again."""
+    file = str(tmp_path / "state.db")
+    with Sandbox(db=file):
+        (tmp_path / "other.db").symlink_to(file)
+        for name in (file, str(tmp_path / "other.db")):
+            with pytest.raises(OSError, match="another running sandbox uses this database"):
+                Sandbox(db=name).start()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["other.db", "state.db"]
+    for _ in range(3):
+        with Sandbox(db=file) as again:
+            assert again.now().year > 2000
+
+
+def test_a_database_of_a_killed_sandbox_is_free(tmp_path: Path) -> None:
+    file = str(tmp_path / "state.db")
+    program = "import os, sys; from montra_sandbox import Sandbox\nSandbox(db=sys.argv[1]).start()\nos._exit(9)"
+    assert run(program, file).returncode == 9
+    with Sandbox(db=file) as again:
+        assert again.now().year > 2000
+
+
+@pytest.mark.parametrize("span", [{}, {"days": 0}, {"days": -1}])
+def test_an_advance_says_how_far(span: dict[str, float]) -> None:
+    with Sandbox() as sandbox, pytest.raises(Problem, match="only moves forward: say by how much"):
+        sandbox.advance(**span)
+
+
+def test_a_request_that_can_not_be_parsed_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    with Sandbox() as sandbox:
+        address = urlsplit(sandbox.url)
+        for request, status in (
+            (b"GET /" + b"a" * 60_000, b"404"),
+            (b"GET /" + b"a" * 70_000, b"400"),
+            (b"\x16\x03\x1b[31m", b"400"),
+        ):
+            with socket.create_connection((address.hostname, address.port), timeout=60) as client:
+                client.sendall(request + b" HTTP/1.1\r\nHost: %s\r\n\r\n" % address.netloc.encode())
+                assert client.recv(12)[9:] == status
+    assert 1 <= len(caplog.records) <= 2
+    for record in caplog.records:
+        assert (record.levelname, record.exc_info, record.getMessage().isprintable()) == ("WARNING", None, True)
+
+
 def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", program, *arguments], capture_output=True, text=True, timeout=60
@@ -125,7 +171,8 @@ def test_a_sandbox_that_nobody_stops_keeps_no_process_alive(tmp_path: Path) -> N
 def test_a_forked_child_is_told_and_can_exit() -> None:
     program = """
 import os
-from montra_sandbox import Sandbox
+import socket
+from montra_sandbox import Problem, Sandbox
 with Sandbox() as sandbox:
     child = os.fork()
     if child == 0:

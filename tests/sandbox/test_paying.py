@@ -34,6 +34,56 @@ async def test_a_recurring_product_subscribes(sandbox: Sandbox, montra: Montra) 
     assert sandbox.pay(once, email="ada@example.com").subscription_id is None
 
 
+async def test_what_was_bought_renews(sandbox: Sandbox, montra: Montra) -> None:
+    """Payment, invoices and recurring revenue agree on quantities, and on what of a plan was bought."""
+    plan = await montra.create_pricing_model(name="Pro")
+
+    async def product(name: str, price: int, price_type: Any = "recurring") -> str:
+        return (await montra.create_product(plan.id, name=name, price_type=price_type, amount=price)).id
+
+    seat, _, setup = await product("Seat", 20), await product("Support", 7), await product("Setup", 100, "one_time")
+
+    async def buy(*items: tuple[str, int]) -> Decimal:
+        bought = [{"product_id": one, "quantity": quantity} for one, quantity in items]
+        link = await montra.create_checkout_link(link_name="shop", payment_name="Pro", line_items=bought)
+        paid = sandbox.pay(link, email="ada@example.com")
+        assert paid.subscription_id == (await montra.list_subscriptions())[0].id
+        return paid.amount
+
+    async def after_a_month() -> list[tuple[Decimal, str | None]]:
+        before = len(await montra.list_invoices())
+        sandbox.advance(days=31)
+        invoices = sorted(await montra.list_invoices(), key=lambda one: one.invoice_number or "")
+        return [(one.amount_due, one.status) for one in invoices[before:]]
+
+    assert await buy((seat, 2), (setup, 1)) == 140
+    assert [(one.amount_due, one.status) for one in await montra.list_invoices()] == [(140, "paid")]
+    assert await after_a_month() == [(40, "open")]
+    assert await buy((seat, 3)) == 60
+    assert await after_a_month() == [(60, "open")]
+    other = await montra.create_pricing_model(name="Team")
+    await montra.create_product(other.id, name="Team", price_type="recurring", amount=500)
+    changed = await montra.upgrade_subscription((await montra.list_subscriptions())[0].id, other.id)
+    ratio = changed.proration.remaining_ratio
+    assert changed.proration.unused_amount == round(60 * ratio, 2)
+    assert await after_a_month() == [(500, "open")]
+    sandbox.trigger("subscription.canceled", email="ada@example.com")
+    analytics = await montra.get_analytics_series(interval="monthly", points=12)
+    assert sum(one.net for one in analytics.mrr_movements) == 0
+
+
+async def test_a_paid_period_whose_price_the_link_says(sandbox: Sandbox, montra: Montra) -> None:
+    plan = await montra.create_pricing_model(name="Pro")
+    seat = await montra.create_product(plan.id, name="Seat", price_type="recurring", amount=20)
+    link = await montra.create_checkout_link(
+        link_name="first", payment_name="First month", amount=5, line_items=[{"product_id": seat.id}]
+    )
+    sandbox.pay(link, email="ada@example.com")
+    sandbox.advance(days=31)
+    found = sorted((one.amount_due, one.description) for one in await montra.list_invoices())
+    assert found == [(5, "First month"), (20, "Recurring 20.00, usage 0.00")]
+
+
 @pytest.mark.parametrize(
     ("card", "failure"),
     [

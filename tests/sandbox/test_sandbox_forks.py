@@ -113,8 +113,12 @@ with sandbox:
         sandbox.stop()
         with Sandbox() as own:
             assert own.now().year > 2000
-        sandbox.start()  # another, on the same file, is refused nothing
-        sandbox.stop()
+        try:
+            sandbox.start()  # another one, on a file that the parent's uses
+        except OSError as error:
+            assert "another running sandbox" in str(error), error
+        else:
+            raise AssertionError
 
     def leave():
         sandbox.__exit__(None, None, None)
@@ -204,13 +208,14 @@ with Sandbox() as first, Sandbox() as second:
     assert run(program) == "45 True True\n"
 
 
-def test_a_child_that_lives_on_keeps_no_connection_and_no_port() -> None:
-    """Clients of a sandbox that was stopped are told at once, and its port is free."""
+def test_a_child_that_lives_on_keeps_no_connection_no_port_and_no_database(tmp_path: Path) -> None:
+    """Clients of a sandbox that was stopped are told at once, and its port and its database are free."""
     program = """
 import socket
 from urllib.parse import urlsplit
 
-sandbox = Sandbox()
+file = sys.argv[1] + "/sandbox.db"
+sandbox = Sandbox(db=file)
 sandbox.start()
 address = urlsplit(sandbox.url)
 idle = socket.create_connection((address.hostname, address.port), timeout=20)
@@ -236,9 +241,9 @@ try:
     socket.create_connection((address.hostname, address.port), timeout=20)
 except ConnectionRefusedError:
     print("refused")
-with Sandbox(port=address.port) as again:
+with Sandbox(port=address.port, db=file) as again:
     print(again.url == sandbox.url)
 os.close(over[1])
 print(child_ended(child))
 """
-    assert run(program) == "[]\nb''\nrefused\nTrue\n0\n"
+    assert run(program, str(tmp_path)) == "[]\nb''\nrefused\nTrue\n0\n"

@@ -57,6 +57,14 @@ def test_the_documentation_lists_them_all() -> None:
         assert f"| `{name}` | {field.description} |" in text
 
 
+@pytest.mark.parametrize("one", list_triggers(), ids=lambda one: f"{one['service']}:{one['event']}")
+def test_what_a_trigger_causes_is_in_order(sandbox: Sandbox, one: dict[str, Any]) -> None:
+    """Nothing ends before it begins: receivers order events by their time."""
+    caused = sandbox.trigger(one["event"], service=one["service"])
+    times = [event["created_at"] for event in caused]
+    assert times == sorted(times)
+
+
 async def test_over_http(sandbox: Sandbox) -> None:
     status, data = await control(sandbox, "POST", "/trigger", {"event": "customer.created", "fields": {"name": "Bo"}})
     assert (status, [one["data"]["name"] for one in data["events"]]) == (200, ["Bo"])
