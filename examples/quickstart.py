@@ -16,9 +16,9 @@ from montra_sandbox import Sandbox
 from montra_sandbox.foreground import run_in_foreground
 
 
-def furnish(sandbox: Sandbox) -> None:
+def furnish(sandbox: Sandbox) -> str:
     """A year of an invented company."""
-    print(f"The dashboard shows {sandbox.demo()['customers']} invented customers.")
+    return f"The dashboard shows {sandbox.demo()['customers']} invented customers."
 
 
 if __name__ == "__main__":

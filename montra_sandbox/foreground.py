@@ -17,13 +17,13 @@ TOKEN_VARIABLE: str = "MONTRA_SANDBOX_TOKEN"  # noqa: S105 - the name of a varia
 _WAKE_INTERVAL = 0.5
 
 
-def run_in_foreground(sandbox: Sandbox, prepare: Callable[[Sandbox], None] | None = None) -> None:
+def run_in_foreground(sandbox: Sandbox, prepare: Callable[[Sandbox], str] | None = None) -> None:
     """Start a sandbox, print how to use it, and stop it at Ctrl-C or SIGTERM.
 
     Args:
         sandbox: the sandbox, which is not running.
-        prepare: called once it runs, before anything is printed, e.g. to create data. What it can't do stops the
-            sandbox: whoever reads the address may use it.
+        prepare: called once it runs, before its address is printed, e.g. to create data; what it returns is printed
+            below the address. What it can't do stops the sandbox: whoever reads the address may use it.
 
     Raises:
         OSError: the port is in use, or the database file can't be opened.
@@ -32,9 +32,10 @@ def run_in_foreground(sandbox: Sandbox, prepare: Callable[[Sandbox], None] | Non
     """
     stop = threading.Event()
     with _handled_signals(stop), sandbox:
-        if prepare is not None:
-            prepare(sandbox)
+        made = prepare(sandbox) if prepare is not None else ""
         print(introduction(sandbox), flush=True)
+        if made:
+            print(made, flush=True)
         print("Ctrl-C stops it.", flush=True)
         while not stop.wait(_WAKE_INTERVAL):  # Windows sees Ctrl-C between two waits
             pass

@@ -472,6 +472,7 @@ class Access(BaseAccess, SyncOnly):
         except MontraError:
             fleet.not_recorded(hold.key, used)
             hold.state = "open"
+            fleet.stop_renewing(hold)
             raise
         except BaseException:  # Ctrl-C, for one: it may be recorded
             hold.state = "ended"

@@ -352,6 +352,7 @@ class Access(BaseAccess, AsyncOnly):
         except MontraError:
             fleet.not_recorded(hold.key, used)
             hold.state = "open"
+            fleet.stop_renewing(hold)
             raise
         except BaseException:  # it was handed over
             hold.state = "ended"

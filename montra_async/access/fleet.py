@@ -216,6 +216,16 @@ class Fleet(FleetUsage):
         if used and (error is not None or not done.result()):  # it had expired
             self.count(key, used, 0)
 
+    def stop_renewing(self, hold: Reservation) -> None:
+        """Let a hold that could not be settled live once more: it may be settled again, or never.
+
+        Args:
+            hold: the hold.
+        """
+        with self._lock:
+            hold.renews = False
+            hold.expires_at = self._ledger.clock() + hold.ttl
+
     async def renew(self, hold: Reservation) -> bool:
         """Begin a hold's life anew. Returns whether it still had its units."""
         self._enter()
@@ -285,7 +295,12 @@ class Fleet(FleetUsage):
 
     def invalidate(self, key: Key) -> None:
         """Have the service asked again by the fleet."""
-        self._post(partial(self._forget, key))
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self._post(partial(self._forget, key))
+        else:
+            self._forget(key)  # before what the caller does next
 
     def _forget(self, key: Key) -> None:
         self._enter()

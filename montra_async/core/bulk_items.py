@@ -27,6 +27,17 @@ def items_of(items: Any) -> Any:
     return items  # pyright: ignore[reportUnknownVariableType]
 
 
+def copied(item: Any) -> Any:
+    """An item as it is now. A generator may use its dict, and the metadata in it, again for the next item.
+
+    Args:
+        item: the item; what is not a dict stays as it is.
+    """
+    if not is_mapping(item):
+        return item
+    return {name: dict(value) if is_mapping(value) else value for name, value in item.items()}
+
+
 class ItemSource:
     """Items of an ordinary iterable, which is assumed not to wait.
 
@@ -43,7 +54,7 @@ class ItemSource:
 
     def take(self, room: int) -> Iterator[Any]:
         """Yield the items that are there, at most `room`. What the iterable raises is raised after them."""
-        yield from islice(self._items, room)
+        yield from map(copied, islice(self._items, room))
 
     def close(self) -> list[asyncio.Task[None]]:
         """Wait for no item any more. Returns at once; the tasks end when the iterable is closed."""
@@ -111,7 +122,7 @@ class AsyncItemSource(ItemSource):
     async def _take_all(self) -> None:
         try:
             while await self._until_wanted():
-                self._hand_over([await self._inside(anext(self._async_items))])
+                self._hand_over([copied(await self._inside(anext(self._async_items)))])
         except StopAsyncIteration:
             self._hand_over([])
         except Exception as error:
@@ -132,7 +143,7 @@ class AsyncItemSource(ItemSource):
                 if self._is_closing or not hasattr(self._async_items, "athrow"):
                     raise
                 # By a time-out in the generator, which turns it into an error of its own; or for good.
-                self._hand_over([await self._inside(self._async_items.athrow(error))])
+                self._hand_over([copied(await self._inside(self._async_items.athrow(error)))])
         return not self._is_closing
 
     async def _inside(self, step: Awaitable[Any]) -> Any:

@@ -7,7 +7,9 @@ app.router.add_post("/webhooks/montra", webhook_handler(receiver))
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from types import FrameType
 from typing import Any, TypeAlias, cast
 
 from aiohttp import web
@@ -15,7 +17,7 @@ from aiohttp import web
 from ..access import Access, Hold
 from ..client import Montra
 from ..webhooks import WebhookReceiver
-from .bypassed_guards import mark_guarded, reject_bypassed
+from .bypassed_guards import mark_guarded, reject_bypassed, reject_registered
 from .guards import CONTENT_TYPE, Denial, Kind, authorize, validate_guard
 from .metering import Amount, Ending, Estimate, Metering, begin, finish, has_left, validate_metering
 from .request_body import read_chunks
@@ -97,7 +99,7 @@ def _guard(kind: Kind, slug: str, customer: FindCustomer, access: Access | None)
     validate_guard(slug, customer)
 
     def wrap(handler: Handler) -> Handler:
-        mark_guarded(handler)
+        _mark(handler, sys._getframe(1))
 
         @functools.wraps(handler)
         async def guarded(request: web.Request) -> web.StreamResponse:
@@ -155,7 +157,7 @@ def metered(
     metering = validate_metering(slug, access, customer, estimate, amount)
 
     def wrap(handler: Handler) -> Handler:
-        mark_guarded(handler)
+        _mark(handler, sys._getframe(1))
 
         @functools.wraps(handler)
         async def guarded(request: web.Request) -> web.StreamResponse:
@@ -170,6 +172,8 @@ def metered(
     return wrap
 
 
+_LATEST = 5
+"""Routes that a decorator below a guard may have registered."""
 _HOLD: Any = getattr(web, "RequestKey", web.AppKey)("montra_hold", object)  # newer versions warn of other keys
 
 
@@ -196,10 +200,28 @@ async def _respond(metering: Metering, hold: Hold, handler: Handler, request: we
         await finish(metering, hold, Ending(raised.status if raised.status < 400 else 500, response=raised))
         raise
     except BaseException as error:
-        await finish(metering, hold, Ending(500, has_left(error)))
+        await finish(metering, hold, Ending(500, has_left(error) or _is_cut_off(request, error)))
         raise
-    await finish(metering, hold, Ending(response.status, response=response))
+    # Of what is not a response, aiohttp makes a 500.
+    await finish(metering, hold, Ending(getattr(response, "status", 500), response=response))
     return response
+
+
+def _is_cut_off(request: web.Request, error: BaseException) -> bool:
+    """Whether writing to the client has failed. What the handler itself connects to raises such errors as well."""
+    transport = request.transport
+    return isinstance(error, ConnectionError) and (transport is None or transport.is_closing())
+
+
+def _latest_handlers(value: Any) -> Iterator[object]:
+    if issubclass(type(value), web.RouteTableDef):
+        for definition in list(value)[-_LATEST:]:
+            yield getattr(definition, "handler", None)
+
+
+def _mark(handler: Any, frame: FrameType) -> None:
+    mark_guarded(handler)
+    reject_registered(handler, frame, _latest_handlers)
 
 
 def webhook_handler(receiver: WebhookReceiver) -> Handler:

@@ -10,7 +10,8 @@ Every guard records the functions that it wraps, and the integrations refuse to 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Any
 from weakref import WeakSet
 
@@ -38,6 +39,27 @@ def is_bypassed(view: object) -> bool:
         return view in _guarded
     except TypeError:
         return False
+
+
+def reject_registered(endpoint: object, frame: FrameType | None, latest: Callable[[Any], Iterable[object]]) -> None:
+    """Refuse a function that the decorator below a guard has registered just now.
+
+    Applications that don't use the integration's own lifespan are not looked at when they start. So the applications
+    and routers that the module, or the function around, knows are looked at when the guard is applied.
+
+    Args:
+        endpoint: the function that the guard wraps.
+        frame: where the guard is applied.
+        latest: the functions that an application or a router has registered last; none for other objects.
+
+    Raises:
+        RuntimeError: it was registered.
+    """
+    spaces: list[dict[str, Any]] = [getattr(endpoint, "__globals__", {})]
+    if frame is not None:
+        spaces += [frame.f_locals, frame.f_globals]
+    if any(one is endpoint for space in spaces for value in list(space.values()) for one in latest(value)):
+        reject_bypassed([endpoint])
 
 
 def reject_bypassed(views: Iterable[object]) -> None:

@@ -212,11 +212,12 @@ async def _respond(metering: Metering, hold: Hold, call: Callable[[], Any]) -> H
     except BaseException as error:
         await finish(metering, hold, Ending(500, has_left(error)))
         raise
-    if answered.streaming and answered.is_async:
+    if getattr(answered, "streaming", False) and answered.is_async:
         hold.renews = False  # it is renewed by the stream, which may never begin
         answered.streaming_content = _metered_stream(metering, hold, answered, answered.streaming_content)
     else:  # Django reads a synchronous iterator as a whole, before it sends anything
-        await finish(metering, hold, Ending(answered.status_code, response=answered))
+        # Of what is not a response, Django makes a 500.
+        await finish(metering, hold, Ending(getattr(answered, "status_code", 500), response=answered))
     return cast("HttpResponseBase", answered)
 
 

@@ -10,6 +10,7 @@ async def reports(montra: Client) -> ...
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Awaitable, Callable
 from inspect import Parameter, Signature, iscoroutinefunction, signature
 from typing import Annotated, Any, NoReturn, get_type_hints
@@ -29,10 +30,9 @@ except ImportError as _error:
 from ..access import Access
 from ..client import Montra
 from ..webhooks import WebhookReceiver
-from .bypassed_guards import mark_guarded
 from .guards import CONTENT_TYPE, Denial, Kind, check_customer, customer_id_or_denial, validate_guard
 from .metering import Amount, Estimate, begin, validate_metering
-from .starlette import get_client, get_hold, lifespan, respond, webhook_endpoint
+from .starlette import get_client, get_hold, lifespan, mark_endpoint, reject_generator, respond, webhook_endpoint
 
 
 def _client(request: Request) -> Montra:
@@ -114,7 +114,9 @@ def require_quota(
 
 class _Guard:
     """A dependency for `Depends`. It fails wherever it would guard nothing: as a decorator when the module is loaded,
-    because its parameters are keyword-only, and as the bare default of a parameter at the first request."""
+    because its parameters are keyword-only; without `Depends` in `Annotated[...]` or `dependencies=[...]` when the
+    route
+    is registered; and as the bare default of a parameter at the first request."""
 
     def __init__(self, kind: Kind, slug: str, customer: Callable[..., Any], access: Access | None) -> None:
         validate_guard(slug, customer)
@@ -136,8 +138,12 @@ class _Guard:
         if denial is not None:
             raise AccessDenied(denial)
 
-    def __deepcopy__(self, _: object) -> NoReturn:
+    def _refuse(self, *_: object) -> NoReturn:
         raise RuntimeError(f"a guard of {self._slug!r} is never called here: write Depends(...) around it")
+
+    __deepcopy__ = _refuse  # the default of a parameter
+    __get_pydantic_core_schema__ = _refuse  # in `Annotated[...]`
+    dependency = property(_refuse)  # in `dependencies=[...]`
 
 
 def metered(
@@ -174,7 +180,8 @@ def metered(
     metering = validate_metering(slug, access, customer, estimate, amount)
 
     def wrap(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-        mark_guarded(endpoint)
+        mark_endpoint(endpoint, sys._getframe(1))
+        reject_generator(endpoint)
 
         @functools.wraps(endpoint)
         async def guarded(*, montra_request: Request, montra_customer_id: object, **arguments: Any) -> Any:

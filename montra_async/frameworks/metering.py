@@ -146,7 +146,9 @@ async def finish(metering: Metering, hold: Hold, ending: Ending) -> None:
 def has_left(error: BaseException) -> bool:
     """Whether an error means that the client went away.
 
+    A `ConnectionError` does not: a model server or a database that can't be reached raises it as well.
+
     Args:
         error: what the handler raised.
     """
-    return isinstance(error, (asyncio.CancelledError, GeneratorExit, ConnectionError))
+    return isinstance(error, (asyncio.CancelledError, GeneratorExit))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from inspect import isclass
+from inspect import isasyncgenfunction, isclass, isgeneratorfunction
+from types import FrameType
 from typing import Any, TypeAlias, cast
 
 from ..core.hints import missing_extra
 
 try:
+    from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.requests import HTTPConnection, Request
     from starlette.responses import Response
-    from starlette.routing import Route
+    from starlette.routing import Route, Router
     from starlette.types import Message, Receive, Scope, Send
 except ImportError as _error:
     raise missing_extra("montra_async.frameworks.starlette", "starlette", _error) from None
@@ -22,7 +25,7 @@ except ImportError as _error:
 from ..access import Access, Hold
 from ..client import Montra
 from ..webhooks import WebhookReceiver
-from .bypassed_guards import mark_guarded, reject_bypassed
+from .bypassed_guards import mark_guarded, reject_bypassed, reject_registered
 from .guards import CONTENT_TYPE, Denial, Kind, authorize, validate_guard
 from .metering import Amount, Ending, Estimate, Metering, begin, finish, has_left, validate_metering
 from .request_body import read_chunks
@@ -123,9 +126,7 @@ def _guard(kind: Kind, slug: str, customer: FindCustomer, access: Access | None)
     validate_guard(slug, customer)
 
     def wrap(endpoint: Endpoint) -> Endpoint:
-        if isclass(endpoint):
-            raise TypeError(f"{endpoint.__qualname__}: a guard takes a function, not a class")
-        mark_guarded(endpoint)
+        mark_endpoint(endpoint, sys._getframe(1))
 
         @functools.wraps(endpoint)
         async def guarded(request: Request) -> Response:
@@ -175,9 +176,8 @@ def metered(
     metering = validate_metering(slug, access, customer, estimate, amount)
 
     def wrap(endpoint: Endpoint) -> Endpoint:
-        if isclass(endpoint):
-            raise TypeError(f"{endpoint.__qualname__}: a guard takes a function, not a class")
-        mark_guarded(endpoint)
+        mark_endpoint(endpoint, sys._getframe(1))
+        reject_generator(endpoint)
 
         @functools.wraps(endpoint)
         async def guarded(request: Request) -> Response:
@@ -185,7 +185,7 @@ def metered(
             if isinstance(hold, Denial):
                 return Response(hold.body(), hold.status, hold.headers(), CONTENT_TYPE)
             request.state.montra_hold = hold
-            response: Response = await respond(metering, hold, lambda: endpoint(request))
+            response: Response = await respond(metering, hold, lambda: endpoint(request), otherwise=500)
             return response
 
         return guarded
@@ -208,13 +208,14 @@ def get_hold(request: HTTPConnection) -> Hold:
     return cast("Hold", hold)
 
 
-async def respond(metering: Metering, hold: Hold, call: Callable[[], Awaitable[Any]]) -> Any:
+async def respond(metering: Metering, hold: Hold, call: Callable[[], Awaitable[Any]], *, otherwise: int = 200) -> Any:
     """Call an endpoint, and settle its hold: before the response is sent, or at the end of a stream.
 
     Args:
         metering: the guard's arguments.
         hold: the request's hold.
         call: calls the endpoint.
+        otherwise: the status of what is not a response. Default: 200, for FastAPI makes one of it.
     """
     hold.renews = True
     try:
@@ -223,11 +224,14 @@ async def respond(metering: Metering, hold: Hold, call: Callable[[], Awaitable[A
         await finish(metering, hold, Ending(500, has_left(error)))
         raise
     if hasattr(response, "body_iterator"):
+        hold.renews = False  # it is renewed by the stream, which may never begin
         return _MeteredResponse(response, metering, hold)
-    await finish(metering, hold, Ending(getattr(response, "status_code", 200), response=response))
+    await finish(metering, hold, Ending(getattr(response, "status_code", otherwise), response=response))
     return response
 
 
+_LATEST = 5
+"""Routes that a decorator below a guard may have registered."""
 _OWN = ("_response", "_metering", "_hold", "_ended", "_left", "_watch")
 
 
@@ -267,6 +271,7 @@ class _MeteredResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = self._response
+        self._hold.renews = True
         try:
             await response(scope, receive, self._watch(send))
         except BaseException as error:
@@ -278,7 +283,45 @@ class _MeteredResponse(Response):
 def _endpoints(routes: Iterable[Any]) -> Iterator[object]:
     for route in routes:
         yield getattr(route, "endpoint", None)
-        yield from _endpoints(getattr(route, "routes", None) or ())
+        included = getattr(route, "original_router", route)  # of FastAPI's `include_router`
+        yield from _endpoints(getattr(included, "routes", None) or ())
+
+
+def _latest_endpoints(value: Any) -> Iterator[object]:
+    if issubclass(type(value), (Starlette, Router)):
+        for route in value.routes[-_LATEST:]:
+            yield getattr(route, "endpoint", None)
+
+
+def mark_endpoint(endpoint: Any, frame: FrameType) -> None:
+    """Record that a guard wraps an endpoint, and check that it can.
+
+    Args:
+        endpoint: the endpoint.
+        frame: where the guard is applied.
+
+    Raises:
+        RuntimeError: the endpoint is served without the guard.
+        TypeError: the endpoint is a class.
+    """
+    if isclass(endpoint):
+        raise TypeError(f"{endpoint.__qualname__}: a guard takes a function, not a class")
+    mark_guarded(endpoint)
+    reject_registered(endpoint, frame, _latest_endpoints)
+
+
+def reject_generator(endpoint: Any) -> None:
+    """Check when `metered` is applied that an endpoint returns its response.
+
+    Args:
+        endpoint: the endpoint.
+
+    Raises:
+        TypeError: it is a generator.
+    """
+    if isgeneratorfunction(endpoint) or isasyncgenfunction(endpoint):
+        name = getattr(endpoint, "__qualname__", endpoint)
+        raise TypeError(f"{name}: metered takes an endpoint that returns StreamingResponse(...), not a generator")
 
 
 def webhook_endpoint(receiver: WebhookReceiver) -> Endpoint:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from ..core.bulk_items import copied
 from ..core.errors import InvalidArgumentError
 from ..core.type_guards import is_mapping
 from ..core.validation import plain_function
@@ -128,7 +129,7 @@ class BulkReport:
             raise InvalidArgumentError("items", f"a list or generator of dicts, not {type(items).__name__}")
         iterator = iter(items)
         try:
-            while (chunk := list(islice(iterator, CHUNK))) and not self.cancelled:
+            while (chunk := list(map(copied, islice(iterator, CHUNK)))) and not self.cancelled:
                 self._record(chunk)
                 self._report_progress()
                 self._wait(MAX_OPEN, None)

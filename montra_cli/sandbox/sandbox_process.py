@@ -56,19 +56,21 @@ def serve(options: ServerOptions) -> None:
         raise CliError(f"the sandbox can't start: {message}", USAGE, hint) from None
 
 
-def _prepare(sandbox: Sandbox, options: ServerOptions, browser: Browser) -> None:
-    """Create what was asked for, and open the browser."""
+def _prepare(sandbox: Sandbox, options: ServerOptions, browser: Browser) -> str:
+    """Create what was asked for, and open the browser; returns what was made, for people."""
+    made: list[str] = []
     if options.demo:  # needs an empty sandbox
-        print(f"Demo data: {_summary(sandbox.demo())}", flush=True)
+        made.append(f"Demo data: {_summary(sandbox.demo())}")
     if options.seed is not None:
-        print(f"Created from the file: {_summary(sandbox.load_seed(options.seed))}", flush=True)
+        made.append(f"Created from the file: {_summary(sandbox.load_seed(options.seed))}")
     if options.forward_to is not None:
-        made = sandbox.add_webhook_endpoint(options.forward_to, service=None)
-        print(f"Webhooks: sent to {made['url']}, signed with {made['secret']}", flush=True)
+        endpoint = sandbox.add_webhook_endpoint(options.forward_to, service=None)
+        made.append(f"Webhooks: sent to {endpoint['url']}, signed with {endpoint['secret']}")
     if options.open_browser:
         from montra_sandbox.foreground import front_page
 
         browser.open(front_page(sandbox), is_secret=sandbox.control_token is not None)
+    return "\n".join(made)
 
 
 def _summary(made: dict[str, int]) -> str:

@@ -192,11 +192,11 @@ def _respond(metering: Metering, hold: Hold, call: Callable[[], HttpResponseBase
     except BaseException as error:
         finish(metering, hold, Ending(500, has_left(error)))
         raise
-    if response.streaming:
+    if getattr(response, "streaming", False):
         hold.renews = False  # it is renewed by the stream, which may never begin
         response.streaming_content = metered_stream(metering, hold, response, response.streaming_content)
-    else:
-        finish(metering, hold, Ending(response.status_code, response=response))
+    else:  # of what is not a response, Django makes a 500
+        finish(metering, hold, Ending(getattr(response, "status_code", 500), response=response))
     return cast("HttpResponseBase", response)
 
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from pathlib import Path
@@ -218,6 +219,21 @@ async def test_processes_use_a_limit_up_together(join: Join, server: Redis) -> N
     lines = [(await asyncio.to_thread(one.communicate, timeout=60))[0].split() for one in workers]
     assert [one.returncode for one in workers] == [0, 0, 0]
     assert sum(len(one) for one in lines) == LIMIT - 1  # an estimate of 2 does not fit when 1 is left
+
+
+async def test_a_hold_that_can_not_be_recorded_ends_with_its_life(join: Join, service: Service, clock: Clock) -> None:
+    service.limit = 100
+    access, usage = join(lease=1, clock=clock)
+    usage.error = OutboxError("disk full")
+    with pytest.raises(OutboxError):
+        async with access.hold("c", "m", estimate=40, ttl=1) as hold:
+            hold.amount = 10
+    assert await free(access) == 60
+    clock.now += 2
+    until = time.monotonic() + 60
+    while await free(access) != 100:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.05)
 
 
 async def test_the_holds_of_a_killed_process_return(join: Join, server: Redis, service: Service) -> None:

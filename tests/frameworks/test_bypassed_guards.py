@@ -142,11 +142,14 @@ def test_a_guarded_view_may_be_registered_in_two_applications() -> None:
 async def test_aiohttp_does_not_start_with_an_unguarded_route(sandbox: Sandbox) -> None:
     routes = web.RouteTableDef()
 
-    @for_aiohttp.require_feature("sso", customer=somebody)
     @routes.get("/reports")
     async def reports(_: web.Request) -> web.StreamResponse:
         return web.Response(text=view())
 
+    def guard_elsewhere(handler: Any) -> None:  # where the table of routes is not known
+        for_aiohttp.require_feature("sso", customer=somebody)(handler)
+
+    guard_elsewhere(reports)
     for nested in (False, True):
         app = web.Application()
         target = web.Application() if nested else app
@@ -158,6 +161,16 @@ async def test_aiohttp_does_not_start_with_an_unguarded_route(sandbox: Sandbox) 
         with pytest.raises(RuntimeError, match="reports: a guard stands above"):
             await runner.setup()
         await runner.cleanup()
+
+
+def test_a_guard_above_its_route_is_refused_without_a_lifespan_of_ours() -> None:
+    routes = web.RouteTableDef()
+    with pytest.raises(RuntimeError, match="Put the guard below it"):
+
+        @for_aiohttp.require_feature("sso", customer=somebody)
+        @routes.get("/reports")
+        async def reports(_: web.Request) -> web.StreamResponse:
+            return web.Response(text=view())
 
 
 async def test_aiohttp_guards_routes_of_an_application_inside_another(sandbox: Sandbox) -> None:

@@ -12,7 +12,7 @@ import aiohttp.web
 import attrs
 import django
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 from django.conf import settings as django_settings
 from fastapi import Depends, FastAPI
 from flask import Flask
@@ -119,6 +119,9 @@ def behave(path: str, hold: Any) -> tuple[int, Any]:
     elif path == "/broken":
         hold.amount = 7
         raise ZeroDivisionError
+    elif path == "/away":  # the model's server
+        hold.amount = 7
+        raise ConnectionRefusedError
     elif path == "/broken-but-recorded":
         hold.amount, hold.record_on_error = 7, True
         raise ZeroDivisionError
@@ -175,7 +178,10 @@ async def asgi(app: Any, path: str, customer: str | None, *, leave_after: int | 
     try:
         await app(scope, receive, send)
     except Exception as error:  # some versions of Starlette raise a group of one
-        if any(isinstance(one, ZeroDivisionError) for one in getattr(error, "exceptions", [error])):
+        if any(
+            isinstance(one, (ZeroDivisionError, ConnectionRefusedError))
+            for one in getattr(error, "exceptions", [error])
+        ):
             return 500, body
         if leave_after is None:
             raise
@@ -292,7 +298,7 @@ def call_django(told: Told, **more: Any) -> Call:
         try:
             response: Any = await view(RequestFactory().get(path, **headers))
             body = b"".join([one async for one in response]) if response.streaming else response.content
-        except ZeroDivisionError:
+        except (ZeroDivisionError, ConnectionRefusedError):
             return 500, b""
         return response.status_code, body
 
@@ -331,7 +337,7 @@ def call_sync_django(told: Told, **more: Any) -> Call:
         try:
             response: Any = view(RequestFactory().get(path, **headers))
             return response.status_code, b"".join(response) if response.streaming else response.content
-        except ZeroDivisionError:
+        except (ZeroDivisionError, ConnectionRefusedError):
             return 500, b""
 
     return lambda *given: asyncio.to_thread(call, *given)
@@ -363,7 +369,7 @@ def call_flask(told: Told, **more: Any) -> Call:
             try:
                 answer = client.get(path, headers=headers)
                 return answer.status_code, answer.data
-            except ZeroDivisionError:
+            except (ZeroDivisionError, ConnectionRefusedError):
                 return 500, b""
 
     return lambda *given: asyncio.to_thread(call, *given)
@@ -386,7 +392,7 @@ def framework(request: pytest.FixtureRequest) -> Callable[..., Call]:
 
 @pytest.mark.parametrize(("path", "status", "recorded"), [
     ("/plain", 200, [10]), ("/used", 200, [7]), ("/broken", 500, []), ("/broken-but-recorded", 500, [7]),
-    ("/unavailable", 503, []), ("/stream", 200, [4]), ("/stream-broken", None, []),
+    ("/away", 500, []), ("/unavailable", 503, []), ("/stream", 200, [4]), ("/stream-broken", None, []),
 ])  # fmt: skip
 async def test_what_is_recorded(
     told: Told, framework: Callable[..., Call], path: str, status: int | None, recorded: list[int]
@@ -398,6 +404,18 @@ async def test_what_is_recorded(
     assert told.free() == 100 - sum(recorded)
     if path == "/stream":
         assert body == b"ab"
+
+
+async def test_a_handler_without_a_response_gives_its_units_back(told: Told) -> None:
+    """aiohttp and Django make a 500 of it."""
+    settings: dict[str, Any] = {"access": told.access, "customer": lambda _: "cust_1", "estimate": 10}
+
+    async def nothing(_: Any) -> Any:
+        return None
+
+    handler: Any = for_aiohttp.metered("tokens", **settings)(nothing)
+    assert await handler(make_mocked_request("GET", "/")) is None
+    assert (told.recorded, told.free()) == ([], 100)
 
 
 async def test_a_refusal_by_the_handler_is_recorded_unless_it_is_an_exception(

@@ -102,6 +102,25 @@ async def taken(montra: Montra) -> None:
     await montra.create_customer(name="A", email="taken@example.com", idempotency_key="taken")
 
 
+async def test_a_generator_may_use_its_dict_again(montra: Montra) -> None:
+    def source() -> Iterator[Any]:
+        item: dict[str, Any] = {"metadata": {}}
+        for name in ("a", "b", "c"):
+            item["name"], item["email"] = name, f"{name}@example.com"
+            item["metadata"]["of"] = name
+            yield item
+
+    async def async_source() -> AsyncIterator[Any]:
+        for item in source():
+            yield {**item, "email": f"later-{item['email']}"}
+
+    for items in (source(), async_source()):
+        results = sorted(await collect(montra.create_customers(items)))
+        assert [one.item["name"] for one in results] == ["a", "b", "c"]
+    made = [(one.name, (one.metadata or {})["of"]) for one in await montra.list_customers()]
+    assert sorted(made) == sorted([("a", "a"), ("b", "b"), ("c", "c")] * 2)
+
+
 async def test_usage(montra: Montra, sandbox: WatchedSandbox) -> None:
     plan = await montra.create_pricing_model(name="Pro")
     await montra.create_meter(plan.id, name="Calls", slug="calls")
