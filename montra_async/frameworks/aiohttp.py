@@ -7,8 +7,8 @@ app.router.add_post("/webhooks/montra", webhook_handler(receiver))
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from inspect import currentframe
 from types import FrameType
 from typing import Any, TypeAlias, cast
 
@@ -99,7 +99,7 @@ def _guard(kind: Kind, slug: str, customer: FindCustomer, access: Access | None)
     validate_guard(slug, customer)
 
     def wrap(handler: Handler) -> Handler:
-        _mark(handler, sys._getframe(1))
+        _mark(handler, currentframe())
 
         @functools.wraps(handler)
         async def guarded(request: web.Request) -> web.StreamResponse:
@@ -157,7 +157,7 @@ def metered(
     metering = validate_metering(slug, access, customer, estimate, amount)
 
     def wrap(handler: Handler) -> Handler:
-        _mark(handler, sys._getframe(1))
+        _mark(handler, currentframe())
 
         @functools.wraps(handler)
         async def guarded(request: web.Request) -> web.StreamResponse:
@@ -219,7 +219,7 @@ def _latest_handlers(value: Any) -> Iterator[object]:
             yield getattr(definition, "handler", None)
 
 
-def _mark(handler: Any, frame: FrameType) -> None:
+def _mark(handler: Any, frame: FrameType | None) -> None:
     mark_guarded(handler)
     reject_registered(handler, frame, _latest_handlers)
 

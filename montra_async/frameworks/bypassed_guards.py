@@ -49,15 +49,16 @@ def reject_registered(endpoint: object, frame: FrameType | None, latest: Callabl
 
     Args:
         endpoint: the function that the guard wraps.
-        frame: where the guard is applied.
+        frame: of the guard, whose caller applies it.
         latest: the functions that an application or a router has registered last; none for other objects.
 
     Raises:
         RuntimeError: it was registered.
     """
     spaces: list[dict[str, Any]] = [getattr(endpoint, "__globals__", {})]
-    if frame is not None:
-        spaces += [frame.f_locals, frame.f_globals]
+    caller = None if frame is None else frame.f_back
+    if caller is not None:
+        spaces += [caller.f_locals, caller.f_globals]
     if any(one is endpoint for space in spaces for value in list(space.values()) for one in latest(value)):
         reject_bypassed([endpoint])
 

@@ -10,9 +10,8 @@ async def reports(montra: Client) -> ...
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Awaitable, Callable
-from inspect import Parameter, Signature, iscoroutinefunction, signature
+from inspect import Parameter, Signature, currentframe, iscoroutinefunction, signature
 from typing import Annotated, Any, NoReturn, get_type_hints
 
 from ..core.hints import missing_extra
@@ -180,7 +179,7 @@ def metered(
     metering = validate_metering(slug, access, customer, estimate, amount)
 
     def wrap(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-        mark_endpoint(endpoint, sys._getframe(1))
+        mark_endpoint(endpoint, currentframe())
         reject_generator(endpoint)
 
         @functools.wraps(endpoint)

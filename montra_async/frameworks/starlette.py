@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from inspect import isasyncgenfunction, isclass, isgeneratorfunction
+from inspect import currentframe, isasyncgenfunction, isclass, isgeneratorfunction
 from types import FrameType
 from typing import Any, TypeAlias, cast
 
@@ -126,7 +125,7 @@ def _guard(kind: Kind, slug: str, customer: FindCustomer, access: Access | None)
     validate_guard(slug, customer)
 
     def wrap(endpoint: Endpoint) -> Endpoint:
-        mark_endpoint(endpoint, sys._getframe(1))
+        mark_endpoint(endpoint, currentframe())
 
         @functools.wraps(endpoint)
         async def guarded(request: Request) -> Response:
@@ -176,7 +175,7 @@ def metered(
     metering = validate_metering(slug, access, customer, estimate, amount)
 
     def wrap(endpoint: Endpoint) -> Endpoint:
-        mark_endpoint(endpoint, sys._getframe(1))
+        mark_endpoint(endpoint, currentframe())
         reject_generator(endpoint)
 
         @functools.wraps(endpoint)
@@ -293,12 +292,12 @@ def _latest_endpoints(value: Any) -> Iterator[object]:
             yield getattr(route, "endpoint", None)
 
 
-def mark_endpoint(endpoint: Any, frame: FrameType) -> None:
+def mark_endpoint(endpoint: Any, frame: FrameType | None) -> None:
     """Record that a guard wraps an endpoint, and check that it can.
 
     Args:
         endpoint: the endpoint.
-        frame: where the guard is applied.
+        frame: of the guard that is applied.
 
     Raises:
         RuntimeError: the endpoint is served without the guard.
