@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
-try:
-    import fcntl as _fcntl
-except ImportError:  # Windows
-    _LOCKS: Any = None
-else:
-    _LOCKS = _fcntl
+_LOCKS: Any = import_module("fcntl") if find_spec("fcntl") else None  # not on Windows
 
 
 class DatabaseLock:
