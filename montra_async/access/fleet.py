@@ -295,9 +295,7 @@ class Fleet(FleetUsage):
 
     def invalidate(self, key: Key) -> None:
         """Have the service asked again by the fleet."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        if self._last.is_gone():  # another event loop, or none
             self._post(partial(self._forget, key))
         else:
             self._forget(key)  # before what the caller does next

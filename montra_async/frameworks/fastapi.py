@@ -114,8 +114,7 @@ def require_quota(
 class _Guard:
     """A dependency for `Depends`. It fails wherever it would guard nothing: as a decorator when the module is loaded,
     because its parameters are keyword-only; without `Depends` in `Annotated[...]` or `dependencies=[...]` when the
-    route
-    is registered; and as the bare default of a parameter at the first request."""
+    route is registered; and as the bare default of a parameter at the first request."""
 
     def __init__(self, kind: Kind, slug: str, customer: Callable[..., Any], access: Access | None) -> None:
         validate_guard(slug, customer)

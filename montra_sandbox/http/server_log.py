@@ -21,7 +21,8 @@ class _BadRequests(logging.Filter):
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError):
             record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
-            record.msg, record.args = "refused a request: %s", (f"{error.message:.{_MAX_SHOWN}}",)
+            # Behind a colon stands what the client sent, which may be a key.
+            record.msg, record.args = "refused a request: %s", (error.message.partition(":")[0][:_MAX_SHOWN],)
             record.exc_info = record.exc_text = None
         return True
 
