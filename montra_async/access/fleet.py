@@ -295,10 +295,14 @@ class Fleet(FleetUsage):
 
     def invalidate(self, key: Key) -> None:
         """Have the service asked again by the fleet."""
-        if self._last.is_gone():  # another event loop, or none
-            self._post(partial(self._forget, key))
-        else:
+        try:
+            is_here = asyncio.get_running_loop() is self._last.loop
+        except RuntimeError:
+            is_here = False
+        if is_here:
             self._forget(key)  # before what the caller does next
+        else:
+            self._post(partial(self._forget, key))
 
     def _forget(self, key: Key) -> None:
         self._enter()
