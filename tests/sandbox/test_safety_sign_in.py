@@ -329,7 +329,7 @@ async def test_the_file_holds_no_plain_secret_and_is_private(tmp_path: Path) -> 
         files = _files(tmp_path)
         content = b"".join(one.read_bytes() for one in files)
         if sys.platform != "win32":
-            assert {one.name for one in files} == {"state.db", "state.db-shm", "state.db-wal"}
+            assert {one.name for one in files} == {"state.db", "state.db-lock", "state.db-shm", "state.db-wal"}
             assert {stat.S_IMODE(one.stat().st_mode) for one in files} == {0o600}
     content += path.read_bytes()
     assert VICTIM.encode() in content  # so that the search would find something
