@@ -102,6 +102,7 @@ class _Line:
         self._timeout = timeout
         self._waiting: list[_Call] = []
         self._task: asyncio.Task[None] | None = None
+        self._loaded: set[str] = set()
 
     def add(self, call: _Call) -> None:
         if len(self._waiting) >= MAX_WAITING:
@@ -141,6 +142,7 @@ class _Line:
 
     async def _execute(self, batch: Sequence[_Call]) -> list[Any]:
         results = await self._pipeline(batch)
+        # Redis has restarted, or its cluster has a node that does not know them: they run behind the others.
         missing = [i for i, result in enumerate(results) if type(result).__name__ == "NoScriptError"]
         if missing:
             for one in {batch[i].script for i in missing}:
@@ -150,10 +152,17 @@ class _Line:
         return results
 
     async def _pipeline(self, batch: Sequence[_Call]) -> list[Any]:
+        """Run scripts in their order. The text of one that was not run yet goes with it, so it has its turn."""
         pipeline = self.client.pipeline(transaction=False)
+        loaded = set(self._loaded)
         for call in batch:
-            pipeline.evalsha(_sha(call.script), len(call.keys), *call.keys, *call.args)
+            if call.script in loaded:
+                pipeline.evalsha(_sha(call.script), len(call.keys), *call.keys, *call.args)
+            else:
+                pipeline.eval(call.script, len(call.keys), *call.keys, *call.args)
+                loaded.add(call.script)
         results: list[Any] = await pipeline.execute(raise_on_error=False)
+        self._loaded = loaded
         return results
 
 

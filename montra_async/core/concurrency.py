@@ -6,10 +6,13 @@ import asyncio
 import contextvars
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
@@ -38,15 +41,38 @@ class ProcessLock:
 
 
 _locks: weakref.WeakSet[ProcessLock] = weakref.WeakSet()
+_helpers: weakref.WeakSet[DaemonThreads] = weakref.WeakSet()
+_LOOKUPS_TIMEOUT = 1.0
+_prepared = False
+
+
+def _before_fork() -> None:
+    """Wait for what threads of ours do under a lock that a child would inherit, and that nobody would release there.
+
+    The first event loop of a process is made under a lock of asyncio, the codec of host names is imported under that of
+    a module, and the C library looks up hosts under locks of its own. A child that is forked in that instant would wait
+    at its first call, without end.
+    """
+    global _prepared
+    if not _prepared:
+        _prepared = True
+        with suppress(Exception):  # of a policy for event loops that is the application's
+            asyncio.new_event_loop().close()
+        import_module("encodings.idna")
+    until = time.monotonic() + _LOOKUPS_TIMEOUT
+    for threads in list(_helpers):
+        while threads.busy and time.monotonic() < until:
+            time.sleep(0.001)
 
 
 def _in_forked_child() -> None:
     for lock in list(_locks):
         lock.renew()
+    _helpers.clear()  # their threads are the parent's
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_forked_child)
+    os.register_at_fork(before=_before_fork, after_in_child=_in_forked_child)
 
 
 P = ParamSpec("P")
@@ -74,6 +100,7 @@ class DaemonThreads(ThreadPoolExecutor):
         self._count = 0
         self._idle = 0  # threads that wait for work
         self._pending = 0  # work that no thread has taken
+        self._running = 0
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
@@ -85,6 +112,11 @@ class DaemonThreads(ThreadPoolExecutor):
         if another:
             self._start()
         return future
+
+    @property
+    def busy(self) -> bool:
+        """Whether work is waiting or running."""
+        return self._pending + self._running > 0
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End idle threads now and the others when their work is done. Does not wait.
@@ -118,10 +150,26 @@ class DaemonThreads(ThreadPoolExecutor):
             with self._counting:
                 self._idle -= 1
                 self._pending -= 1
+                self._running += 1
             work()
             del work  # else it, and what it refers to, would live until the next
             with self._counting:
+                self._running -= 1
                 self._idle += 1
+
+
+def helper_threads(most: int, name: str) -> DaemonThreads:
+    """Threads for what an event loop of ours can't do without waiting, above all looking up hosts.
+
+    A fork waits until they have done their work, for a second at most.
+
+    Args:
+        most: threads at the same time.
+        name: name of the threads.
+    """
+    threads = DaemonThreads(most, name)
+    _helpers.add(threads)
+    return threads
 
 
 async def in_own_thread(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..core import forks
+from ..core.concurrency import ProcessLock
 from ..core.durations import Duration, positive_seconds
 from ..core.errors import ConfigError
 from .errors import WebhookStoreError
@@ -30,7 +31,7 @@ CREATE INDEX IF NOT EXISTS montra_webhook_events_until ON montra_webhook_events 
 """
 _PAUSES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 
-_creating = threading.Lock()
+_creating = ProcessLock()
 
 
 class SqliteStore:

@@ -209,6 +209,17 @@ async def test_an_invalidation_reaches_the_fleet(join: Join, service: Service) -
             await asyncio.sleep(0.002)
 
 
+async def test_a_hold_right_after_an_invalidation_asks_the_service(join: Join, service: Service) -> None:
+    """Also when Redis does not know the script of invalidations yet."""
+    service.limit = 10
+    access, _ = join()
+    assert await free(access) == 10
+    asked = service.asked["c", "m"]
+    access.invalidate("c")
+    async with access.hold("c", "m", estimate=5):
+        assert service.asked["c", "m"] == asked + 1
+
+
 def worker(server: Redis, mode: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.access.fleet_worker", server.url, mode]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)

@@ -14,7 +14,7 @@ from ..processes import run_program
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 FORKING = """
-import os, sys, threading, time, warnings
+import os, signal, sys, threading, time, warnings
 from montra_sync import Montra, MontraError, portal
 warnings.simplefilter('ignore', DeprecationWarning)  # Python 3.12 on: a fork beside a thread
 client = Montra()
@@ -23,6 +23,7 @@ def forked(child):
     '''How a child ended that did this.'''
     pid = os.fork()
     if pid == 0:
+        signal.alarm(30)  # ends a child that waits for what only the parent has
         try:
             child()
             os._exit(0)
@@ -53,6 +54,34 @@ thread.start()
 forking.wait()
 print({forked(client.list_meters)})
 over.set()
+thread.join()""",
+    "while a thread makes the first event loop": """
+import asyncio
+name = "DefaultEventLoopPolicy" if sys.version_info < (3, 14) else "_DefaultEventLoopPolicy"
+policy, began = getattr(asyncio, name), threading.Event()
+def make():
+    began.set()
+    time.sleep(0.5)  # asyncio has locked its setup meanwhile
+    return policy()
+setattr(asyncio, name, make)
+thread = threading.Thread(target=client.list_meters)
+thread.start()
+began.wait()
+print({forked(client.list_meters)})
+thread.join()""",
+    "while a thread looks up the first host": """
+began = threading.Event()
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "stringprep":
+            began.set()
+            time.sleep(0.5)  # its module is locked meanwhile
+sys.meta_path.insert(0, Slow())
+named = Montra(base_url=os.environ["MONTRA_BASE_URL"].replace("127.0.0.1", "localhost"))
+thread = threading.Thread(target=named.list_meters)
+thread.start()
+began.wait()
+print({forked(named.list_meters)})
 thread.join()""",
     "at every instruction of a first call": """
 import asyncio

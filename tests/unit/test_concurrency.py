@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from montra_async import InvalidArgumentError
-from montra_async.core.concurrency import DaemonThreads, ProcessLock
+from montra_async.core import concurrency
+from montra_async.core.concurrency import DaemonThreads, ProcessLock, helper_threads
 from montra_async.core.http.files import in_a_thread
 
 
@@ -155,6 +156,53 @@ def test_a_child_that_is_forked_while_a_thread_holds_the_lock_gets_a_new_one() -
     done.set()
     thread.join(30)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_waits_for_what_helpers_do() -> None:
+    """The C library looks up hosts under locks that a child would inherit."""
+    threads, looking_up, done = helper_threads(1, "test-helper"), threading.Event(), threading.Event()
+
+    def look_up() -> None:
+        looking_up.set()
+        time.sleep(0.1)
+        done.set()
+
+    work = threads.submit(look_up)
+    assert looking_up.wait(30)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if done.is_set() else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    wait([work], 30)
+    threads.shutdown()
+    assert _gone("test-helper")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_does_not_wait_for_long() -> None:
+    """A look-up that hangs keeps no server from starting its workers, and those not from theirs."""
+    threads, looking_up, done = helper_threads(1, "test-helper"), threading.Event(), threading.Event()
+
+    def look_up() -> None:
+        looking_up.set()
+        done.wait(60)
+
+    work = threads.submit(look_up)
+    assert looking_up.wait(30)
+    child = os.fork()
+    if child == 0:
+        os._exit(1 if threads.busy and concurrency._helpers else 0)
+    _, status = os.waitpid(child, 0)
+    assert not done.is_set()
+    assert os.waitstatus_to_exitcode(status) == 0
+    done.set()
+    wait([work], 30)
+    threads.shutdown()
+    assert _gone("test-helper")
 
 
 def test_it_excludes_others() -> None:
