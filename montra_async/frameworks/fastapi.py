@@ -19,7 +19,7 @@ from ..core.hints import missing_extra
 try:
     from fastapi.exceptions import HTTPException
     from fastapi.param_functions import Depends
-    from fastapi.requests import Request
+    from fastapi.requests import HTTPConnection, Request
     from fastapi.responses import Response
     from fastapi.routing import APIRouter
     from starlette.concurrency import run_in_threadpool
@@ -31,10 +31,20 @@ from ..client import Montra
 from ..webhooks import WebhookReceiver
 from .guards import CONTENT_TYPE, Denial, Kind, check_customer, customer_id_or_denial, validate_guard
 from .metering import Amount, Estimate, begin, validate_metering
-from .starlette import get_client, get_hold, lifespan, mark_endpoint, reject_generator, respond, webhook_endpoint
+from .starlette import (
+    deny,
+    get_client,
+    get_hold,
+    lifespan,
+    mark_endpoint,
+    reject_generator,
+    reject_websocket,
+    respond,
+    webhook_endpoint,
+)
 
 
-def _client(request: Request) -> Montra:
+def _client(request: HTTPConnection) -> Montra:  # also of a WebSocket
     return get_client(request)
 
 
@@ -55,9 +65,9 @@ class AccessDenied(HTTPException):
         """The response."""
 
 
-async def _problem(_: Request, error: Exception) -> Response:
+async def _problem(connection: HTTPConnection, error: Exception) -> Response | None:
     assert isinstance(error, AccessDenied)
-    return Response(error.denial.body(), error.status_code, error.denial.headers(), CONTENT_TYPE)
+    return await deny(connection, error.denial)
 
 
 exception_handlers: dict[int | type[Exception], Callable[[Request, Any], Any]] = {AccessDenied: _problem}
@@ -182,7 +192,8 @@ def metered(
         reject_generator(endpoint)
 
         @functools.wraps(endpoint)
-        async def guarded(*, montra_request: Request, montra_customer_id: object, **arguments: Any) -> Any:
+        async def guarded(*, montra_request: HTTPConnection, montra_customer_id: object, **arguments: Any) -> Any:
+            reject_websocket(montra_request)
             hold = await begin(metering, montra_request, lambda: montra_customer_id)
             if isinstance(hold, Denial):
                 raise AccessDenied(hold)
@@ -197,7 +208,7 @@ def metered(
     return wrap
 
 
-def _request(request: Request) -> Request:
+def _request(request: HTTPConnection) -> HTTPConnection:
     """The request, besides that which the endpoint may have a parameter for: FastAPI fills in one only."""
     return request
 

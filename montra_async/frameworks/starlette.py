@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Itera
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from inspect import currentframe, isasyncgenfunction, isclass, isgeneratorfunction
 from types import FrameType
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from ..core.hints import missing_extra
 
@@ -18,6 +18,7 @@ try:
     from starlette.responses import Response
     from starlette.routing import Route, Router
     from starlette.types import Message, Receive, Scope, Send
+    from starlette.websockets import WebSocket
 except ImportError as _error:
     raise missing_extra("montra_async.frameworks.starlette", "starlette", _error) from None
 
@@ -31,6 +32,9 @@ from .request_body import read_chunks
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 """An endpoint of Starlette."""
+
+Guarded = TypeVar("Guarded", bound=Callable[[Any], Awaitable[Any]])
+"""An endpoint of a route or a WebSocket."""
 
 FindCustomer: TypeAlias = Callable[[Request], str | Awaitable[str | None] | None]
 """Returns the Montra customer id of a request: from your session, token or database. None: 401, without asking the
@@ -79,15 +83,13 @@ def get_client(request: HTTPConnection) -> Montra:
     return cast("Montra", client)
 
 
-def require_feature(
-    slug: str, *, customer: FindCustomer, access: Access | None = None
-) -> Callable[[Endpoint], Endpoint]:
+def require_feature(slug: str, *, customer: FindCustomer, access: Access | None = None) -> Callable[[Guarded], Guarded]:
     """Let an endpoint respond only to customers whose plan includes a feature; others get 403 and a problem body.
 
     Args:
         slug: of the feature.
-        customer: returns the Montra customer id of a request, or an awaitable of it: from your session, token or
-            database. None and exceptions: 401, without asking the service; `HTTPException` is raised as it is.
+        customer: returns the Montra customer id of a request or WebSocket, or an awaitable of it: from your session,
+            token or database. None and exceptions: 401, without asking the service; `HTTPException` is raised as it is.
         access: an `Access` that decides, mostly from memory, instead of a question to the service for each request.
             Default: None, the service is asked.
 
@@ -101,13 +103,13 @@ def require_feature(
     return _guard("feature", slug, customer, access)
 
 
-def require_quota(slug: str, *, customer: FindCustomer, access: Access | None = None) -> Callable[[Endpoint], Endpoint]:
+def require_quota(slug: str, *, customer: FindCustomer, access: Access | None = None) -> Callable[[Guarded], Guarded]:
     """Let an endpoint respond only to customers with quota left of a meter; others get 402 and a problem body.
 
     Args:
         slug: of the meter.
-        customer: returns the Montra customer id of a request, or an awaitable of it: from your session, token or
-            database. None and exceptions: 401, without asking the service; `HTTPException` is raised as it is.
+        customer: returns the Montra customer id of a request or WebSocket, or an awaitable of it: from your session,
+            token or database. None and exceptions: 401, without asking the service; `HTTPException` is raised as it is.
         access: an `Access` that decides, mostly from memory, instead of a question to the service for each request.
             Default: None, the service is asked.
 
@@ -121,24 +123,40 @@ def require_quota(slug: str, *, customer: FindCustomer, access: Access | None = 
     return _guard("quota", slug, customer, access)
 
 
-def _guard(kind: Kind, slug: str, customer: FindCustomer, access: Access | None) -> Callable[[Endpoint], Endpoint]:
+def _guard(kind: Kind, slug: str, customer: FindCustomer, access: Access | None) -> Callable[[Guarded], Guarded]:
     validate_guard(slug, customer)
 
-    def wrap(endpoint: Endpoint) -> Endpoint:
+    def wrap(endpoint: Guarded) -> Guarded:
         mark_endpoint(endpoint, currentframe())
 
         @functools.wraps(endpoint)
-        async def guarded(request: Request) -> Response:
+        async def guarded(request: Any) -> Any:
             denial = await authorize(
                 kind, slug, lambda: access or get_client(request), lambda: customer(request), (HTTPException,)
             )
-            if denial is not None:
-                return Response(denial.body(), denial.status, denial.headers(), CONTENT_TYPE)
-            return await endpoint(request)
+            return await (endpoint(request) if denial is None else deny(request, denial))
 
-        return guarded
+        return cast("Guarded", guarded)
 
     return wrap
+
+
+async def deny(connection: HTTPConnection, denial: Denial) -> Response | None:
+    """Return the response of a denial; one to a WebSocket that was not accepted is sent here, and None returned.
+
+    Args:
+        connection: the request or WebSocket.
+        denial: what is responded. A server that can't respond to a WebSocket (without the ASGI extension
+            `websocket.http.response`) closes it with 1008, and its client gets a 403 without a body.
+    """
+    response = Response(denial.body(), denial.status, denial.headers(), CONTENT_TYPE)
+    if not isinstance(connection, WebSocket):
+        return response
+    if "websocket.http.response" in connection.scope.get("extensions", {}):
+        await connection.send_denial_response(response)
+    else:
+        await connection.close(_POLICY_VIOLATION)
+    return None
 
 
 def metered(
@@ -180,6 +198,7 @@ def metered(
 
         @functools.wraps(endpoint)
         async def guarded(request: Request) -> Response:
+            reject_websocket(request)
             hold = await begin(metering, request, lambda: customer(request), (HTTPException,))
             if isinstance(hold, Denial):
                 return Response(hold.body(), hold.status, hold.headers(), CONTENT_TYPE)
@@ -229,6 +248,7 @@ async def respond(metering: Metering, hold: Hold, call: Callable[[], Awaitable[A
     return response
 
 
+_POLICY_VIOLATION = 1008
 _LATEST = 5
 """Routes that a decorator below a guard may have registered."""
 _OWN = ("_response", "_metering", "_hold", "_ended", "_left", "_watch")
@@ -321,6 +341,19 @@ def reject_generator(endpoint: Any) -> None:
     if isgeneratorfunction(endpoint) or isasyncgenfunction(endpoint):
         name = getattr(endpoint, "__qualname__", endpoint)
         raise TypeError(f"{name}: metered takes an endpoint that returns StreamingResponse(...), not a generator")
+
+
+def reject_websocket(connection: HTTPConnection) -> None:
+    """Check that what is metered is a request.
+
+    Args:
+        connection: the request or WebSocket.
+
+    Raises:
+        TypeError: it is a WebSocket, where one hold for all of its messages would be neither enough nor kept.
+    """
+    if isinstance(connection, WebSocket):
+        raise TypeError("metered is for requests; in a WebSocket, use `async with access.hold(...)` for each message")
 
 
 def webhook_endpoint(receiver: WebhookReceiver) -> Endpoint:

@@ -37,7 +37,9 @@ from .signature import (
 from .webhook_event import WebhookEvent
 
 MAX_SIGNATURES = 4
-"""Signature headers of one request at most; a request with more of them is refused."""
+"""Signatures in the headers of one request at most; a request with more of them is refused."""
+
+_MAX_JOINED_LENGTH = MAX_SIGNATURES * MAX_SIGNATURE_LENGTH
 
 MAX_DIAGNOSED_BODY_SIZE = 16 * 1024
 """Bytes of an unsigned body up to which it is parsed, to find out whether it was parsed and serialized on the way."""
@@ -234,11 +236,12 @@ def _header_name(name: Any) -> str | None:
 
 
 def _texts(value: Any) -> list[str]:
-    """Return a header's values as text: some frameworks give bytes, or a list for a header that came several times."""
+    """Return a header's values as text: some frameworks give bytes, and a header that came several times as a list, or
+    joined with commas."""
     if isinstance(value, str):
-        return [value]
+        return value.split(",") if len(value) <= _MAX_JOINED_LENGTH else [value]
     if isinstance(value, bytes):
-        return [value[: MAX_SIGNATURE_LENGTH + 1].decode("latin-1")]
+        return _texts(value[: _MAX_JOINED_LENGTH + 1].decode("latin-1"))
     if is_sequence(value):
         texts = [one for one in islice(value, MAX_SIGNATURES + 1) if isinstance(one, (str, bytes))]
         return [text for one in texts for text in _texts(one)]

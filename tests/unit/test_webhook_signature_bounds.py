@@ -150,6 +150,27 @@ def test_many_headers_of_the_right_name_are_refused_unread(hashed: list[int]) ->
     assert hashed == []
 
 
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_headers_that_came_joined_are_several(hashed: list[int], as_bytes: bool) -> None:
+    """API gateways join the headers of a name with commas."""
+    body = BODY.replace(b"customer.created", b"x")
+    genuine, wrong = sign(body, SECRET), "0" * 64
+
+    def headers(*signatures: str) -> Any:
+        joined = ", ".join(signatures)
+        return {"montra-signature": joined.encode() if as_bytes else joined}
+
+    for one in ((genuine, wrong), (wrong, f"sha256={genuine}"), (genuine, "")):
+        assert parse(body, headers(*one), SECRET).id == "evt_1"
+    with pytest.raises(WebhookSignatureError, match="wrong_signature"):
+        parse(body, headers(wrong, wrong), SECRET)
+    hashed.clear()
+    for count in (5, 100_000):
+        with pytest.raises(WebhookSignatureError, match="malformed_header"):
+            parse(body, headers(*[genuine] * count), SECRET)
+    assert hashed == []
+
+
 def test_work_grows_linearly_with_the_number_of_headers() -> None:
     def refuse(count: int) -> None:
         with pytest.raises(WebhookSignatureError):
