@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
@@ -87,9 +88,9 @@ class Reservation:
         self.renews: bool = False
         """Whether its life does not end, because its block is being executed."""
         self._used: int | Decimal | None = None
-        # Each is deleted by its one use: of concurrent threads, one succeeds.
-        self._acquirable: None = None
-        self._enterable: None = None
+        # Each is deleted by its one use: of concurrent threads, one succeeds. True after a use that was refused.
+        self._acquirable: bool = False
+        self._enterable: bool = False
         given = idempotency_key is not None or metadata is not None or record_on_error
         self._more: _More | None = _More(idempotency_key, metadata, record_on_error) if given else None
 
@@ -236,7 +237,13 @@ class Reservation:
     def begin_again(self) -> None:
         """Give the chances back after the units were refused: nothing is held, and it may be tried again."""
         if self.state == "new":
-            self._acquirable = self._enterable = None
+            self._acquirable = self._enterable = True
+
+    def __del__(self) -> None:
+        # As Python warns of a coroutine that was never awaited: here, usage would be missing.
+        if getattr(self, "_acquirable", True) is False:
+            text = f"a hold of {self.estimate} {self.key[2]} was never entered, so it held and recorded nothing"
+            warnings.warn(f"{text}: {self._HOW}", RuntimeWarning, stacklevel=2)
 
     def __repr__(self) -> str:
         if not hasattr(self, "state"):  # a frame may show one that is half built

@@ -102,6 +102,7 @@ class Counters(RuleBasedStateMachine):
     @rule(target=holds, amount=amounts, ttl=st.sampled_from([5.0, 50.0]))
     def hold(self, amount: int | Decimal, ttl: float) -> Reservation:
         hold = Reservation(KEY, amount, ttl)
+        hold.begin()
         if self.ledger.reserve(hold, self.clock(), force=True):
             self.live[hold] = Decimal(amount)
         self.drop_expired()

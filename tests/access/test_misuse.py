@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
 import threading
 import time
@@ -209,12 +210,30 @@ class TestAHoldGuardsOnce:
         hold = ten.hold("c", "m")
         with pytest.raises(HoldEndedError, match=r"no units yet: .*await access\.hold"):
             await hold.settle(1)
+        await hold
 
     def test_a_hold_without_units_says_how_to_get_them_sync(self, sync: sync_access.Access) -> None:
         hold = sync.hold("c", "m")
         for call in (lambda: hold.settle(1), lambda: hold.extend(1), hold.renew):
             with pytest.raises(HoldEndedError, match=r"no units yet: .*\.acquire\(\)"):
                 call()
+        hold.acquire()
+
+    def test_a_hold_that_is_never_entered_warns(self, ten: Access, sync: sync_access.Access) -> None:
+        """Its usage would be missing."""
+        with pytest.warns(RuntimeWarning, match=r"a hold of 5 m was never entered, .*: use it in `async with`, or get"):
+            ten.hold("c", "m", estimate=5)
+        with pytest.warns(RuntimeWarning, match=r"a hold of 5 m was never entered, .*: use it in `with`, or get it"):
+            sync.hold("c", "m", estimate=5)
+
+    @pytest.mark.filterwarnings("error")
+    async def test_a_hold_that_was_refused_does_not(self, ten: Access, sync: sync_access.Access) -> None:
+        for _ in range(2):
+            with pytest.raises(LimitExceededError):
+                await ten.hold("c", "m", estimate=11)
+            with pytest.raises(LimitExceededError):
+                await asyncio.to_thread(sync.hold("c", "m", estimate=11).acquire)
+        gc.collect()
 
 
 class TestAnAmountIsSetBeforeTheEnd:
@@ -306,14 +325,14 @@ def parts() -> Iterator[tuple[Any, Any, Any, Any]]:
 class TestThePartsAreOfOnePackage:
     def test_they_fit(self, parts: tuple[Any, ...]) -> None:
         montra, usage, sync_montra, sync_usage = parts
-        for access in (Access(montra, usage), sync_access.Access(sync_montra, sync_usage)):
-            assert access.hold("c", "m").state == "new"
+        Access(montra, usage)
+        sync_access.Access(sync_montra, sync_usage)
 
         class Own(sync_usage_module.UsageReporter):
             """An application's."""
 
         own = Own(sync_montra, MemoryOutbox(), send=False)
-        assert sync_access.Access(sync_montra, own).hold("c", "m").state == "new"
+        sync_access.Access(sync_montra, own)
         with pytest.raises(ConfigError, match=r"montra_async\.usage\.UsageReporter, not .*Own"):
             Access(montra, own)  # type: ignore[arg-type]
         own.close()

@@ -265,6 +265,12 @@ async def test_a_charge_is_debited_once(ada: Any) -> None:
 
 
 async def test_a_misspelt_attribute_of_a_charge_is_an_error(ada: Any) -> None:
-    charge = ada.metered(type="gpt-4", amount=1)
-    with pytest.raises(AttributeError):
-        charge.ammount = 7
+    async with ada.metered(type="gpt-4", amount=1) as charge:
+        with pytest.raises(AttributeError):
+            charge.ammount = 7
+
+
+async def test_a_charge_that_is_never_entered_warns(ada: Any) -> None:
+    """Its debit would be missing."""
+    with pytest.warns(RuntimeWarning, match="a charge of 5 gpt-4 was never entered, so nothing was taken"):
+        ada.metered(type="gpt-4", amount=5)
