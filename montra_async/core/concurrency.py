@@ -55,10 +55,10 @@ def _before_fork() -> None:
     """
     global _prepared
     if not _prepared:
-        _prepared = True
         with suppress(Exception):  # of a policy for event loops that is the application's
             asyncio.new_event_loop().close()
         import_module("encodings.idna")
+        _prepared = True
     until = time.monotonic() + _LOOKUPS_TIMEOUT
     for threads in list(_helpers):
         while threads.busy and time.monotonic() < until:
