@@ -188,6 +188,42 @@ print(sum(counts))
     assert sink.sums() == {"cust_1/api-tokens": 31, "cust_3/calls": int(counted)}
 
 
+IMPORTS = """
+imports = set()
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is not threading.main_thread():
+            imports.add(name)
+sys.meta_path.insert(0, Finder())
+"""
+RECORD_AND_SEND = {
+    "sync_reporter": """
+usage = sync_reporter(coalesce=["calls"])
+usage.record("cust_1", "api-tokens")
+usage.record_nowait("cust_2", "calls")
+usage.close()
+""",
+    "reporter": """
+async def main():
+    async with reporter(coalesce=["calls"]) as usage:
+        await usage.record("cust_1", "api-tokens")
+        usage.record_nowait("cust_2", "calls")
+asyncio.run(main())
+""",
+}
+
+
+@pytest.mark.parametrize("kind", RECORD_AND_SEND)
+def test_threads_import_nothing_that_a_fork_could_interrupt(sink: Sink, outbox: Path, kind: str) -> None:
+    """A child would wait for the lock of the module, without end. A fork waits for these: see `core.concurrency`."""
+    program = f"{IMPORTS}{RECORD_AND_SEND[kind]}print(*sorted(imports))"
+    named = sink.base_url.replace("127.0.0.1", "localhost")
+    imports = set(run(program, named, outbox).split())
+    assert "encodings.idna" in imports  # the finder sees them
+    assert imports <= {"encodings.idna", "stringprep", "unicodedata", "encodings.ascii"}
+    assert sink.sums() == {"cust_1/api-tokens": 1, "cust_2/calls": 1}
+
+
 def test_a_child_of_a_running_loop_records_for_itself(sink: Sink, outbox: Path) -> None:
     """What the parent's tasks were about to record when it forked is recorded by the parent only."""
     program = """
