@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar, cast
 import anyio
 
 from montra_async import CallInterruptedError, MontraError
-from montra_async.core.concurrency import helper_threads
+from montra_async.core.concurrency import DaemonThreads
 from montra_async.core.http.aiohttp_compat import import_anyio_backend
 
 T = TypeVar("T")
@@ -274,7 +274,7 @@ class LoopThread:
         self.ident = threading.get_ident()
         try:
             loop = asyncio.new_event_loop()
-            loop.set_default_executor(helper_threads(_HELPERS, f"{THREAD_NAME}-helper"))
+            loop.set_default_executor(DaemonThreads(_HELPERS, f"{THREAD_NAME}-helper"))
         except BaseException as error:
             self._die(error)
             return
@@ -342,7 +342,7 @@ def run_here(job: Job[Any]) -> None:
     """
     loop = asyncio.new_event_loop()
     try:
-        loop.set_default_executor(helper_threads(_HELPERS, f"{THREAD_NAME}-helper"))
+        loop.set_default_executor(DaemonThreads(_HELPERS, f"{THREAD_NAME}-helper"))
         loop.run_until_complete(job.task_on(loop))
     finally:
         _cancel_all(loop)

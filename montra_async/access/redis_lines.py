@@ -18,6 +18,8 @@ _MAX_BATCH = 512
 """Maximum number of scripts in one round trip."""
 MAX_WAITING = 100_000
 """Maximum number of scripts that wait for Redis."""
+_LOAD_FIRST = ("NoScriptError", "NoPermissionError")
+"""Names of the errors of a script that may succeed after `SCRIPT LOAD`."""
 
 
 class UnitsTooLargeError(AccessUnavailableError):
@@ -127,6 +129,7 @@ class _Line:
                 self._waiting = []
                 raise
             except Exception as error:
+                self._loaded = set()  # Redis may have restarted
                 # Without the error itself: its frames contain the connection's password.
                 results = [f"{type(error).__name__}: {error!s:.200}"] * len(batch)
                 _resolve_failed(batch, results[0])
@@ -142,12 +145,12 @@ class _Line:
 
     async def _execute(self, batch: Sequence[_Call]) -> list[Any]:
         results = await self._pipeline(batch)
-        # Redis has restarted, or its cluster has a node that does not know them: they run behind the others.
-        missing = [i for i, result in enumerate(results) if type(result).__name__ == "NoScriptError"]
-        if missing:
-            for one in {batch[i].script for i in missing}:
+        # Another node of the cluster has the key, the scripts were flushed, or the user may not run EVAL.
+        again = [i for i, result in enumerate(results) if type(result).__name__ in _LOAD_FIRST]
+        if again:
+            for one in {batch[i].script for i in again}:
                 await self.client.script_load(one)
-            for i, result in zip(missing, await self._pipeline([batch[i] for i in missing]), strict=True):
+            for i, result in zip(again, await self._pipeline([batch[i] for i in again]), strict=True):
                 results[i] = result
         return results
 
@@ -156,11 +159,10 @@ class _Line:
         pipeline = self.client.pipeline(transaction=False)
         loaded = set(self._loaded)
         for call in batch:
-            if call.script in loaded:
-                pipeline.evalsha(_sha(call.script), len(call.keys), *call.keys, *call.args)
-            else:
-                pipeline.eval(call.script, len(call.keys), *call.keys, *call.args)
-                loaded.add(call.script)
+            # Not `evalsha(...)`: the pipeline of a cluster refuses the method, not the command.
+            name, script = ("EVALSHA", _sha(call.script)) if call.script in loaded else ("EVAL", call.script)
+            pipeline.execute_command(name, script, len(call.keys), *call.keys, *call.args)
+            loaded.add(call.script)
         results: list[Any] = await pipeline.execute(raise_on_error=False)
         self._loaded = loaded
         return results

@@ -239,10 +239,14 @@ class Reservation:
         if self.state == "new":
             self._acquirable = self._enterable = True
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise TypeError("a hold can't be copied or pickled: its units would be held once, and used twice")
+
     def __del__(self) -> None:
         # As Python warns of a coroutine that was never awaited: here, usage would be missing.
         if getattr(self, "_acquirable", True) is False:
-            text = f"a hold of {self.estimate} {self.key[2]} was never entered, so it held and recorded nothing"
+            # The text is always the same for a meter, because Python remembers the texts it has shown.
+            text = f"a hold of {self.key[2]} was never entered, so it held and recorded nothing"
             warnings.warn(f"{text}: {self._HOW}", RuntimeWarning, stacklevel=2)
 
     def __repr__(self) -> str:

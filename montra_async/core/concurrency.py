@@ -7,6 +7,7 @@ import contextvars
 import os
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,17 +24,19 @@ class ProcessLock:
     The data it guards must be consistent between any two instructions, as it is with single operations on dicts.
     """
 
-    __slots__ = ("__weakref__", "_lock")
+    __slots__ = ("__weakref__", "_held", "_lock")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._held = self._lock = threading.Lock()
         _locks.add(self)
 
     def __enter__(self) -> None:
-        self._lock.acquire()
+        lock = self._lock
+        lock.acquire()
+        self._held = lock
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self._held.release()  # in a child that a signal handler has forked, the lock is another one by now
 
     def renew(self) -> None:
         """Replace the lock, held or not."""
@@ -41,36 +44,41 @@ class ProcessLock:
 
 
 _locks: weakref.WeakSet[ProcessLock] = weakref.WeakSet()
-_helpers: weakref.WeakSet[DaemonThreads] = weakref.WeakSet()
+_lookups: set[Future[Any]] = set()
+_LOOKUPS = ("getaddrinfo", "_getaddrinfo_debug", "getnameinfo")
 _LOOKUPS_TIMEOUT = 1.0
-_prepared = False
+
+
+def _set_up_asyncio() -> None:
+    """Let asyncio make its policy now. It does so under a lock, and a child may be forked while a thread holds it."""
+    if (get := getattr(asyncio, "get_event_loop_policy", None)) is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.14 on
+            get()
 
 
 def _before_fork() -> None:
     """Wait for what threads of ours do under a lock that a child would inherit, and that nobody would release there.
 
-    The first event loop of a process is made under a lock of asyncio, the codec of host names is imported under that of
-    a module, and the C library looks up hosts under locks of its own. A child that is forked in that instant would wait
-    at its first call, without end.
+    The codec of host names is imported under the lock of a module, and the C library looks up hosts under locks of its
+    own. A child that is forked in that instant would wait at its first call, without end.
     """
-    global _prepared
-    if not _prepared:
-        with suppress(Exception):  # of a policy for event loops that is the application's
-            asyncio.new_event_loop().close()
-        import_module("encodings.idna")
-        _prepared = True
+    import_module("encodings.idna")
     until = time.monotonic() + _LOOKUPS_TIMEOUT
-    for threads in list(_helpers):
-        while threads.busy and time.monotonic() < until:
+    with suppress(Exception):  # of gevent's `sleep`
+        while _lookups:
+            if time.monotonic() > until:
+                _lookups.clear()  # the next fork does not wait for them again
             time.sleep(0.001)
 
 
 def _in_forked_child() -> None:
     for lock in list(_locks):
         lock.renew()
-    _helpers.clear()  # their threads are the parent's
+    _lookups.clear()
 
 
+_set_up_asyncio()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_child=_in_forked_child)
 
@@ -100,10 +108,12 @@ class DaemonThreads(ThreadPoolExecutor):
         self._count = 0
         self._idle = 0  # threads that wait for work
         self._pending = 0  # work that no thread has taken
-        self._running = 0
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
+        if getattr(fn, "__name__", None) in _LOOKUPS:
+            _lookups.add(future)
+            future.add_done_callback(_lookups.discard)
         with self._counting:
             self._pending += 1
             another = self._pending > self._idle and self._count < self._most
@@ -112,11 +122,6 @@ class DaemonThreads(ThreadPoolExecutor):
         if another:
             self._start()
         return future
-
-    @property
-    def busy(self) -> bool:
-        """Whether work is waiting or running."""
-        return self._pending + self._running > 0
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End idle threads now and the others when their work is done. Does not wait.
@@ -150,26 +155,10 @@ class DaemonThreads(ThreadPoolExecutor):
             with self._counting:
                 self._idle -= 1
                 self._pending -= 1
-                self._running += 1
             work()
             del work  # else it, and what it refers to, would live until the next
             with self._counting:
-                self._running -= 1
                 self._idle += 1
-
-
-def helper_threads(most: int, name: str) -> DaemonThreads:
-    """Threads for what an event loop of ours can't do without waiting, above all looking up hosts.
-
-    A fork waits until they have done their work, for a second at most.
-
-    Args:
-        most: threads at the same time.
-        name: name of the threads.
-    """
-    threads = DaemonThreads(most, name)
-    _helpers.add(threads)
-    return threads
 
 
 async def in_own_thread(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -15,6 +15,8 @@ import threading
 import weakref
 from typing import Any, Protocol
 
+from . import concurrency as concurrency  # registers its hook first, so that look-ups are waited for last
+
 log: logging.Logger = logging.getLogger("montra")
 
 FORK_TIMEOUT = 10.0

@@ -37,7 +37,7 @@ from .starlette import (
     get_hold,
     lifespan,
     mark_endpoint,
-    reject_generator,
+    reject_unmeterable,
     reject_websocket,
     respond,
     webhook_endpoint,
@@ -189,7 +189,7 @@ def metered(
 
     def wrap(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         mark_endpoint(endpoint, currentframe())
-        reject_generator(endpoint)
+        reject_unmeterable(endpoint)
 
         @functools.wraps(endpoint)
         async def guarded(*, montra_request: HTTPConnection, montra_customer_id: object, **arguments: Any) -> Any:

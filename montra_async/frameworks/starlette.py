@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Itera
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from inspect import currentframe, isasyncgenfunction, isclass, isgeneratorfunction
 from types import FrameType
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast, get_type_hints
 
 from ..core.hints import missing_extra
 
@@ -18,7 +18,7 @@ try:
     from starlette.responses import Response
     from starlette.routing import Route, Router
     from starlette.types import Message, Receive, Scope, Send
-    from starlette.websockets import WebSocket
+    from starlette.websockets import WebSocket, WebSocketState
 except ImportError as _error:
     raise missing_extra("montra_async.frameworks.starlette", "starlette", _error) from None
 
@@ -33,13 +33,18 @@ from .request_body import read_chunks
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 """An endpoint of Starlette."""
 
-Guarded = TypeVar("Guarded", bound=Callable[[Any], Awaitable[Any]])
-"""An endpoint of a route or a WebSocket."""
+AnyEndpoint = TypeVar(
+    "AnyEndpoint", bound=Callable[[Request], Awaitable[Response]] | Callable[[WebSocket], Awaitable[None]]
+)
+"""An endpoint of a route or of a WebSocket."""
 
 FindCustomer: TypeAlias = Callable[[Request], str | Awaitable[str | None] | None]
 """Returns the Montra customer id of a request: from your session, token or database. None: 401, without asking the
 service. An exception is a 401, too, and logged; `HTTPException` is raised as it is.
 """
+
+FindAnyCustomer: TypeAlias = FindCustomer | Callable[[WebSocket], str | Awaitable[str | None] | None]
+"""As `FindCustomer`, or the same of a WebSocket."""
 
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
 """A lifespan of Starlette: takes the application."""
@@ -83,7 +88,9 @@ def get_client(request: HTTPConnection) -> Montra:
     return cast("Montra", client)
 
 
-def require_feature(slug: str, *, customer: FindCustomer, access: Access | None = None) -> Callable[[Guarded], Guarded]:
+def require_feature(
+    slug: str, *, customer: FindAnyCustomer, access: Access | None = None
+) -> Callable[[AnyEndpoint], AnyEndpoint]:
     """Let an endpoint respond only to customers whose plan includes a feature; others get 403 and a problem body.
 
     Args:
@@ -103,7 +110,9 @@ def require_feature(slug: str, *, customer: FindCustomer, access: Access | None 
     return _guard("feature", slug, customer, access)
 
 
-def require_quota(slug: str, *, customer: FindCustomer, access: Access | None = None) -> Callable[[Guarded], Guarded]:
+def require_quota(
+    slug: str, *, customer: FindAnyCustomer, access: Access | None = None
+) -> Callable[[AnyEndpoint], AnyEndpoint]:
     """Let an endpoint respond only to customers with quota left of a meter; others get 402 and a problem body.
 
     Args:
@@ -123,10 +132,12 @@ def require_quota(slug: str, *, customer: FindCustomer, access: Access | None = 
     return _guard("quota", slug, customer, access)
 
 
-def _guard(kind: Kind, slug: str, customer: FindCustomer, access: Access | None) -> Callable[[Guarded], Guarded]:
+def _guard(
+    kind: Kind, slug: str, customer: FindAnyCustomer, access: Access | None
+) -> Callable[[AnyEndpoint], AnyEndpoint]:
     validate_guard(slug, customer)
 
-    def wrap(endpoint: Guarded) -> Guarded:
+    def wrap(endpoint: AnyEndpoint) -> AnyEndpoint:
         mark_endpoint(endpoint, currentframe())
 
         @functools.wraps(endpoint)
@@ -136,25 +147,26 @@ def _guard(kind: Kind, slug: str, customer: FindCustomer, access: Access | None)
             )
             return await (endpoint(request) if denial is None else deny(request, denial))
 
-        return cast("Guarded", guarded)
+        return cast("AnyEndpoint", guarded)
 
     return wrap
 
 
 async def deny(connection: HTTPConnection, denial: Denial) -> Response | None:
-    """Return the response of a denial; one to a WebSocket that was not accepted is sent here, and None returned.
+    """Return the response of a denial. To a WebSocket it is sent here, and None returned.
 
     Args:
         connection: the request or WebSocket.
-        denial: what is responded. A server that can't respond to a WebSocket (without the ASGI extension
-            `websocket.http.response`) closes it with 1008, and its client gets a 403 without a body.
+        denial: what is responded. A WebSocket that was accepted already, or whose server can't respond to it (without
+            the ASGI extension `websocket.http.response`), is closed with 1008.
     """
     response = Response(denial.body(), denial.status, denial.headers(), CONTENT_TYPE)
     if not isinstance(connection, WebSocket):
         return response
-    if "websocket.http.response" in connection.scope.get("extensions", {}):
+    is_new = connection.application_state is WebSocketState.CONNECTING
+    if is_new and "websocket.http.response" in connection.scope.get("extensions", {}):
         await connection.send_denial_response(response)
-    else:
+    elif connection.application_state is not WebSocketState.DISCONNECTED:
         await connection.close(_POLICY_VIOLATION)
     return None
 
@@ -194,7 +206,7 @@ def metered(
 
     def wrap(endpoint: Endpoint) -> Endpoint:
         mark_endpoint(endpoint, currentframe())
-        reject_generator(endpoint)
+        reject_unmeterable(endpoint)
 
         @functools.wraps(endpoint)
         async def guarded(request: Request) -> Response:
@@ -249,6 +261,7 @@ async def respond(metering: Metering, hold: Hold, call: Callable[[], Awaitable[A
 
 
 _POLICY_VIOLATION = 1008
+_FOR_REQUESTS = "metered is for requests; in a WebSocket, use `async with access.hold(...)` for each message"
 _LATEST = 5
 """Routes that a decorator below a guard may have registered."""
 _OWN = ("_response", "_metering", "_hold", "_ended", "_left", "_watch")
@@ -329,22 +342,28 @@ def mark_endpoint(endpoint: Any, frame: FrameType | None) -> None:
     reject_registered(endpoint, frame, _latest_endpoints)
 
 
-def reject_generator(endpoint: Any) -> None:
-    """Check when `metered` is applied that an endpoint returns its response.
+def reject_unmeterable(endpoint: Any) -> None:
+    """Check when `metered` is applied that an endpoint takes a request and returns its response.
 
     Args:
         endpoint: the endpoint.
 
     Raises:
-        TypeError: it is a generator.
+        TypeError: it is a generator, or takes a WebSocket.
     """
+    name = getattr(endpoint, "__qualname__", endpoint)
     if isgeneratorfunction(endpoint) or isasyncgenfunction(endpoint):
-        name = getattr(endpoint, "__qualname__", endpoint)
         raise TypeError(f"{name}: metered takes an endpoint that returns StreamingResponse(...), not a generator")
+    try:
+        hints = get_type_hints(endpoint)
+    except Exception:  # names that are not imported at run time
+        return
+    if any(isclass(hint) and issubclass(hint, WebSocket) for hint in hints.values()):
+        raise TypeError(f"{name}: {_FOR_REQUESTS}")
 
 
 def reject_websocket(connection: HTTPConnection) -> None:
-    """Check that what is metered is a request.
+    """Check that what is metered is a request, where an endpoint has no annotation that says so.
 
     Args:
         connection: the request or WebSocket.
@@ -353,7 +372,7 @@ def reject_websocket(connection: HTTPConnection) -> None:
         TypeError: it is a WebSocket, where one hold for all of its messages would be neither enough nor kept.
     """
     if isinstance(connection, WebSocket):
-        raise TypeError("metered is for requests; in a WebSocket, use `async with access.hold(...)` for each message")
+        raise TypeError(_FOR_REQUESTS)
 
 
 def webhook_endpoint(receiver: WebhookReceiver) -> Endpoint:

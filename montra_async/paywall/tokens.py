@@ -303,10 +303,13 @@ class Charge(AsyncOnly):
             log.warning("a task was cancelled during its debit, and the debit failed: %s", failure)
         raise cancelled
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise TypeError("a charge can't be copied or pickled: it would be debited twice")
+
     def __del__(self) -> None:
         # As Python warns of a coroutine that was never awaited: here, a debit would be missing.
         if not getattr(self, "_begun", True):
-            text = f"a charge of {self._amount} {self._type!s:.60} was never entered, so nothing was taken"
+            text = f"a charge of {self._type!s:.60} was never entered, so nothing was taken"
             warnings.warn(f"{text}: do the work in its block, `async with` or `with`", RuntimeWarning, stacklevel=2)
 
     def __repr__(self) -> str:

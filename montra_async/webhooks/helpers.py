@@ -60,7 +60,7 @@ class WebhookHelpers:
 
         Args:
             raw_body: the request's body, exactly as it arrived: unparsed.
-            signature: the value of the signature header; anything that is not a signature gives False.
+            signature: the value of the signature header, one signature; anything else gives False.
             secret: the endpoint's secret, or several of them (at most 8) during a rotation.
         """
         return verify_signature(raw_body, signature, secret)

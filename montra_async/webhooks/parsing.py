@@ -239,7 +239,8 @@ def _texts(value: Any) -> list[str]:
     """Return a header's values as text: some frameworks give bytes, and a header that came several times as a list, or
     joined with commas."""
     if isinstance(value, str):
-        return value.split(",") if len(value) <= _MAX_JOINED_LENGTH else [value]
+        parts = value.split(",") if len(value) <= _MAX_JOINED_LENGTH else ()
+        return [part for part in parts if part.strip()] or [value]
     if isinstance(value, bytes):
         return _texts(value[: _MAX_JOINED_LENGTH + 1].decode("latin-1"))
     if is_sequence(value):

@@ -128,7 +128,8 @@ def verify_signature(raw_body: bytes | str, signature: str | None, secret: Secre
     Args:
         raw_body: the request's body, exactly as it arrived: a body that was parsed and serialized again has another
             signature.
-        signature: the header `Montra-Signature`; longer values than 128 characters give False.
+        signature: the header `Montra-Signature`, one signature; longer values than 128 characters give False. `parse`
+            also takes all headers of the request, and several signatures.
         secret: the endpoint's `whsec_...`, or several of them (at most 8) during a rotation. Secrets that are blank,
             or contain spaces or control characters, give False.
     """

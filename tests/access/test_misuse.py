@@ -221,9 +221,9 @@ class TestAHoldGuardsOnce:
 
     def test_a_hold_that_is_never_entered_warns(self, ten: Access, sync: sync_access.Access) -> None:
         """Its usage would be missing."""
-        with pytest.warns(RuntimeWarning, match=r"a hold of 5 m was never entered, .*: use it in `async with`, or get"):
+        with pytest.warns(RuntimeWarning, match=r"a hold of m was never entered, .*: use it in `async with`, or get"):
             ten.hold("c", "m", estimate=5)
-        with pytest.warns(RuntimeWarning, match=r"a hold of 5 m was never entered, .*: use it in `with`, or get it"):
+        with pytest.warns(RuntimeWarning, match=r"a hold of m was never entered, .*: use it in `with`, or get it"):
             sync.hold("c", "m", estimate=5)
 
     @pytest.mark.filterwarnings("error")

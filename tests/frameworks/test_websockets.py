@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from fastapi import Depends, FastAPI, WebSocket
 from starlette.applications import Starlette
-from starlette.requests import HTTPConnection
 from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import ASGIApp, Message
+from starlette.websockets import WebSocketDisconnect
 
 from montra_async import Montra
 from montra_async.access import Access
@@ -32,8 +32,11 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
-def customer_of(connection: HTTPConnection) -> str | None:
-    return connection.query_params.get("customer")
+async def customer_of(websocket: WebSocket) -> str | None:
+    if "first" in websocket.query_params:
+        await websocket.accept()
+        await websocket.receive_text()
+    return websocket.query_params.get("customer")
 
 
 def endpoint() -> Callable[[WebSocket], Awaitable[None]]:
@@ -97,20 +100,49 @@ def test_a_customer_whose_plan_includes_it_is_let_in(sandbox: Sandbox, make: Mak
         assert connection.receive_text() == "hello"
 
 
-@pytest.mark.parametrize("framework", ["starlette", "fastapi"])
-async def test_metered_says_that_it_is_for_requests(framework: str) -> None:
+@APPS
+def test_one_that_was_accepted_to_find_the_customer_is_closed(sandbox: Sandbox, make: Make) -> None:
+    """Browsers can't send a header with it: a token may come as the first message."""
+    with TestClient(make(sandbox)) as client, client.websocket_connect("/ws?first=1") as connection:
+        connection.send_text("a token that is not valid")
+        with pytest.raises(WebSocketDisconnect) as closed:
+            connection.receive_text()
+        assert closed.value.code == 1008
+
+
+@pytest.fixture
+def metered() -> dict[str, Any]:
+    """Arguments of a guard."""
     montra = Montra("sk_test_x", "http://127.0.0.1:9/api/v1")
-    access = Access(montra, UsageReporter(montra, MemoryOutbox()))
-    settings: Any = {"access": access, "customer": customer_of}
-    app: ASGIApp
-    if framework == "fastapi":
-        app = FastAPI()
-        app.websocket("/ws")(for_fastapi.metered("tokens", **settings)(endpoint()))
-    else:
-        guarded: Any = for_starlette.metered("tokens", **settings)(endpoint())  # type: ignore[arg-type]
-        app = Starlette(routes=[WebSocketRoute("/ws", guarded)])
-    with pytest.raises(TypeError, match=r"use `async with access.hold\(...\)` for each message"):
-        await handshake(app)
+    return {"access": Access(montra, UsageReporter(montra, MemoryOutbox())), "customer": somebody}
+
+
+def somebody() -> str:
+    return "cust_1"
+
+
+FOR_REQUESTS = r"metered is for requests; in a WebSocket, use `async with access.hold\(...\)` for each message"
+
+
+def test_metered_says_that_it_is_for_requests(metered: dict[str, Any]) -> None:
+    for guard in (for_starlette.metered("tokens", **metered), for_fastapi.metered("tokens", **metered)):
+        with pytest.raises(TypeError, match=rf"greet: {FOR_REQUESTS}"):
+            guard(endpoint())  # type: ignore[arg-type]
+
+
+async def test_metered_says_so_at_the_first_one_of_an_endpoint_without_annotations(metered: dict[str, Any]) -> None:
+    async def greet(*_) -> None:  # type: ignore[no-untyped-def]
+        raise AssertionError
+
+    async def greet_nobody() -> None:
+        raise AssertionError
+
+    for_requests: Any = for_starlette.metered("tokens", **metered)(greet)
+    fastapi = FastAPI()
+    fastapi.websocket("/ws")(for_fastapi.metered("tokens", **metered)(greet_nobody))
+    for app in (Starlette(routes=[WebSocketRoute("/ws", for_requests)]), fastapi):
+        with pytest.raises(TypeError, match=FOR_REQUESTS):
+            await handshake(app)
 
 
 async def handshake(app: ASGIApp) -> list[Message]:

@@ -55,20 +55,6 @@ forking.wait()
 print({forked(client.list_meters)})
 over.set()
 thread.join()""",
-    "while a thread makes the first event loop": """
-import asyncio
-name = "DefaultEventLoopPolicy" if sys.version_info < (3, 14) else "_DefaultEventLoopPolicy"
-policy, began = getattr(asyncio, name), threading.Event()
-def make():
-    began.set()
-    time.sleep(0.5)  # asyncio has locked its setup meanwhile
-    return policy()
-setattr(asyncio, name, make)
-thread = threading.Thread(target=client.list_meters)
-thread.start()
-began.wait()
-print({forked(client.list_meters)})
-thread.join()""",
     "while a thread looks up the first host": """
 began = threading.Event()
 class Slow:
@@ -159,6 +145,31 @@ print({code})""",
 @pytest.mark.parametrize("situation", SITUATIONS.values(), ids=SITUATIONS)
 def test_a_fork(served: str, situation: str) -> None:
     assert run_program(f"{FORKING}\n{situation}\nclient.list_meters()", served) == "{0}"
+
+
+@forks
+def test_a_fork_while_a_thread_makes_the_first_event_loop(served: str) -> None:
+    """asyncio makes its policy under a lock then. It is made before."""
+    code = """
+import asyncio, sys, threading, time
+name = "DefaultEventLoopPolicy" if sys.version_info < (3, 14) else "_DefaultEventLoopPolicy"
+policy, makers = getattr(asyncio, name), []
+def make():
+    makers.append(threading.current_thread())
+    if threading.current_thread() is not threading.main_thread():
+        time.sleep(1)
+    return policy()
+setattr(asyncio, name, make)
+"""
+    code += FORKING
+    code += """
+thread = threading.Thread(target=client.list_meters)
+thread.start()
+time.sleep(0.3)
+print({forked(client.list_meters)}, makers == [threading.main_thread()])
+thread.join()
+"""
+    assert run_program(code, served) == "{0} True"
 
 
 @forks

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import wait
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given, strategies as st
 
 from montra_async import InvalidArgumentError
 from montra_async.core import concurrency
-from montra_async.core.concurrency import DaemonThreads, ProcessLock, helper_threads
+from montra_async.core.concurrency import DaemonThreads, ProcessLock
 from montra_async.core.http.files import in_a_thread
 
 
@@ -158,51 +159,73 @@ def test_a_child_that_is_forked_while_a_thread_holds_the_lock_gets_a_new_one() -
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_fork_waits_for_what_helpers_do() -> None:
+class LookUps:
+    """A thread that looks up a host until it is told to end."""
+
+    def __init__(self) -> None:
+        self.began, self.end, self.ended = threading.Event(), threading.Event(), threading.Event()
+        self._threads = DaemonThreads(1, "test-look-up")
+        self.work = self._threads.submit(self.getaddrinfo)
+        assert self.began.wait(30)
+
+    def getaddrinfo(self) -> None:
+        """The name is that of the function of `socket`."""
+        self.began.set()
+        self.end.wait(60)
+        self.ended.set()
+
+    def close(self) -> None:
+        self.end.set()
+        wait([self.work], 30)
+        self._threads.shutdown()
+        assert _gone("test-look-up")
+
+
+def forked(check: Callable[[], bool]) -> bool:
+    """What a forked child found."""
+    child = os.fork()
+    if child == 0:
+        os._exit(not check())
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+threaded = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+@forks
+@threaded
+def test_a_fork_waits_for_look_ups() -> None:
     """The C library looks up hosts under locks that a child would inherit."""
-    threads, looking_up, done = helper_threads(1, "test-helper"), threading.Event(), threading.Event()
-
-    def look_up() -> None:
-        looking_up.set()
-        time.sleep(0.1)
-        done.set()
-
-    work = threads.submit(look_up)
-    assert looking_up.wait(30)
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if done.is_set() else 1)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    wait([work], 30)
-    threads.shutdown()
-    assert _gone("test-helper")
+    look_ups = LookUps()
+    threading.Timer(0.1, look_ups.end.set).start()
+    assert forked(look_ups.ended.is_set)
+    look_ups.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_fork_does_not_wait_for_long() -> None:
-    """A look-up that hangs keeps no server from starting its workers, and those not from theirs."""
-    threads, looking_up, done = helper_threads(1, "test-helper"), threading.Event(), threading.Event()
+@forks
+@threaded
+def test_a_look_up_that_hangs_delays_one_fork_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that starts its workers does not wait for it again and again, and its workers don't at all."""
+    look_ups = LookUps()
+    assert look_ups.work in concurrency._lookups
+    assert forked(lambda: not concurrency._lookups)
+    assert not concurrency._lookups
+    monkeypatch.setattr(concurrency.time, "sleep", lambda _: pytest.fail("it waits"))
+    assert forked(lambda: not look_ups.ended.is_set())
+    look_ups.close()
 
-    def look_up() -> None:
-        looking_up.set()
-        done.wait(60)
 
-    work = threads.submit(look_up)
-    assert looking_up.wait(30)
-    child = os.fork()
-    if child == 0:
-        os._exit(1 if threads.busy and concurrency._helpers else 0)
-    _, status = os.waitpid(child, 0)
-    assert not done.is_set()
-    assert os.waitstatus_to_exitcode(status) == 0
-    done.set()
-    wait([work], 30)
-    threads.shutdown()
-    assert _gone("test-helper")
+@forks
+def test_a_fork_in_a_signal_handler_inside_the_lock() -> None:
+    lock = ProcessLock()
+
+    def leaves_it() -> bool:
+        lock.__exit__()
+        return lock._lock.acquire(timeout=5)
+
+    with lock:
+        assert forked(leaves_it)
 
 
 def test_it_excludes_others() -> None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ...core.concurrency import helper_threads
+from ...core.concurrency import DaemonThreads
 from .sender import Sender
 
 log: logging.Logger = logging.getLogger("montra")
@@ -119,7 +119,7 @@ class SenderThread:
 
     def _run(self) -> None:
         loop = asyncio.new_event_loop()
-        loop.set_default_executor(helper_threads(_HELPERS, "montra-usage-helper"))
+        loop.set_default_executor(DaemonThreads(_HELPERS, "montra-usage-helper"))
         self._loop = loop
         try:
             loop.run_until_complete(self._main())

@@ -272,5 +272,5 @@ async def test_a_misspelt_attribute_of_a_charge_is_an_error(ada: Any) -> None:
 
 async def test_a_charge_that_is_never_entered_warns(ada: Any) -> None:
     """Its debit would be missing."""
-    with pytest.warns(RuntimeWarning, match="a charge of 5 gpt-4 was never entered, so nothing was taken"):
+    with pytest.warns(RuntimeWarning, match="a charge of gpt-4 was never entered, so nothing was taken"):
         ada.metered(type="gpt-4", amount=5)
