@@ -140,7 +140,7 @@ def _guard(
     def wrap(endpoint: AnyEndpoint) -> AnyEndpoint:
         mark_endpoint(endpoint, currentframe())
 
-        @functools.wraps(endpoint)
+        @functools.wraps(cast("Callable[..., Any]", endpoint))
         async def guarded(request: Any) -> Any:
             denial = await authorize(
                 kind, slug, lambda: access or get_client(request), lambda: customer(request), (HTTPException,)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import pickle
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -226,14 +228,24 @@ class TestAHoldGuardsOnce:
         with pytest.warns(RuntimeWarning, match=r"a hold of m was never entered, .*: use it in `with`, or get it"):
             sync.hold("c", "m", estimate=5)
 
-    @pytest.mark.filterwarnings("error")
     async def test_a_hold_that_was_refused_does_not(self, ten: Access, sync: sync_access.Access) -> None:
-        for _ in range(2):
-            with pytest.raises(LimitExceededError):
-                await ten.hold("c", "m", estimate=11)
-            with pytest.raises(LimitExceededError):
-                await asyncio.to_thread(sync.hold("c", "m", estimate=11).acquire)
-        gc.collect()
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            for _ in range(2):
+                with pytest.raises(LimitExceededError):
+                    await ten.hold("c", "m", estimate=11)
+                with pytest.raises(LimitExceededError):
+                    await asyncio.to_thread(sync.hold("c", "m", estimate=11).acquire)
+            gc.collect()
+        assert not [one for one in seen if "never entered" in str(one.message)]
+
+    def test_a_hold_is_not_copied(self, ten: Access, sync: sync_access.Access) -> None:
+        """Its units would be used twice."""
+        for hold in (ten.hold("c", "m"), sync.hold("c", "m")):
+            for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+                with pytest.raises(TypeError, match="a hold can't be copied or pickled"):
+                    copied(hold)
+            hold.begin()
 
 
 class TestAnAmountIsSetBeforeTheEnd:
