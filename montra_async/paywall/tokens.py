@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import warnings
 from types import TracebackType
 from typing import Any
 
@@ -205,15 +204,7 @@ class Charge(AsyncOnly):
         balance: the balance after the debit; None before it.
     """
 
-    __slots__ = (
-        "_amount",
-        "_begun",
-        "_client",
-        "_in_progress",
-        "_key",
-        "_type",
-        "balance",
-    )  # a misspelt `amount` is an error
+    __slots__ = ("_amount", "_client", "_in_progress", "_key", "_type", "balance")  # a misspelt `amount` is an error
 
     balance: TokenBalance | None
 
@@ -230,7 +221,6 @@ class Charge(AsyncOnly):
         self._amount = amount
         self._key = idempotency_key
         self._in_progress = False
-        self._begun = False
         self.balance = None
 
     @property
@@ -256,7 +246,6 @@ class Charge(AsyncOnly):
             PaywallInvalidArgumentError: `invalid_argument`: another debit of this charge is in progress.
             PaywallError: the errors of `debit_tokens`.
         """
-        self._begun = True
         if self._in_progress:
             raise PaywallInvalidArgumentError("invalid_argument", "this charge is being debited already")
         if self._amount and self.balance is None:
@@ -275,7 +264,6 @@ class Charge(AsyncOnly):
             PaywallInvalidArgumentError: `invalid_argument`, also for a charge that has been debited: each block needs
                 a charge of its own.
         """
-        self._begun = True
         if self.balance is not None:
             raise PaywallInvalidArgumentError(
                 "invalid_argument", "this charge has been debited; create another with metered(...)"
@@ -305,12 +293,6 @@ class Charge(AsyncOnly):
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         raise TypeError("a charge can't be copied or pickled: it would be debited twice")
-
-    def __del__(self) -> None:
-        # As Python warns of a coroutine that was never awaited: here, a debit would be missing.
-        if not getattr(self, "_begun", True):
-            text = f"a charge of {self._type!s:.60} was never entered, so nothing was taken"
-            warnings.warn(f"{text}: do the work in its block, `async with` or `with`", RuntimeWarning, stacklevel=2)
 
     def __repr__(self) -> str:
         return f"<Charge of {getattr(self, '_amount', '?')} {getattr(self, '_type', '?')}>"
