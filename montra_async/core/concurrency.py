@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import sys
 import threading
 import time
 import warnings
@@ -51,9 +52,11 @@ _LOOKUPS_TIMEOUT = 1.0
 
 def _set_up_asyncio() -> None:
     """Let asyncio make its policy now. It does so under a lock, and a child may be forked while a thread holds it."""
-    if (get := getattr(asyncio, "get_event_loop_policy", None)) is not None:
+    if sys.version_info < (3, 14):
+        asyncio.get_event_loop_policy()
+    elif (get := getattr(asyncio, "get_event_loop_policy", None)) is not None:  # there are none any more from 3.16 on
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.14 on
+            warnings.simplefilter("ignore", DeprecationWarning)
             get()
 
 
