@@ -52,12 +52,13 @@ _LOOKUPS_TIMEOUT = 1.0
 
 def _set_up_asyncio() -> None:
     """Let asyncio make its policy now. It does so under a lock, and a child may be forked while a thread holds it."""
+    make_policy: Any = getattr(asyncio, "get_event_loop_policy", lambda: None)  # Python 3.16 has none any more
     if sys.version_info < (3, 14):
-        asyncio.get_event_loop_policy()
-    elif (get := getattr(asyncio, "get_event_loop_policy", None)) is not None:  # there are none any more from 3.16 on
+        make_policy()
+    else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            get()
+            make_policy()
 
 
 def _before_fork() -> None:
