@@ -106,7 +106,8 @@ async def test_a_source_is_in_one_task_and_in_the_callers_context() -> None:
                 break
     await ender
     assert len(tasks) == 1
-    assert values == ["the caller's", "after 0", "after 1", "after 2", "after 3"]
+    assert len(values) >= 4  # the last item may not have been taken yet
+    assert values == ["the caller's", *(f"after {number}" for number in range(len(values) - 1))]
     assert VALUE.get() == "the caller's"
 
 
