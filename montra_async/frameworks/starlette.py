@@ -358,7 +358,7 @@ def reject_unmeterable(endpoint: Any) -> None:
         hints = get_type_hints(endpoint)
     except Exception:  # names that are not imported at run time
         return
-    if any(isclass(hint) and issubclass(hint, WebSocket) for hint in hints.values()):
+    if any(isinstance(hint, type) and WebSocket in getattr(hint, "__mro__", ()) for hint in hints.values()):
         raise TypeError(f"{name}: {_FOR_REQUESTS}")
 
 

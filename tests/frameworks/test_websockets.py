@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -21,9 +23,14 @@ from montra_async.usage import MemoryOutbox, UsageReporter
 from montra_sandbox import Sandbox
 from montra_sync import Montra as SyncMontra
 
-pytestmark = pytest.mark.filterwarnings(  # the test client of old versions of Starlette
-    "ignore:Exception ignored in. <function MemoryObject:pytest.PytestUnraisableExceptionWarning"
-)
+
+@pytest.fixture(autouse=True)
+def garbage() -> Iterator[None]:
+    """The test client of old versions of Starlette leaves streams open, which would be found in another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 @pytest.fixture
