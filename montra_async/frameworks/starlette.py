@@ -213,7 +213,7 @@ def metered(
             reject_websocket(request)
             hold = await begin(metering, request, lambda: customer(request), (HTTPException,))
             if isinstance(hold, Denial):
-                return Response(hold.body(), hold.status, hold.headers(), CONTENT_TYPE)
+                return cast("Response", await deny(request, hold))
             request.state.montra_hold = hold
             response: Response = await respond(metering, hold, lambda: endpoint(request), otherwise=500)
             return response

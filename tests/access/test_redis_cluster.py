@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +9,7 @@ import pytest
 
 from montra_async.access import Access, LimitExceededError, RedisAnswers, RedisHolds
 
-from ..servers import free_port
-from ..usage.redis_servers import RedisServer, needs_redis, redis_server
+from ..usage.redis_servers import RedisServer, needs_redis, redis_cluster
 from .conftest import Service, Usage
 
 pytestmark = needs_redis
@@ -20,14 +18,7 @@ pytestmark = needs_redis
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A cluster of one server."""
-    folder = tmp_path_factory.mktemp("redis")
-    with redis_server(folder, cluster_enabled="yes", cluster_port=str(free_port())) as server:
-        with server.client() as client:
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            until = time.monotonic() + 30
-            while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
-                assert time.monotonic() < until
-                time.sleep(0.01)
+    with redis_cluster(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
 

@@ -98,6 +98,19 @@ def redis_server(folder: Path, **options: str) -> Iterator[RedisServer]:
         server.kill()
 
 
+@contextlib.contextmanager
+def redis_cluster(folder: Path) -> Iterator[RedisServer]:
+    """A running cluster of one server, until the end of the block."""
+    with redis_server(folder, cluster_enabled="yes", cluster_port=str(free_port())) as server:
+        with server.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            until = time.monotonic() + 30
+            while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+                assert time.monotonic() < until, "the cluster does not begin"
+                time.sleep(0.01)
+        yield server
+
+
 class LosingProxy:
     """Forwards connections to a server, and loses answers when it is told to.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,8 @@ from montra_async.usage.errors import OutboxError, OutboxFullError
 from montra_async.usage.events import UsageRequest, amount_of
 from montra_async.usage.redis.redis_outbox import RedisOutbox
 
-from ..servers import free_port
 from .outbox_helpers import BASE_URL, START, ManualClock, delivered, drain, event, refused, retry, settings, summable
-from .redis_servers import RedisServer, needs_redis, redis_server
+from .redis_servers import RedisServer, needs_redis, redis_cluster, redis_server
 
 pytestmark = needs_redis
 
@@ -427,11 +425,7 @@ def test_every_key_is_in_one_slot() -> None:
 def test_a_cluster(tmp_path: Path) -> None:
     from redis import RedisCluster
 
-    with redis_server(tmp_path, cluster_enabled="yes", cluster_port=str(free_port())) as server:
-        with server.client() as client:
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
-                time.sleep(0.01)
+    with redis_cluster(tmp_path) as server:
         cluster = RedisCluster(host="127.0.0.1", port=server.port)
         outbox = RedisOutbox(cluster, name="cluster")
         outbox.open(settings())
